@@ -1,0 +1,22 @@
+"""The one exception that a user is meant to read.
+
+Every message states what was given, what was expected and what to type. The command line prints it without a
+traceback and exits with status 2; Python callers catch it like any other exception.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SerbenchError(Exception):
+    """Bad input or a missing part; the message says what was given, what was expected and what to type."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> SerbenchError:
+    """Build the error for an unknown name: the closest known one first, then the whole list."""
+    names = sorted(known)
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return SerbenchError(f"unknown {kind} {given!r}.{hint} There are: {', '.join(names) or 'none'}.")

@@ -1,0 +1,83 @@
+"""Files: atomic writes, digests and paths that can't leave their root.
+
+Everything that serbench writes goes to a temporary name in the same folder and is renamed, so a killed process
+leaves either the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from ._errors import SerbenchError
+
+
+def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a temporary binary file beside `path`, then rename it to `path` (parents are made)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    atomic_write(path, lambda stream: stream.write(text.encode("utf-8")))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically; NaN and infinity are refused (write null)."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no blanks, no NaN. Digests are taken of it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """First `length` hexadecimal digits of the SHA-256 of `value` (bytes, text or JSON-able data)."""
+    data = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else canonical_json(value).encode()
+    return hashlib.sha256(data).hexdigest()[:length]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join a label file's path to its corpus root.
+
+    Raises
+    ------
+    SerbenchError
+        If the path is absolute or climbs out of the root (checked on the text: symbolic links that the user
+        placed inside the root are followed).
+    """
+    joined = os.path.normpath(os.path.join(root, relative))
+    base = os.path.normpath(root)
+    if os.path.isabs(relative) or (joined != base and not joined.startswith(base.rstrip(os.sep) + os.sep)):
+        raise SerbenchError(
+            f"the path {relative!r} leaves the corpus root {str(root)!r}. Expected a path relative to the root; "
+            "correct the label file or pass the folder that holds all of the audio as --root."
+        )
+    return Path(joined)
+
+
+def cache_root() -> Path:
+    """Folder of everything that can be made again: $SERBENCH_CACHE, else $XDG_CACHE_HOME/serbench, else ~/.cache/serbench."""
+    if explicit := os.environ.get("SERBENCH_CACHE"):
+        return Path(explicit)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serbench"

@@ -1,0 +1,106 @@
+"""What a feature extractor is: a frozen configuration and one method from samples to (frames, dim).
+
+A component `features/name.py` has a frozen dataclass `Config` and a class `Extractor(FeatureExtractor)`. `version`
+is raised by hand when the output changes. The cache key is made of `identity()`, the audio's SHA-256 and the segment.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets._config import override, to_dict
+from ..datasets._errors import SerbenchError
+from ..datasets._files import digest
+from . import registry
+
+Array = npt.NDArray[np.float32]
+
+
+class FeatureExtractor(ABC):
+    """From one mono signal to a float32 array (frames, dim).
+
+    Attributes
+    ----------
+    name : registered name, with the argument after a colon if it takes one
+    version : raised by hand whenever the output changes
+    sampling_rate : the rate in Hz that `extract` expects; decoding resamples to it
+    dim : second axis of the output
+    hop_seconds : distance of two frames; None when there is one frame per utterance (functionals)
+    libraries : distributions whose versions decide the output's bytes
+    """
+
+    name: str
+    version: ClassVar[int]
+    sampling_rate: int
+    dim: int
+    hop_seconds: float | None
+    libraries: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def extract(self, signal: Array) -> Array:
+        """Features of a mono signal, (samples,) float32 in [-1, 1] at `sampling_rate`, as (frames, dim) float32.
+
+        Raises
+        ------
+        SerbenchError
+            When the signal can't be described (too short, say); the run lists the file with this reason.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """Everything but the audio that decides the output: name, version, full config, library versions."""
+        versions = {lib: importlib.metadata.version(lib) for lib in self.libraries}
+        return {"name": self.name, "version": self.version, "config": to_dict(self.config), "libraries": versions,
+                "extra": dict(self.extra_identity())}  # fmt: skip
+
+    def extra_identity(self) -> Mapping[str, str]:
+        """Further parts of the key, such as the revision of a checkpoint."""
+        return {}
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of `identity()`."""
+        return digest(self.identity())
+
+    def signature(self) -> str:
+        """Short text for a score's signature: name, version, digest of the configuration without library versions."""
+        return f"{self.name}.v{self.version}+{digest([to_dict(self.config), dict(self.extra_identity())], 8)}"
+
+
+@dataclass(frozen=True)
+class FeatureRequest:
+    """What a model asks for: a registered feature name and settings as typed on the command line (`KEY` -> text)."""
+
+    name: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def with_settings(self, settings: Mapping[str, str]) -> FeatureRequest:
+        """The request with further settings; later ones win."""
+        return FeatureRequest(self.name, tuple({**dict(self.settings), **settings}.items()))
+
+
+def build(request: FeatureRequest | str) -> FeatureExtractor:
+    """Make the extractor for a request.
+
+    The module's `Config` is built from `Config.from_argument(text)` when the name has an argument (`opensmile:IS10`),
+    then the request's settings are applied.
+    """
+    request = FeatureRequest(request) if isinstance(request, str) else request
+    base, _, argument = request.name.partition(":")
+    module = registry.load(base)
+    if argument and not hasattr(module.Config, "from_argument"):
+        raise SerbenchError(f"the feature {base!r} takes no argument, but {request.name!r} was given. Type --feature {base}.")
+    config = module.Config.from_argument(argument) if argument else module.Config()
+    config = override(config, dict(request.settings), prefix="feature.")
+    extractor = module.Extractor(config)
+    if not isinstance(extractor, FeatureExtractor):
+        raise SerbenchError(f"{base}.Extractor is not a FeatureExtractor but {type(extractor).__name__}.")
+    return extractor

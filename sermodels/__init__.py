@@ -1,0 +1,13 @@
+"""From arrays to predictions: the models, one file each."""
+
+if __name__ != "serbench.sermodels":
+    raise ImportError(
+        f"this folder is the package serbench.sermodels, but it was imported as {__name__!r}: "
+        "the checkout is on sys.path. Install it with 'pip install -e .', then "
+        "'from serbench import sermodels'; run Python with PYTHONSAFEPATH=1 (or -P) inside the checkout."
+    )
+
+from ..datasets._registry import Registry
+
+registry = Registry("serbench.sermodels", "serbench.models", "model")
+"""The models: each component module has `Config`, `PRESETS` and `Model`."""

@@ -1,0 +1,140 @@
+"""What a model is: `fit`, `predict`, `save`, `load`, and the data that they see.
+
+A component `sermodels/name.py` has a frozen dataclass `Config`, a dictionary `PRESETS` (preset name -> Config, with
+"default" among them) and a class `Model(SERModel)`. Shapes: classification predicts class scores (utterance, class)
+whose rows sum to 1; regression predicts (utterance, target) on the label scale; continuous predicts one (frame, target)
+array per recording, with as many frames as its trace.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..datasets._task import Task
+from ..features._extractor import FeatureRequest
+from ..features._store import FeatureTable
+
+Predictions = npt.NDArray[np.floating[Any]] | list[npt.NDArray[np.floating[Any]]]
+Score = Callable[[Any, Predictions], float]
+"""(labels of the dev data, predictions) -> the protocol's dev metric; higher is better."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Utterances (or recordings) with their features and, for training and selection, labels.
+
+    Attributes
+    ----------
+    task : what is predicted
+    items : the corpus table's rows, in order; index = ids
+    features : role -> table of arrays by id ("input" is the main role); holds context turns too where a model asks
+    labels : (utterance,) int64, (utterance, target) float64, or a list of (frame, target) arrays with NaN where a
+        frame has no label; None where labels are withheld (test and unlabelled data)
+    words : id -> table of words (word, start, end); None when the model does not ask for words
+    frames : id -> number of label frames (continuous tasks only)
+    """
+
+    task: Task
+    items: pd.DataFrame
+    features: Mapping[str, FeatureTable]
+    labels: Any = None
+    words: Callable[[str], pd.DataFrame] | None = None
+    frames: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids in row order."""
+        return [str(i) for i in self.items.index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def array(self, position: int, role: str = "input") -> npt.NDArray[np.float32]:
+        """Feature array (frames, dim) of the item at a position."""
+        return self.features[role][str(self.items.index[position])]
+
+    def take(self, positions: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Data:
+        """The data at some positions, in that order."""
+        labels = self.labels
+        if isinstance(labels, list):
+            labels = [labels[int(i)] for i in positions]
+        elif labels is not None:
+            labels = labels[np.asarray(positions, dtype=int)]
+        return Data(self.task, self.items.iloc[list(positions)], self.features, labels, self.words, self.frames)
+
+
+@dataclass
+class FitLog:
+    """What training leaves beside the model: one row per epoch, and free facts for the record."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where and how a model runs, decided at the edge: the device, the seed, the progress display, a folder for checkpoints."""
+
+    seed: int = 0
+    device: str = "cpu"
+    progress: Callable[[str, float], None] | None = None
+    """(text, share done in 0..1) is called now and then; None = silent."""
+    checkpoint: Path | None = None
+    """Folder for an unfinished training's state, removed when `fit` ends; None = don't keep any."""
+
+
+class SERModel(ABC):
+    """Base of all models.
+
+    Parameters
+    ----------
+    config : the module's `Config`
+    task : what is predicted
+    resources : seed, device, progress
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
+    """Kinds of task that the model takes."""
+    uses_context: ClassVar[bool] = False
+    """Whether features of the `previous` and `interlocutor` turns are wanted too."""
+    uses_words: ClassVar[bool] = False
+    uses_unlabelled: ClassVar[bool] = False
+
+    def __init__(self, config: Any, task: Task, resources: Resources | None = None) -> None:
+        self.config, self.task, self.resources = config, task, resources or Resources()
+
+    @classmethod
+    @abstractmethod
+    def requests(cls, config: Any) -> dict[str, FeatureRequest]:
+        """The features that the model takes: role -> request. "input" is the role that `--set feature.KEY=` reaches."""
+
+    @abstractmethod
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Train on `train`, select on `dev` by `score(dev.labels, predictions)`; test data never comes here."""
+
+    @abstractmethod
+    def predict(self, data: Data) -> Predictions:
+        """Predictions in the row order of `data`, with the shapes of the module docstring."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Arrays and JSON-able facts that `restore` rebuilds the trained model from."""
+
+    @abstractmethod
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """Number of trained scalars, after `fit`."""
