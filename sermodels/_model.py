@@ -115,8 +115,11 @@ class SERModel(ABC):
 
     @classmethod
     @abstractmethod
-    def requests(cls, config: Any) -> dict[str, FeatureRequest]:
-        """The features that the model takes: role -> request. "input" is the role that `--set feature.KEY=` reaches."""
+    def requests(cls, config: Any, task: Task) -> dict[str, FeatureRequest]:
+        """The features that the model takes on a task: role -> request.
+
+        "input" is the role that `--set feature.KEY=` reaches; a model without features answers {}.
+        """
 
     @abstractmethod
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
