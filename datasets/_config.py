@@ -18,6 +18,8 @@ from ._errors import SerbenchError, unknown
 from ._files import digest
 
 T = TypeVar("T")
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_READABLE = {"NoneType": "none", "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 
 
 def option(
@@ -157,10 +159,9 @@ def _parse_one(text: str, kind: Any) -> Any:
             raise ValueError(text)
         return None
     if kind is bool:
-        known = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-        if text.lower() not in known:
+        if text.lower() not in (*_TRUE, *_FALSE):
             raise ValueError(text)
-        return known[text.lower()]
+        return text.lower() in _TRUE
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
         return tuple(_parse_one(part.strip(), inner) for part in text.split(",") if part.strip())
@@ -170,7 +171,7 @@ def _parse_one(text: str, kind: Any) -> Any:
 
 
 def _type_name(hint: Any) -> str:
-    readable = {"NoneType": "none", "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
     if typing.get_origin(hint) is tuple:
         return f"{_type_name(typing.get_args(hint)[0])}, several with commas between"
-    return " or ".join(readable.get(getattr(k, "__name__", str(k)), getattr(k, "__name__", str(k))) for k in _alternatives(hint))
+    names = [getattr(k, "__name__", str(k)) for k in _alternatives(hint)]
+    return " or ".join(_READABLE.get(name, name) for name in names)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -71,7 +72,7 @@ OFFICIAL = Fold("official", test={"partition": ("test",)}, dev={"partition": ("d
 
 
 def rotation(column: str, groups: Iterable[str]) -> tuple[Fold, ...]:
-    """Leave-one-group-out folds over the values of a column: fold k tests on group k, selects on group k+1, trains on the rest."""
+    """Leave-one-group-out folds over a column: fold k tests on group k, selects on group k + 1, trains on the rest."""
     values = list(groups)
     return tuple(
         Fold(f"{column}-{g}", test={column: (g,)}, dev={column: (values[(i + 1) % len(values)],)})
@@ -94,7 +95,8 @@ class Corpus:
     subset_group : column whose groups the 4 test subsets may not cut (None: utterances are cut freely)
     shared : columns among speaker, dialogue ... that the corpus's own splits are known to share between train and test
     expected : what is counted -> published number, checked as warnings by `serbench check`
-    word_source, trace_source : id -> table of words (word, start, end [s]), of frames (time [s], one column per attribute)
+    word_source : id -> table of words: word, start, end [s]
+    trace_source : id -> table of frames: time [s], one column per attribute
     """
 
     name: str
@@ -147,11 +149,11 @@ class Corpus:
         """The unlabelled pool (possibly empty)."""
         return self.utterances[self.utterances["partition"].eq("unlabelled").fillna(False)]
 
-    def row(self, item: str) -> pd.Series[object]:
+    def row(self, item: str) -> pd.Series[Any]:
         """The table row of an utterance or recording id."""
         for table in (self.utterances, self.recordings):
             if table is not None and item in table.index:
-                return table.loc[item]
+                return table.loc[[item]].iloc[0]
         raise unknown(f"utterance of {self.name}", item, self.utterances.index[:20])
 
     def audio_path(self, item: str) -> Path:
@@ -159,9 +161,10 @@ class Corpus:
         return inside(self.root, str(self.row(item)["path"]))
 
     def words(self, item: str) -> pd.DataFrame:
-        """Words of an utterance (or recording): columns word, start, end in seconds from the item's own start. Empty if unknown."""
+        """Words of an item: columns word, start, end in seconds from the item's own start. Empty if unknown."""
         if self.word_source is None:
-            return pd.DataFrame({"word": pd.Series(dtype=str), "start": pd.Series(dtype=float), "end": pd.Series(dtype=float)})
+            return pd.DataFrame({"word": pd.Series(dtype=str), "start": pd.Series(dtype=float),
+                                 "end": pd.Series(dtype=float)})  # fmt: skip
         return self.word_source(item)
 
     def trace(self, item: str) -> pd.DataFrame:
@@ -202,11 +205,14 @@ def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, id_column: s
     table.index.name = "id"
     _check_ids(table)
     for column in TEXT_COLUMNS:
-        table[column] = table[column].astype("string") if column in table else pd.Series(pd.NA, table.index, dtype="string")
+        known = column in table
+        table[column] = table[column].astype("string") if known else pd.Series(pd.NA, table.index, dtype="string")
     for column in NUMBER_COLUMNS:
-        table[column] = _numbers(table, column) if column in table else pd.Series(float("nan"), table.index, dtype="float64")
+        known = column in table
+        table[column] = _numbers(table, column) if known else pd.Series(float("nan"), table.index, dtype="float64")
     if table["path"].isna().any():
-        raise SerbenchError(f"{int(table['path'].isna().sum())} rows have no path, the first is {table.index[table['path'].isna()][0]!r}.")
+        lost = table.index[table["path"].isna()]
+        raise SerbenchError(f"{len(lost)} rows have no path, the first is {lost[0]!r}. Expected a path in every row.")
     wrong = sorted(set(table["emotion"].dropna()) - set(EMOTIONS))
     if wrong:
         raise SerbenchError(f"unknown canonical emotion(s) {', '.join(wrong)}. Expected: {', '.join(EMOTIONS)}.")
@@ -224,7 +230,8 @@ def add_context(table: pd.DataFrame, *, ended_before: bool = False) -> pd.DataFr
     interlocutor: dict[str, str] = {}
     for _, dialogue in table[table["dialogue"].notna()].groupby("dialogue", sort=False):
         ordered = dialogue.sort_values(["dialogue_start", "dialogue_end", "turn"], kind="stable")
-        rows = list(zip(ordered.index, ordered["speaker"], ordered["dialogue_start"], ordered["dialogue_end"], strict=True))
+        columns = (ordered[c] for c in ("speaker", "dialogue_start", "dialogue_end"))
+        rows = list(zip(ordered.index, *columns, strict=True))
         for i, (item, speaker, start, _) in enumerate(rows):
             for other, who, _, end in reversed(rows[:i]):
                 if ended_before and end > start:
@@ -251,12 +258,13 @@ def _check_ids(table: pd.DataFrame) -> None:
         raise SerbenchError(f"the table has no column 'path'; it has: {', '.join(map(str, table.columns))}.")
     doubled = table.index[table.index.duplicated()].unique()
     if len(doubled):
-        raise SerbenchError(f"{len(doubled)} utterance ids occur more than once, such as {doubled[0]!r}. Ids must be unique.")
+        raise SerbenchError(f"{len(doubled)} ids occur more than once, such as {doubled[0]!r}. Expected unique ids.")
 
 
 def _numbers(table: pd.DataFrame, column: str) -> pd.Series[float]:
     numbers = pd.to_numeric(table[column], errors="coerce")
     bad = table.index[numbers.isna() & table[column].notna() & (table[column].astype(str).str.strip() != "")]
     if len(bad):
-        raise SerbenchError(f"column {column!r} of {bad[0]!r} holds {table.loc[bad[0], column]!r}. Expected a number or nothing.")
+        held = table.loc[bad[0], column]
+        raise SerbenchError(f"column {column!r} of {bad[0]!r} holds {held!r}. Expected a number or nothing.")
     return numbers.astype("float64")

@@ -47,8 +47,9 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any, length: int = 16) -> str:
     """First `length` hexadecimal digits of the SHA-256 of `value` (bytes, text or JSON-able data)."""
-    data = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else canonical_json(value).encode()
-    return hashlib.sha256(data).hexdigest()[:length]
+    if not isinstance(value, bytes):
+        value = (value if isinstance(value, str) else canonical_json(value)).encode()
+    return hashlib.sha256(value).hexdigest()[:length]
 
 
 def file_sha256(path: Path) -> str:
@@ -77,7 +78,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def cache_root() -> Path:
-    """Folder of everything that can be made again: $SERBENCH_CACHE, else $XDG_CACHE_HOME/serbench, else ~/.cache/serbench."""
+    """Folder of all that can be made again: $SERBENCH_CACHE, or serbench/ under $XDG_CACHE_HOME or ~/.cache."""
     if explicit := os.environ.get("SERBENCH_CACHE"):
         return Path(explicit)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "serbench"

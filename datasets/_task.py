@@ -160,6 +160,7 @@ def attribute_tasks(
     attributes: tuple[str, ...], scales: Mapping[str, tuple[float, float]], name: str = "attributes"
 ) -> tuple[Task, ...]:
     """The joint regression task `attributes`, and one task per attribute under its own name."""
-    joint = Task(name, "regression", attributes, scales={a: scales[a] for a in attributes}, doc="all attributes jointly")
+    known = {a: scales[a] for a in attributes}
+    joint = Task(name, "regression", attributes, scales=known, doc="all attributes jointly")
     single = (Task(a, "regression", (a,), scales={a: scales[a]}, doc=f"{a} alone") for a in attributes)
     return (joint, *single)

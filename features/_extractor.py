@@ -97,7 +97,7 @@ def build(request: FeatureRequest | str) -> FeatureExtractor:
     base, _, argument = request.name.partition(":")
     module = registry.load(base)
     if argument and not hasattr(module.Config, "from_argument"):
-        raise SerbenchError(f"the feature {base!r} takes no argument, but {request.name!r} was given. Type --feature {base}.")
+        raise SerbenchError(f"the feature {base!r} takes no argument, but {request.name!r} was given. Type {base!r}.")
     config = module.Config.from_argument(argument) if argument else module.Config()
     config = override(config, dict(request.settings), prefix="feature.")
     extractor = module.Extractor(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +47,14 @@ class FeatureTable(Mapping[str, Array]):
         return self.shapes[item][0]
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array], hop_seconds: float | None = None, sampling_rate: int = 16000) -> FeatureTable:
+    def from_arrays(
+        cls, arrays: Mapping[str, Array], hop_seconds: float | None = None, sampling_rate: int = 16000
+    ) -> FeatureTable:
         """A table over arrays in memory; for tests and notebooks."""
-        first = next(iter(arrays.values()))
-        return cls({k: (lambda v=v: v) for k, v in arrays.items()}, {k: (v.shape[0], v.shape[1]) for k, v in arrays.items()},
-                   first.shape[1], hop_seconds, sampling_rate)  # fmt: skip
+        loaders = {item: partial(_same, array) for item, array in arrays.items()}
+        shapes = {item: (array.shape[0], array.shape[1]) for item, array in arrays.items()}
+        return cls(loaders, shapes, next(iter(shapes.values()))[1], hop_seconds, sampling_rate)
+
+
+def _same(array: Array) -> Array:
+    return array

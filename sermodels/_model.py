@@ -82,7 +82,7 @@ class FitLog:
 
 @dataclass(frozen=True)
 class Resources:
-    """Where and how a model runs, decided at the edge: the device, the seed, the progress display, a folder for checkpoints."""
+    """Where and how a model runs, decided at the edge: seed, device, progress display, folder for checkpoints."""
 
     seed: int = 0
     device: str = "cpu"
