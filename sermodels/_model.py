@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..datasets._errors import SerbenchError
 from ..datasets._task import Task
 from ..features._extractor import FeatureRequest
 from ..features._store import FeatureTable
@@ -100,6 +101,11 @@ class SERModel(ABC):
     config : the module's `Config`
     task : what is predicted
     resources : seed, device, progress
+
+    Raises
+    ------
+    SerbenchError
+        For a task of a kind that the model does not take.
     """
 
     name: ClassVar[str]
@@ -111,6 +117,12 @@ class SERModel(ABC):
     uses_unlabelled: ClassVar[bool] = False
 
     def __init__(self, config: Any, task: Task, resources: Resources | None = None) -> None:
+        if task.kind not in self.kinds:
+            raise SerbenchError(
+                f"the model {self.name!r} does not take the task {task.name!r}, which is of kind {task.kind}. "
+                f"Expected a task of kind {' or '.join(sorted(self.kinds))}; 'serbench list' shows the tasks of each "
+                "dataset: choose one with --task, or another model with --model."
+            )
         self.config, self.task, self.resources = config, task, resources or Resources()
 
     @classmethod
