@@ -72,6 +72,23 @@ class Registry:
         """First line of the component's docstring, read from its source without importing it."""
         if name not in self._builtin:
             return f"from {self._plugins[name].value}" if name in self._plugins else ""
-        source = Path(importlib.import_module(self.package).__path__[0]) / f"{name.replace('-', '_')}.py"
-        text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-        return text.split("\n", 1)[0]
+        return (ast.get_docstring(self._source(name)) or "").split("\n", 1)[0]
+
+    def declared(self, name: str, variable: str) -> list[str]:
+        """Texts of a module-level tuple, or text keys of a module-level dictionary, read without importing.
+
+        Models declare `PRESETS`, datasets `TASKS`. Empty when the component declares none, or comes from a plugin.
+        """
+        if name not in self._builtin:
+            return []
+        for node in self._source(name).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if any(isinstance(t, ast.Name) and t.id == variable for t in targets):
+                value = getattr(node, "value", None)
+                parts = value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", [])
+                return [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+        return []
+
+    def _source(self, name: str) -> ast.Module:
+        folder = Path(next(iter(importlib.import_module(self.package).__path__)))
+        return ast.parse((folder / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8"))

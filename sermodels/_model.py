@@ -115,6 +115,8 @@ class SERModel(ABC):
     """Whether features of the `previous` and `interlocutor` turns are wanted too."""
     uses_words: ClassVar[bool] = False
     uses_unlabelled: ClassVar[bool] = False
+    uses_device: ClassVar[bool] = False
+    """Whether the model runs on a graphics card where there is one (torch models)."""
 
     def __init__(self, config: Any, task: Task, resources: Resources | None = None) -> None:
         if task.kind not in self.kinds:

@@ -1,0 +1,50 @@
+"""Recalling that a request is finished, without importing its model.
+
+A finished request leaves a note under results/runs/.finished/: the digest of the request, of the corpus on disk and of
+every source file that could change the outcome, and the run that it led to. When the same request comes again and
+nothing of that has changed, the run folder is only checked for completeness. A note is never a record: deleting the
+folder costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError
+from ..datasets._files import digest, write_json
+from ..results.records import Run
+from .plan import Request
+
+PACKAGES = ("datasets", "features", "sermodels", "results", "benchmarks")
+
+
+def recall(results: Path, request: Request, corpus: Corpus) -> Run | None:
+    """The finished run of an unchanged request, or None."""
+    note = _note(results, request, corpus)
+    try:
+        held = json.loads(note.read_text(encoding="utf-8"))
+        run = Run.open(results / "runs" / held["run_id"])
+        return run if not run.finished(request.trials, held["folds"]) else None
+    except (OSError, ValueError, KeyError, SerbenchError):
+        return None
+
+
+def remember(results: Path, request: Request, corpus: Corpus, run: Run, folds: Sequence[str]) -> None:
+    """Leave the note that a request is finished."""
+    write_json(_note(results, request, corpus), {"run_id": run.run_id, "folds": list(folds)})
+
+
+def _note(results: Path, request: Request, corpus: Corpus) -> Path:
+    key = digest([asdict(request), corpus.digest(), _sources(request.model)], 32)
+    return results / "runs" / ".finished" / f"{key}.json"
+
+
+def _sources(model: str) -> str:
+    folders = [Path(next(iter(importlib.import_module(f"serbench.{name}").__path__))) for name in PACKAGES]
+    texts = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
+    return digest([model, *(digest(text) for text in texts)])

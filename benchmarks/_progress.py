@@ -1,0 +1,130 @@
+"""What a user sees while a run works: a silent display, and one with progress bars on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+Extraction = Callable[[int, int, float], None]
+"""(done, total, seconds of audio done)."""
+
+
+class UnitDisplay(Protocol):
+    """Shows the units of one run."""
+
+    def step(self, text: str, share: float) -> None:
+        """Progress within the current unit, in 0..1."""
+
+    def done(self, job: Any, facts: dict[str, Any]) -> None:
+        """A unit ended with these facts."""
+
+
+class Display(Protocol):
+    """Shows messages, extractions and units."""
+
+    def message(self, text: str) -> None:
+        """One line for the user."""
+
+    def extraction(self, name: str, total: int) -> AbstractContextManager[Extraction | None]:
+        """Context in which features called `name` are made."""
+
+    def units(self, name: str, total: int) -> AbstractContextManager[UnitDisplay]:
+        """Context in which `total` units are worked through."""
+
+
+class Silent:
+    """Shows nothing; for Python callers and worker processes."""
+
+    def message(self, text: str) -> None:
+        """Drop the line."""
+
+    @contextmanager
+    def extraction(self, name: str, total: int) -> Iterator[Extraction | None]:
+        """Give no callback."""
+        yield None
+
+    @contextmanager
+    def units(self, name: str, total: int) -> Iterator[UnitDisplay]:
+        """Give a display that drops everything."""
+        yield _SilentUnits()
+
+
+class _SilentUnits:
+    def step(self, text: str, share: float) -> None:
+        """Drop it."""
+
+    def done(self, job: Any, facts: dict[str, Any]) -> None:
+        """Drop it."""
+
+
+class Terminal:
+    """Progress bars on standard error (plain lines where that is no terminal)."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True)
+
+    def message(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, markup=False, highlight=False)
+
+    @contextmanager
+    def extraction(self, name: str, total: int) -> Iterator[Extraction | None]:
+        """A bar with the rate in times real time, shown as soon as something has to be made."""
+        import time
+
+        started = time.perf_counter()
+        with self._bar() as bar:
+            task = bar.add_task(name, total=total, note="")
+
+            def step(done: int, of: int, audio_seconds: float) -> None:
+                rate = audio_seconds / max(time.perf_counter() - started, 1e-9)
+                bar.update(task, completed=done, total=of, note=f"{rate:.0f} x real time" if audio_seconds else "")
+
+            yield step
+
+    @contextmanager
+    def units(self, name: str, total: int) -> Iterator[UnitDisplay]:
+        """A bar over units with the text of the current one."""
+        with self._bar() as bar:
+            yield _TerminalUnits(self, bar, name, total)
+
+    def _bar(self) -> Any:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        )  # fmt: skip
+        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+
+class _TerminalUnits:
+    def __init__(self, terminal: Terminal, bar: Any, name: str, total: int) -> None:
+        self.terminal, self.bar, self.total, self.count = terminal, bar, total, 0
+        self.task = bar.add_task(name, total=total, note="")
+
+    def step(self, text: str, share: float) -> None:
+        """Show the current unit's progress."""
+        self.bar.update(self.task, completed=self.count + min(max(share, 0.0), 1.0), note=text)
+
+    def done(self, job: Any, facts: dict[str, Any]) -> None:
+        """Print the unit's outcome and move on."""
+        self.count += 1
+        self.bar.update(self.task, completed=self.count, note="")
+        where = f"{job.model} trial {job.trial + 1}, fold {job.division.fold} ({self.count} of {self.total})"
+        if facts["status"] != "done":
+            self.terminal.message(f"{where}: FAILED: {facts['error']}")
+        else:
+            score = facts.get("dev_score")
+            shown = "undefined" if score is None else f"{score:.3f}"
+            self.terminal.message(f"{where}: dev {shown}, {facts['seconds']:.1f} s")

@@ -1,0 +1,160 @@
+"""The command line. Every command imports what it needs when it runs, so `serbench --help` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..datasets._errors import SerbenchError
+from . import cli_data, cli_results
+
+if TYPE_CHECKING:
+    from ..datasets._corpus import Corpus
+    from .protocol import Protocol
+
+app = typer.Typer(
+    help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Results = Annotated[Path, typer.Option(help="Folder that holds runs/ and the leaderboard.")]
+
+
+@app.command()
+def run(
+    model: Annotated[list[str] | None, typer.Option(help="Registered model; may be repeated.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Registered dataset; may be repeated.")] = None,
+    root: Annotated[list[str] | None, typer.Option(help="Folder of the corpus, or DATASET=FOLDER for several.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task of the dataset; default: its first.")] = None,
+    release: Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")] = None,
+    protocol: Annotated[str, typer.Option(help="Protocol.")] = "4x5",
+    split: Annotated[str | None, typer.Option(help="Split of the corpus; default: its first.")] = None,
+    trials: Annotated[int, typer.Option(help="Trainings with different seeds.")] = 5,
+    subsets: Annotated[int, typer.Option(help="Parts that the test items are cut into.")] = 4,
+    group: Annotated[str, typer.Option(help="Column that subsets may not cut: auto, none or a column.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the subsets and base of the trials' seeds.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="model.KEY=VALUE, train.KEY=VALUE or feature.KEY=VALUE.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the dataset, such as test_clips=plain.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Named configuration of the model.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Processes that work on trials at the same time.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Threads of each process; default: cores / jobs.")] = None,
+    results: Results = Path("results"),
+    from_record: Annotated[Path | None, typer.Option(help="Repeat the run of this run folder or run.json.")] = None,
+    allow_leak: Annotated[bool, typer.Option(help="Accept a split that leaks; the score is labelled.")] = False,
+    save_models: Annotated[bool, typer.Option(help="Keep the weights of every trial beside its record.")] = False,
+) -> None:
+    """Train and score models on corpora; finished trials are skipped."""
+    from ._progress import Terminal
+    from .protocol import Protocol
+    from .run import from_record as repeat
+    from .run import run as run_grid
+
+    shown = Terminal()
+    common = {"results": results, "device": device, "jobs": jobs, "threads": threads, "save_models": save_models}
+    try:
+        if from_record is not None:
+            runs = repeat(from_record, display=shown, **common)
+        else:
+            if not model or not dataset:
+                raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")
+            chosen = Protocol(protocol, split, subsets, group, seed)
+            runs = run_grid(
+                model, dataset, root=roots(root, dataset), release=release, task=task, preset=preset,
+                settings=pairs("--set", set_), protocol=checked(chosen), trials=trials, allow_leak=allow_leak,
+                options=pairs("--option", option), display=shown, **common,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
+        raise typer.Exit(130) from None
+    for one in runs:
+        typer.echo(one.path)
+    failed = [unit for one in runs for unit in one.units() if unit["status"] != "done"]
+    if failed:
+        shown.message(f"{len(failed)} trials failed; their records hold the reason. The same command tries them again.")
+        raise typer.Exit(1)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="models, datasets, features, tasks or presets; default: all.")
+    ] = None,
+) -> None:
+    """Registered models, datasets, features, tasks and presets."""
+    from .listing import lines
+
+    for line in lines(kind):
+        typer.echo(line)
+
+
+@app.command()
+def env() -> None:
+    """Versions, the device, and which optional parts are usable, and why not."""
+    from .environment import report
+
+    for line in report():
+        typer.echo(line)
+
+
+def pairs(flag: str, texts: list[str] | None) -> dict[str, str]:
+    """`KEY=VALUE` texts as a dictionary."""
+    found: dict[str, str] = {}
+    for text in texts or []:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise SerbenchError(f"{flag} {text!r}: expected KEY=VALUE.")
+        found[key.strip()] = value
+    return found
+
+
+def roots(given: list[str] | None, datasets: list[str]) -> dict[str, str]:
+    """`--root FOLDER` (one dataset) or `--root DATASET=FOLDER` (several) as dataset -> folder."""
+    found: dict[str, str] = {}
+    for text in given or []:
+        name, sign, folder = text.partition("=")
+        if sign and name in datasets:
+            found[name] = folder
+        elif len(datasets) == 1:
+            found[datasets[0]] = text
+        else:
+            raise SerbenchError(f"--root {text!r}: with several datasets, expected DATASET=FOLDER for each.")
+    return found
+
+
+def checked(protocol: Protocol) -> Protocol:
+    """The protocol, with its settings in range."""
+    from ..datasets._config import validate
+
+    return validate(protocol)
+
+
+def open_dataset(name: str, root: str | None, release: str | None = None, option: list[str] | None = None) -> Corpus:
+    """The corpus that a command names."""
+    from ..datasets._load import load_corpus
+
+    return load_corpus(name, root, release, pairs("--option", option))
+
+
+cli_data.register(app)
+cli_results.register(app)
+
+
+def main() -> None:
+    """Entry point of the `serbench` command: a user's error is one message and exit status 2."""
+    try:
+        app()
+    except SerbenchError as error:
+        sys.stderr.write(f"serbench: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,125 @@
+"""Commands about corpora, features and the cache: check, extract, cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Root = Annotated[str | None, typer.Option(help="Folder of the corpus.")]
+Release = Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")]
+Options = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")]
+cache_app = typer.Typer(help="Look at, verify or empty the feature cache.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command()(check)
+    app.command()(extract)
+    app.add_typer(cache_app, name="cache")
+
+
+def check(
+    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    out: Annotated[Path | None, typer.Option(help="Write every finding to this CSV file.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,
+) -> None:
+    """The corpus doctor: counts, missing, broken, odd and doubled files, labels off the scale, speaker overlap."""
+    from . import doctor
+    from ._progress import Terminal
+    from .cli import open_dataset
+
+    corpus = open_dataset(dataset, root, release, option)
+    shown = Terminal()
+    with shown.extraction(f"checking {corpus.name}", len(corpus.utterances)) as progress:
+        findings = doctor.check(corpus, jobs=jobs, progress=progress)
+    for line in doctor.summary(corpus, findings):
+        typer.echo(line)
+    if out is not None:
+        from ..datasets._files import write_text
+
+        write_text(out, findings.to_csv(index=False))
+        typer.echo(f"{len(findings)} findings are in {out}")
+
+
+def extract(
+    feature: Annotated[str, typer.Argument(help="Registered feature, such as mel or opensmile:IS10:lld.")],
+    dataset: Annotated[str, typer.Option(help="Registered dataset.")],
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="feature.KEY=VALUE.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+) -> None:
+    """Make and cache a feature of every utterance of a corpus."""
+    import time
+
+    import pandas as pd
+
+    from ..features._cache import FeatureCache
+    from ..features._extract import extract as extract_all
+    from ..features._extractor import FeatureRequest, build
+    from ._progress import Terminal
+    from .cli import open_dataset, pairs
+
+    corpus = open_dataset(dataset, root, release, option)
+    settings = {key.removeprefix("feature."): value for key, value in pairs("--set", set_).items()}
+    extractor = build(FeatureRequest(feature, tuple(settings.items())))
+    tables = [corpus.utterances] if corpus.recordings is None else [corpus.utterances, corpus.recordings]
+    started, seen = time.perf_counter(), [0.0]
+    shown = Terminal()
+    with shown.extraction(feature, sum(map(len, tables))) as progress:
+
+        def step(done: int, total: int, audio_seconds: float) -> None:
+            seen[0] = audio_seconds
+            if progress:
+                progress(done, total, audio_seconds)
+
+        made = extract_all(pd.concat(tables), corpus.root, extractor, FeatureCache(), jobs=jobs, progress=step)
+    seconds = time.perf_counter() - started
+    typer.echo(
+        f"{feature} of {corpus.name}: {len(made)} made or found, {len(made.failed)} failed, {seconds:.1f} s, "
+        f"{seen[0] / max(seconds, 1e-9):.0f} x real time"
+    )
+    for item, reason in made.failed.items():
+        typer.echo(f"  left out: {item}: {reason}")
+
+
+@cache_app.command()
+def info() -> None:
+    """What the cache holds, by feature."""
+    from ..features._cache import cache_info
+
+    _print(cache_info())
+
+
+@cache_app.command()
+def verify() -> None:
+    """Read every entry and report the damaged ones; they are made again when they are next needed."""
+    from ..features._cache import cache_verify
+
+    _print(cache_verify())
+
+
+@cache_app.command()
+def prune(
+    older_than_days: Annotated[
+        float | None, typer.Option(help="Remove entries that were not used for so long.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Keep at most so many bytes, the latest used.")] = None,
+    feature: Annotated[str | None, typer.Option(help="Remove entries of this feature.")] = None,
+) -> None:
+    """Remove entries from the cache."""
+    from ..features._cache import cache_prune
+
+    _print(cache_prune(older_than_days=older_than_days, max_bytes=max_bytes, feature=feature))
+
+
+def _print(facts: object) -> None:
+    import json
+
+    typer.echo(json.dumps(facts, indent=1, default=str))

@@ -1,0 +1,45 @@
+"""`serbench list`: what is registered, read from the sources without importing any component."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..datasets import registry as datasets
+from ..datasets._errors import unknown
+from ..datasets._registry import Registry
+from ..features import registry as features
+from ..sermodels import registry as models
+
+KINDS = ("models", "datasets", "features", "tasks", "presets")
+
+
+def lines(kind: str | None = None) -> Iterator[str]:
+    """Lines of `serbench list KIND`.
+
+    Raises
+    ------
+    SerbenchError
+        For an unknown kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise unknown("kind of list", kind, KINDS)
+    shown = KINDS if kind is None else (kind,)
+    for one in shown:
+        if kind is None:
+            yield f"{one}:"
+        yield from _section(one)
+
+
+def _section(kind: str) -> Iterator[str]:
+    if kind in ("models", "datasets", "features"):
+        registry = {"models": models, "datasets": datasets, "features": features}[kind]
+        yield from (f"  {name:<20} {registry.summary(name)}" for name in registry.names())
+    elif kind == "tasks":
+        yield from _names(datasets, "TASKS", "made from the corpus's own columns")
+    else:
+        yield from _names(models, "PRESETS", "default")
+
+
+def _names(registry: Registry, variable: str, otherwise: str) -> Iterator[str]:
+    for name in registry.names():
+        yield f"  {name:<20} {', '.join(registry.declared(name, variable)) or otherwise}"

@@ -1,0 +1,199 @@
+"""The protocol: how a corpus's items become folds, test subsets and trials.
+
+The default is `4x5`: the test items (an official test partition, or the pooled test items of all folds) are cut once
+into 4 subsets, the same for every model, and 5 trials with different seeds are trained; 4 x 5 = 20 scores per model,
+task and target, as in Lin, Sridhar and Busso (ICASSP 2021, section 4). A protocol is a splitter over a table: it never
+sees audio, features or predictions, and it depends on the corpus digest, the task and the protocol's seed alone.
+
+How the cut is made: items are put in the order of a hash of (corpus digest, seed, id). For classification each class is
+dealt out in turn, so every subset holds every class that has at least as many test items as there are subsets; for
+regression the order itself is dealt out. Continuous tasks, and any task under `group=COLUMN`, deal out whole groups
+(recordings, dialogues, speakers), the largest first, each to the subset that is smallest so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..datasets._config import option, to_dict
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError
+from ..datasets._files import digest
+from ..datasets._task import Task
+
+GUARDED = ("speaker", "dialogue", "session")
+"""Columns whose values may not cross from train or dev to test."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Settings that decide which items are scored together. The number of trials and the seed of training are apart."""
+
+    name: str = option("4x5", "name of the protocol", choices=("4x5",))
+    split: str | None = option(None, "split of the corpus; none = its default one")
+    subsets: int = option(4, "number of test subsets", source="Lin et al. 2021, section 4", low=1, high=100)
+    group: str = option("auto", "column that subsets may not cut; auto = the corpus's own for continuous tasks; none")
+    seed: int = option(0, "seed of the subsets, and base of the trials' seeds", low=0)
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the settings."""
+        return digest(to_dict(self))
+
+
+@dataclass(frozen=True)
+class Division:
+    """One fold: ids by role, in table order."""
+
+    fold: str
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def divide(corpus: Corpus, task: Task, protocol: Protocol) -> list[Division]:
+    """Ids of train, dev and test of every fold.
+
+    Raises
+    ------
+    SerbenchError
+        When a role of a fold is empty, or an item is tested in two folds.
+    """
+    items = corpus.items(task)
+    divisions = []
+    for fold in corpus.folds(protocol.split):
+        role = fold.assign(items)
+        ids = {
+            name: tuple(str(i) for i in items.index[role.eq(name).fillna(False)]) for name in ("train", "dev", "test")
+        }
+        for name, found in ids.items():
+            if not found:
+                raise SerbenchError(
+                    f"fold {fold.name!r} of {corpus.name} has no {name} items for the task {task.name!r}. Choose "
+                    f"another split ({', '.join(corpus.splits)}) with --split, or another task."
+                )
+        divisions.append(Division(fold.name, ids["train"], ids["dev"], ids["test"]))
+    tested = pd.Series([i for d in divisions for i in d.test])
+    if tested.duplicated().any():
+        first = tested[tested.duplicated()].iloc[0]
+        raise SerbenchError(
+            f"{first!r} is a test item of two folds of {corpus.name}; expected each item in one fold only."
+        )
+    return divisions
+
+
+def assign_subsets(corpus: Corpus, task: Task, protocol: Protocol, divisions: Sequence[Division]) -> dict[str, int]:
+    """Subset number 0 .. subsets-1 of every test item, pooled over folds."""
+    items = corpus.items(task)
+    tested = items.loc[[i for d in divisions for i in d.test]]
+    group = _group_column(corpus, task, protocol)
+    order = sorted((str(i) for i in tested.index), key=lambda i: _hash(corpus.digest(), protocol.seed, i))
+    if group is not None:
+        return _deal_groups(tested[group].astype("string").fillna("none").to_dict(), order, protocol, corpus, group)
+    if len(order) < protocol.subsets:
+        raise SerbenchError(
+            f"{len(order)} test items can't be cut into {protocol.subsets} subsets. Type --subsets {len(order)}."
+        )
+    if task.kind == "classification":
+        labels = dict(zip(map(str, tested.index), task.encode(tested), strict=True))
+        order.sort(key=lambda i: int(labels[i]))
+    return {item: position % protocol.subsets for position, item in enumerate(order)}
+
+
+def leaks(corpus: Corpus, divisions: Sequence[Division], items: pd.DataFrame) -> dict[str, int]:
+    """Column -> number of its values that stand in train or dev as well as in test of some fold (0 left out)."""
+    found: dict[str, int] = {}
+    for column in GUARDED:
+        if column not in items or items[column].isna().all():
+            continue
+        values = items[column]
+        crossing = max(
+            len(set(values.loc[[*d.train, *d.dev]].dropna()) & set(values.loc[list(d.test)].dropna()))
+            for d in divisions
+        )
+        if crossing:
+            found[column] = crossing
+    return found
+
+
+def guard(corpus: Corpus, divisions: Sequence[Division], items: pd.DataFrame, *, allow_leak: bool = False) -> list[str]:
+    """Labels for the signature (`shared:speaker`, `leak:dialogue`, `speakers-unknown`); an undeclared leak is refused.
+
+    Raises
+    ------
+    SerbenchError
+        When values of a guarded column cross into the test set, the corpus does not declare that its own split
+        shares them, and `allow_leak` is not set.
+    """
+    found = leaks(corpus, divisions, items)
+    undeclared = {c: n for c, n in found.items() if c not in corpus.shared}
+    if undeclared and not allow_leak:
+        what = ", ".join(f"{n} {column}s" for column, n in undeclared.items())
+        raise SerbenchError(
+            f"{what} of {corpus.name} stand both in training and in test, so the score would be too good. Choose "
+            f"another split ({', '.join(corpus.splits)}) with --split, or add --allow-leak, which labels the score."
+        )
+    labels = [f"{'shared' if column in corpus.shared else 'leak'}:{column}" for column in found]
+    if items["speaker"].isna().any():
+        labels.append("speakers-unknown" if items["speaker"].isna().all() else "speakers-partly-unknown")
+    return labels
+
+
+def describe(corpus: Corpus, task: Task, protocol: Protocol, divisions: Sequence[Division]) -> dict[str, Any]:
+    """The protocol as records hold it: resolved split and group, folds, sizes, and a digest of the cut itself."""
+    subsets = assign_subsets(corpus, task, protocol, divisions)
+    split = protocol.split or next(iter(corpus.splits))
+    return {
+        **to_dict(protocol),
+        "split": split,
+        "group": _group_column(corpus, task, protocol) or "none",
+        "folds": [d.fold for d in divisions],
+        "sizes": {d.fold: [len(d.train), len(d.dev), len(d.test)] for d in divisions},
+        "items_digest": digest([[d.fold, d.train, d.dev, d.test] for d in divisions]),
+        "subsets_digest": digest(sorted(subsets.items())),
+    }
+
+
+def unit_seed(protocol: Protocol, trial: int, fold: str) -> int:
+    """Seed of one training: differs between trials and folds, the same for every model."""
+    return int(digest([protocol.seed, trial, fold], 8), 16) % (2**31)
+
+
+def _group_column(corpus: Corpus, task: Task, protocol: Protocol) -> str | None:
+    if protocol.group == "none":
+        return None
+    if protocol.group != "auto":
+        if protocol.group not in corpus.items(task):
+            raise SerbenchError(
+                f"--group {protocol.group}: {corpus.name} has no such column. Expected auto, none or a column."
+            )
+        return protocol.group
+    return corpus.subset_group if task.kind == "continuous" else None
+
+
+def _hash(corpus_digest: str, seed: int, item: str) -> bytes:
+    return hashlib.sha256(f"{corpus_digest}|{seed}|{item}".encode()).digest()
+
+
+def _deal_groups(
+    groups: dict[Any, str], order: Sequence[str], protocol: Protocol, corpus: Corpus, column: str
+) -> dict[str, int]:
+    members: dict[str, list[str]] = {}
+    for item in order:
+        members.setdefault(groups[item], []).append(item)
+    if len(members) < protocol.subsets:
+        raise SerbenchError(
+            f"the test set of {corpus.name} has {len(members)} groups by {column!r}, too few for {protocol.subsets} "
+            f"subsets. Type --subsets {len(members)} (or --group none to cut groups)."
+        )
+    sizes = [0] * protocol.subsets
+    result: dict[str, int] = {}
+    for group in sorted(members, key=lambda g: -len(members[g])):
+        smallest = sizes.index(min(sizes))
+        sizes[smallest] += len(members[group])
+        result.update(dict.fromkeys(members[group], smallest))
+    return result
