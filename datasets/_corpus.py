@@ -21,17 +21,15 @@ Nothing here touches audio: a corpus loads without any audio on disk.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from ._context import add_context as add_context
 from ._errors import SerbenchError, unknown
 from ._files import digest, inside
 from ._task import ATTRIBUTES, Task
@@ -46,7 +44,6 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 NUMBER_COLUMNS = ("start", "end", "turn", "dialogue_start", "dialogue_end", *ATTRIBUTES)
 COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
-Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -231,62 +228,6 @@ def make_table(rows: Iterable[Mapping[str, object]] | pd.DataFrame, id_column: s
     if wrong:
         raise SerbenchError(f"unknown canonical emotion(s) {', '.join(wrong)}. Expected: {', '.join(EMOTIONS)}.")
     return table[[*COLUMNS, *(c for c in table if c not in COLUMNS)]].copy()
-
-
-def add_context(table: pd.DataFrame, *, ended_before: bool = False) -> pd.DataFrame:
-    """Fill `previous` and `interlocutor` from all turns of each dialogue, before any label filtering.
-
-    Turns are ordered by (dialogue_start, dialogue_end) where known, else by `turn`. By default a context turn is one
-    that started before the current one starts; with `ended_before` (safe for online use) one that also ended by then.
-    Turns whose speaker is unknown neither have nor are context. n log n in the number of turns.
-    """
-    table = table.copy()
-    known = table[table["dialogue"].notna() & table["speaker"].notna()]
-    order = ["_dialogue", "dialogue_start", "dialogue_end", "turn"]
-    ordered = known.assign(_dialogue=pd.factorize(known["dialogue"])[0]).sort_values(order, kind="stable")
-    dialogue, speaker = ordered["_dialogue"].to_numpy(), pd.factorize(ordered["speaker"])[0]
-    if ended_before:
-        own, other = _last_ended(dialogue, speaker, ordered["dialogue_start"].to_numpy(), ordered["dialogue_end"].to_numpy())
-    else:
-        own, other = _last_started(dialogue, speaker)
-    for column, position in (("previous", own), ("interlocutor", other)):
-        found = position >= 0
-        ids = pd.Series(ordered.index[position[found]], ordered.index[found], dtype="string")
-        table[column] = ids.reindex(table.index)
-    return table
-
-
-def _last_started(dialogue: Positions, speaker: Positions) -> tuple[Positions, Positions]:
-    """Positions of the last earlier row of the dialogue by the same speaker, and by another one (-1: none)."""
-    rows = np.arange(len(dialogue))
-    own = pd.Series(rows).groupby([dialogue, speaker]).shift(1, fill_value=-1).to_numpy()
-    opens = np.ones(len(rows), dtype=bool)  # first row of a dialogue
-    opens[1:] = dialogue[1:] != dialogue[:-1]
-    turns = opens.copy()  # first row of an unbroken run of one speaker: the row before it is the other's
-    turns[1:] |= speaker[1:] != speaker[:-1]
-    run = np.maximum.accumulate(np.where(turns, rows, 0)) if len(rows) else rows
-    return own, np.where(opens[run], -1, run - 1)
-
-
-def _last_ended(
-    dialogue: Positions, speaker: Positions, start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]
-) -> tuple[Positions, Positions]:
-    """The same among rows that ended by the current row's start; an unknown time excludes nothing."""
-    own, other = np.full(len(dialogue), -1), np.full(len(dialogue), -1)
-    starts = np.where(np.isnan(start), np.inf, start)
-    ends = np.where(np.isnan(end), -np.inf, end)
-    running: list[tuple[float, int]] = []  # turns begun and perhaps not yet ended, by end
-    last: dict[int, int] = {}  # speaker -> last of the turns that have ended
-    for row, (begun, who, now) in enumerate(zip(dialogue.tolist(), speaker.tolist(), starts.tolist(), strict=True)):
-        if row == 0 or begun != dialogue[row - 1]:
-            running, last = [], {}
-        while running and running[0][0] <= now:
-            ended = heapq.heappop(running)[1]
-            last[int(speaker[ended])] = max(ended, last.get(int(speaker[ended]), -1))
-        own[row] = last.get(who, -1)
-        other[row] = max((position for name, position in last.items() if name != who), default=-1)
-        heapq.heappush(running, (float(ends[row]), row))
-    return own, other
 
 
 def _match(table: pd.DataFrame, values: Mapping[str, tuple[str, ...]]) -> pd.Series[bool]:
