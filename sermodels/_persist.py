@@ -1,0 +1,131 @@
+"""Trained models as files: one safetensors file, arrays as tensors, all else as JSON in its metadata. No pickle.
+
+The metadata entry "serbench" holds {schema, serbench (version), model, config, task, facts}; `load_model` needs nothing
+but the file and the code of the model.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from ..datasets._config import from_dict, to_dict
+from ..datasets._errors import SerbenchError
+from ..datasets._files import atomic_write, canonical_json
+from ..datasets._task import Task
+from . import registry
+from ._model import Resources, SERModel
+
+SCHEMA = 1
+FILE_NAME = "model.safetensors"
+SUFFIX = ".safetensors"
+
+
+def save_model(model: SERModel, folder_or_file: Path | str) -> Path:
+    """Write a trained model and return the file's path.
+
+    Parameters
+    ----------
+    folder_or_file : a path that ends in ".safetensors" is the file; any other is a folder, and the file in it is
+        called "model.safetensors". Parents are made, an older file is replaced at once or not at all.
+    """
+    path = _file(Path(folder_or_file))
+    arrays, facts = model.state()
+    head = {
+        "schema": SCHEMA,
+        "serbench": importlib.metadata.version("serbench"),
+        "model": model.name,
+        "config": to_dict(model.config),
+        "task": model.task.to_dict(),
+        "facts": facts,
+    }
+    tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
+    content = safetensors.numpy.save(tensors, metadata={"serbench": canonical_json(head)})
+    atomic_write(path, lambda stream: stream.write(content))
+    return path
+
+
+def load_model(path: Path | str, resources: Resources | None = None) -> SERModel:
+    """Rebuild a trained model from `save_model`'s file (or the folder that holds it).
+
+    Raises
+    ------
+    SerbenchError
+        For a path without such a file, a file of another kind, another schema, an unknown model, unknown settings, or
+        arrays that don't fit the model.
+    """
+    file = _file(Path(path))
+    head, arrays = _read(file)
+    module = registry.load(head["model"])
+    model = module.Model(from_dict(module.Config, head["config"]), Task.from_dict(head["task"]), resources)
+    try:
+        model.restore(arrays, head["facts"])
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        raise SerbenchError(
+            f"{file} does not fit the model {head['model']!r}: {error}. Expected the arrays and facts that this "
+            f"model's state() gives (serbench {head['serbench']} wrote the file). Train it again with 'serbench run'."
+        ) from error
+    assert isinstance(model, SERModel)
+    return model
+
+
+def expect(arrays: Mapping[str, npt.NDArray[Any]], key: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+    """The array called `key`, checked to have `shape` (None = any length); for `restore`.
+
+    Raises
+    ------
+    ValueError
+        If it is missing or of another shape; `load_model` tells the user.
+    """
+    if key not in arrays:
+        raise ValueError(f"there is no array {key!r}; there are: {', '.join(sorted(arrays)) or 'none'}")
+    found = arrays[key].shape
+    if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"the array {key!r} has shape {found}, expected ({wanted})")
+    return arrays[key]
+
+
+def _file(path: Path) -> Path:
+    return path if path.suffix == SUFFIX and not path.is_dir() else path / FILE_NAME
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    if not file.is_file():
+        raise SerbenchError(f"there is no file {str(file)!r}. Expected a file that save_model wrote, or its folder.")
+    try:
+        with safetensors.safe_open(file, framework="np") as content:
+            metadata = content.metadata() or {}
+            arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise SerbenchError(f"{str(file)!r} is not a readable safetensors file: {error}.") from error
+    return _head(file, metadata.get("serbench")), arrays
+
+
+def _head(file: Path, text: str | None) -> dict[str, Any]:
+    """The checked description of the model in the file's metadata."""
+    if text is None:
+        raise SerbenchError(
+            f"{str(file)!r} is a safetensors file, but not of a serbench model: its metadata has no entry 'serbench'. "
+            "Expected a file that save_model wrote."
+        )
+    try:
+        head = json.loads(text)
+        missing = {"schema", "serbench", "model", "config", "task", "facts"} - head.keys()
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise SerbenchError(f"the description in {str(file)!r} can't be read: {error}.") from error
+    if missing or head["schema"] != SCHEMA:
+        what = f"lacks {', '.join(sorted(missing))}" if missing else f"has schema {head['schema']}"
+        raise SerbenchError(
+            f"the description in {str(file)!r} {what}. Expected schema {SCHEMA}; load it with the version of serbench "
+            "that wrote it, or train the model again."
+        )
+    return dict(head)

@@ -1,0 +1,81 @@
+"""Choice among candidates by the protocol's dev metric.
+
+Candidates stand in the order of their grid. The highest score wins; of equal scores the first; a score that is not
+finite never wins against one that is (if none is, the first candidate is taken).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets._errors import SerbenchError
+from ._model import Data, Score
+from ._rows import shape_rows
+
+Matrix = npt.NDArray[np.float64]
+
+
+Metric = Callable[[Matrix], float]
+"""Predicted dev rows (row, output) -> the protocol's dev metric; higher is better."""
+
+
+def best(scores: Sequence[float]) -> int:
+    """Index of the winning score."""
+    ranks = [score if math.isfinite(score) else -math.inf for score in scores]
+    return ranks.index(max(ranks))
+
+
+def best_per_target(candidates: Sequence[Matrix], metric: Metric) -> tuple[list[int], list[float]]:
+    """Choose a candidate for each target.
+
+    One winner for all targets comes first; then, target after target, its column is exchanged for each candidate's and
+    the highest score wins. For a metric that is a mean over targets (mean CCC) that is the choice per target; for any
+    other it is never worse than the common winner.
+
+    Parameters
+    ----------
+    candidates : predictions of each candidate, (row, target)
+    metric : predictions (row, target) -> dev metric
+
+    Returns
+    -------
+    index of the winner for each target, and the scores of the candidates taken for all targets at once
+    """
+    scores = [metric(candidate) for candidate in candidates]
+    targets = candidates[0].shape[1]
+    chosen = [best(scores)] * targets
+    if targets > 1:
+        current = candidates[chosen[0]].copy()
+        for t in range(targets):
+            chosen[t] = best([metric(_exchanged(current, t, c)) for c in candidates])
+            current[:, t] = candidates[chosen[t]][:, t]
+    return chosen, scores
+
+
+def dev_metric(dev: Data, score: Score) -> Metric:
+    """The protocol's metric of predicted dev rows, (row, output) -> score; NaN where there are no dev data."""
+    return lambda rows: score(dev.labels, shape_rows(rows, dev)) if len(dev) else math.nan
+
+
+def check_dev(model: str, setting: str, candidates: int, dev_items: int) -> None:
+    """Refuse a choice among several candidates without dev data."""
+    if candidates > 1 and not dev_items:
+        raise SerbenchError(
+            f"{model} has no dev data to choose among {candidates} candidates. Expected a dev set in every fold, or a "
+            f"single value: --set model.{setting}."
+        )
+
+
+def plain(score: float) -> float | None:
+    """A score for a record: None where it is not finite."""
+    return float(score) if math.isfinite(score) else None
+
+
+def _exchanged(current: Matrix, target: int, candidate: Matrix) -> Matrix:
+    changed = current.copy()
+    changed[:, target] = candidate[:, target]
+    return changed

@@ -1,0 +1,211 @@
+"""Linear: ridge or multinomial logistic regression on functionals, the regularisation chosen on dev.
+
+Ridge regression is Hoerl and Kennard's (1970, doi:10.1080/00401706.1970.10488634): the minimum over (w, b) of
+|y - X w - b|^2 + alpha |w|^2. Logistic regression is scikit-learn's: the sum of the log losses + alpha/2 |W|^2, each
+class weighted by n / (classes * its count) if `balanced`. Columns are standardised on train (rules for constant columns
+and missing values: `_scaling.py`). Every alpha of the grid is fitted on train alone and scored on dev by the protocol's
+metric; the winner is kept as it is, so dev data decide alpha and nothing else. Regression chooses alpha per target.
+
+Features: functionals (`feature`; of a feature with frames, the mean and standard deviation over the frames). A
+time-continuous task takes a feature with frames (`frame_feature`) and describes each label frame by the mean and
+standard deviation over a centred window; label frames that are NaN are left out of the fit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets._config import option
+from ..datasets._errors import SerbenchError
+from ..datasets._task import Task
+from ..features._extractor import FeatureRequest
+from ._model import Data, FitLog, Predictions, Score, SERModel
+from ._persist import expect
+from ._rows import Matrix, label_rows, recording_matrix, shape_rows, utterance_matrix
+from ._scaling import Scaler
+from ._selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `linear`."""
+
+    feature: str = option("egemaps", "feature of utterance tasks", source="free choice")
+    frame_feature: str = option(
+        "opensmile:eGeMAPSv02:lld", "feature of time-continuous tasks; must have frames", source="free choice"
+    )
+    window_seconds: float = option(
+        4.0, "width of the centred window around each label frame [s]", source="free choice", low=0.0, high=60.0
+    )
+    alphas: tuple[float, ...] = option(
+        (1e5, 1e4, 1e3, 1e2, 1e1, 1.0, 0.1),
+        "grid of regularisation strengths, strongest first; of equal dev scores the first wins",
+        source="free choice",
+        low=1e-9,
+        high=1e12,
+    )
+    balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
+    iterations: int = option(1000, "most L-BFGS steps per alpha (classification)", source="free choice", low=1)
+
+
+PRESETS = {"default": Config()}
+
+
+class Model(SERModel):
+    """Ridge or logistic regression over standardised functionals."""
+
+    name = "linear"
+    kinds = frozenset({"classification", "regression", "continuous"})
+
+    @classmethod
+    def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
+        """`frame_feature` for time-continuous tasks, `feature` for all others."""
+        return {"input": FeatureRequest(config.frame_feature if task.kind == "continuous" else config.feature)}
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Fit every alpha on train, keep the one that scores best on dev."""
+        check_dev(self.name, f"alphas={self.config.alphas[0]:g}", len(self.config.alphas), len(dev))
+        rows, dev_rows = self._matrix(train), self._matrix(dev)
+        self._scaler = Scaler.fit(rows)
+        facts = self._scaler.facts(rows, dev_rows)
+        rows, dev_rows = self._scaler.transform(rows), self._scaler.transform(dev_rows)
+        if self.task.kind == "classification":
+            facts |= self._fit_classes(rows, train.labels, dev_rows, dev_metric(dev, score))
+        else:
+            facts |= self._fit_values(rows, label_rows(train), dev_rows, dev_metric(dev, score))
+        return FitLog(facts=facts)
+
+    def predict(self, data: Data) -> Predictions:
+        """Class scores (utterance, class), values (utterance, target), or one (frame, target) array per recording."""
+        outputs = self._scaler.transform(self._matrix(data)) @ self._coefficients + self._intercept
+        return shape_rows(softmax(outputs) if self.task.kind == "classification" else outputs, data)
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Scaling, coefficients (dim, output) and intercept (output,)."""
+        arrays = {"mean": self._scaler.mean, "inverse": self._scaler.inverse,
+                  "coefficients": self._coefficients, "intercept": self._intercept}  # fmt: skip
+        return arrays, {}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        self._coefficients = expect(arrays, "coefficients", (None, self.task.n_outputs))
+        self._intercept = expect(arrays, "intercept", (self.task.n_outputs,))
+        dim = (len(self._coefficients),)
+        self._scaler = Scaler(expect(arrays, "mean", dim), expect(arrays, "inverse", dim))
+
+    @property
+    def parameters(self) -> int:
+        """Coefficients and intercepts."""
+        return int(self._coefficients.size + self._intercept.size)
+
+    def _matrix(self, data: Data) -> Matrix:
+        """One row per utterance or label frame, (row, dim)."""
+        if self.task.kind == "continuous":
+            return recording_matrix(data, self.config.window_seconds)
+        return utterance_matrix(data)
+
+    def _fit_classes(self, rows: Matrix, classes: Any, dev_rows: Matrix, metric: Metric) -> dict[str, Any]:
+        config, n = self.config, self.task.n_outputs
+        path, unfinished = logistic_path(rows, classes, n, config.alphas, config.balanced, config.iterations)
+        scores = [metric(softmax(dev_rows @ w + b)) for w, b in path]
+        chosen = best(scores)
+        self._coefficients, self._intercept = path[chosen]
+        absent = [label for i, label in enumerate(self.task.labels) if i not in classes]
+        return {**self._grid(scores), "alpha": config.alphas[chosen], "classes_without_training_data": absent,
+                "fits_that_reached_the_last_iteration": unfinished}  # fmt: skip
+
+    def _fit_values(self, rows: Matrix, labels: Matrix, dev_rows: Matrix, metric: Metric) -> dict[str, Any]:
+        w, b = ridge_path(rows, labels, self.config.alphas)
+        chosen, scores = best_per_target([dev_rows @ w[i] + b[i] for i in range(len(w))], metric)
+        targets = np.arange(labels.shape[1])
+        self._coefficients, self._intercept = w[chosen, :, targets].T, b[chosen, targets]
+        return {**self._grid(scores), "alpha": [self.config.alphas[i] for i in chosen]}
+
+    def _grid(self, scores: Sequence[float]) -> dict[str, Any]:
+        pairs = zip(self.config.alphas, scores, strict=True)
+        return {"grid": [{"alpha": alpha, "dev_score": plain(s)} for alpha, s in pairs]}
+
+
+def ridge_path(X: Matrix, Y: Matrix, alphas: Sequence[float]) -> tuple[Matrix, Matrix]:
+    """Ridge regression for every alpha from one singular value decomposition.
+
+    With X - mean(X) = U S V', the coefficients are V S / (S^2 + alpha) U' (Y - mean(Y)). A tall X is first replaced by
+    the R of the QR decomposition of [X, Y], which has the same solutions.
+
+    Parameters
+    ----------
+    X : (row, dim), finite
+    Y : (row, target); rows that are NaN are left out of that target's fit
+
+    Returns
+    -------
+    coefficients, (alpha, dim, target), and intercepts, (alpha, target)
+
+    Raises
+    ------
+    SerbenchError
+        If a target has no label at all.
+    """
+    coefficients = np.empty((len(alphas), X.shape[1], Y.shape[1]))
+    intercepts = np.empty((len(alphas), Y.shape[1]))
+    known = np.isfinite(Y)
+    if not known.any(axis=0).all():
+        raise SerbenchError("a target has no training label at all. Expected at least one labelled item or frame.")
+    for rows in np.unique(known, axis=1).T:
+        targets = np.flatnonzero((known == rows[:, None]).all(axis=0))
+        x_mean, y_mean = X[rows].mean(axis=0), Y[np.ix_(rows, targets)].mean(axis=0)
+        A, B = X[rows] - x_mean, Y[np.ix_(rows, targets)] - y_mean
+        if len(A) > A.shape[1] + B.shape[1]:
+            R = np.asarray(np.linalg.qr(np.hstack([A, B]), mode="r"))
+            A, B = R[:, : X.shape[1]], R[:, X.shape[1] :]
+        U, S, Vt = np.linalg.svd(A, full_matrices=False)
+        for i, alpha in enumerate(alphas):
+            w = Vt.T @ ((S / (S**2 + alpha))[:, None] * (U.T @ B))
+            coefficients[i][:, targets] = w
+            intercepts[i, targets] = y_mean - x_mean @ w
+    return coefficients, intercepts
+
+
+def logistic_path(
+    X: Matrix, classes: npt.NDArray[np.int64], n_classes: int, alphas: Sequence[float], balanced: bool, iterations: int
+) -> tuple[list[tuple[Matrix, Matrix]], int]:
+    """Multinomial logistic regression for every alpha, each fit started where the one before ended.
+
+    Returns
+    -------
+    for each alpha the coefficients (dim, class) and intercepts (class,), whose softmax are the class scores; a class
+    without training data has the intercept -inf, so its score is 0; and the number of fits cut off by `iterations`
+    """
+    present = np.unique(classes)
+    if len(present) == 1:
+        only = np.where(np.arange(n_classes) == present[0], 0.0, -np.inf)
+        return [(np.zeros((X.shape[1], n_classes)), only) for _ in alphas], 0
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    fitter = LogisticRegression(max_iter=iterations, warm_start=True, class_weight="balanced" if balanced else None)
+    path, unfinished = [], 0
+    for alpha in alphas:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fitter.set_params(C=1.0 / alpha).fit(X, classes)
+        unfinished += int(fitter.n_iter_[0]) >= iterations
+        w, b = fitter.coef_.T, fitter.intercept_
+        if len(present) == 2:  # scikit-learn keeps the difference of the two logits alone
+            w, b = np.hstack([-w / 2, w / 2]), np.concatenate([-b / 2, b / 2])
+        coefficients, intercept = np.zeros((X.shape[1], n_classes)), np.full(n_classes, -np.inf)
+        coefficients[:, present], intercept[present] = w, b
+        path.append((coefficients, intercept))
+    return path, unfinished
+
+
+def softmax(logits: Matrix) -> Matrix:
+    """Class scores (row, class) that sum to 1; a logit of -inf gives 0."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

@@ -1,0 +1,267 @@
+"""Support vector machines: SVC or SVR on functionals, cost and kernel width chosen on dev.
+
+Fitted by scikit-learn (libsvm; Chang and Lin 2011, doi:10.1145/1961189.1961199). Columns are standardised on train
+(rules: `_scaling.py`). Every (cost, gamma) of the grid is fitted on train alone and scored on dev by the protocol's
+metric; the winner is kept as it is. gamma is `gammas` value / number of columns that vary in training, so 1.0 is
+scikit-learn's "scale". Regression trains one machine per target, on labels standardised on train (so cost and epsilon
+mean the same on every scale), and chooses per target. Classification is one-against-one; its class scores are the
+softmax of scikit-learn's one-vs-rest decision values (votes, and summed confidences between ties). They rank the
+classes as scikit-learn's SVC(break_ties=True) does; they are not probabilities.
+
+A trained machine is kept as its support vectors, dual coefficients and intercepts, and predicts from these alone.
+Fitting grows with the square of the number of utterances. Time-continuous tasks are not taken: their label frames are
+too many for kernel machines; `linear` takes them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets._config import option
+from ..datasets._task import Task
+from ..features._extractor import FeatureRequest
+from ._model import Data, FitLog, Predictions, Score, SERModel
+from ._persist import expect
+from ._rows import Matrix, utterance_matrix
+from ._scaling import Scaler
+from ._selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+
+Point = tuple[float, float | None]
+"""A point of the grid: the cost, and gamma times the number of varying columns (None for the linear kernel)."""
+ROWS_AT_ONCE = 1024
+"""Rows of a kernel matrix that are held in memory together."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `svm`."""
+
+    feature: str = option("egemaps", "feature; frames are summarised by mean and sd", source="free choice")
+    kernel: str = option("rbf", "kernel of the machine", source="free choice", choices=("rbf", "linear"))
+    costs: tuple[float, ...] = option(
+        (0.1, 1.0, 10.0, 100.0), "grid of the cost C, smallest first", source="free choice", low=1e-9, high=1e9
+    )
+    gammas: tuple[float, ...] = option(
+        (0.03, 0.1, 0.3, 1.0),
+        "grid of gamma times the number of varying columns, smallest first (rbf only)",
+        source="free choice",
+        low=1e-9,
+        high=1e9,
+    )
+    epsilon: float = option(
+        0.1, "half width of the tube without loss, in standard deviations of the label (regression)",
+        source="free choice", low=0.0,
+    )  # fmt: skip
+    balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
+
+
+PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One trained machine.
+
+    Attributes
+    ----------
+    gamma : exponent of the RBF kernel; None for the linear kernel
+    vectors : support vectors, (vector, dim), ordered by class
+    dual : dual coefficients, (classes - 1, vector) as in libsvm, (1, vector) for regression
+    intercept : (pairs of classes,), (1,) for regression
+    counts : support vectors of each class, (class,); empty for regression
+    """
+
+    gamma: float | None
+    vectors: Matrix
+    dual: Matrix
+    intercept: Matrix
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, fitted: Any, gamma: float | None) -> Machine:
+        """The trained parts of scikit-learn's SVC or SVR."""
+        classes = getattr(fitted, "classes_", ())
+        counts = np.asarray(fitted.n_support_, dtype=np.int64) if len(classes) else np.empty(0, dtype=np.int64)
+        flip = -1.0 if len(classes) == 2 else 1.0  # scikit-learn turns the sign of a two-class machine round
+        dual, intercept = flip * np.asarray(fitted.dual_coef_), flip * np.asarray(fitted.intercept_)
+        return cls(gamma, np.asarray(fitted.support_vectors_), dual, intercept, counts)
+
+    def values(self, rows: Matrix) -> Matrix:
+        """Regression values, (row,)."""
+        blocks = [self._kernel(block) @ self.dual[0] for block in _blocks(rows)]
+        return np.asarray(np.concatenate([*blocks, np.empty(0)]) + self.intercept[0])
+
+    def decisions(self, rows: Matrix) -> Matrix:
+        """One-vs-rest decision values, (row, class): votes of the pairs plus squashed sums of their margins."""
+        blocks = [one_vs_rest(self._pairs(self._kernel(block)), len(self.counts)) for block in _blocks(rows)]
+        return np.concatenate([*blocks, np.empty((0, len(self.counts)))])
+
+    def _pairs(self, kernel: Matrix) -> Matrix:
+        """Margins of each pair of classes i < j, (row, pair); positive means i."""
+        edges = np.concatenate([[0], np.cumsum(self.counts)])
+        columns = []
+        for (i, j), offset in zip(itertools.combinations(range(len(self.counts)), 2), self.intercept, strict=True):
+            of_i, of_j = slice(edges[i], edges[i + 1]), slice(edges[j], edges[j + 1])
+            margin = kernel[:, of_i] @ self.dual[j - 1, of_i] + kernel[:, of_j] @ self.dual[i, of_j]
+            columns.append(margin + offset)
+        return np.stack(columns, axis=1)
+
+    def _kernel(self, rows: Matrix) -> Matrix:
+        products = rows @ self.vectors.T
+        if self.gamma is None:
+            return np.asarray(products)
+        distances = (rows**2).sum(axis=1)[:, None] + (self.vectors**2).sum(axis=1) - 2 * products
+        return np.asarray(np.exp(-self.gamma * np.maximum(distances, 0.0)))
+
+
+class Model(SERModel):
+    """SVC, or one SVR per target, over standardised functionals."""
+
+    name = "svm"
+    kinds = frozenset({"classification", "regression"})
+
+    @classmethod
+    def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
+        """One feature: functionals, or frames that are summarised."""
+        return {"input": FeatureRequest(config.feature)}
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Fit every point of the grid on train, keep the one that scores best on dev."""
+        points = self._grid()
+        check_dev(self.name, "costs=1 --set model.gammas=1", len(points), len(dev))
+        rows, dev_rows = utterance_matrix(train), utterance_matrix(dev)
+        self._scaler = Scaler.fit(rows)
+        facts = self._scaler.facts(rows, dev_rows)
+        rows, dev_rows = self._scaler.transform(rows), self._scaler.transform(dev_rows)
+        fitted = self._fit_classes if self.task.kind == "classification" else self._fit_values
+        return FitLog(facts=facts | fitted(points, rows, train.labels, dev_rows, dev_metric(dev, score)))
+
+    def predict(self, data: Data) -> Predictions:
+        """Class scores (utterance, class) or values (utterance, target)."""
+        rows = self._scaler.transform(utterance_matrix(data))
+        if self.task.kind == "classification":
+            return self._class_scores(self._machines, rows)
+        return self._values(self._machines, rows)
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Scaling, and the parts of each machine under `<number>.<part>`."""
+        arrays: dict[str, npt.NDArray[Any]] = {"mean": self._scaler.mean, "inverse": self._scaler.inverse}
+        arrays |= {"classes": self._present, "offset": self._offset, "scale": self._scale}
+        for i, machine in enumerate(self._machines):
+            parts = {part: getattr(machine, part) for part in ("vectors", "dual", "intercept", "counts")}
+            arrays |= {f"{i}.{part}": array for part, array in parts.items()}
+        return arrays, {"gammas": [m.gamma for m in self._machines]}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        self._scaler = Scaler(expect(arrays, "mean", (None,)), expect(arrays, "inverse", (None,)))
+        self._present, self._offset = expect(arrays, "classes", (None,)), expect(arrays, "offset", (None,))
+        self._scale = expect(arrays, "scale", (len(self._offset),))
+        dim = len(expect(arrays, "inverse", (len(self._scaler.mean),)))
+        self._machines = []
+        for i, gamma in enumerate(facts["gammas"]):
+            vectors = expect(arrays, f"{i}.vectors", (None, dim))
+            counts, intercept = expect(arrays, f"{i}.counts", (None,)), expect(arrays, f"{i}.intercept", (None,))
+            dual = expect(arrays, f"{i}.dual", (max(len(counts) - 1, 1), len(vectors)))
+            self._machines.append(Machine(gamma, vectors, dual, intercept, counts))
+
+    @property
+    def parameters(self) -> int:
+        """Dual coefficients and intercepts; the support vectors are training data and don't count."""
+        return sum(int(m.dual.size + m.intercept.size) for m in self._machines)
+
+    def _grid(self) -> list[Point]:
+        """All points, the smoothest machine first."""
+        gammas: tuple[float | None, ...] = self.config.gammas if self.config.kernel == "rbf" else (None,)
+        return list(itertools.product(self.config.costs, gammas))
+
+    def _gamma(self, relative: float | None) -> float | None:
+        return None if relative is None else relative / max(self._scaler.varying, 1)
+
+    def _fit_classes(
+        self, points: Sequence[Point], rows: Matrix, classes: Any, dev_rows: Matrix, metric: Metric
+    ) -> dict[str, Any]:
+        self._present = np.unique(classes)
+        self._offset = self._scale = np.empty(0)
+        absent = [label for i, label in enumerate(self.task.labels) if i not in self._present]
+        facts: dict[str, Any] = {"classes_without_training_data": absent}
+        if len(self._present) == 1:
+            self._machines = []
+            return facts
+        machines = [self._classifier(point, rows, classes) for point in points]
+        scores = [metric(self._class_scores([machine], dev_rows)) for machine in machines]
+        chosen = best(scores)
+        self._machines = [machines[chosen]]
+        return facts | _grid_facts(points, scores, [chosen])
+
+    def _fit_values(
+        self, points: Sequence[Point], rows: Matrix, labels: Matrix, dev_rows: Matrix, metric: Metric
+    ) -> dict[str, Any]:
+        self._present = np.empty(0, dtype=np.int64)
+        self._offset, deviation = labels.mean(axis=0), labels.std(axis=0)
+        self._scale = np.where(deviation > 0, deviation, 1.0)
+        standard = (labels - self._offset) / self._scale
+        targets = range(labels.shape[1])
+        machines = [[self._regressor(point, rows, standard[:, t]) for t in targets] for point in points]
+        chosen, scores = best_per_target([self._values(row, dev_rows) for row in machines], metric)
+        self._machines = [machines[i][t] for t, i in enumerate(chosen)]
+        return _grid_facts(points, scores, chosen)
+
+    def _classifier(self, point: Point, rows: Matrix, classes: Any) -> Machine:
+        from sklearn.svm import SVC
+
+        cost, gamma, weight = point[0], self._gamma(point[1]), "balanced" if self.config.balanced else None
+        machine = SVC(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", class_weight=weight)
+        return Machine.of(machine.fit(rows, classes), gamma)
+
+    def _regressor(self, point: Point, rows: Matrix, values: Matrix) -> Machine:
+        from sklearn.svm import SVR
+
+        cost, gamma = point[0], self._gamma(point[1])
+        machine = SVR(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", epsilon=self.config.epsilon)
+        return Machine.of(machine.fit(rows, values), gamma)
+
+    def _values(self, machines: Sequence[Machine], rows: Matrix) -> Matrix:
+        """Predictions of one machine per target on the label scale, (row, target)."""
+        return np.asarray(np.stack([m.values(rows) for m in machines], axis=1) * self._scale + self._offset)
+
+    def _class_scores(self, machines: Sequence[Machine], rows: Matrix) -> Matrix:
+        """Softmax of the decisions over the classes seen in training, 0 for the others, (row, class)."""
+        scores = np.zeros((len(rows), self.task.n_outputs))
+        decisions = machines[0].decisions(rows) if machines else np.zeros((len(rows), 1))
+        exponentials = np.exp(decisions - decisions.max(axis=1, keepdims=True))
+        scores[:, self._present] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return scores
+
+
+def one_vs_rest(margins: Matrix, n_classes: int) -> Matrix:
+    """Decision values per class from the margins of the pairs i < j, as scikit-learn's SVC gives them.
+
+    A pair's margin m votes for i if m >= 0, else for j. The value of a class is its number of votes plus
+    s / (3 (|s| + 1)), where s sums its margins (so the sum decides between equal votes alone). Two classes have one
+    margin, given as (0, -m): its softmax is the logistic function of the margin.
+    """
+    if n_classes == 2:
+        return np.hstack([np.zeros_like(margins), -margins])
+    votes, sums = np.zeros((2, len(margins), n_classes))
+    for k, (i, j) in enumerate(itertools.combinations(range(n_classes), 2)):
+        sums[:, i] += margins[:, k]
+        sums[:, j] -= margins[:, k]
+        votes[:, i] += margins[:, k] >= 0
+        votes[:, j] += margins[:, k] < 0
+    return np.asarray(votes + sums / (3 * (np.abs(sums) + 1)))
+
+
+def _blocks(rows: Matrix) -> list[Matrix]:
+    return [rows[i : i + ROWS_AT_ONCE] for i in range(0, len(rows), ROWS_AT_ONCE)]
+
+
+def _grid_facts(points: Sequence[Point], scores: Sequence[float], chosen: Sequence[int]) -> dict[str, Any]:
+    grid = [{"cost": c, "gamma": g, "dev_score": plain(s)} for (c, g), s in zip(points, scores, strict=True)]
+    return {"grid": grid, "cost": [points[i][0] for i in chosen], "gamma": [points[i][1] for i in chosen]}
