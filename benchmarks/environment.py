@@ -37,9 +37,6 @@ PARTS = (
     Part("matplotlib", "matplotlib", "figures"),
     Part("av", "av", "audio from video clips (MELD)", "video"),
     Part("audformat", "audformat", "audformat databases", "audformat"),
-    Part("faiss", "faiss-cpu", "another k-means", "faiss"),
-    Part("ray", "ray", "several machines", "ray"),
-    Part("optuna", "optuna", "hyper-parameter search", "tune"),
 )
 
 

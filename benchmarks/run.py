@@ -32,6 +32,9 @@ from .plan import Plan, Request, needed_rows, open_corpus, prepare
 from .protocol import Protocol, divide, unit_seed
 from .trial import Job, resolve_device, run_unit
 
+CHANCE = (("chance", None), ("chance", "random"))
+"""(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
+
 
 def run(
     model: str | Sequence[str],
@@ -57,13 +60,16 @@ def run(
 
     Parameters
     ----------
-    model, dataset : one registered name, or several
+    model, dataset : one registered name, or several; `MODEL:PRESET` names a preset of one model
     root : folder of the corpus, or dataset name -> folder
-    settings : `model.KEY`, `train.KEY` or `feature.KEY` -> text, as after `--set`
+    preset, settings : for every model that is named; settings are `model.KEY`, `train.KEY` or `feature.KEY` -> text,
+        as after `--set`
     results : folder that holds `runs/`
     jobs : processes that work on units at the same time
     threads : threads of each process; None = the machine's cores divided by `jobs`. Numbers are identical on one
         machine for the same number of threads, whatever `jobs` is
+
+    The two chance rows that every leaderboard holds are run for each dataset and task too.
 
     Returns
     -------
@@ -74,16 +80,30 @@ def run(
     SerbenchError
         For bad input. A unit that fails is recorded as failed and does not end the grid.
     """
-    models = [model] if isinstance(model, str) else list(model)
-    names = [dataset] if isinstance(dataset, str) else list(dataset)
+    names = _several(dataset)
     if trials < 1 or jobs < 1:
         raise SerbenchError(f"trials={trials}, jobs={jobs}: expected 1 or more of each.")
+    asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in _several(model))]
+    added = [row for row in CHANCE if row not in asked]
     requests = [
-        Request(m, d, _root_of(root, d, names), release, dict(options or {}), task, preset, dict(settings or {}),
-                protocol or Protocol(), trials, allow_leak)
-        for d in names for m in models
-    ]  # fmt: skip
-    return run_requests(requests, results, device, jobs, threads, save_models, display)
+        Request(
+            model=name,
+            dataset=where,
+            root=_root_of(root, where, names),
+            release=release,
+            options=dict(options or {}),
+            task=task,
+            preset=chosen,
+            settings=dict(settings or {}) if (name, chosen) not in CHANCE else {},
+            protocol=protocol or Protocol(),
+            trials=trials,
+            allow_leak=allow_leak,
+        )
+        for where in names
+        for name, chosen in (*asked, *added)
+    ]
+    done = run_requests(requests, results, device, jobs, threads, save_models, display)
+    return [one for one, request in zip(done, requests, strict=True) if (request.model, request.preset) not in added]
 
 
 def run_requests(
@@ -202,6 +222,10 @@ def _work(
 @lru_cache(maxsize=4)
 def _process_corpus(key: tuple[str, str | None, str | None, tuple[tuple[str, Any], ...]]) -> Corpus:
     return load_corpus(key[0], key[1], key[2], dict(key[3]))
+
+
+def _several(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _root_of(root: str | Path | Mapping[str, str | Path] | None, name: str, names: Sequence[str]) -> str | None:
