@@ -27,7 +27,8 @@ def add_context(table: pd.DataFrame, *, ended_before: bool = False, order: Seque
     """
     table = table.copy()
     known = table[table["dialogue"].notna() & table["speaker"].notna()]
-    ordered = known.assign(_dialogue=pd.factorize(known["dialogue"])[0]).sort_values(["_dialogue", *order], kind="stable")
+    known = known.assign(_dialogue=pd.factorize(known["dialogue"])[0])
+    ordered = known.sort_values(["_dialogue", *order], kind="stable")
     dialogue, speaker = ordered["_dialogue"].to_numpy(), pd.factorize(ordered["speaker"])[0]
     if ended_before:
         start, end = ordered["dialogue_start"].to_numpy(), ordered["dialogue_end"].to_numpy()
