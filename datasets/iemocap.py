@@ -24,8 +24,8 @@ Decisions that differ between the papers that use the corpus:
   7,433 of the conversation papers count 648 happy turns, which the consensus labels (595) don't give.
 - Split `leave-one-session-out`: test on session k, select on session k + 1 (cyclic), train on the other three, so
   all three are speaker-disjoint. `leave-one-speaker-out`: test on one actor, select on the session mate, train on the
-  other four sessions. Scripted dialogues repeat their texts in every session: `shared` names `text`, and
-  `emotion-4-improvised` leaves them out.
+  other four sessions; the mate speaks in the same dialogues, so `shared` names session and dialogue. Scripted dialogues
+  repeat their texts in every session: `shared` names text too, and `emotion-4-improvised` leaves them out.
 - Soft labels: share of the outside raters' votes; a rater who gave two labels gives half a vote to each. Actors'
   self-reports are in `ratings` only.
 """
@@ -128,7 +128,7 @@ def load(root: Path | None, release: str | None = None, *, context: str = "start
         citation=CITATION,
         homepage="https://sail.usc.edu/iemocap/",
         subset_group="dialogue",
-        shared=("text",),
+        shared=("text", "session", "dialogue"),
         expected=EXPECTED,
         notes=tuple(_notes(base, sessions, table, evaluations, texts)),
         word_source=partial(_words, sessions),
