@@ -1,0 +1,116 @@
+"""Pairing two runs by key: (trial, subset, target), never by position, and on the utterances that both have scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ._identity import comparable, differences
+from .records import Run
+from .scoring import gold_columns, key_columns, score_predictions
+
+KEY = ["trial", "subset", "target"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run with the predictions of its complete trials, sorted by key, and their scores."""
+
+    run: Run
+    predictions: pd.DataFrame
+    scores: pd.DataFrame
+
+    @property
+    def trials(self) -> set[int]:
+        """Complete trials."""
+        return {int(t) for t in self.predictions["trial"].unique()}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two runs' scores side by side.
+
+    Attributes
+    ----------
+    scores : one row per (trial, subset, target), with the columns a and b
+    left_out : number of utterances (or recordings) that only one of the two has scored; they count for neither
+    """
+
+    scores: pd.DataFrame
+    left_out: int
+
+
+def load_scored(run: Run) -> Scored:
+    """Read and score the complete trials of a run."""
+    predictions = run.scored_predictions()
+    predictions = predictions.sort_values(key_columns(predictions), ignore_index=True)
+    return Scored(run, predictions, score_predictions(predictions, run.task))
+
+
+def pair(a: Scored, b: Scored, metric: str) -> Paired:
+    """Scores of the trials that both runs have, on the utterances that both have scored.
+
+    Where the utterances differ (files that one run had to leave out), both sides are scored again on the common ones.
+
+    Raises
+    ------
+    SerbenchError
+        When the two records hold different gold labels or subsets for the same utterance.
+    """
+    common = a.trials & b.trials
+    left, right = (s.predictions[s.predictions["trial"].isin(common)].reset_index(drop=True) for s in (a, b))
+    keys = key_columns(left)
+    same = _same_keys(left, right, keys)
+    left_out = 0
+    if not same:
+        both = left[keys].merge(right[keys], on=keys)
+        kept = [side.merge(both, on=keys).sort_values(keys, ignore_index=True) for side in (left, right)]
+        left_out = _count_missing(left, kept[0], right, kept[1])
+        left, right = kept
+    _check_same_truth(a.run, b.run, left, right)
+    scores = [s.scores if same else score_predictions(side, s.run.task) for s, side in ((a, left), (b, right))]
+    columns = [frame[frame["metric"].eq(metric)].set_index(KEY)["value"] for frame in scores]
+    joined = pd.concat(columns, axis=1, keys=["a", "b"], join="inner").sort_index()
+    return Paired(joined.reset_index(), left_out)
+
+
+def protocol_conflicts(runs: Sequence[Run]) -> list[str]:
+    """One line per run that can't be compared with the first one, with the fields that differ."""
+    first, lines = runs[0], []
+    for run in runs[1:]:
+        if run.protocol_digest != first.protocol_digest:
+            found = differences(comparable(first.spec), comparable(run.spec))
+            shown = "; ".join(found[:6]) + (f"; and {len(found) - 6} more" if len(found) > 6 else "")
+            lines.append(f"{first.run_id} ({first.protocol_digest}) and {run.run_id} ({run.protocol_digest}): {shown}")
+    return lines
+
+
+def _same_keys(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> bool:
+    return len(left) == len(right) and all(
+        np.array_equal(left[key].to_numpy(dtype=object), right[key].to_numpy(dtype=object)) for key in keys
+    )
+
+
+def _count_missing(*frames: pd.DataFrame) -> int:
+    left, left_kept, right, right_kept = frames
+    lost: set[str] = set()
+    for side, kept in ((left, left_kept), (right, right_kept)):
+        index = pd.MultiIndex.from_frame(side[key_columns(side)])
+        gone = ~index.isin(pd.MultiIndex.from_frame(kept[key_columns(kept)]))
+        lost.update(side.loc[gone, "id"])
+    return len(lost)
+
+
+def _check_same_truth(a: Run, b: Run, left: pd.DataFrame, right: pd.DataFrame) -> None:
+    for column in ("subset", *gold_columns(a.task)):
+        x, y = left[column], right[column]
+        differ = ~(x.eq(y) | (x.isna() & y.isna())).to_numpy(dtype=bool)
+        if differ.any():
+            raise SerbenchError(
+                f"{a.run_id} and {b.run_id} hold different values of {column!r} for {left['id'][differ].iloc[0]!r}, "
+                "though their protocol digests are equal: one of the records was changed. Delete it and run again."
+            )

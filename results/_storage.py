@@ -1,0 +1,88 @@
+"""How records lie on disk: plain JSON, and parquet whose bytes are known by their SHA-256. No pickle anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import numbers
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..datasets._files import atomic_write
+
+
+def plain(value: Any, *, finite: bool = False) -> Any:
+    """Nested values as JSON holds them: text keys, lists, Python numbers; non-finite numbers as None where `finite`."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, finite=finite) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return [plain(item, finite=finite) for item in sorted(value)]
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item, finite=finite) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist(), finite=finite)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, numbers.Real):
+        return None if finite and not math.isfinite(value) else float(value)
+    return str(value)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; `ValueError` when the file holds anything else."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    return value
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> dict[str, Any]:
+    """Write a table atomically; returns its number of `rows` and the `sha256` of the file's bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), sink, compression="zstd")
+    data = sink.getvalue().to_pybytes()
+    atomic_write(path, lambda stream: stream.write(data))
+    return {"rows": len(table), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def read_verified(path: Path, held: Any) -> bytes:
+    """Bytes of a file written by `write_parquet`; `ValueError` when they are not the ones that `held` describes."""
+    data = path.read_bytes()
+    if not isinstance(held, Mapping) or held.get("sha256") != hashlib.sha256(data).hexdigest():
+        raise ValueError(f"its {len(data)} bytes are not those that were written")
+    return data
+
+
+def join_parquet(
+    files: Iterable[tuple[bytes, Mapping[str, int | str]]], columns: Collection[str] | None
+) -> pd.DataFrame | None:
+    """Rows of several parquet files below each other, each with constant columns added; None when there is no file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for data, constants in files:
+        table = pq.read_table(
+            pa.BufferReader(data), columns=None if columns is None else list(columns), use_threads=False
+        )
+        for name, value in constants.items():
+            table = table.append_column(name, pa.repeat(pa.scalar(value), len(table)))
+        tables.append(table)
+    if not tables:
+        return None
+    joined: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas(use_threads=False)
+    return joined
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> Path:
+    """Write a table as UTF-8 CSV atomically, numbers in full precision; returns the path."""
+    path = Path(path)
+    atomic_write(path, lambda stream: stream.write(table.to_csv(index=False, lineterminator="\n").encode("utf-8")))
+    return path

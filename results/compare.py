@@ -1,0 +1,157 @@
+"""Comparing runs: every pair and target with its difference, interval, tests and effect size.
+
+Runs are compared only under one protocol digest, over the same trials, pairing by (trial, subset), on the utterances
+that both have scored. One row per pair and target; the p-values of each test are Holm-adjusted over all rows.
+A further test is one entry of `TESTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..datasets._errors import SerbenchError, unknown
+from ._display import interval, number, p_value
+from ._identity import short_names, signature
+from ._pairing import Scored, load_scored, pair, protocol_conflicts
+from ._storage import write_csv
+from .records import Run
+from .significance import holm, paired_over_trials, paired_t, wilcoxon
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+TESTS: dict[str, Callable[[pd.DataFrame], float]] = {
+    "p": lambda s: paired_t(s["a"], s["b"]).p,
+    "p_trials": lambda s: paired_over_trials(s["a"], s["b"], s["trial"]).p,
+    "p_wilcoxon": lambda s: wilcoxon(s["a"], s["b"]),
+}
+"""Column of the p-value -> test of a frame with the columns trial, subset, a, b; each gets a `_holm` column too."""
+NOTE = (
+    "p: two-tailed paired t-test over the n scores. The scores of one trial share a trained model and those of one "
+    "subset its utterances, so they are not independent and p is too small. p trials: the same test over the trial "
+    "means. p wilcoxon: signed-rank test over the scores. All p are adjusted by Holm over this table; d is Cohen's d "
+    "for pairs."
+)
+
+
+def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
+    """Compare every pair of runs on every target.
+
+    Parameters
+    ----------
+    runs : two or more runs of one protocol digest
+    metric : name of the metric; default: the task's primary one
+
+    Returns
+    -------
+    one row per pair and target: dataset, task, metric, target, a, b (short names), mean_a, mean_b, difference (a - b)
+    with its 95 % interval low .. high, t, dz, p, p_trials, p_wilcoxon, each p with `_holm`, n (pairs of scores),
+    trials, left_out (utterances that only one of the two has scored), signature_a, signature_b, run_a, run_b
+
+    Raises
+    ------
+    SerbenchError
+        For fewer than two runs, different protocols (says which fields differ), or lacking trials (says what to run).
+    """
+    _check_runs(runs)
+    names = short_names([run.spec for run in runs])
+    scored = [load_scored(run) for run in runs]
+    _check_trials(scored, names)
+    metric = _metric(scored[0], metric)
+    pairs = combinations(range(len(runs)), 2)
+    frame = pd.DataFrame([row for i, j in pairs for row in _rows(scored[i], scored[j], (names[i], names[j]), metric)])
+    for test in TESTS:
+        frame.insert(list(frame.columns).index(test) + 1, f"{test}_holm", holm(frame[test]))
+    return frame
+
+
+def write_compare(frame: pd.DataFrame, path: Path) -> Path:
+    """Write a comparison as CSV, atomically and in full precision; returns the path."""
+    return write_csv(path, frame)
+
+
+def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
+    """The comparison for the screen, the signatures below it; with `path` it is written as CSV too."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    if path is not None:
+        write_compare(frame, path)
+    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    table = Table(title=Text(f"{rows[0]['dataset']}, {rows[0]['task']}: {rows[0]['metric']}"), caption=Text(NOTE))
+    for header in _cells(rows[0]):
+        table.add_column(header, justify="left" if header in ("a", "b", "target") else "right")
+    for row in rows:
+        table.add_row(*(Text(text) for text in _cells(row).values()))
+    recipes = {row[side]: row[f"signature_{side}"] for row in rows for side in ("a", "b")}
+    return Group(table, *(Text(f"{name}  {recipe}", style="dim") for name, recipe in recipes.items()))
+
+
+def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dict[str, Any]]:
+    paired = pair(a, b, metric)
+    rows = []
+    for target in paired.scores["target"].unique():
+        scores = paired.scores[paired.scores["target"].eq(target)]
+        test = paired_t(scores["a"], scores["b"])
+        rows.append({
+            "dataset": a.run.spec["dataset"]["name"], "task": a.run.task.name, "metric": metric, "target": target,
+            "a": names[0], "b": names[1], "mean_a": scores["a"].mean(skipna=False),
+            "mean_b": scores["b"].mean(skipna=False), "difference": test.difference, "low": test.low,
+            "high": test.high, "t": test.t, "dz": test.dz, **{name: p(scores) for name, p in TESTS.items()},
+            "n": test.n, "trials": scores["trial"].nunique(), "left_out": paired.left_out,
+            "signature_a": signature(a.run.spec, metric), "signature_b": signature(b.run.spec, metric),
+            "run_a": a.run.run_id, "run_b": b.run.run_id,
+        })  # fmt: skip
+    return rows
+
+
+def _check_runs(runs: Sequence[Run]) -> None:
+    ids = [run.run_id for run in runs]
+    if len(ids) < 2 or len(set(ids)) < len(ids):
+        given = ", ".join(ids) or "none"
+        raise SerbenchError(f"a comparison needs two or more different runs; given: {given}. Name each run once.")
+    conflicts = protocol_conflicts(runs)
+    if conflicts:
+        raise SerbenchError(
+            "runs of different protocols can't be compared:\n  " + "\n  ".join(conflicts) + "\nRun one of them again "
+            "under the other's settings, or compare runs of one protocol digest."
+        )
+
+
+def _check_trials(scored: Sequence[Scored], names: Sequence[str]) -> None:
+    """Raise unless all runs have the same complete trials; the message holds the lines that fill the gaps."""
+    wanted = {trial for s in scored for trial in s.trials} or set(range(5))
+    lines = []
+    for s, name in zip(scored, names, strict=True):
+        if trials := sorted(wanted - s.trials):
+            units = [u for u in s.run.units() if u["status"] == "failed" and u["trial"] in trials]
+            reasons = "; ".join(sorted({str(u.get("error")) for u in units}))
+            failed = f" (failed: {reasons})" if reasons else ""
+            fill = s.run.fill_line(max(wanted) + 1)
+            lines.append(f"{name} lacks trial(s) {', '.join(map(str, trials))}{failed}:\n  {fill}")
+    if lines:
+        raise SerbenchError("scores are paired by trial, and some are lacking. To fill them, type\n" + "\n".join(lines))
+
+
+def _metric(scored: Scored, metric: str | None) -> str:
+    known = sorted(scored.scores["metric"].unique())
+    if metric is not None and metric not in known:
+        raise unknown(f"metric of the task {scored.run.task.name!r}", metric, known)
+    return metric or scored.run.task.metric
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """Header -> text of one row on the screen."""
+    return {
+        "a": row["a"], "b": row["b"], "target": row["target"], "mean a": number(row["mean_a"]),
+        "mean b": number(row["mean_b"]), "a - b": number(row["difference"], "+.4f"),
+        "95 % interval": interval(row["low"], row["high"], "+.4f"), "d": number(row["dz"], "+.2f"),
+        **{test.replace("_", " "): p_value(row[f"{test}_holm"]) for test in TESTS},
+        "n": str(row["n"]), "left out": str(row["left_out"]),
+    }  # fmt: skip

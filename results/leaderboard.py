@@ -1,0 +1,239 @@
+"""The leaderboard: one row per run and target, with its spread, its recipe, its cost and its test against chance.
+
+A *ranking* is one dataset and task. It never mixes protocol digests, holds the rows of the model `chance` among the
+others, and marks every model that does not beat the best of them significantly (two-tailed paired t-test over the
+common scores, Holm-adjusted over the ranking's models and targets). The best mean comes first, an undefined one last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ._display import interval, number, p_value
+from ._identity import short_names
+from ._pairing import Scored, load_scored, pair, protocol_conflicts
+from ._storage import write_csv
+from .records import Run, Runs, run_row
+from .scoring import MEAN
+from .significance import holm, mean_interval, paired_t
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+CHANCE = "chance"
+ALPHA = 0.05
+COLUMNS = (
+    "dataset", "release", "task", "target", "metric", "rank", "name", "model", "preset", "mean", "sd", "low", "high",
+    "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "beats_chance", "seconds",
+    "cpu_seconds", "parameters", "left_out", "failed_trials", "labels", "protocol", "protocol_digest", "serbench",
+    "signature", "command", "run_id",
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] | None = None) -> pd.DataFrame:
+    """Rank runs by the primary metric of their task.
+
+    Parameters
+    ----------
+    runs : any runs; rankings are made per dataset and task
+    protocol_digest : digest(s), or their first digits, that choose between runs of different protocols in one ranking
+
+    Returns
+    -------
+    one row per run and target, in the columns of `COLUMNS`: mean, sd and the 95 % interval low .. high over the n
+    scores; `undefined` of them are NaN (and then so is the mean); `beats_chance` is "yes", "no", "untested", or empty
+    for a chance row; seconds are those of all trials; `left_out` files could not be used; `command` makes the row
+    again. `attrs["problems"]` names the runs that could not be ranked, damaged folders among them (run id -> reason)
+
+    Raises
+    ------
+    SerbenchError
+        Without any run, and when a ranking would mix protocol digests (says which fields differ).
+    """
+    problems = {path.name: reason for path, reason in runs.problems.items()} if isinstance(runs, Runs) else {}
+    runs = list(runs)
+    if not runs:
+        damaged = "".join(f"\n  {name}: {reason}" for name, reason in problems.items())
+        raise SerbenchError(f"there are no runs to rank. Type: serbench run --dataset demo --model linear{damaged}")
+    rankings: dict[tuple[str, str], list[Run]] = {}
+    for run in _choose(runs, protocol_digest):
+        rankings.setdefault(_ranking(run), []).append(run)
+    for key, group in rankings.items():
+        _check_protocols(key, group)
+    rows = [row for key in sorted(rankings) for row in _rank(rankings[key], problems)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame.attrs["problems"] = problems
+    return frame
+
+
+def write_leaderboard(frame: pd.DataFrame, results: Path) -> Path:
+    """Write `results`/leaderboard.csv atomically and in full precision; returns its path."""
+    return write_csv(Path(results) / "leaderboard.csv", frame)
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """The rankings as Markdown tables, and below each the signatures of its rows."""
+    parts = []
+    for title, rows in _tables(frame):
+        cells = [_cells(row) for row in rows]
+        lines = [_line(cells[0]), _line("---" if header in _LEFT else "---:" for header in cells[0])]
+        lines += [_line(row.values()) for row in cells]
+        recipes = [f"- {name}: `{recipe}`" for name, recipe in _recipes(rows).items()]
+        parts.append("\n".join([f"### {title}", "", *lines, "", _note(rows), "", *recipes]))
+    return "\n\n".join([*parts, *_unranked(frame)]) + "\n"
+
+
+def to_rich(frame: pd.DataFrame) -> Group:
+    """The rankings as tables for the screen, and below each the signatures of its rows."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    shown: list[Table | Text] = []
+    for title, rows in _tables(frame):
+        table = Table(title=Text(title), caption=Text(_note(rows)))
+        for header in _cells(rows[0]):
+            table.add_column(header, justify="left" if header in _LEFT else "right")
+        for row in rows:
+            table.add_row(*(Text(text) for text in _cells(row).values()), style="dim" if row["chance"] else None)
+        shown += [table, *(Text(f"{name}  {recipe}", style="dim") for name, recipe in _recipes(rows).items())]
+    return Group(*shown, *(Text(line) for line in _unranked(frame)))
+
+
+_LEFT = ("model", "target")
+
+
+def _ranking(run: Run) -> tuple[str, str]:
+    return str(run.spec["dataset"]["name"]), run.task.name
+
+
+def _choose(runs: Sequence[Run], wanted: str | Collection[str] | None) -> list[Run]:
+    """Keep the runs of the wanted digests in the rankings that hold one of them; other rankings stay whole."""
+    digests = (wanted,) if isinstance(wanted, str) else tuple(wanted or ())
+    for prefix in digests:
+        if not any(run.protocol_digest.startswith(prefix) for run in runs):
+            there = ", ".join(sorted({run.protocol_digest for run in runs}))
+            raise SerbenchError(f"no run has the protocol digest {prefix!r}. There are: {there}.")
+    touched = {_ranking(run) for run in runs if run.protocol_digest.startswith(digests)}
+    return [run for run in runs if run.protocol_digest.startswith(digests) or _ranking(run) not in touched]
+
+
+def _check_protocols(key: tuple[str, str], group: Sequence[Run]) -> None:
+    if conflicts := protocol_conflicts(group):
+        digests = ", ".join(sorted({run.protocol_digest for run in group}))
+        raise SerbenchError(
+            f"the runs on {key[0]}, {key[1]} follow different protocols and can't share a ranking:\n  "
+            + "\n  ".join(conflicts)
+            + f"\nChoose one of {digests} with --protocol-digest, or keep them in different --results folders."
+        )
+
+
+def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
+    """All rows of one dataset and task: targets in the task's order (the mean first), best mean first."""
+    scored: dict[str, Scored] = {}
+    for run in group:
+        try:
+            found = load_scored(run)
+        except SerbenchError as error:
+            problems[run.run_id] = str(error)
+            continue
+        if found.trials:
+            scored[run.run_id] = found
+        else:
+            problems[run.run_id] = f"no trial is complete. Type: {run.fill_line(5)}"
+    names = short_names([s.run.spec for s in scored.values()])
+    rows = [row for s, name in zip(scored.values(), names, strict=True) for row in _summary(s, name)]
+    _test_against_chance(rows, scored)
+    targets = (MEAN, *group[0].task.targets)
+    rows.sort(key=lambda r: (targets.index(r["target"]), np.isnan(r["mean"]), -np.nan_to_num(r["mean"]), r["name"]))
+    seen: dict[str, int] = {}
+    for row in rows:
+        row["rank"] = seen[row["target"]] = seen.get(row["target"], 0) + 1
+    return rows
+
+
+def _summary(scored: Scored, name: str) -> list[Row]:
+    """One row per target of a run, without rank and tests."""
+    facts, metric = run_row(scored.run), scored.run.task.metric
+    rows = []
+    for target, scores in scored.scores[scored.scores["metric"].eq(metric)].groupby("target", sort=False):
+        values = scores["value"].to_numpy(dtype=np.float64)
+        low, high = mean_interval(values)
+        rows.append({
+            **facts, "target": str(target), "metric": metric, "name": name, "mean": float(np.mean(values)),
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), "low": low, "high": high,
+            "n": len(values), "undefined": int(np.isnan(values).sum()), "chance": facts["model"] == CHANCE,
+            "chance_row": "", "p_chance": float("nan"), "p_chance_holm": float("nan"), "beats_chance": "",
+        })  # fmt: skip
+    return rows
+
+
+def _test_against_chance(rows: list[Row], scored: dict[str, Scored]) -> None:
+    """Fill chance_row, p_chance, p_chance_holm and beats_chance of every row that is not a chance row."""
+    defined = [row for row in rows if row["chance"] and not np.isnan(row["mean"])]
+    best = {row["target"]: row for row in sorted(defined, key=lambda row: row["mean"])}
+    others = [row for row in rows if not row["chance"]]
+    gains = [float("nan")] * len(others)
+    for i, row in enumerate(others):
+        if chance := best.get(row["target"]):
+            paired = pair(scored[row["run_id"]], scored[chance["run_id"]], row["metric"]).scores
+            paired = paired[paired["target"].eq(row["target"])]
+            test = paired_t(paired["a"], paired["b"])
+            gains[i] = test.difference
+            row.update(chance_row=chance["name"], p_chance=test.p)
+    for row, gain, p in zip(others, gains, holm([row["p_chance"] for row in others]), strict=True):
+        beats = "untested" if np.isnan(p) else "yes" if p < ALPHA and gain > 0 else "no"
+        row.update(p_chance_holm=float(p), beats_chance=beats)
+
+
+def _tables(frame: pd.DataFrame) -> list[tuple[str, list[Row]]]:
+    """(title, rows) of each ranking."""
+    tables = []
+    for (dataset, task), group in frame.groupby(["dataset", "task"], sort=False):
+        first = group.iloc[0]
+        title = f"{dataset}, {task}: {first['metric']} (protocol {first['protocol']}+{first['protocol_digest']})"
+        tables.append((title, [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]))
+    return tables
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Header -> text of one row on screen and in Markdown."""
+    mark = {"no": " †", "untested": " ?"}.get(row["beats_chance"], "")
+    return {
+        "rank": str(row["rank"]), "model": f"{row['name']}{mark}", "target": row["target"],
+        "mean": number(row["mean"]), "sd": number(row["sd"]), "95 % interval": interval(row["low"], row["high"]),
+        "n": str(row["n"]), "p chance": "" if row["chance"] else p_value(row["p_chance_holm"]),
+        "seconds": number(row["seconds"], ".1f"),
+        "parameters": "-" if pd.isna(row["parameters"]) else f"{int(row['parameters']):,}",
+        "left out": str(row["left_out"]), "failed": str(row["failed_trials"]),
+    }  # fmt: skip
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _recipes(rows: Sequence[Row]) -> dict[str, str]:
+    return {row["name"]: row["signature"] for row in rows}
+
+
+def _unranked(frame: pd.DataFrame) -> list[str]:
+    return [f"Not ranked: {run}: {reason}" for run, reason in frame.attrs.get("problems", {}).items()]
+
+
+def _note(rows: Sequence[Row]) -> str:
+    """What the columns and marks of a ranking mean, as far as they occur in it."""
+    marks = {row["beats_chance"] for row in rows}
+    parts = ["Mean, sd and interval over n scores (trial x subset); seconds of all trials."]
+    if "no" in marks:
+        parts.append("† not significantly better than the best chance row.")
+    if "untested" in marks:
+        parts.append("? not tested against chance: run the model chance on this task too.")
+    return " ".join(parts)

@@ -1,0 +1,317 @@
+"""The record of a run: a folder with the specification, one JSON and one parquet file per unit, and nothing else.
+
+A *run* is one model configuration on one task of one corpus under one protocol; a *unit* is one training, addressed by
+(trial, fold). `run.json` is written first and never changed; a unit's parquet file (every test prediction) is written
+before its JSON file, so a unit whose JSON is there is finished. The JSON holds the SHA-256 of the parquet file, which
+is checked whenever predictions are read. Scores are never stored: they are computed from the predictions each time,
+which takes milliseconds and can't go stale.
+
+A damaged file is a `SerbenchError` that names it and says what to delete; `load_runs` reports damaged folders beside
+the sound ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ..datasets._files import write_json
+from ..datasets._task import Task
+from ._identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
+from ._storage import join_parquet, plain, read_json, read_verified, write_parquet
+from .scoring import check_predictions, not_finite, required_columns, score_predictions
+
+__all__ = ["Run", "Runs", "load_runs", "protocol_digest", "run_row", "runs_table"]
+SCHEMA = 1
+STATUSES = ("done", "failed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes
+    ----------
+    path : the folder
+    spec : the contents of its run.json
+    """
+
+    path: Path
+    spec: dict[str, Any]
+
+    @classmethod
+    def create(cls, results: Path, spec: Mapping[str, Any]) -> Run:
+        """Open the run that a specification describes under `results`/runs, writing its run.json if there is none.
+
+        Raises
+        ------
+        SerbenchError
+            When the folder is there and its run.json is damaged or describes another run.
+        """
+        content = dict(plain(spec))
+        content |= {"schema": SCHEMA, "run_id": run_id(content), "protocol_digest": protocol_digest(content),
+                    "signature": signature(content)}  # fmt: skip
+        path = Path(results) / "runs" / content["run_id"]
+        if not (path / "run.json").exists():
+            write_json(path / "run.json", content)
+        run = cls.open(path)
+        if found := differences(identity(run.spec), identity(content)):
+            raise SerbenchError(f"{path / 'run.json'} describes another run: {'; '.join(found)}. Delete this folder.")
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open a run folder (or its run.json) and check that the specification is whole and fits its id."""
+        path = Path(path)
+        path = path.parent if path.name == "run.json" else path
+        file, remedy = path / "run.json", "Restore it, or delete it and repeat the 'serbench run' line that made it."
+        if not file.is_file():
+            raise SerbenchError(f"{path} is not a run: it has no run.json. Expected a folder below RESULTS/runs.")
+        try:
+            run = cls(path, read_json(file))
+            run._check(remedy)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SerbenchError(f"{file} is damaged: {type(error).__name__}: {error}. {remedy}") from error
+        return run
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run and of its folder."""
+        return str(self.spec["run_id"])
+
+    @property
+    def results(self) -> Path:
+        """The results folder that the run lies in."""
+        return self.path.parent.parent
+
+    @property
+    def name(self) -> str:
+        """The model's name, with the preset unless it is the default one."""
+        return short_names([self.spec])[0]
+
+    @property
+    def signature(self) -> str:
+        """The recipe of the run's scores on one line."""
+        return signature(self.spec)
+
+    @property
+    def protocol_digest(self) -> str:
+        """Two runs are comparable only if theirs are equal."""
+        return protocol_digest(self.spec)
+
+    @cached_property
+    def task(self) -> Task:
+        """What was predicted."""
+        return Task.from_dict(self.spec["task"])
+
+    @property
+    def folds(self) -> list[str]:
+        """Names of the protocol's folds."""
+        folds: Sequence[str | Mapping[str, Any]] = self.spec["protocol"]["folds"]
+        return [str(fold["name"]) if isinstance(fold, Mapping) else str(fold) for fold in folds]
+
+    def write_unit(
+        self, trial: int, fold: str, facts: Mapping[str, Any], predictions: pd.DataFrame | None
+    ) -> dict[str, Any]:
+        """Leave one finished or failed unit; returns the facts as written.
+
+        Numbers that JSON can't hold (NaN, infinity) are written as null. A unit whose predictions are not all finite
+        is recorded as failed, with their count, and its predictions are not kept.
+        """
+        content = {**plain(facts, finite=True), "trial": int(trial), "fold": str(fold)}
+        if content.get("status") not in STATUSES:
+            allowed = ", ".join(STATUSES)
+            raise SerbenchError(f"status={content.get('status')!r} is not allowed. Expected one of: {allowed}.")
+        if content["status"] == "failed":
+            predictions = None
+        elif predictions is None:
+            raise SerbenchError(f"the unit of trial {trial}, fold {fold!r} is done but brings no predictions.")
+        elif bad := not_finite(predictions):
+            reason = f"{bad} of {len(predictions)} predictions are not finite numbers"
+            content, predictions = {**content, "status": "failed", "error": reason}, None
+        else:
+            check_predictions(predictions, self.task)
+        facts_file, data_file = self._files(trial, fold)
+        facts_file.unlink(missing_ok=True)
+        if predictions is None:
+            data_file.unlink(missing_ok=True)
+        else:
+            content["predictions"] = write_parquet(data_file, predictions)
+        write_json(facts_file, content)
+        return content
+
+    def unit(self, trial: int, fold: str) -> dict[str, Any] | None:
+        """Facts of a unit, or None when it has not been finished."""
+        path, _ = self._files(trial, fold)
+        return self._read_unit(path) if path.exists() else None
+
+    def units(self) -> list[dict[str, Any]]:
+        """Facts of all units, by trial and fold in the protocol's order."""
+        order = {fold: i for i, fold in enumerate(self.folds)}
+        found = [self._read_unit(path) for path in self.path.glob("unit-*.json")]
+        return sorted(found, key=lambda u: (u["trial"], order.get(u["fold"], len(order)), u["fold"]))
+
+    def finished(self, trials: int, folds: Iterable[str], *, retry: bool = True) -> list[tuple[int, str]]:
+        """What is still to do: (trial, fold) without a finished unit; failed ones are to do again under `retry`."""
+        names = list(folds)
+        done = {(u["trial"], u["fold"]) for u in self.units() if u["status"] == "done" or not retry}
+        return [(trial, fold) for trial in range(trials) for fold in names if (trial, fold) not in done]
+
+    def complete_trials(self) -> list[int]:
+        """Trials of which every fold is done; only these are scored, since a trial's folds are pooled."""
+        return _complete(self.units(), self.folds)
+
+    def predictions(self, trial: int | None = None, columns: Collection[str] | None = None) -> pd.DataFrame:
+        """Test predictions of the finished units (of one trial): the columns of the files, and `trial` and `fold`."""
+        return self._read([u for u in self.units() if u["status"] == "done" and trial in (None, u["trial"])], columns)
+
+    def scored_predictions(self) -> pd.DataFrame:
+        """Predictions of the complete trials, in the columns that scores are made of."""
+        units = self.units()
+        complete = set(_complete(units, self.folds))
+        wanted = [u for u in units if u["trial"] in complete and u["fold"] in self.folds]
+        return self._read(wanted, required_columns(self.task))
+
+    def scores(self) -> pd.DataFrame:
+        """Scores of the complete trials in long form: trial, subset, target, metric, value, n."""
+        return score_predictions(self.scored_predictions(), self.task)
+
+    def verify(self) -> None:
+        """Read every file of the run; raise `SerbenchError` at the first damaged one."""
+        for unit in self.units():
+            if unit["status"] == "done":
+                self._verified(unit)
+
+    def fill_line(self, trials: int) -> str:
+        """The `serbench run` line that brings this run to `trials` finished trials."""
+        return fill_line(self.spec, self.results, trials)
+
+    def _files(self, trial: int, fold: str) -> tuple[Path, Path]:
+        stem = f"unit-{int(trial)}-{quote(fold, safe=' +,=@')}"
+        return self.path / f"{stem}.json", self.path / f"{stem}.parquet"
+
+    def _check(self, remedy: str) -> None:
+        file = self.path / "run.json"
+        if self.spec["schema"] > SCHEMA:
+            raise SerbenchError(f"{file} has schema {self.spec['schema']}, expected {SCHEMA}. Update serbench.")
+        expected = run_id({key: self.spec[key] for key in REQUIRED})
+        _ = self.task, self.folds, self.signature
+        if self.spec.get("run_id") != expected:
+            raise SerbenchError(
+                f"{file} was changed by hand: its contents are those of the run {expected}, its run_id says "
+                f"{self.spec.get('run_id')}. {remedy}"
+            )
+
+    def _damaged(self, path: Path, reason: object) -> SerbenchError:
+        line = self.fill_line(int(self.spec.get("arguments", {}).get("trials") or 5))
+        names = f"{path.stem}.json and {path.stem}.parquet"
+        return SerbenchError(f"{path} is damaged: {reason}. Delete {names} there and run again: {line}")
+
+    def _read_unit(self, path: Path) -> dict[str, Any]:
+        try:
+            unit = read_json(path)
+            if unit["status"] not in STATUSES or self._files(unit["trial"], unit["fold"])[0] != path:
+                raise ValueError("trial, fold or status is wrong")
+            if unit["status"] == "done" and not path.with_suffix(".parquet").is_file():
+                raise ValueError("there is no parquet file beside it")
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged(path, error) from error
+        return unit
+
+    def _verified(self, unit: Mapping[str, Any]) -> bytes:
+        _, path = self._files(unit["trial"], unit["fold"])
+        try:
+            return read_verified(path, unit.get("predictions"))
+        except (ValueError, OSError) as error:
+            raise self._damaged(path, error) from error
+
+    def _read(self, units: Iterable[Mapping[str, Any]], columns: Collection[str] | None) -> pd.DataFrame:
+        files = ((self._verified(u), {"trial": u["trial"], "fold": u["fold"]}) for u in units)
+        joined = join_parquet(files, columns)
+        empty = [*(columns or required_columns(self.task)), "trial", "fold"]
+        return pd.DataFrame(columns=empty) if joined is None else joined
+
+
+class Runs(list[Run]):
+    """A list of runs, and in `problems` the folders that could not be read (path -> reason)."""
+
+    def __init__(self, runs: Iterable[Run] = (), problems: Mapping[Path, str] | None = None) -> None:
+        super().__init__(runs)
+        self.problems: dict[Path, str] = dict(problems or {})
+
+
+def load_runs(
+    results: Path,
+    *,
+    model: str | Collection[str] | None = None,
+    dataset: str | Collection[str] | None = None,
+    task: str | Collection[str] | None = None,
+) -> Runs:
+    """All sound runs under `results`/runs, by folder name; filters take a name or several.
+
+    Every file is read and checked. A damaged folder does not end the reading: it is left out and stands in `.problems`
+    (damaged folders are reported whatever the filters say).
+    """
+    found = Runs()
+    wanted = {"model": model, "dataset": dataset, "task": task}
+    for path in sorted((Path(results) / "runs").glob("[!.]*/")):
+        if not any(path.glob("[!.]*")):
+            continue  # made by a process that ended before it wrote anything
+        try:
+            run = Run.open(path)
+            if path.name != run.run_id:
+                raise SerbenchError(f"{path} holds the run {run.run_id}. Rename the folder so, or delete the copy.")
+            run.verify()
+        except (SerbenchError, OSError) as error:
+            found.problems[path] = str(error)
+            continue
+        if all(_chosen(run.spec[key]["name"], names) for key, names in wanted.items()):
+            found.append(run)
+    return found
+
+
+def runs_table(results: Path | str | Iterable[Run]) -> pd.DataFrame:
+    """One row per run, indexed by run id, for notebooks: what it is, how far it is, what it cost."""
+    runs = load_runs(Path(results)) if isinstance(results, str | Path) else list(results)
+    return pd.DataFrame([run_row(run) for run in runs], columns=None if runs else ["run_id"]).set_index("run_id")
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """The facts of a run as one flat row: costs are sums over its units, `left_out` counts the excluded files."""
+    spec, units = run.spec, run.units()
+    versions = {str(spec.get("serbench") or ""), *(str((u.get("versions") or {}).get("serbench", "")) for u in units)}
+    return {
+        "run_id": run.run_id, "model": spec["model"]["name"], "preset": spec["model"].get("preset") or "default",
+        "dataset": spec["dataset"]["name"], "release": spec["dataset"]["release"], "task": run.task.name,
+        "kind": run.task.kind, "protocol": spec["protocol"].get("name", ""), "protocol_digest": run.protocol_digest,
+        "labels": ",".join(spec.get("labels") or ()), "trials": len(_complete(units, run.folds)),
+        "failed_trials": len({u["trial"] for u in units if u["status"] == "failed"}),
+        "left_out": len({item for u in units for item in u.get("excluded") or ()}),
+        "seconds": _total(units, "seconds"), "cpu_seconds": _total(units, "cpu_seconds"),
+        "parameters": max((u["parameters"] for u in units if u.get("parameters") is not None), default=None),
+        "serbench": ",".join(sorted(versions - {""})), "signature": run.signature,
+        "command": spec.get("command") or "", "path": str(run.path),
+    }  # fmt: skip
+
+
+def _complete(units: Iterable[Mapping[str, Any]], folds: Collection[str]) -> list[int]:
+    done: dict[int, set[str]] = {}
+    for unit in units:
+        if unit["status"] == "done":
+            done.setdefault(unit["trial"], set()).add(unit["fold"])
+    return sorted(trial for trial, names in done.items() if names >= set(folds))
+
+
+def _total(units: Iterable[Mapping[str, Any]], key: str) -> float:
+    return round(sum(float(u.get(key) or 0.0) for u in units), 3)
+
+
+def _chosen(name: str, wanted: str | Collection[str] | None) -> bool:
+    return wanted is None or (name == wanted if isinstance(wanted, str) else name in wanted)
