@@ -65,13 +65,14 @@ def load_model(path: Path | str, resources: Resources | None = None) -> SERModel
     file = _file(Path(path))
     head, arrays = _read(file)
     module = registry.load(head["model"])
-    model = module.Model(from_dict(module.Config, head["config"]), Task.from_dict(head["task"]), resources)
     try:
+        model = module.Model(from_dict(module.Config, head["config"]), Task.from_dict(head["task"]), resources)
         model.restore(arrays, head["facts"])
-    except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
         raise SerbenchError(
-            f"{file} does not fit the model {head['model']!r}: {error}. Expected the arrays and facts that this "
-            f"model's state() gives (serbench {head['serbench']} wrote the file). Train it again with 'serbench run'."
+            f"{str(file)!r} does not fit the model {head['model']!r}: {reason}. Expected the arrays and facts of "
+            f"this model's state() (serbench {head['serbench']} wrote the file). Train it again with 'serbench run'."
         ) from error
     assert isinstance(model, SERModel)
     return model

@@ -124,7 +124,7 @@ class Model(SERModel):
         w, b = ridge_path(rows, labels, self.config.alphas)
         chosen, scores = best_per_target([dev_rows @ w[i] + b[i] for i in range(len(w))], metric)
         targets = np.arange(labels.shape[1])
-        self._coefficients, self._intercept = w[chosen, :, targets].T, b[chosen, targets]
+        self._coefficients, self._intercept = np.ascontiguousarray(w[chosen, :, targets].T), b[chosen, targets]
         return {**self._grid(scores), "alpha": [self.config.alphas[i] for i in chosen]}
 
     def _grid(self, scores: Sequence[float]) -> dict[str, Any]:

@@ -59,6 +59,10 @@ class Config:
         source="free choice", low=0.0,
     )  # fmt: skip
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
+    tolerance: float = option(
+        1e-4, "libsvm's stopping tolerance; at its own 1e-3 the rounding of the input shows in the third digit",
+        source="free choice", low=1e-12, high=0.1,
+    )  # fmt: skip
 
 
 PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
@@ -89,8 +93,8 @@ class Machine:
         classes = getattr(fitted, "classes_", ())
         counts = np.asarray(fitted.n_support_, dtype=np.int64) if len(classes) else np.empty(0, dtype=np.int64)
         flip = -1.0 if len(classes) == 2 else 1.0  # scikit-learn turns the sign of a two-class machine round
-        dual, intercept = flip * np.asarray(fitted.dual_coef_), flip * np.asarray(fitted.intercept_)
-        return cls(gamma, np.asarray(fitted.support_vectors_), dual, intercept, counts)
+        parts = (fitted.support_vectors_, flip * fitted.dual_coef_, flip * fitted.intercept_)
+        return cls(gamma, *(np.ascontiguousarray(part) for part in parts), counts)
 
     def values(self, rows: Matrix) -> Matrix:
         """Regression values, (row,)."""
@@ -217,14 +221,15 @@ class Model(SERModel):
         from sklearn.svm import SVC
 
         cost, gamma, weight = point[0], self._gamma(point[1]), "balanced" if self.config.balanced else None
-        machine = SVC(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", class_weight=weight)
+        machine = SVC(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", class_weight=weight, tol=self.config.tolerance)
         return Machine.of(machine.fit(rows, classes), gamma)
 
     def _regressor(self, point: Point, rows: Matrix, values: Matrix) -> Machine:
         from sklearn.svm import SVR
 
         cost, gamma = point[0], self._gamma(point[1])
-        machine = SVR(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", epsilon=self.config.epsilon)
+        settings = {"epsilon": self.config.epsilon, "tol": self.config.tolerance}
+        machine = SVR(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", **settings)
         return Machine.of(machine.fit(rows, values), gamma)
 
     def _values(self, machines: Sequence[Machine], rows: Matrix) -> Matrix:
