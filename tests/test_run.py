@@ -1,0 +1,251 @@
+"""The grid on a small corpus on disk: records, skipping, resuming after kill -9, an untouched test set, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from serbench.benchmarks.plan import Request
+from serbench.benchmarks.run import from_record, run
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._synthesis import babble
+from serbench.results.records import Run, load_runs
+
+SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `table` corpus of 80 short babbles: 10 speakers, official partitions, arousal that can be heard."""
+    folder = tmp_path_factory.mktemp("toy")
+    rows = []
+    for k in range(80):
+        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
+        arousal = (k * 7 % 11 - 5) / 5
+        signal_ = babble(0.6, k, gender=("female", "male")[k % 2], arousal=arousal)
+        soundfile.write(folder / f"{k:02}.wav", signal_ * 10 ** (arousal / 4), 16000)
+        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "gender": ("female", "male")[k % 2]}
+        rows.append(row | {"arousal": 4 + 2.5 * arousal, "emotion": "anger" if arousal > 0 else "sadness"})
+    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
+    return folder / "toy.csv"
+
+
+def arguments(corpus_file: Path, results: Path, *more: str) -> list[str]:
+    return [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()", "run", "--dataset", "table",
+            "--root", str(corpus_file), "--results", str(results), "--threads", "1", *more]  # fmt: skip
+
+
+def serbench(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def predictions(one: Run) -> pd.DataFrame:
+    return one.predictions().sort_values(["trial", "id"]).reset_index(drop=True)
+
+
+def test_a_run_leaves_twenty_scores_and_chance_rows(corpus_file: Path, tmp_path: Path):
+    (one,) = run("linear", "table", root=corpus_file, task="arousal", results=tmp_path, threads=1)
+    scores = one.scores()
+    ccc = scores[(scores["metric"] == "CCC") & (scores["target"] == "arousal")]
+    assert sorted(zip(ccc["trial"], ccc["subset"], strict=True)) == [(t, s) for t in range(5) for s in range(4)]
+    assert ccc["value"].mean() > 0.5
+    runs, problems = load_runs(tmp_path)
+    assert not problems
+    assert sorted((r.spec["model"]["name"], r.spec["model"]["preset"]) for r in runs) == [
+        ("chance", "default"), ("chance", "random"), ("linear", "default"),
+    ]  # fmt: skip
+
+
+def test_a_finished_run_is_neither_repeated_nor_prepared(corpus_file: Path, tmp_path: Path, monkeypatch):
+    (one,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
+    before = {p: p.stat().st_mtime_ns for p in one.path.iterdir()}
+    monkeypatch.setattr("serbench.benchmarks.run.prepare", lambda *a, **k: pytest.fail("the run was prepared again"))
+    (again,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
+    assert again.path == one.path
+    assert {p: p.stat().st_mtime_ns for p in one.path.iterdir()} == before
+
+
+def test_more_trials_extend_the_same_run(corpus_file: Path, tmp_path: Path):
+    (two,) = run("svm", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
+    first = predictions(two)
+    (three,) = run("svm", "table", root=corpus_file, results=tmp_path, trials=3, threads=1)
+    assert three.path == two.path
+    longer = predictions(three)
+    pd.testing.assert_frame_equal(longer[longer["trial"] < 2].reset_index(drop=True), first)
+    assert longer["trial"].nunique() == 3
+
+
+def test_test_labels_change_no_prediction(corpus_file: Path, tmp_path: Path):
+    """Scaling and selection see train and dev alone: shuffled test labels leave every prediction as it was."""
+    table = pd.read_csv(corpus_file)
+    tested = table["partition"] == "test"
+    table.loc[tested, ["arousal", "emotion"]] = table.loc[tested, ["arousal", "emotion"]].to_numpy()[::-1]
+    changed = corpus_file.parent / "shuffled.csv"
+    table.to_csv(changed, index=False)
+    for task, column in (("arousal", "pred_arousal"), ("emotion", "p_anger")):
+        for model in ("linear", "svm", "cnn-regressor"):
+            settings = {"train.epochs": "2"} if model == "cnn-regressor" else {}
+            preset = "small" if model == "cnn-regressor" else None
+            common = {"task": task, "trials": 1, "threads": 1, "settings": settings, "preset": preset}
+            (a,) = run(model, "table", root=corpus_file, results=tmp_path / "a", **common)
+            (b,) = run(model, "table", root=changed, results=tmp_path / "b", **common)
+            left, right = (predictions(r).set_index("id")[column] for r in (a, b))
+            pd.testing.assert_series_equal(left, right)
+            assert (
+                not predictions(a)
+                .set_index("id")
+                .filter(like="gold")
+                .equals(predictions(b).set_index("id").filter(like="gold"))
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("units_before", [0, 1])
+def test_kill_and_run_again_ends_in_the_same_numbers(corpus_file: Path, tmp_path: Path, units_before: int):
+    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "2", "--set", "train.epochs=3")
+    process = subprocess.Popen(arguments(corpus_file, tmp_path / "killed", *more), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        folder = next((tmp_path / "killed").glob("runs/*cnn*"), None)
+        units = len(list(folder.glob("unit-*.json"))) if folder else 0
+        begun = folder and (any(folder.glob(".unfinished-*")) or units)
+        if begun and units >= units_before:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(list((tmp_path / "killed").glob("runs/*cnn*/unit-*.json"))) < 2
+    for name in ("killed", "whole"):
+        done = serbench(arguments(corpus_file, tmp_path / name, *more))
+        assert done.returncode == 0, done.stderr
+    (killed,), (whole,) = (
+        [r for r in load_runs(tmp_path / n)[0] if r.spec["model"]["name"] == "cnn-regressor"]
+        for n in ("killed", "whole")
+    )
+    pd.testing.assert_frame_equal(predictions(killed), predictions(whole), check_exact=True)
+
+
+@pytest.mark.slow
+def test_interrupt_leaves_a_usable_state_and_says_how_to_go_on(corpus_file: Path, tmp_path: Path):
+    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "3", "--set", "train.epochs=50")
+    process = subprocess.Popen(arguments(corpus_file, tmp_path, *more), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not any(tmp_path.glob("runs/*cnn*/.unfinished-*")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert not load_runs(tmp_path)[1]
+
+
+def test_processes_leave_the_same_records_as_one(corpus_file: Path, tmp_path: Path):
+    common = {"root": corpus_file, "task": "arousal", "trials": 2, "threads": 1, "settings": {"train.epochs": "2"}}
+    (serial,) = run("cnn-regressor", "table", results=tmp_path / "serial", preset="small", **common)
+    (parallel,) = run("cnn-regressor", "table", results=tmp_path / "parallel", preset="small", jobs=2, **common)
+    pd.testing.assert_frame_equal(predictions(serial), predictions(parallel), check_exact=True)
+
+
+def test_a_record_repeats_its_run(corpus_file: Path, tmp_path: Path):
+    (one,) = run(
+        "svm", "table", root=corpus_file, results=tmp_path / "a", trials=2, threads=1, settings={"model.c": "3"}
+    )
+    (again,) = from_record(one.path / "run.json", results=tmp_path / "b", threads=1)
+    assert again.run_id == one.run_id
+    pd.testing.assert_frame_equal(predictions(one), predictions(again), check_exact=True)
+
+
+def test_a_record_of_another_corpus_is_refused(corpus_file: Path, tmp_path: Path):
+    copy = corpus_file.parent / "copy.csv"
+    copy.write_text(corpus_file.read_text())
+    (one,) = run("chance", "table", root=copy, results=tmp_path, trials=1)
+    copy.write_text("\n".join(corpus_file.read_text().splitlines()[:-1]))
+    with pytest.raises(SerbenchError, match="digest"):
+        from_record(one.path, results=tmp_path / "b")
+
+
+def test_a_bad_file_is_left_out_and_counted(corpus_file: Path, tmp_path: Path):
+    lines = corpus_file.read_text().splitlines()
+    (corpus_file.parent / "broken.wav").write_bytes(b"RIFF no audio")
+    broken = corpus_file.parent / "broken.csv"
+    broken.write_text("\n".join([*lines, "broken.wav,g,test,male,4.0,anger", "lost.wav,a,train,male,4.0,anger"]) + "\n")
+    (one,) = run("linear", "table", root=broken, results=tmp_path, trials=1, threads=1)
+    (unit,) = one.units()
+    assert unit["status"] == "done"
+    assert len(unit["excluded"]) == 2
+    assert all(reason for reason in unit["excluded"].values())
+    assert "broken.wav" not in " ".join(one.predictions()["id"])
+
+
+def test_a_failing_trial_is_recorded_and_does_not_end_the_grid(corpus_file: Path, tmp_path: Path):
+    more = ("--model", "cnn-regressor:small", "--model", "chance", "--task", "arousal", "--trials", "1")
+    done = serbench(
+        arguments(corpus_file, tmp_path, *more, "--set", "train.learning_rate=1e30", "--set", "train.epochs=3")
+    )
+    assert done.returncode == 1, done.stderr
+    by_model = {r.spec["model"]["name"]: r for r in load_runs(tmp_path)[0] if r.spec["model"]["preset"] != "random"}
+    (failed,) = by_model["cnn-regressor"].units()
+    assert failed["status"] == "failed"
+    assert "finite" in failed["error"]
+    assert by_model["chance"].units()[0]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--model", "linaer"], "Did you mean 'linear'?"),
+        (["--model", "linear", "--task", "arousl"], "Did you mean 'arousal'?"),
+        (["--model", "linear", "--set", "model.alfa=1"], "model."),
+        (["--model", "linear", "--set", "nonsense"], "expected KEY=VALUE"),
+        (["--model", "linear", "--set", "train.epochs=1"], "no training loop"),
+        (["--model", "linear", "--preset", "paper2"], "preset"),
+        (["--model", "linear", "--split", "officiel"], "Did you mean 'official'?"),
+        (["--model", "linear", "--subsets", "0"], "out of range"),
+        (["--model", "linear", "--trials", "0"], "expected 1 or more"),
+        (["--model", "cnn-regressor", "--device", "cuda:7"], "no such device"),
+        ([], "expected --model"),
+    ],
+)
+def test_bad_input_says_what_to_type(corpus_file: Path, tmp_path: Path, more: list[str], said: str):
+    done = serbench(arguments(corpus_file, tmp_path, *more))
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_root_names_the_variable(tmp_path: Path):
+    with pytest.raises(SerbenchError, match="SERBENCH_ROOT_EMODB"):
+        run("chance", "emodb", results=tmp_path)
+    with pytest.raises(SerbenchError, match="does not exist"):
+        run("chance", "emodb", root=tmp_path / "nowhere", results=tmp_path)
+
+
+def test_the_command_line_is_a_request_again():
+    request = Request("svm", "emodb", root="/my data", settings={"model.c": "3"}, trials=2, preset="paper")
+    words = request.command()
+    assert (
+        words == "serbench run --model svm --dataset emodb --root '/my data' --preset paper --trials 2 --set model.c=3"
+    )
+
+
+def test_records_hold_versions_configuration_and_seeds(corpus_file: Path, tmp_path: Path):
+    (one,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
+    spec = json.loads((one.path / "run.json").read_text())
+    assert spec["model"]["config"]
+    assert spec["features"]["input"]["identity"]["libraries"]
+    assert spec["dataset"]["digest"] in json.dumps(spec)
+    units = one.units()
+    assert len({u["seed"] for u in units}) == 2
+    assert all(u["versions"]["numpy"] == np.__version__ and u["threads"] == 1 for u in units)
+    assert os.path.basename(one.path) == spec["run_id"]
