@@ -93,8 +93,8 @@ class Machine:
         classes = getattr(fitted, "classes_", ())
         counts = np.asarray(fitted.n_support_, dtype=np.int64) if len(classes) else np.empty(0, dtype=np.int64)
         flip = -1.0 if len(classes) == 2 else 1.0  # scikit-learn turns the sign of a two-class machine round
-        parts = (fitted.support_vectors_, flip * fitted.dual_coef_, flip * fitted.intercept_)
-        return cls(gamma, *(np.ascontiguousarray(part) for part in parts), counts)
+        dual, intercept = np.ascontiguousarray(flip * fitted.dual_coef_), np.asarray(flip * fitted.intercept_)
+        return cls(gamma, np.ascontiguousarray(fitted.support_vectors_), dual, intercept, counts)
 
     def values(self, rows: Matrix) -> Matrix:
         """Regression values, (row,)."""
@@ -185,9 +185,6 @@ class Model(SERModel):
         gammas: tuple[float | None, ...] = self.config.gammas if self.config.kernel == "rbf" else (None,)
         return list(itertools.product(self.config.costs, gammas))
 
-    def _gamma(self, relative: float | None) -> float | None:
-        return None if relative is None else relative / max(self._scaler.varying, 1)
-
     def _fit_classes(
         self, points: Sequence[Point], rows: Matrix, classes: Any, dev_rows: Matrix, metric: Metric
     ) -> dict[str, Any]:
@@ -220,17 +217,24 @@ class Model(SERModel):
     def _classifier(self, point: Point, rows: Matrix, classes: Any) -> Machine:
         from sklearn.svm import SVC
 
-        cost, gamma, weight = point[0], self._gamma(point[1]), "balanced" if self.config.balanced else None
-        machine = SVC(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", class_weight=weight, tol=self.config.tolerance)
-        return Machine.of(machine.fit(rows, classes), gamma)
+        fitter = SVC(**self._settings(point), class_weight="balanced" if self.config.balanced else None)
+        return Machine.of(fitter.fit(rows, classes), self._gamma(point))
 
     def _regressor(self, point: Point, rows: Matrix, values: Matrix) -> Machine:
         from sklearn.svm import SVR
 
-        cost, gamma = point[0], self._gamma(point[1])
-        settings = {"epsilon": self.config.epsilon, "tol": self.config.tolerance}
-        machine = SVR(C=cost, kernel=self.config.kernel, gamma=gamma or "scale", **settings)
-        return Machine.of(machine.fit(rows, values), gamma)
+        fitter = SVR(**self._settings(point), epsilon=self.config.epsilon)
+        return Machine.of(fitter.fit(rows, values), self._gamma(point))
+
+    def _settings(self, point: Point) -> dict[str, Any]:
+        """What SVC and SVR have in common."""
+        gamma = self._gamma(point)
+        return {"kernel": self.config.kernel, "C": point[0], "tol": self.config.tolerance,
+                **({} if gamma is None else {"gamma": gamma})}  # fmt: skip
+
+    def _gamma(self, point: Point) -> float | None:
+        """Exponent of the RBF kernel at a point of the grid."""
+        return None if point[1] is None else point[1] / max(self._scaler.varying, 1)
 
     def _values(self, machines: Sequence[Machine], rows: Matrix) -> Matrix:
         """Predictions of one machine per target on the label scale, (row, target)."""
