@@ -71,7 +71,7 @@ def locate(base: Path, rows: pd.DataFrame, *, corrected: bool) -> tuple[pd.DataF
 
     Returns
     -------
-    table indexed like `rows`: path (the published place where nothing is found), clip ("corrected" or "plain"); notes
+    table indexed like `rows`: path (the published place where nothing is found), cut ("corrected" or "plain"); notes
     """
     paths: dict[str, str] = {}
     kinds: dict[str, str] = {}
@@ -88,7 +88,7 @@ def locate(base: Path, rows: pd.DataFrame, *, corrected: bool) -> tuple[pd.DataF
             absent += (recut, *key) not in clips
             used.add(key)
         orphans += len({(d, u) for _, d, u in clips} - used)
-    table = pd.DataFrame({"path": pd.Series(paths), "clip": pd.Series(kinds)}, dtype="string").reindex(rows.index)
+    table = pd.DataFrame({"path": pd.Series(paths), "cut": pd.Series(kinds)}, dtype="string").reindex(rows.index)
     return table, tuple(_notes(absent, orphans, len(rows), sum(kind == "corrected" for kind in kinds.values())))
 
 

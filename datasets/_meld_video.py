@@ -5,8 +5,8 @@ rest in stereo. How six channels become one is not part of the corpus, and it ma
 centre, music and the laugh track around it. So the rule is an argument, the corpus table carries it, and the decoded
 file's bytes (hence every feature key) follow from it:
 
-- `ffmpeg`: libswresample's own matrix, what `ffmpeg -ac 1` gives: for 5.1 the weights front left and right 0.207,
-  centre 0.414, back (or side) left and right 0.146 each, low frequencies 0; for stereo 0.5 each;
+- `ffmpeg`: libswresample's own matrix, what `ffmpeg -ac 1` gives: for 5.1 the weights centre 0.293, front left and
+  right 0.207 each, back (or side) left and right 0.146 each, low frequencies 0; for stereo 0.5 each;
 - `mean`: the plain mean of all channels;
 - `centre`: the centre channel alone where there is one, else the first channel.
 

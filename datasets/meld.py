@@ -87,7 +87,7 @@ def load(
     ----------
     root : such as `MELD.Raw`, or a clone of the repository (labels alone)
     test_clips : "corrected" takes the 132 recut test clips (`final_videos_test...`) where they are there, as their
-        publishers advise; "plain" takes the first cuts, as most published code does. The column `clip` says which
+        publishers advise; "plain" takes the first cuts, as most published code does. The column `cut` says which
     downmix : how a clip's channels become one (see `_meld_video.py`); the column `downmix` carries it
     context : "started": context turns are earlier turns; "ended": earlier turns that also ended, by the label files'
         times, before this one starts
