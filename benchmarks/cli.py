@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..datasets._errors import SerbenchError
 from . import cli_data, cli_results
-
-if TYPE_CHECKING:
-    from ..datasets._corpus import Corpus
-    from .protocol import Protocol
+from ._arguments import checked, pairs, roots
 
 app = typer.Typer(
     help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
@@ -59,18 +56,17 @@ def run(
     from .run import run as run_grid
 
     shown = Terminal()
-    common = {"results": results, "device": device, "jobs": jobs, "threads": threads, "save_models": save_models}
     try:
         if from_record is not None:
-            runs = repeat(from_record, display=shown, **common)
+            runs = repeat(from_record, results, device, jobs, threads, save_models, shown)
         else:
             if not model or not dataset:
                 raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")
-            chosen = Protocol(protocol, split, subsets, group, seed)
             runs = run_grid(
                 model, dataset, root=roots(root, dataset), release=release, task=task, preset=preset,
-                settings=pairs("--set", set_), protocol=checked(chosen), trials=trials, allow_leak=allow_leak,
-                options=pairs("--option", option), display=shown, **common,
+                settings=pairs("--set", set_), protocol=checked(Protocol(protocol, split, subsets, group, seed)),
+                trials=trials, allow_leak=allow_leak, options=pairs("--option", option), results=results,
+                device=device, jobs=jobs, threads=threads, save_models=save_models, display=shown,
             )  # fmt: skip
     except KeyboardInterrupt:
         shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
@@ -103,45 +99,6 @@ def env() -> None:
 
     for line in report():
         typer.echo(line)
-
-
-def pairs(flag: str, texts: list[str] | None) -> dict[str, str]:
-    """`KEY=VALUE` texts as a dictionary."""
-    found: dict[str, str] = {}
-    for text in texts or []:
-        key, sign, value = text.partition("=")
-        if not sign or not key:
-            raise SerbenchError(f"{flag} {text!r}: expected KEY=VALUE.")
-        found[key.strip()] = value
-    return found
-
-
-def roots(given: list[str] | None, datasets: list[str]) -> dict[str, str]:
-    """`--root FOLDER` (one dataset) or `--root DATASET=FOLDER` (several) as dataset -> folder."""
-    found: dict[str, str] = {}
-    for text in given or []:
-        name, sign, folder = text.partition("=")
-        if sign and name in datasets:
-            found[name] = folder
-        elif len(datasets) == 1:
-            found[datasets[0]] = text
-        else:
-            raise SerbenchError(f"--root {text!r}: with several datasets, expected DATASET=FOLDER for each.")
-    return found
-
-
-def checked(protocol: Protocol) -> Protocol:
-    """The protocol, with its settings in range."""
-    from ..datasets._config import validate
-
-    return validate(protocol)
-
-
-def open_dataset(name: str, root: str | None, release: str | None = None, option: list[str] | None = None) -> Corpus:
-    """The corpus that a command names."""
-    from ..datasets._load import load_corpus
-
-    return load_corpus(name, root, release, pairs("--option", option))
 
 
 cli_data.register(app)

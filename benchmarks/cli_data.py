@@ -30,8 +30,8 @@ def check(
 ) -> None:
     """The corpus doctor: counts, missing, broken, odd and doubled files, labels off the scale, speaker overlap."""
     from . import doctor
+    from ._arguments import open_dataset
     from ._progress import Terminal
-    from .cli import open_dataset
 
     corpus = open_dataset(dataset, root, release, option)
     shown = Terminal()
@@ -63,8 +63,8 @@ def extract(
     from ..features._cache import FeatureCache
     from ..features._extract import extract as extract_all
     from ..features._extractor import FeatureRequest, build
+    from ._arguments import open_dataset, pairs
     from ._progress import Terminal
-    from .cli import open_dataset, pairs
 
     corpus = open_dataset(dataset, root, release, option)
     settings = {key.removeprefix("feature."): value for key, value in pairs("--set", set_).items()}

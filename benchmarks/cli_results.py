@@ -52,15 +52,13 @@ def compare(
     """Paired significance tests between models over the scores of subsets x trials."""
     from rich.console import Console
 
-    from ..datasets._files import write_text
     from ..results.compare import compare as compare_runs
-    from ..results.compare import render_compare
+    from ..results.compare import render_compare, write_compare
 
     runs = load(results, dataset=dataset, task=task)
     frame = compare_runs([choose(runs, name) for name in models], metric=metric)
+    path = write_compare(frame, out or results / f"compare_{dataset}.csv")
     Console().print(render_compare(frame))
-    path = out or results / f"compare_{dataset}.csv"
-    write_text(path, frame.to_csv(index=False))
     typer.echo(f"written: {path}")
 
 
@@ -68,8 +66,8 @@ def load(results: Path, *, dataset: str | None = None, task: str | None = None) 
     """Runs under a results folder; damaged ones are named on standard error."""
     from ..results.records import load_runs
 
-    runs, problems = load_runs(results, dataset=dataset, task=task)
-    for problem in problems:
+    runs = load_runs(results, dataset=dataset, task=task)
+    for problem in runs.problems.values():
         typer.echo(f"serbench: left out: {problem}", err=True)
     if not runs:
         raise SerbenchError(

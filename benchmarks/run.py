@@ -133,10 +133,18 @@ def run_requests(
     return runs
 
 
-def from_record(path: str | Path, **arguments: Any) -> list[Run]:
+def from_record(
+    path: str | Path,
+    results: str | Path = "results",
+    device: str = "auto",
+    jobs: int = 1,
+    threads: int | None = None,
+    save_models: bool = False,
+    display: Display | None = None,
+) -> list[Run]:
     """Repeat the run of a record (a run folder or its run.json), with its complete configuration.
 
-    Keyword arguments are those of `run_requests`. Raises SerbenchError when the corpus on disk is not the recorded one.
+    The other arguments are those of `run`. Raises SerbenchError when the corpus on disk is not the recorded one.
     """
     folder = Path(path)
     folder = folder if folder.is_dir() else folder.parent
@@ -151,7 +159,9 @@ def from_record(path: str | Path, **arguments: Any) -> list[Run]:
             f"type serbench check {request.dataset} to see what it holds."
         )
     config = from_dict(registry.load(request.model).Config, spec["model"]["config"])
-    return run_requests([request], configs={request.model: config}, **arguments)
+    return run_requests(
+        [request], results, device, jobs, threads, save_models, display, configs={request.model: config}
+    )
 
 
 def execute(plan: Plan, device: str, jobs: int, threads: int | None, save_models: bool, display: Display) -> None:

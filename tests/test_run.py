@@ -59,8 +59,8 @@ def test_a_run_leaves_twenty_scores_and_chance_rows(corpus_file: Path, tmp_path:
     ccc = scores[(scores["metric"] == "CCC") & (scores["target"] == "arousal")]
     assert sorted(zip(ccc["trial"], ccc["subset"], strict=True)) == [(t, s) for t in range(5) for s in range(4)]
     assert ccc["value"].mean() > 0.5
-    runs, problems = load_runs(tmp_path)
-    assert not problems
+    runs = load_runs(tmp_path)
+    assert not runs.problems
     assert sorted((r.spec["model"]["name"], r.spec["model"]["preset"]) for r in runs) == [
         ("chance", "default"), ("chance", "random"), ("linear", "default"),
     ]  # fmt: skip
@@ -129,7 +129,7 @@ def test_kill_and_run_again_ends_in_the_same_numbers(corpus_file: Path, tmp_path
         done = serbench(arguments(corpus_file, tmp_path / name, *more))
         assert done.returncode == 0, done.stderr
     (killed,), (whole,) = (
-        [r for r in load_runs(tmp_path / n)[0] if r.spec["model"]["name"] == "cnn-regressor"]
+        [r for r in load_runs(tmp_path / n) if r.spec["model"]["name"] == "cnn-regressor"]
         for n in ("killed", "whole")
     )
     pd.testing.assert_frame_equal(predictions(killed), predictions(whole), check_exact=True)
@@ -147,7 +147,7 @@ def test_interrupt_leaves_a_usable_state_and_says_how_to_go_on(corpus_file: Path
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    assert not load_runs(tmp_path)[1]
+    assert not load_runs(tmp_path).problems
 
 
 def test_processes_leave_the_same_records_as_one(corpus_file: Path, tmp_path: Path):
@@ -194,7 +194,7 @@ def test_a_failing_trial_is_recorded_and_does_not_end_the_grid(corpus_file: Path
         arguments(corpus_file, tmp_path, *more, "--set", "train.learning_rate=1e30", "--set", "train.epochs=3")
     )
     assert done.returncode == 1, done.stderr
-    by_model = {r.spec["model"]["name"]: r for r in load_runs(tmp_path)[0] if r.spec["model"]["preset"] != "random"}
+    by_model = {r.spec["model"]["name"]: r for r in load_runs(tmp_path) if r.spec["model"]["preset"] != "random"}
     (failed,) = by_model["cnn-regressor"].units()
     assert failed["status"] == "failed"
     assert "finite" in failed["error"]
