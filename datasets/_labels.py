@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from ._corpus import EMOTIONS, Corpus
@@ -179,13 +180,15 @@ def soft_labels(votes: pd.DataFrame, emotions: Iterable[str] = EMOTIONS) -> pd.D
     table indexed by id, a column `soft_<emotion>` each; a row sums to 1, and is missing where no vote is usable
     """
     names = list(emotions)
-    weight = votes["weight"] if "weight" in votes else pd.Series(1.0, votes.index)
-    kept = votes["emotion"].isin(names)
-    totals = weight[kept].groupby([votes["id"][kept], votes["emotion"][kept]], sort=False).sum().unstack()
-    totals = totals.reindex(index=pd.Index(votes["id"].unique(), name="id"), columns=names)
-    sums = totals.sum(axis=1)
-    shares = totals.fillna(0.0).div(sums.where(sums > 0), axis=0)
-    return shares.rename(columns=lambda emotion: f"soft_{emotion}").astype("float64")
+    row, ids = pd.factorize(votes["id"])
+    column = pd.Categorical(votes["emotion"], names).codes
+    weight = votes["weight"].to_numpy() if "weight" in votes else np.ones(len(votes))
+    used = column >= 0
+    cells = row[used] * len(names) + column[used]
+    totals = np.bincount(cells, weight[used], len(ids) * len(names)).reshape(len(ids), len(names))
+    sums = totals.sum(axis=1, keepdims=True)
+    shares = np.divide(totals, sums, out=np.full_like(totals, np.nan), where=sums > 0)
+    return pd.DataFrame(shares, pd.Index(ids, name="id").astype("str"), [f"soft_{emotion}" for emotion in names])
 
 
 def rescale(values: Numbers, source: Scale, target: Scale) -> Numbers:

@@ -1,0 +1,299 @@
+"""MSP-Podcast, releases 1.6 to 2.0: spontaneous emotional speech cut from podcasts, rated by crowds.
+
+Lotfian, Busso, "Building naturalistic emotionally balanced speech corpus by retrieving emotional speech from existing
+podcast recordings", IEEE Transactions on Affective Computing 10(4), 2019, doi 10.1109/TAFFC.2017.2736999; release 2.0:
+Busso et al., arXiv 2509.09791. Licence: academic licence of the University of Texas at Dallas, per institution; no
+redistribution.
+
+What is read, in any case of letters, in `root` or one folder below it:
+
+- `Labels/labels_consensus.csv` (spelt `labels_concensus` up to 1.9; else the `.json` of that name) makes the table.
+  It has a row per labelled segment: class, mean activation, valence, dominance (1 to 7), speaker, gender, partition.
+- `Labels/labels_detailed.csv` in its three shapes (else `.json`, else `labels.txt`): single raters. The table's
+  `soft_<emotion>` are the shares of their primary words, `raters` their number; `ratings` gives all of them.
+- `Partitions.txt` adds the rows of Test3, whose labels are hidden: partition "test3", for a submission file.
+- `Transcripts/*.txt`; `ForceAligned/*.TextGrid` when word times are asked for. `Previous_releases_information` holds
+  old label files and removed sound files and is never looked into. `Speaker_ids.txt` is not needed.
+- Sound is never opened; folders are listed to count what is missing.
+
+Decisions:
+
+- The release decides labels and partitions, so it must be known: from the line "Release N" of `readme.txt`, else from
+  the folder's name, else `--release`.
+- `official` tests on Test1 (in 1.6: on Test), `official-test2` on Test2; both train on Train and select on
+  Development (Validation up to 1.9). The test sets share speakers, so no split trains on one.
+- Class X (no agreement) and O (other) are in no task of classes; both stay for the attributes.
+- There is no dialogue: segments are cut out, other speakers removed, and neighbours may be minutes apart. The column
+  `recording` says which podcast a segment is from; context columns are empty.
+- The unlabelled pool are the wav files in a folder `Unlabelled` (or `Unlabeled...`; it may be a link) in the root, with
+  sub-folders. Files in `Audios` that no label file names are only counted: they may be withdrawn or hidden segments.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from . import _msp_files as files
+from ._aligned import no_words, read_textgrid
+from ._corpus import OFFICIAL, Corpus, Fold, make_table
+from ._errors import SerbenchError
+from ._labels import canonical, canonical_words, emotion_task, soft_labels
+from ._locate import find, find_root, missing, need_root, packed_archives, relative, visible
+from ._task import attribute_tasks
+
+CITATION = (
+    "R. Lotfian and C. Busso, 'Building naturalistic emotionally balanced speech corpus by retrieving emotional speech "
+    "from existing podcast recordings', IEEE Transactions on Affective Computing 10(4):471-483, 2019, "
+    "doi 10.1109/TAFFC.2017.2736999"
+)
+SCALE = (1.0, 7.0)
+SCALES = dict.fromkeys(("arousal", "valence", "dominance"), SCALE)
+TASKS = (
+    emotion_task("emotion-8", doc="the eight classes of the corpus, without other and no agreement"),
+    emotion_task("emotion-4", "emotion-4", doc="anger, happiness, neutral and sadness alone"),
+    *attribute_tasks(("arousal", "valence", "dominance"), SCALES),
+)
+SOFT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "other", "sadness", "surprise")
+EXPECTED: dict[str, dict[str, int]] = {
+    "1.6": {},
+    "1.7": {},
+    "1.8": {
+        "utterances": 73042, "partition=dev": 7800, "partition=test1": 15326, "raw_emotion=N": 26009,
+        "raw_emotion=H": 14285, "raw_emotion=X": 14199, "raw_emotion=U": 4084, "raw_emotion=C": 3644,
+        "raw_emotion=A": 3218, "raw_emotion=S": 2649, "raw_emotion=D": 2593, "raw_emotion=F": 1544,
+        "raw_emotion=O": 817,
+    },
+    "1.9": {},
+    "1.10": {
+        "utterances": 104267, "partition=train": 63076, "partition=dev": 10999, "partition=test1": 16903,
+        "partition=test2": 13289,
+    },
+    "1.11": {
+        "utterances": 151654, "partition=train": 84030, "partition=dev": 19815, "partition=test1": 30647,
+        "partition=test2": 14815, "partition=test3": 2347,
+    },
+    "1.12": {"utterances": 207136, "partition=dev": 31961, "partition=test3": 3200},
+    "2.0": {
+        "utterances": 267905, "partition=train": 169190, "partition=dev": 34399, "partition=test1": 46294,
+        "partition=test2": 14822, "partition=test3": 3200,
+    },
+}  # fmt: skip
+"""Release -> counts that its own page or readme, its paper, or public metadata of it state."""
+
+_WHAT = "the folder that holds Labels and Audios (such as MSP-PODCAST-Publish-1.11)"
+_OLD = frozenset({"previous_releases_information"})
+_LABELS, _AUDIOS, _TRANSCRIPTS = ("labels", "label"), ("audios", "audio"), ("transcripts", "transcript")
+_ALIGNED = ("forcealigned", "forcedaligned", "force_aligned", "forced_aligned")
+
+
+def load(root: Path | None, release: str | None = None) -> Corpus:
+    """Load MSP-Podcast's table; no audio is needed or opened.
+
+    Raises
+    ------
+    SerbenchError
+        For a wrong root, an unknown or undecided release, or a label file that can't be read.
+    """
+    base, labels = _folders(root)
+    release, disagreement = files.detect_release(base, release)
+    table = files.read_consensus(_consensus(labels), release)
+    table["emotion"] = canonical(table["raw_emotion"], "msp-podcast", "the consensus labels")
+    details = _first(labels, files.DETAILED)
+    table, rating_notes = _with_votes(table, files.read_details(details) if details else None)
+    table, partition_notes = _with_test3(table, base, labels)
+    table, audio_notes = _with_audio(table, base)
+    table, text_notes = _with_text(table, base)
+    table, pool_notes = _with_pool(table, base)
+    table["language"] = "en"
+    pool = int(table["partition"].eq("unlabelled").sum())
+    expected = EXPECTED[release]
+    found = (*partition_notes, *rating_notes, *audio_notes, *text_notes, *pool_notes, *_facts(table))
+    return Corpus(
+        name="msp-podcast",
+        release=release,
+        root=base,
+        utterances=make_table(table),
+        tasks=TASKS,
+        splits=_splits(table),
+        scales=SCALES,
+        licence="UT Dallas academic licence, per institution; no redistribution",
+        citation=CITATION,
+        homepage="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
+        expected={k: n + pool if k == "utterances" else n for k, n in expected.items()},
+        notes=tuple(note for note in (disagreement, _packed(base), *found) if note),
+        word_source=partial(_words, find(base, _ALIGNED)),
+    )
+
+
+def ratings(root: Path | None, release: str | None = None) -> pd.DataFrame:
+    """Every single rating: id, rater, labels (primary word), secondary, arousal, valence, dominance (1 to 7)."""
+    del release
+    labels = _folders(root)[1]
+    details = _first(labels, files.DETAILED)
+    if details is None:
+        raise missing("msp-podcast", labels, f"one of {', '.join(files.DETAILED)}", ("*label*",))
+    return files.read_details(details)
+
+
+def _folders(root: Path | None) -> tuple[Path, Path]:
+    """The corpus's own folder, and the one that holds the label files."""
+    given = need_root(root, "msp-podcast", _WHAT)
+    base = find_root(
+        given, lambda folder: _label_folder(folder) is not None, dataset="msp-podcast",
+        looked_for="Labels/labels_consensus.csv (or labels_concensus.csv)",
+        archives=("*msp*podcast*", "label*"), avoid=_OLD,
+    )  # fmt: skip
+    labels = _label_folder(base)
+    assert labels is not None
+    return base, labels
+
+
+def _label_folder(folder: Path) -> Path | None:
+    candidates = (find(folder, _LABELS), folder)
+    return next((c for c in candidates if c is not None and _first(c, files.CONSENSUS)), None)
+
+
+def _consensus(labels: Path) -> Path:
+    found = _first(labels, files.CONSENSUS)
+    if found is None:
+        raise missing("msp-podcast", labels, " or ".join(files.CONSENSUS))
+    return found
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return find(folder, names, "file")
+
+
+def _with_votes(table: pd.DataFrame, details: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """Add `raters` and the soft labels."""
+    soft = [f"soft_{emotion}" for emotion in SOFT]
+    if details is None:
+        empty = pd.DataFrame(float("nan"), index=table.index, columns=["raters", *soft])
+        return table.join(empty), ["no detailed labels were found, so soft labels and single ratings are missing"]
+    details = details.assign(emotion=canonical_words(details["labels"]))
+    foreign = len(set(details["id"].unique()) - set(table.index))
+    strange = details["labels"][details["emotion"].isna()].dropna()
+    words = ", ".join(sorted(map(str, strange.unique()))[:8])
+    notes = [
+        f"{foreign} segments of the detailed labels are not in the consensus and are left out" if foreign else "",
+        f"{len(strange)} raters' words count for no emotion: {words}" if len(strange) else "",
+    ]
+    counts = details["id"].value_counts().reindex(table.index).astype("float64").fillna(0)
+    return table.assign(raters=counts).join(soft_labels(details, SOFT)), notes
+
+
+def _with_test3(table: pd.DataFrame, base: Path, labels: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Add the rows that Partitions.txt alone knows to be Test3, and compare the rest with the labels' partitions."""
+    path = next((p for folder in (base, labels) if (p := _first(folder, ("partitions.txt", "partition.txt")))), None)
+    if path is None:
+        return table, []
+    listed = files.read_partitions(path)
+    new = listed[~listed.index.isin(table.index)]
+    hidden = new[new.eq("test3").to_numpy(dtype=bool)]
+    both = listed.reindex(table.index).dropna()
+    moved = int((both != table.loc[both.index, "partition"]).sum())
+    unrated = len(new) - len(hidden)
+    notes = [
+        f"{path.name} puts {moved} segments into other partitions than the labels, which stand" if moved else "",
+        f"{unrated} segments of {path.name} have no labels and are left out" if unrated else "",
+        f"the labels of the {len(hidden)} segments of test3 are hidden: they can be predicted, not scored"
+        if len(hidden) else "",
+    ]  # fmt: skip
+    return pd.concat([table, hidden.to_frame("partition")]) if len(hidden) else table, notes
+
+
+def _with_audio(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Add path and recording; say what is missing or too much (folders are listed, no file is opened)."""
+    folder = find(base, _AUDIOS)
+    prefix = "Audios" if folder is None else relative(base, folder)
+    recording = files.recordings(table.index)
+    table = table.assign(path=prefix + "/" + table.index.astype("string") + ".wav", recording=recording)
+    odd = table.index[recording.isna().to_numpy()]
+    notes = [f"{len(odd)} segment names don't follow the usual grammar, such as {odd[0]}" if len(odd) else ""]
+    if folder is None:
+        return table, [*notes, "no folder Audios: labels can be read, features can't be made"]
+    present = {os.path.splitext(e.name)[0] for e in visible(folder) if e.name.lower().endswith(".wav")}
+    absent, extra = len(set(table.index) - present), len(present - set(table.index))
+    return table, [
+        *notes,
+        f"{absent} segments have no sound file in {prefix}" if absent else "",
+        f"{extra} sound files in {prefix} are in no label file and are not used" if extra else "",
+    ]
+
+
+def _with_text(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str]]:
+    folder = find(base, _TRANSCRIPTS)
+    if folder is None:
+        return table, ["no folder Transcripts: the texts are missing"]
+    table["text"] = files.read_transcripts(folder, table.index).reindex(table.index)
+    silent = int((table["text"].isna() & table["partition"].ne("test3")).sum())
+    return table, [f"{silent} segments have no transcript" if silent else ""]
+
+
+def _packed(base: Path) -> str:
+    """A note of the archives that wait to be unpacked, of the parts that come as such."""
+    parts = ((_AUDIOS, "audio*"), (_TRANSCRIPTS, "transcript*"), (_ALIGNED, "force*"))
+    lacking = [pattern for names, pattern in parts if find(base, names) is None]
+    waiting = packed_archives(base, lacking) if lacking else []
+    return f"not unpacked: {', '.join(waiting)}" if waiting else ""
+
+
+def _with_pool(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Add the unlabelled pool: every wav file below a folder whose name begins with "unlabel"."""
+    folder = find(base, ("unlabelled", "unlabeled", "unlabel*"))
+    paths = [] if folder is None else sorted(_waves(base, folder))
+    if not paths:
+        return table, []
+    pool = pd.DataFrame({"path": pd.array(paths, dtype="string"), "partition": "unlabelled"})
+    pool.index = pd.Index(pool["path"].str.rsplit("/", n=1).str[-1].str[:-4], name="id")
+    doubled = pool.index[pool.index.duplicated() | pool.index.isin(table.index)]
+    if len(doubled):
+        raise SerbenchError(
+            f"two files for one id: {doubled[0]!r} is in {folder} and also labelled, or there twice ({len(doubled)} "
+            "such files). The pool must hold other segments than the labelled partitions; move these away."
+        )
+    pool["recording"] = files.recordings(pool.index)
+    tested = table.loc[table["partition"].str.startswith("test").to_numpy(dtype=bool), "recording"].dropna()
+    near = int(pool["recording"].isin(set(tested)).sum())
+    note = f"{near} segments of the unlabelled pool are from podcasts that a test set also has" if near else ""
+    return pd.concat([table, pool]), [note]
+
+
+def _waves(base: Path, folder: Path) -> list[str]:
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = relative(base, Path(where))
+        found += [f"{below}/{name}" for name in names if name.lower().endswith(".wav") and not name.startswith(".")]
+    return found
+
+
+def _facts(table: pd.DataFrame) -> list[str]:
+    """What is known to be awkward about the corpus, as far as this copy has it."""
+    train = table["partition"].eq("train").to_numpy(dtype=bool)
+    unnamed = int(table.loc[train, "speaker"].isna().sum())
+    return [
+        f"{unnamed} training segments have an unknown speaker, who may also be in another partition" if unnamed else "",
+        "MSP-PODCAST_1023_0235 is 44.1 kHz stereo, all others 16 kHz mono"
+        if "MSP-PODCAST_1023_0235" in table.index
+        else "",
+    ]
+
+
+def _splits(table: pd.DataFrame) -> dict[str, tuple[Fold, ...]]:
+    there = set(table["partition"].dropna())
+    roles = {"dev": {"partition": ("dev",)}, "train": {"partition": ("train",)}}
+    if "test" in there or not {"test1", "test2"} & there:
+        return {"official": (OFFICIAL,)}
+    names = {"test1": "official", "test2": "official-test2"}
+    return {name: (Fold(name, test={"partition": (p,)}, **roles),) for p, name in names.items() if p in there}
+
+
+def _words(folder: Path | None, item: str) -> pd.DataFrame:
+    """Word times of a segment; none where this copy has no alignment."""
+    path = None if folder is None else folder / f"{item}.TextGrid"
+    return read_textgrid(path) if path is not None and path.is_file() else no_words()
