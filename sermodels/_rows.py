@@ -27,9 +27,9 @@ def utterance_matrix(data: Data, role: str = "input") -> Matrix:
     table = data.features[role]
     summarise = table.hop_seconds is not None
     rows = np.empty((len(data), table.dim * (2 if summarise else 1)))
-    for i in range(len(data)):
-        frames = data.array(i, role).astype(np.float64)
-        rows[i] = _mean_and_sd(frames) if summarise else _single(frames, data.ids[i])
+    for i, item in enumerate(data.ids):
+        frames = table[item].astype(np.float64)
+        rows[i] = _mean_and_sd(frames) if summarise else _single(frames, item)
     return rows
 
 
@@ -88,8 +88,8 @@ def recording_matrix(data: Data, window_seconds: float, role: str = "input") -> 
             "with frames: --set model.frame_feature=opensmile:eGeMAPSv02:lld, or mel."
         )
     blocks = [np.empty((0, 2 * table.dim))]
-    for i, count in enumerate(frame_counts(data)):
-        frames = data.array(i, role).astype(np.float64)
+    for item, count in zip(data.ids, frame_counts(data), strict=True):
+        frames = table[item].astype(np.float64)
         blocks.append(window_matrix(frames, table.hop_seconds, count, data.task.frame_seconds, window_seconds))
     return np.concatenate(blocks)
 

@@ -30,6 +30,7 @@ from ._persist import expect
 from ._rows import Matrix, label_rows, recording_matrix, shape_rows, utterance_matrix
 from ._scaling import Scaler
 from ._selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+from ._threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,18 @@ class Model(SERModel):
         self._scaler = Scaler.fit(rows)
         facts = self._scaler.facts(rows, dev_rows)
         rows, dev_rows = self._scaler.transform(rows), self._scaler.transform(dev_rows)
-        if self.task.kind == "classification":
-            facts |= self._fit_classes(rows, train.labels, dev_rows, dev_metric(dev, score))
-        else:
-            facts |= self._fit_values(rows, label_rows(train), dev_rows, dev_metric(dev, score))
+        with threads_for(rows.size):
+            if self.task.kind == "classification":
+                facts |= self._fit_classes(rows, train.labels, dev_rows, dev_metric(dev, score))
+            else:
+                facts |= self._fit_values(rows, label_rows(train), dev_rows, dev_metric(dev, score))
         return FitLog(facts=facts)
 
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class), values (utterance, target), or one (frame, target) array per recording."""
-        outputs = self._scaler.transform(self._matrix(data)) @ self._coefficients + self._intercept
+        rows = self._scaler.transform(self._matrix(data))
+        with threads_for(rows.size):
+            outputs = rows @ self._coefficients + self._intercept
         return shape_rows(softmax(outputs) if self.task.kind == "classification" else outputs, data)
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

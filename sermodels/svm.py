@@ -31,6 +31,7 @@ from ._persist import expect
 from ._rows import Matrix, utterance_matrix
 from ._scaling import Scaler
 from ._selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+from ._threads import threads_for
 
 Point = tuple[float, float | None]
 """A point of the grid: the cost, and gamma times the number of varying columns (None for the linear kernel)."""
@@ -144,14 +145,16 @@ class Model(SERModel):
         facts = self._scaler.facts(rows, dev_rows)
         rows, dev_rows = self._scaler.transform(rows), self._scaler.transform(dev_rows)
         fitted = self._fit_classes if self.task.kind == "classification" else self._fit_values
-        return FitLog(facts=facts | fitted(points, rows, train.labels, dev_rows, dev_metric(dev, score)))
+        with threads_for(rows.size):
+            facts |= fitted(points, rows, train.labels, dev_rows, dev_metric(dev, score))
+        return FitLog(facts=facts)
 
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class) or values (utterance, target)."""
         rows = self._scaler.transform(utterance_matrix(data))
-        if self.task.kind == "classification":
-            return self._class_scores(self._machines, rows)
-        return self._values(self._machines, rows)
+        predicted = self._class_scores if self.task.kind == "classification" else self._values
+        with threads_for(rows.size):
+            return predicted(self._machines, rows)
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Scaling, and the parts of each machine under `<number>.<part>`."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import threadpoolctl
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,6 +22,7 @@ from serbench.sermodels._model import Data
 from serbench.sermodels._rows import recording_matrix, utterance_matrix, window_matrix
 from serbench.sermodels._scaling import Scaler
 from serbench.sermodels._selection import best, best_per_target
+from serbench.sermodels._threads import SMALL, threads_for
 from serbench.sermodels.linear import Config, Model, logistic_path, ridge_path, softmax
 
 CLASSES = ("anger", "neutral", "sadness", "fear")
@@ -255,3 +257,17 @@ def test_it_is_imported_without_torch_or_any_other_heavy_library() -> None:
     code = ("import sys; import serbench.sermodels.linear, serbench.sermodels._persist; "
             "sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'librosa', 'opensmile')))")  # fmt: skip
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
+
+
+def test_small_matrices_take_one_thread_and_large_ones_what_there_is() -> None:
+    def threads() -> list[int]:
+        return [lib["num_threads"] for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = threads()
+        with threads_for(1000):
+            assert set(threads()) == {1}
+        with threads_for(SMALL):
+            assert threads() == before
+        assert threads() == before
+        assert set(before) == {2}

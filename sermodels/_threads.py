@@ -1,0 +1,25 @@
+"""How many threads linear algebra takes: one for small matrices.
+
+On matrices of a few hundred rows the threads of a BLAS library wait for each other for longer than they compute: fits
+take no less time and several times the processor time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SMALL = 10_000_000
+"""Matrices of fewer elements are treated by one thread."""
+
+
+@contextmanager
+def threads_for(elements: int) -> Iterator[None]:
+    """Within the block, BLAS uses one thread if the largest matrix there has fewer than `SMALL` elements."""
+    if elements >= SMALL:
+        yield
+        return
+    import threadpoolctl  # type: ignore[import-untyped]  # comes with scikit-learn
+
+    with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+        yield
