@@ -19,7 +19,7 @@ def threads_for(elements: int) -> Iterator[None]:
     if elements >= SMALL:
         yield
         return
-    import threadpoolctl  # type: ignore[import-untyped]  # comes with scikit-learn
+    import threadpoolctl  # comes with scikit-learn
 
     with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
         yield
