@@ -66,8 +66,8 @@ def count(corpus: Corpus, key: str) -> int:
     if what == "recordings":
         return 0 if corpus.recordings is None else len(corpus.recordings)
     if what == "files":
-        recordings = [] if where or corpus.recordings is None else corpus.recordings["path"]
-        return len({*table["path"], *recordings})
+        both = [table] if where or corpus.recordings is None else [table, corpus.recordings]
+        return len({path for one in both for path in one["path"]})
     if "=" in what:
         return len(_where(table, what))
     if what.endswith("s") and what[:-1] in table:

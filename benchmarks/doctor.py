@@ -74,11 +74,12 @@ def check(
     items = _items(corpus)
     sounds = _look_at_all(corpus, sorted(set(items["path"])), jobs, progress)
     orphans = _orphans(corpus, set(sounds))
+    paths = dict(zip(items.index, items["path"], strict=True))
     findings = [
         *counts(corpus), *off_scale(corpus), *traces(corpus), *overlaps(corpus),
         *files(items, sounds, orphans, limits), *segments(items, sounds, limits), *duplicates(items, sounds),
         *(Finding("warning", "orphan", "", path, "no row of the table names this file") for path in orphans),
-        *(Finding("note", "known-unusable", item, _path_of(items, item), "the corpus itself lists it as unusable")
+        *(Finding("note", "known-unusable", item, paths.get(item, ""), "the corpus itself lists it as unusable")
           for item in sorted(corpus.known_unusable)),
     ]  # fmt: skip
     table = pd.DataFrame(_sorted(_excused(f, corpus.known_unusable) for f in findings), columns=list(Finding._fields))
@@ -121,10 +122,6 @@ def _items(corpus: Corpus) -> pd.DataFrame:
     return items.assign(path=[posixpath.normpath(str(p)) for p in items["path"]])
 
 
-def _path_of(items: pd.DataFrame, item: str) -> str:
-    return str(items["path"].get(item, ""))
-
-
 def _look_at_all(corpus: Corpus, paths: list[str], jobs: int, progress: Progress | None) -> dict[str, Sound]:
     def one(path: str) -> Sound:
         try:
@@ -153,7 +150,7 @@ def _orphans(corpus: Corpus, known: set[str]) -> list[str]:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         base = Path(folder).relative_to(corpus.root)
         sounds = (n for n in names if not n.startswith(".") and posixpath.splitext(n)[1].lower() in kinds)
-        found.update((base / name).as_posix() for name in sounds)
+        found.update(os.fsencode(base / name).decode("utf-8", "replace") for name in sounds)
     return sorted(found - known)
 
 

@@ -65,6 +65,10 @@ TEXTS = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
+TASKS = {
+    "emotion": Task("emotion", "classification", ("emotion",), LABELS, doc="the seven acted emotions"),
+    "emotion-4": emotion_task("emotion-4", "emotion-4"),
+}
 EXPECTED = {
     "utterances": 535, "speakers": 10, "emotion=anger": 127, "emotion=boredom": 81, "emotion=disgust": 46,
     "emotion=fear": 69, "emotion=happiness": 71, "emotion=neutral": 79, "emotion=sadness": 62,
@@ -103,10 +107,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         release="",
         root=layout.base,
         utterances=make_table([_row(item, layout, ratings) for item in ids]),
-        tasks=(
-            Task("emotion", "classification", ("emotion",), LABELS, doc="the seven acted emotions"),
-            emotion_task("emotion-4", "emotion-4"),
-        ),
+        tasks=tuple(TASKS.values()),
         splits={
             "leave-one-speaker-pair-out": rotation("speaker_pair", [_pair_name(p) for p in PAIRS]),
             "leave-one-speaker-out": rotation("speaker", SPEAKERS),

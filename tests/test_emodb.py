@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from serbench.datasets import emodb, registry
 from serbench.datasets._errors import SerbenchError
 
@@ -35,7 +36,8 @@ def tree(tmp_path: Path) -> Path:
     (root / "silb" / "03a01Fa.silb").write_bytes("0.08\tder\n0.25\tschr\xe4nk \n0.40\t.\n".encode("latin-1"))
     (root / "silb" / "16b10Tc.silb").write_bytes(b"")
     pad = "\xa0\xa0"
-    lines = f"1{pad}\t03a01Fa.wav\t90,00{pad}\t75,50\xa0\n2\t03a01Ab.wav\t65,00\t35,00\n3\t08a05Wb.wav\t95,24\t100,00\n\n"
+    lines = f"1{pad}\t03a01Fa.wav\t90,00{pad}\t75,50\xa0\n"
+    lines += "2\t03a01Ab.wav\t65,00\t35,00\n3\t08a05Wb.wav\t95,24\t100,00\n\n"
     (root / "erkennung.txt").write_bytes((HEADER + lines).encode("latin-1"))
     return root
 
