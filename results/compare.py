@@ -20,6 +20,7 @@ from ._identity import short_names, signature
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
 from .records import Run
+from .scoring import scored_targets
 from .significance import holm, paired_over_trials, paired_t, wilcoxon
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
 def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dict[str, Any]]:
     paired = pair(a, b, metric)
     rows = []
-    for target in paired.scores["target"].unique():
+    for target in scored_targets(a.run.task):
         scores = paired.scores[paired.scores["target"].eq(target)]
         test = paired_t(scores["a"], scores["b"])
         rows.append({

@@ -20,7 +20,7 @@ from ._identity import short_names
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
 from .records import Run, Runs, run_row
-from .scoring import MEAN
+from .scoring import scored_targets
 from .significance import holm, mean_interval, paired_t
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
     names = short_names([s.run.spec for s in scored.values()])
     rows = [row for s, name in zip(scored.values(), names, strict=True) for row in _summary(s, name)]
     _test_against_chance(rows, scored)
-    targets = (MEAN, *group[0].task.targets)
+    targets = scored_targets(group[0].task)
     rows.sort(key=lambda r: (targets.index(r["target"]), np.isnan(r["mean"]), -np.nan_to_num(r["mean"]), r["name"]))
     seen: dict[str, int] = {}
     for row in rows:

@@ -48,7 +48,8 @@ def ccc(gold: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
         return NAN
     (mean_g, g), (mean_p, p) = _centred(pairs[0]), _centred(pairs[1])
     with np.errstate(over="ignore", invalid="ignore"):
-        return _ratio(2 * _mean(g * p), _mean(g * g) + _mean(p * p) + (mean_g - mean_p) ** 2)
+        shift = mean_g - mean_p
+        return _ratio(2 * _mean(g * p), _mean(g * g) + _mean(p * p) + shift * shift)
 
 
 def pcc(gold: npt.ArrayLike, predicted: npt.ArrayLike) -> float:

@@ -117,6 +117,11 @@ def required_columns(task: Task) -> list[str]:
     return ["id", "subset", *(["frame"] if task.kind == "continuous" else []), *values]
 
 
+def scored_targets(task: Task) -> tuple[str, ...]:
+    """Targets in the order of tables: the mean first where there are several, then the task's own order."""
+    return (MEAN, *task.targets) if len(task.targets) > 1 else task.targets
+
+
 def gold_columns(task: Task) -> list[str]:
     """The columns of a table of predictions that hold gold labels."""
     return ["gold"] if task.kind == "classification" else [f"gold_{target}" for target in task.targets]
