@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Phone:
-    """Targets of one phone: formants F1 to F4 in Hz (male), duration in seconds, bandwidth factor, noise spectrum, parts."""
+    """Targets of one phone: formants F1 to F4 in Hz (male), duration [s], parts, bandwidth factor, noise spectrum."""
 
     formants: tuple[float, float, float, float]
     seconds: float
@@ -65,18 +65,18 @@ def _plosive(f2: float, f3: float, spectrum: str, voiced: bool) -> Phone:
 
 PHONES: dict[str, Phone] = {
     "a": _vowel(730, 1220, 2500, 0.11),
-    "e": _vowel(470, 1920, 2560, 0.1, 0.9),
-    "i": _vowel(290, 2250, 2950, 0.09, 0.75),
-    "o": _vowel(500, 900, 2430, 0.1, 0.9),
-    "u": _vowel(320, 820, 2280, 0.09, 0.75),
-    "y": _vowel(300, 1750, 2150, 0.09, 0.75),
+    "e": _vowel(470, 1920, 2560, 0.1, 1.1),
+    "i": _vowel(290, 2250, 2950, 0.09, 1.25),
+    "o": _vowel(500, 900, 2430, 0.1, 1.1),
+    "u": _vowel(320, 820, 2280, 0.09, 1.25),
+    "y": _vowel(300, 1750, 2150, 0.09, 1.25),
     "@": _vowel(500, 1480, 2480, 0.055, 0.75),
-    "m": _glide(250, 1050, 2200, 0.42, 0.07, 2.6),
-    "n": _glide(260, 1600, 2550, 0.42, 0.065, 2.6),
-    "l": _glide(360, 1080, 2650, 0.55),
-    "r": _glide(390, 1280, 1750, 0.5, 0.055),
-    "w": _glide(300, 680, 2200, 0.5),
-    "j": _glide(280, 2150, 2900, 0.5),
+    "m": _glide(250, 1050, 2200, 0.6, 0.07, 2.6),
+    "n": _glide(260, 1600, 2550, 0.6, 0.065, 2.6),
+    "l": _glide(360, 1080, 2650, 0.7),
+    "r": _glide(390, 1280, 1750, 0.6, 0.055),
+    "w": _glide(300, 680, 2200, 0.7),
+    "j": _glide(280, 2150, 2900, 0.8),
     "s": _fricative(1650, 2600, 0.5, "s"),
     "x": _fricative(1850, 2500, 0.5, "x"),
     "f": _fricative(1150, 2150, 0.22, "flat"),
@@ -105,7 +105,7 @@ SPECTRA = tuple(_NOISE)
 
 
 def noise_spectra(frequencies: npt.NDArray[np.float64], tract: float) -> npt.NDArray[np.float32]:
-    """Magnitude of each frication spectrum, shape (spectrum in the order of `SPECTRA`, frequency), for a tract scale."""
+    """Magnitude of each frication spectrum in the order of `SPECTRA`, (spectrum, frequency), for a tract scale."""
     out = np.full((len(SPECTRA), len(frequencies)), 0.05)
     for row, name in zip(out, SPECTRA, strict=True):
         for centre, width, gain in _NOISE[name]:

@@ -1,10 +1,9 @@
 """A small source-filter synthesiser: phones and a delivery in, speech-like babble out.
 
-Source: glottal flow derivative of Klatt and Klatt (JASA 1990, "KLGLOTT88": a parabola-cubic open phase, closure at
-once), its closing step band-limited, with jitter, shimmer, a one-pole spectral tilt and aspiration noise that follows
-the open phase. Filter: the cascade of Klatt (JASA 1980), four formants that move from phone to phone and four fixed
-upper ones; frication bypasses it. Control values change every 5 ms; the filter is applied by overlap-add of
-short windowed pieces of source in the frequency domain, which vectorises where a recursive filter would not.
+A `Score` says which phones follow each other and for how long, a `Voice` whose they are, a `Delivery` how they are
+said. From the three come control tracks every 5 ms: formants that run into each other (coarticulation), amplitudes of
+voicing, breath and frication, and pitch with declination, accents and a final movement. `_vocal_tract` turns the
+tracks into a signal. `express` is the one place where feelings become sound.
 """
 
 from __future__ import annotations
@@ -15,18 +14,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 import scipy.signal
 
 from ._errors import SerbenchError
-from ._phones import PAUSE, PHONES, SPECTRA, noise_spectra
-
-Array = npt.NDArray[np.float32]
-RATE = 16000
-HOP = 80
-"""Samples between two control values (5 ms)."""
-_FFT = 6 * HOP
-_FREQUENCIES = np.fft.rfftfreq(_FFT, 1.0 / RATE)
+from ._phones import PAUSE, PHONES, SPECTRA
+from ._vocal_tract import HOP, RATE, Array, filter_source, glottal_source, room_noise, set_level, smooth
 
 
 @dataclass(frozen=True)
@@ -81,20 +73,22 @@ def voice(gender: str, rng: np.random.Generator) -> Voice:
     )
 
 
-def express(arousal: float, valence: float, dominance: float, weights: npt.NDArray[np.float64] | None = None) -> Delivery:
-    """The delivery of an affective state (each about -1 to 1); `weights` scale the nine cues in the order of the fields."""
+def express(
+    arousal: float, valence: float, dominance: float, weights: npt.NDArray[np.float64] | None = None
+) -> Delivery:
+    """How an affective state sounds (each about -1 to 1); `weights` scale the nine cues, in the order of the fields."""
     a, v, d = arousal, valence, dominance
     w = np.ones(9) if weights is None else weights
     return Delivery(
-        pitch=w[0] * (3.0 * a - 1.2 * d),
-        range=math.exp(w[1] * (0.5 * a + 0.2 * v)),
+        pitch=w[0] * (2.8 * a - 1.4 * d),
+        range=math.exp(w[1] * (0.35 * a + 0.3 * v)),
         rate=math.exp(w[2] * 0.16 * a),
-        level=-23.0 + w[3] * (3.5 * a + 2.0 * d),
+        level=-22.5 + w[3] * (2.8 * a + 1.4 * d),
         tilt=w[4] * (-0.16 * a - 0.12 * d),
         breath=math.exp(w[5] * (-0.5 * a - 0.7 * d)),
-        final=-2.5 + w[6] * (-1.5 * d + 1.0 * v),
+        final=-2.5 + w[6] * (-1.5 * d + 1.5 * v),
         mouth=math.exp(w[7] * 0.06 * a),
-        smile=math.exp(w[8] * 0.025 * v),
+        smile=math.exp(w[8] * 0.05 * v),
     )
 
 
@@ -131,16 +125,20 @@ def synthesise(score: Score, speaker: Voice, delivery: Delivery, rng: np.random.
     -------
     array, (sample,) float32 at 16 kHz, of `score.seconds` length, within -0.95 .. 0.95
     """
-    n = int(score.frames.sum())
     tracks = _tracks(score, speaker, delivery)
-    pitch = _pitch(score, speaker, delivery, rng)
-    source = _source(pitch, tracks, speaker, delivery, rng)
-    spectrum = scipy.fft.rfft(_pieces(source), _FFT)
-    spectrum *= _cascade(tracks.formants, tracks.bandwidths)
-    spectrum *= _upper_formants(speaker.tract)
-    _add_frication(spectrum, tracks, speaker, rng)
-    signal = _overlap_add(scipy.fft.irfft(spectrum, _FFT), n)
-    return _set_level(signal, delivery.level)
+    source = glottal_source(
+        _pitch(score, speaker, delivery, rng),
+        tracks.voice,
+        tracks.breath,
+        tilt=float(np.clip(speaker.tilt + delivery.tilt, 0.1, 0.93)),
+        breath=speaker.breath * delivery.breath,
+        roughness=speaker.roughness * delivery.breath**0.25,
+        rng=rng,
+    )
+    signal = filter_source(
+        source, tracks.formants, tracks.bandwidths, tracks.noise, tracks.spectrum, speaker.tract, rng
+    )
+    return set_level(signal, delivery.level)
 
 
 def babble(
@@ -178,7 +176,8 @@ def babble(
         common = math.gcd(sampling_rate, RATE)
         signal = scipy.signal.resample_poly(signal, sampling_rate // common, RATE // common).astype(np.float32)
     size = round(seconds * sampling_rate)
-    return np.clip(np.pad(signal, (0, max(0, size - len(signal))))[:size], -1.0, 1.0)
+    signal = np.pad(signal, (0, max(0, size - len(signal))))[:size] + room_noise(size, -70.0, rng)
+    return np.clip(signal, -1.0, 1.0)
 
 
 def _random_score(total: int, rate: float, rng: np.random.Generator) -> Score:
@@ -224,16 +223,31 @@ def _tracks(score: Score, speaker: Voice, delivery: Delivery) -> _Tracks:
             lengths.append(length)
     table = np.repeat(np.array(rows), lengths, axis=0)
     shift = speaker.tract * np.array([delivery.mouth, delivery.smile, delivery.smile, 1.0])
-    formants = _smooth(table[:, 5:], 13) * shift
-    bandwidths = (np.array([70.0, 90.0, 140.0, 220.0]) + 0.02 * formants) * _smooth(table[:, 4:5], 7)
+    formants = smooth(table[:, 5:], 13) * shift
+    bandwidths = (np.array([70.0, 90.0, 140.0, 220.0]) + 0.02 * formants) * smooth(table[:, 4:5], 7)
+    gain = _loudness(score)
     return _Tracks(
-        voice=_smooth(table[:, 0], 7).astype(np.float32),
-        breath=_smooth(table[:, 1], 5).astype(np.float32),
-        noise=_smooth(table[:, 2], 3).astype(np.float32),
+        voice=(gain * smooth(table[:, 0], 7)).astype(np.float32),
+        breath=(0.1 * gain * smooth(table[:, 1], 5)).astype(np.float32),
+        noise=(0.25 * gain * smooth(table[:, 2], 3)).astype(np.float32),
         spectrum=table[:, 3].astype(np.int64),
         formants=formants.astype(np.float32),
         bandwidths=bandwidths.astype(np.float32),
     )
+
+
+def _loudness(score: Score) -> npt.NDArray[np.float64]:
+    """Linear gain per frame: stressed vowels 2.5 dB up, 3 dB down over the utterance, the last sound fades."""
+    decibel = np.repeat(np.where(score.stressed, 2.5, 0.0), score.frames)
+    decibel = smooth(decibel, 15) - 3.0 * np.linspace(0.0, 1.0, len(decibel))
+    gain: npt.NDArray[np.float64] = 10.0 ** (decibel / 20.0)
+    sounding = [i for i, p in enumerate(score.phones) if p != PAUSE]
+    if sounding:
+        end = int(score.frames[: sounding[-1] + 1].sum())
+        fade = min(int(score.frames[sounding[-1]]), 16)
+        gain[end - fade : end] *= np.cos(np.linspace(0.0, 1.4, fade))
+        gain[end:] *= 0.17
+    return gain
 
 
 def _context_formants(phones: Sequence[str], position: int) -> tuple[float, float, float, float]:
@@ -245,7 +259,7 @@ def _context_formants(phones: Sequence[str], position: int) -> tuple[float, floa
 
 
 def _pitch(score: Score, speaker: Voice, delivery: Delivery, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Fundamental frequency per frame in Hz: declination, an accent on each stressed vowel, a final movement, slow drift."""
+    """Pitch per frame in Hz: declination, an accent on each stressed vowel, a final movement, slow drift."""
     n = int(score.frames.sum())
     time = np.arange(n) * HOP / RATE
     ends = np.cumsum(score.frames) * HOP / RATE
@@ -257,116 +271,5 @@ def _pitch(score: Score, speaker: Voice, delivery: Delivery, rng: np.random.Gene
     if len(vowels):
         semitones += delivery.final / (1.0 + np.exp(-(time - vowels[-1]) / 0.04))
     semitones = semitones * delivery.range + delivery.pitch
-    semitones += _smooth(rng.normal(0.0, 1.2, n), 31)
+    semitones += smooth(rng.normal(0.0, 1.2, n), 31)
     return np.clip(speaker.pitch * 2.0 ** (semitones / 12.0), 55.0, 600.0)
-
-
-def _source(
-    pitch: npt.NDArray[np.float64], tracks: _Tracks, speaker: Voice, delivery: Delivery, rng: np.random.Generator
-) -> Array:
-    """Glottal flow derivative with tilt and aspiration noise, (sample,)."""
-    f0 = np.repeat(pitch, HOP) / RATE
-    cycles = np.cumsum(f0).astype(np.int64)
-    rough = speaker.roughness * delivery.range
-    f0 *= (1.0 + rough * rng.standard_normal(int(cycles[-1]) + 2))[cycles]
-    phase = np.cumsum(f0)
-    cycles = phase.astype(np.int64)
-    phase -= cycles
-    shimmer = (1.0 + 3.0 * rough * rng.standard_normal(int(cycles[-1]) + 2))[cycles]
-    tilt = float(np.clip(speaker.tilt + delivery.tilt, 0.1, 0.93))
-    opening = 0.45 + 0.4 * tilt
-    x = phase / opening
-    pulse = np.where(x < 1.0, x * (2.0 - 3.0 * x), 0.0) + _closing_step((phase - opening) / f0)
-    flow = np.where(x < 1.0, 6.75 * x * x * (1.0 - x), 0.0)
-    voiced = scipy.signal.lfilter([1.0 - tilt], [1.0, -tilt], pulse * shimmer * _ramp(tracks.voice))
-    noise = rng.standard_normal(len(x), dtype=np.float32)
-    breath = speaker.breath * delivery.breath * _ramp(tracks.voice) * (0.3 + 0.7 * flow) + 0.1 * _ramp(tracks.breath)
-    return (voiced + noise * breath).astype(np.float32)
-
-
-def _closing_step(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Two-sample polynomial correction that band-limits the step of height 1 at distance 0 (in samples)."""
-    after = np.where((distance >= 0) & (distance < 1), -0.5 * (1.0 - distance) ** 2, 0.0)
-    return after + np.where((distance > -1) & (distance < 0), 0.5 * (1.0 + distance) ** 2, 0.0)
-
-
-def _cascade(formants: Array, bandwidths: Array) -> npt.NDArray[np.complex64]:
-    """Frequency response of the moving resonators at each frame border, (frame + 1, frequency), 1 at 0 Hz."""
-    formants, bandwidths = _borders(formants), _borders(bandwidths)
-    radius = np.exp(-math.pi * bandwidths / RATE)
-    first = -2.0 * radius * np.cos(2.0 * math.pi * formants / RATE)
-    polynomial = np.ones((len(formants), 1), np.float32)
-    for k in range(formants.shape[1]):
-        longer = np.pad(polynomial, ((0, 0), (0, 2)))
-        longer[:, 1:-1] += first[:, k : k + 1] * polynomial
-        longer[:, 2:] += radius[:, k : k + 1] ** 2 * polynomial
-        polynomial = longer
-    response: npt.NDArray[np.complex64] = polynomial.sum(axis=1, keepdims=True) / scipy.fft.rfft(polynomial, _FFT)
-    return response
-
-
-def _upper_formants(tract: float) -> npt.NDArray[np.complex64]:
-    """Frequency response of the fixed resonators above F4, (frequency,)."""
-    centres = np.array([4500.0, 5500.0, 6500.0, 7500.0]) * (0.5 + 0.5 * tract)
-    centres = centres[centres < 0.48 * RATE]
-    table = np.repeat(centres[None].astype(np.float32), 1, axis=0)
-    return _cascade(table, np.full_like(table, 350.0))[0]
-
-
-def _add_frication(
-    spectrum: npt.NDArray[np.complex64], tracks: _Tracks, speaker: Voice, rng: np.random.Generator
-) -> None:
-    """Add fricative and burst noise, shaped by each frame's spectrum, to the pieces that have any."""
-    noise = rng.standard_normal(len(tracks.noise) * HOP, dtype=np.float32) * _ramp(tracks.noise)
-    active = np.flatnonzero(_borders(tracks.noise) > 0)
-    shapes = noise_spectra(_FREQUENCIES, speaker.tract)
-    index = np.append(tracks.spectrum, tracks.spectrum[-1])[active]
-    spectrum[active] += scipy.fft.rfft(_pieces(noise)[active], _FFT) * (0.25 * shapes[index])
-
-
-def _pieces(signal: Array) -> Array:
-    """Hann-windowed pieces of two hops around each frame border, (frame + 1, 2 * HOP); they add up to the signal."""
-    padded = np.pad(signal, HOP)
-    window = scipy.signal.get_window("hann", 2 * HOP).astype(np.float32)
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] * window
-
-
-def _overlap_add(pieces: Array, frames: int) -> Array:
-    """Inverse of `_pieces` for pieces with filter tails, (frame * HOP,)."""
-    blocks = pieces.reshape(len(pieces), -1, HOP)
-    out = np.zeros((len(pieces) + blocks.shape[1], HOP), np.float32)
-    for k in range(blocks.shape[1]):
-        out[k : k + len(pieces)] += blocks[:, k]
-    return out[1 : frames + 1].reshape(-1)
-
-
-def _ramp(track: Array) -> Array:
-    """Frame values to samples, linear between frame centres, (frame * HOP,)."""
-    borders = _borders(track)
-    steps = np.arange(HOP, dtype=np.float32) / HOP
-    return (borders[:-1, None] + np.diff(borders)[:, None] * steps).reshape(-1)
-
-
-def _borders(track: Array) -> Array:
-    """Mean of the two frames at each border, the first and last value at the ends, (frame + 1, ...)."""
-    padded = np.concatenate([track[:1], track, track[-1:]])
-    return 0.5 * (padded[:-1] + padded[1:])
-
-
-def _smooth(track: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    """Moving average with a raised-cosine window of `width` frames along the first axis, ends held."""
-    kernel = np.hanning(width + 2)[1:-1]
-    half = width // 2
-    padded = np.pad(track, [(half, half)] + [(0, 0)] * (track.ndim - 1), mode="edge")
-    views = np.lib.stride_tricks.sliding_window_view(padded, width, axis=0)
-    smoothed: npt.NDArray[np.float64] = views @ (kernel / kernel.sum())
-    return smoothed
-
-
-def _set_level(signal: Array, level: float) -> Array:
-    """Scale to a root mean square in dBFS, less where the peak would pass 0.95."""
-    power = float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
-    peak = float(np.abs(signal).max())
-    if peak <= 0.0:
-        return signal
-    return (signal * min(10.0 ** (level / 20.0) / power, 0.95 / peak)).astype(np.float32)

@@ -1,0 +1,154 @@
+"""Writes the demo corpus: audio of utterances and of both sides of each dialogue, and four CSV tables.
+
+`utterances.csv` and `recordings.csv` are corpus tables, `words.csv` holds the words of both kinds of items (item, word,
+start, end), `traces.csv` the frame labels of recordings (item, time, arousal, valence, liking). The same bytes come
+out every time.
+"""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ._affect import FRAME_SECONDS, rate, rater_habits, trace
+from ._corpus import add_context, make_table
+from ._dialogues import SEED, Dialogue, Turn, dialogues
+from ._synthesis import synthesise
+from ._vocal_tract import RATE, Array, room_noise
+
+_RAW = {"anger": "angry", "happiness": "happy", "neutral": "neutral", "sadness": "sad"}
+_ROOM = -68.0  # dBFS
+_CROSSTALK = 10.0 ** (-9.0 / 20.0)
+
+
+def write_corpus(folder: Path) -> None:
+    """Generate everything into an existing, empty folder."""
+    everything = list(dialogues())
+    labelled = [d for d in everything if d.partition != "unlabelled"]
+    (folder / "utterances").mkdir()
+    (folder / "dialogues").mkdir()
+    for dialogue in everything:
+        _write_audio(folder, dialogue)
+    utterances = add_context(make_table(_utterance_row(d, k) for d in everything for k in range(len(d.turns))))
+    _save(utterances.reset_index(), folder / "utterances.csv")
+    recordings = make_table(_recording_row(d, side) for d in labelled for side in (0, 1))
+    _save(recordings.reset_index(), folder / "recordings.csv")
+    _save(pd.concat([*_utterance_words(everything), *_recording_words(labelled)]), folder / "words.csv")
+    _save(pd.concat([_traces(d, side) for d in labelled for side in (0, 1)]), folder / "traces.csv")
+
+
+def _write_audio(folder: Path, dialogue: Dialogue) -> None:
+    """Synthesise each turn once; write it alone, and placed in the recording of either side."""
+    sides = [np.zeros(round(dialogue.seconds * RATE), np.float32) for _ in dialogue.sides]
+    for k, turn in enumerate(dialogue.turns):
+        signal = synthesise(turn.line.score, turn.speaker.voice, turn.delivery, np.random.default_rng(turn.seed))
+        first = round(turn.start * RATE)
+        for mixed, who in zip(sides, dialogue.sides, strict=True):
+            gain = 1.0 if who.id == turn.speaker.id else _CROSSTALK
+            mixed[first : first + len(signal)] += np.float32(gain) * signal
+        _write_wav(folder / _utterance_path(dialogue, k), signal, (*turn.seed, 2))
+    for side, mixed in enumerate(sides if dialogue.partition != "unlabelled" else []):
+        _write_wav(folder / _recording_path(dialogue, side), mixed, (SEED, 6, dialogue.number, side))
+
+
+def _write_wav(path: Path, signal: Array, seed: tuple[int, ...]) -> None:
+    """Add the room's noise and write 16 kHz mono PCM16."""
+    audible = signal + room_noise(len(signal), _ROOM, np.random.default_rng(seed))
+    with wave.open(str(path), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(RATE)
+        stream.writeframes(np.rint(np.clip(audible, -1.0, 1.0) * 32767).astype("<i2").tobytes())
+
+
+def _utterance_id(dialogue: Dialogue, k: int) -> str:
+    return f"{dialogue.id}_t{k:02d}_{dialogue.turns[k].speaker.id}"
+
+
+def _recording_id(dialogue: Dialogue, side: int) -> str:
+    return f"{dialogue.id}_{dialogue.sides[side].id}"
+
+
+def _utterance_path(dialogue: Dialogue, k: int) -> str:
+    return f"utterances/{_utterance_id(dialogue, k)}.wav"
+
+
+def _recording_path(dialogue: Dialogue, side: int) -> str:
+    return f"dialogues/{_recording_id(dialogue, side)}.wav"
+
+
+def _utterance_row(dialogue: Dialogue, k: int) -> dict[str, object]:
+    turn = dialogue.turns[k]
+    row: dict[str, object] = {
+        "id": _utterance_id(dialogue, k),
+        "path": _utterance_path(dialogue, k),
+        "speaker": turn.speaker.id,
+        "gender": turn.speaker.voice.gender,
+        "dialogue": dialogue.id,
+        "turn": k,
+        "dialogue_start": turn.start,
+        "dialogue_end": turn.end,
+        "text": turn.line.text,
+        "partition": dialogue.partition,
+    }
+    return row if dialogue.partition == "unlabelled" else row | _labels(turn)
+
+
+def _labels(turn: Turn) -> dict[str, object]:
+    habits = rater_habits(np.random.default_rng((SEED, 4)))
+    rating = rate(turn.state, habits, np.random.default_rng((*turn.seed, 1)))
+    return {
+        "raw_emotion": _RAW[rating.emotion],
+        "emotion": rating.emotion,
+        "arousal": rating.arousal,
+        "valence": rating.valence,
+        "dominance": rating.dominance,
+    }
+
+
+def _recording_row(dialogue: Dialogue, side: int) -> dict[str, object]:
+    who = dialogue.sides[side]
+    return {
+        "id": _recording_id(dialogue, side),
+        "path": _recording_path(dialogue, side),
+        "speaker": who.id,
+        "gender": who.voice.gender,
+        "dialogue": dialogue.id,
+        "dialogue_start": 0.0,
+        "dialogue_end": dialogue.seconds,
+        "text": " ".join(turn.line.text for turn in dialogue.turns if turn.speaker.id == who.id),
+        "partition": dialogue.partition,
+    }
+
+
+def _utterance_words(everything: list[Dialogue]) -> Iterator[pd.DataFrame]:
+    for dialogue in everything:
+        for k, turn in enumerate(dialogue.turns):
+            yield turn.line.times().assign(item=_utterance_id(dialogue, k))
+
+
+def _recording_words(labelled: list[Dialogue]) -> Iterator[pd.DataFrame]:
+    """Words of the side's own speaker, in the dialogue's time."""
+    for dialogue in labelled:
+        for turn in dialogue.turns:
+            times = turn.line.times()
+            times[["start", "end"]] = (times[["start", "end"]] + turn.start).round(3)
+            yield times.assign(item=_recording_id(dialogue, dialogue.sides.index(turn.speaker)))
+
+
+def _traces(dialogue: Dialogue, side: int) -> pd.DataFrame:
+    who = dialogue.sides[side].id
+    turns = [(turn.start, turn.speaker.id == who, turn.state) for turn in dialogue.turns]
+    rng = np.random.default_rng((SEED, 5, dialogue.number, side))
+    frames = trace(turns, dialogue.liking[side], dialogue.seconds, rng)
+    table = pd.DataFrame(frames, columns=["arousal", "valence", "liking"])
+    table.insert(0, "time", (np.arange(len(frames)) * FRAME_SECONDS).round(3))
+    return table.assign(item=_recording_id(dialogue, side))
+
+
+def _save(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, lineterminator="\n")

@@ -1,0 +1,159 @@
+"""The embedded demo corpus: synthetic emotional dialogues in an invented language, generated at first use, offline.
+
+Ours, MIT licence, nobody's recorded voice in it. 62 two-party dialogues of 12 turns by 26 speakers (13 women, 13 men),
+16 kHz mono PCM16: 600 labelled utterances of 1 to 4 s (train 288 by 8 speakers, dev 120 by 4, test 192 by 8) and an
+unlabelled pool of 144 by 6 more; no speaker is in two partitions. Labels: arousal, valence, dominance on 1 to 7 (means
+of five simulated raters), four emotions (what most raters chose), exact word times. Each side of the 50 labelled
+dialogues is a recording with a 10 Hz trace of arousal, valence and liking in -1 to 1; it holds both voices, the
+partner's 9 dB softer, as a headset hears them.
+
+The audio comes from `_synthesis`, words from `_babble`, speakers and turns from `_dialogues`, raters and traces from
+`_affect`. The corpus is for trying things out and for tests: its scores say nothing about real emotions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from functools import lru_cache, partial
+from pathlib import Path
+
+import pandas as pd
+
+from ._affect import EMOTIONS, FRAME_SECONDS
+from ._corpus import OFFICIAL, Corpus, make_table
+from ._errors import SerbenchError, unknown
+from ._files import cache_root, write_json
+from ._task import Task, attribute_tasks
+
+VERSION = 1
+"""Raised by hand when the content changes."""
+SCALES = {"arousal": (1.0, 7.0), "valence": (1.0, 7.0), "dominance": (1.0, 7.0)}
+TRACES = ("arousal", "valence", "liking")
+TASKS = (
+    Task("emotion", "classification", ("emotion",), labels=EMOTIONS, doc="anger, happiness, neutral, sadness"),
+    *attribute_tasks(("arousal", "valence", "dominance"), SCALES),
+    Task(
+        "traces",
+        "continuous",
+        TRACES,
+        scales=dict.fromkeys(TRACES, (-1.0, 1.0)),
+        frame_seconds=FRAME_SECONDS,
+        doc="arousal, valence and liking of each side of a dialogue, every 0.1 s",
+    ),
+)
+EXPECTED = {
+    "utterances": 744,
+    "train": 288,
+    "dev": 120,
+    "test": 192,
+    "unlabelled": 144,
+    "speakers": 26,
+    "dialogues": 62,
+    "recordings": 100,
+}
+_STAMP = {"name": "demo", "version": VERSION}
+_STALE_SECONDS = 3600.0
+
+
+def load(root: Path | None = None, release: str | None = None) -> Corpus:
+    """Read the demo corpus from its folder; it is made there first where it is missing (about ten seconds).
+
+    Parameters
+    ----------
+    root : folder to generate into or to read from; by default `demo-v<version>` in serbench's cache
+    release : the only release is "1"
+
+    Raises
+    ------
+    SerbenchError
+        For an unknown release, or a root that holds something else.
+    """
+    if release not in (None, str(VERSION)):
+        raise unknown("release of demo", str(release), [str(VERSION)])
+    folder = Path(os.path.abspath(root if root is not None else cache_root() / f"demo-v{VERSION}"))
+    if not (folder / "corpus.json").is_file():
+        _refuse_foreign(folder)
+        generate(folder)
+    stamp = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    if stamp != _STAMP:
+        raise SerbenchError(
+            f"{str(folder)!r} holds {stamp}. Expected {_STAMP}. "
+            "Delete the folder to have it made again, or name another one with --root."
+        )
+    return _corpus(folder)
+
+
+def generate(folder: Path) -> None:
+    """Make the corpus in a temporary folder beside `folder` and rename it: of two at once the first one's stays."""
+    from ._demo_files import write_corpus
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    try:
+        write_corpus(part)
+        write_json(part / "corpus.json", _STAMP)
+        part.chmod(0o755)
+        part.rename(folder)
+    except OSError:
+        if not (folder / "corpus.json").is_file():
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SerbenchError(
+            f"{str(folder)!r} exists and is not the demo corpus. Expected a new or empty folder to generate it into, "
+            "or no --root at all (it then goes to serbench's cache)."
+        )
+
+
+def _remove_stale(folder: Path) -> None:
+    """Delete unfinished folders that a killed process left more than an hour ago."""
+    for part in folder.parent.glob(f".{folder.name}.*.part"):
+        if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _corpus(folder: Path) -> Corpus:
+    return Corpus(
+        name="demo",
+        release=str(VERSION),
+        root=folder,
+        utterances=make_table(_read(folder, "utterances")),
+        recordings=make_table(_read(folder, "recordings")),
+        tasks=TASKS,
+        splits={"official": (OFFICIAL,)},
+        scales=SCALES,
+        licence="MIT",
+        citation=f"The embedded demo corpus of serbench, version {VERSION}: synthetic, made by serbench itself.",
+        subset_group="dialogue",
+        expected=EXPECTED,
+        notes=("Synthetic babble: scores show that a pipeline works, and nothing about real emotions.",),
+        word_source=partial(_rows, folder, "words"),
+        trace_source=partial(_rows, folder, "traces"),
+    )
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
+
+
+@lru_cache(maxsize=8)
+def _groups(folder: Path, name: str) -> dict[str, pd.DataFrame]:
+    table = _read(folder, name)
+    return {str(item): rows.drop(columns="item").reset_index(drop=True) for item, rows in table.groupby("item")}
+
+
+def _rows(folder: Path, name: str, item: str) -> pd.DataFrame:
+    """Words or frames of one item; an item without any is an error that names the ones there are."""
+    groups = _groups(folder, name)
+    if item not in groups:
+        raise unknown(f"item with {name} in demo", item, list(groups)[:20])
+    return groups[item].copy()
