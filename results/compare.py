@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..datasets._errors import SerbenchError, unknown
-from ._display import interval, number, p_value
+from ._display import interval, number, p_value, screen_table
 from ._identity import short_names, signature
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
@@ -77,21 +77,22 @@ def write_compare(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
-    """The comparison for the screen, the signatures below it; with `path` it is written as CSV too."""
+    """The comparison for the screen, one table per target, then the signatures; with `path` written as CSV too."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     if path is not None:
         write_compare(frame, path)
-    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-    table = Table(title=Text(f"{rows[0]['dataset']}, {rows[0]['task']}: {rows[0]['metric']}"), caption=Text(NOTE))
-    for header in _cells(rows[0]):
-        table.add_column(header, justify="left" if header in ("a", "b", "target") else "right")
-    for row in rows:
-        table.add_row(*(Text(text) for text in _cells(row).values()))
-    recipes = {row[side]: row[f"signature_{side}"] for row in rows for side in ("a", "b")}
-    return Group(table, *(Text(f"{name}  {recipe}", style="dim") for name, recipe in recipes.items()))
+    tables = []
+    for target, group in frame.groupby("target", sort=False):
+        first = group.iloc[0]
+        what = first["task"] if target == first["task"] else f"{first['task']}, {target}"
+        title = f"{first['dataset']}, {what}: {first['metric']}, {first['n']} scores of {first['trials']} trials"
+        cells = [_cells({str(k): v for k, v in row.items()}) for row in group.to_dict("records")]
+        tables.append(screen_table(title, "", cells, [False] * len(cells)))
+    recipes = {row[side]: row[f"signature_{side}"] for row in frame.to_dict("records") for side in ("a", "b")}
+    lines = [NOTE, *(f"{name}  {recipe}" for name, recipe in recipes.items())]
+    return Group(*tables, *(Text(line, style="dim") for line in lines))
 
 
 def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dict[str, Any]]:
@@ -148,11 +149,11 @@ def _metric(scored: Scored, metric: str | None) -> str:
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
-    """Header -> text of one row on the screen."""
+    """Header -> text of one row on the screen; the mean stands below the name, the interval below the difference."""
+    lost = f"\n({row['left_out']} items left out)" if row["left_out"] else ""
     return {
-        "a": row["a"], "b": row["b"], "target": row["target"], "mean a": number(row["mean_a"]),
-        "mean b": number(row["mean_b"]), "a - b": number(row["difference"], "+.4f"),
-        "95 % interval": interval(row["low"], row["high"], "+.4f"), "d": number(row["dz"], "+.2f"),
-        **{test.replace("_", " "): p_value(row[f"{test}_holm"]) for test in TESTS},
-        "n": str(row["n"]), "left out": str(row["left_out"]),
+        "a": f"{row['a']}\n{number(row['mean_a'])}", "b": f"{row['b']}\n{number(row['mean_b'])}{lost}",
+        "a - b\n95 % interval": f"{number(row['difference'], '+.3f')}\n{interval(row['low'], row['high'], '+.3f')}",
+        "d": number(row["dz"], "+.2f"),
+        **{test.replace("_", "\n"): p_value(row[f"{test}_holm"]) for test in TESTS},
     }  # fmt: skip

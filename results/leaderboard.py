@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets._errors import SerbenchError
-from ._display import interval, number, p_value
+from ._display import count, duration, interval, markdown_table, number, p_value, screen_table
 from ._identity import short_names
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
@@ -79,35 +79,24 @@ def write_leaderboard(frame: pd.DataFrame, results: Path) -> Path:
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """The rankings as Markdown tables, and below each the signatures of its rows."""
-    parts = []
-    for title, rows in _tables(frame):
-        cells = [_cells(row) for row in rows]
-        lines = [_line(cells[0]), _line("---" if header in _LEFT else "---:" for header in cells[0])]
-        lines += [_line(row.values()) for row in cells]
-        recipes = [f"- {name}: `{recipe}`" for name, recipe in _recipes(rows).items()]
-        parts.append("\n".join([f"### {title}", "", *lines, "", _note(rows), "", *recipes]))
-    return "\n\n".join([*parts, *_unranked(frame)]) + "\n"
+    """The rankings as Markdown tables, then the signature of each run."""
+    parts = [
+        f"### {title}\n\n{markdown_table([_cells(row) for row in rows])}\n\n{_note(rows)}"
+        for title, rows in _tables(frame)
+    ]
+    recipes = [f"- {row['dataset']}, {row['task']}, {row['name']}: `{row['signature']}`" for row in _recipes(frame)]
+    return "\n\n".join([*parts, "\n".join(recipes), *_unranked(frame)]) + "\n"
 
 
 def to_rich(frame: pd.DataFrame) -> Group:
-    """The rankings as tables for the screen, and below each the signatures of its rows."""
+    """The rankings as tables for the screen, then the signature of each run."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    shown: list[Table | Text] = []
-    for title, rows in _tables(frame):
-        table = Table(title=Text(title), caption=Text(_note(rows)))
-        for header in _cells(rows[0]):
-            table.add_column(header, justify="left" if header in _LEFT else "right")
-        for row in rows:
-            table.add_row(*(Text(text) for text in _cells(row).values()), style="dim" if row["chance"] else None)
-        shown += [table, *(Text(f"{name}  {recipe}", style="dim") for name, recipe in _recipes(rows).items())]
-    return Group(*shown, *(Text(line) for line in _unranked(frame)))
-
-
-_LEFT = ("model", "target")
+    tables = [screen_table(title, _note(rows), [_cells(row) for row in rows], [row["chance"] for row in rows])
+              for title, rows in _tables(frame)]  # fmt: skip
+    recipes = [Text(f"{row['name']}  {row['signature']}", style="dim") for row in _recipes(frame)]
+    return Group(*tables, *recipes, *map(Text, _unranked(frame)))
 
 
 def _ranking(run: Run) -> tuple[str, str]:
@@ -180,11 +169,14 @@ def _test_against_chance(rows: list[Row], scored: dict[str, Scored]) -> None:
     defined = [row for row in rows if row["chance"] and not np.isnan(row["mean"])]
     best = {row["target"]: row for row in sorted(defined, key=lambda row: row["mean"])}
     others = [row for row in rows if not row["chance"]]
+    pairs: dict[tuple[str, str], pd.DataFrame] = {}
     gains = [float("nan")] * len(others)
     for i, row in enumerate(others):
         if chance := best.get(row["target"]):
-            paired = pair(scored[row["run_id"]], scored[chance["run_id"]], row["metric"]).scores
-            paired = paired[paired["target"].eq(row["target"])]
+            key = (row["run_id"], chance["run_id"])
+            if key not in pairs:
+                pairs[key] = pair(scored[key[0]], scored[key[1]], row["metric"]).scores
+            paired = pairs[key][pairs[key]["target"].eq(row["target"])]
             test = paired_t(paired["a"], paired["b"])
             gains[i] = test.difference
             row.update(chance_row=chance["name"], p_chance=test.p)
@@ -194,11 +186,12 @@ def _test_against_chance(rows: list[Row], scored: dict[str, Scored]) -> None:
 
 
 def _tables(frame: pd.DataFrame) -> list[tuple[str, list[Row]]]:
-    """(title, rows) of each ranking."""
+    """(title, rows) of each dataset, task and target."""
     tables = []
-    for (dataset, task), group in frame.groupby(["dataset", "task"], sort=False):
+    for (dataset, task, target), group in frame.groupby(["dataset", "task", "target"], sort=False):
         first = group.iloc[0]
-        title = f"{dataset}, {task}: {first['metric']} (protocol {first['protocol']}+{first['protocol_digest']})"
+        what = task if target == task else f"{task}, {target}"
+        title = f"{dataset}, {what}: {first['metric']} (protocol {first['protocol']}+{first['protocol_digest']})"
         tables.append((title, [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]))
     return tables
 
@@ -206,22 +199,19 @@ def _tables(frame: pd.DataFrame) -> list[tuple[str, list[Row]]]:
 def _cells(row: Row) -> dict[str, str]:
     """Header -> text of one row on screen and in Markdown."""
     mark = {"no": " †", "untested": " ?"}.get(row["beats_chance"], "")
+    failed = f" ({row['failed_trials']} failed)" if row["failed_trials"] else ""
     return {
-        "rank": str(row["rank"]), "model": f"{row['name']}{mark}", "target": row["target"],
-        "mean": number(row["mean"]), "sd": number(row["sd"]), "95 % interval": interval(row["low"], row["high"]),
-        "n": str(row["n"]), "p chance": "" if row["chance"] else p_value(row["p_chance_holm"]),
-        "seconds": number(row["seconds"], ".1f"),
-        "parameters": "-" if pd.isna(row["parameters"]) else f"{int(row['parameters']):,}",
-        "left out": str(row["left_out"]), "failed": str(row["failed_trials"]),
+        "#": str(row["rank"]), "model": f"{row['name']}{mark}{failed}", "mean": number(row["mean"]),
+        "sd": number(row["sd"]), "95 % interval": interval(row["low"], row["high"]), "n": str(row["n"]),
+        "p": "" if row["chance"] else p_value(row["p_chance_holm"]), "time": duration(row["seconds"]),
+        "size": count(float("nan") if pd.isna(row["parameters"]) else row["parameters"]), "out": str(row["left_out"]),
     }  # fmt: skip
 
 
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _recipes(rows: Sequence[Row]) -> dict[str, str]:
-    return {row["name"]: row["signature"] for row in rows}
+def _recipes(frame: pd.DataFrame) -> list[Row]:
+    """One row per run."""
+    rows = frame.drop_duplicates("run_id")[["dataset", "task", "name", "signature"]]
+    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 
 def _unranked(frame: pd.DataFrame) -> list[str]:
@@ -231,9 +221,12 @@ def _unranked(frame: pd.DataFrame) -> list[str]:
 def _note(rows: Sequence[Row]) -> str:
     """What the columns and marks of a ranking mean, as far as they occur in it."""
     marks = {row["beats_chance"] for row in rows}
-    parts = ["Mean, sd and interval over n scores (trial x subset); seconds of all trials."]
+    chance = next((row["chance_row"] for row in rows if row["chance_row"]), "")
+    parts = ["Over n scores (trial x subset). time: of all trials; size: parameters; out: files left out."]
+    if chance:
+        parts.append(f"p: paired t-test against {chance}, Holm-adjusted.")
     if "no" in marks:
-        parts.append("† not significantly better than the best chance row.")
+        parts.append("† not significantly better than chance.")
     if "untested" in marks:
         parts.append("? not tested against chance: run the model chance on this task too.")
     return " ".join(parts)

@@ -219,10 +219,13 @@ def test_csv_and_screen(tmp_path: Path) -> None:
     path = write_compare(frame, tmp_path / "out" / "compare.csv")
     pd.testing.assert_frame_equal(pd.read_csv(path), frame, check_dtype=False, rtol=1e-14, atol=0)
     stream = io.StringIO()
-    Console(file=stream, width=200).print(render_compare(frame, tmp_path / "again.csv"))
+    Console(file=stream, width=80).print(render_compare(frame, tmp_path / "again.csv"))
     text = stream.getvalue()
     assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
-    for expected in ("one[b]", "two|x", "demo, attributes: CCC", "95 % interval", "not independent"):
+    for expected in ("one[b]", "two|x", "demo, attributes, valence: CCC, 20 scores of 5 trials", "95 % interval"):
         assert expected in text
-    assert f"{frame['difference'].iloc[0]:+.4f}" in text
+    assert "not independent" in " ".join(text.split())
+    for row in frame.to_dict("records"):
+        for shown in (f"{row['mean_a']:.3f}", f"{row['difference']:+.3f}", f"{row['low']:+.3f}..{row['high']:+.3f}"):
+            assert shown in text
     assert frame["signature_b"].iloc[0] in text.replace("\n", "")

@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._task import Task
+from serbench.results._display import count, duration, p_value
 from serbench.results.leaderboard import COLUMNS, leaderboard, to_markdown, to_rich, write_leaderboard
 from serbench.results.records import Run, load_runs
 from serbench.results.significance import holm
@@ -182,6 +183,7 @@ def test_what_can_not_be_ranked_is_named_and_the_rest_is_ranked(tmp_path: Path) 
         assert "unit-1-official.parquet is damaged" in problems[broken.run_id]
         assert "serbench run --model empty" in problems[empty.run_id]
         assert f"Not ranked: {broken.run_id}" in to_markdown(frame)
+        assert "partly ? (1 failed)" in to_markdown(frame)
     row = frame[frame["run_id"] == partly.run_id].iloc[0]
     assert (row["n"], row["trials"], row["failed_trials"]) == (12, 3, 1)
 
@@ -210,7 +212,7 @@ def test_an_undefined_mean_stands_last(tmp_path: Path) -> None:
     assert frame["model"].tolist() == ["b", "a"]
     assert frame["undefined"].tolist() == [0, 2]
     assert np.isnan(frame["mean"].iloc[1])
-    assert "| a ? | valence | - | - | - |" in to_markdown(frame)
+    assert "| 2 | a ? | - | - | - | 8 | - |" in to_markdown(frame)
 
 
 def test_files_and_screen(tmp_path: Path) -> None:
@@ -232,7 +234,21 @@ def test_files_and_screen(tmp_path: Path) -> None:
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
     assert any(frame["signature"].iloc[0] in line for line in lines)
     stream = io.StringIO()
-    Console(file=stream, width=180).print(to_rich(frame))
+    Console(file=stream, width=80).print(to_rich(frame))
     text = stream.getvalue()
-    for expected in ("go|od", "chance:majority-or-mean", f"{frame['mean'].iloc[0]:.4f}", "UAR", "leak:speaker"):
-        assert expected in text
+    for expected in ("go|od", "demo, emotion: UAR", "10.0 s", "1.2k", "<.0001", "out: files left out"):
+        assert expected in " ".join(text.split())
+    for row in frame.to_dict("records"):  # numbers are whole on a narrow screen
+        assert f"{row['mean']:.3f}  {row['sd']:.3f}" in text
+        assert f"{row['low']:.3f}..{row['high']:.3f}" in text
+        assert row["signature"] in text.replace("\n", "")
+
+
+def test_numbers_read_well() -> None:
+    assert [duration(s) for s in (0, 99.94, 100, 5999, 6000, 86400)] == [
+        "0.0 s", "99.9 s", "1.7 min", "100.0 min", "1.7 h", "24.0 h",
+    ]  # fmt: skip
+    assert [count(n) for n in (0, 999, 1234, 94_400_000, 2.1e9, float("nan"))] == [
+        "0", "999", "1.2k", "94.4M", "2.1G", "-",
+    ]  # fmt: skip
+    assert [p_value(p) for p in (1, 0.0499, 0.00004, float("nan"))] == ["1.0000", "0.0499", "<.0001", "-"]
