@@ -20,6 +20,7 @@ from ..datasets._config import option
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
 from ..datasets._task import ATTRIBUTES
+from ..features._audio import OVERSHOOT
 from ._sound import Sound
 
 UNUSABLE = {
@@ -207,8 +208,9 @@ def segments(items: pd.DataFrame, sounds: Mapping[str, Sound], limits: Limits) -
         length = sounds[path].seconds if sounds[path].state == "ok" else float("nan")
         first, last = (0.0 if np.isnan(start) else start), (length if np.isnan(end) else end)
         if max(first, last) > length + limits.segment_seconds:
+            severity = "error" if first >= length or last > length + OVERSHOOT else "warning"
             detail = f"the segment {first:g}..{last:g} s ends after the file, which has {length:.3f} s"
-            yield Finding("error", "outside", str(item), path, detail)
+            yield Finding(severity, "outside", str(item), path, detail)
         seconds = last - first
         if seconds < limits.shortest_seconds:
             detail = f"{seconds:.3f} s, the limit is {limits.shortest_seconds:g} s"

@@ -7,8 +7,8 @@
 | count | warning | a number of `Corpus.expected` differs from what the table holds |
 | missing, empty, unreadable, lfs-pointer | error | a file that the table names and that can't be used |
 | truncated, non-finite | error | the sound is shorter than its header says; it holds NaN or infinity |
-| outside | error | a segment that ends after its file, or a path that leaves the root |
-| duplicate | warning | the same samples as another file; an error if the labels differ or train or dev meets test |
+| outside | error | a segment behind its file's end (a warning where reading allows it), or a path out of the root |
+| duplicate | warning | the same samples as another file; an error if labels, speakers or tested parts differ |
 | clipped, silent | warning | share of samples at full scale, peak level: see `Limits` |
 | too-short, too-long | warning | duration of an utterance: see `Limits` |
 | odd-rate | warning | another sampling rate than most files |
