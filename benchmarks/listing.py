@@ -35,7 +35,7 @@ def _section(kind: str) -> Iterator[str]:
         registry = {"models": models, "datasets": datasets, "features": features}[kind]
         yield from (f"  {name:<20} {registry.summary(name)}" for name in registry.names())
     elif kind == "tasks":
-        yield from _names(datasets, "TASKS", "made from the corpus's own columns")
+        yield from _names(datasets, "TASK_NAMES", "made from the corpus's own columns")
     else:
         yield from _names(models, "PRESETS", "default")
 

@@ -77,7 +77,7 @@ class Registry:
     def declared(self, name: str, variable: str) -> list[str]:
         """Texts of a module-level tuple, or text keys of a module-level dictionary, read without importing.
 
-        Models declare `PRESETS`, datasets `TASKS`. Empty when the component declares none, or comes from a plugin.
+        Models declare `PRESETS`, datasets `TASK_NAMES`. Empty when the component declares none, or comes from a plugin.
         """
         if name not in self._builtin:
             return []
