@@ -11,10 +11,11 @@ Every file of a recording has its name, `Train_01` in 2017 and `Train_DE_01` sin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ._errors import SerbenchError
@@ -133,8 +134,7 @@ def within(words: pd.DataFrame, start: float, end: float) -> pd.DataFrame:
     """The words whose middle lies in [start, end), with times from `start` on."""
     middle = (words["start"] + words["end"]) / 2
     chosen = words[(middle >= start) & (middle < end)].reset_index(drop=True)
-    shifted = chosen[["start", "end"]].sub(start).clip(0.0, end - start)
-    return chosen.assign(start=shifted["start"], end=shifted["end"])
+    return chosen.assign(**{c: (chosen[c] - start).clip(0.0, end - start) for c in ("start", "end")})
 
 
 def frames_within(trace: pd.DataFrame, start: float, end: float) -> pd.DataFrame:
@@ -142,8 +142,23 @@ def frames_within(trace: pd.DataFrame, start: float, end: float) -> pd.DataFrame
 
     A trace whose first time is 0.1 s (2019) gives each frame's end, one whose first time is 0 (2017) its beginning.
     """
-    begins = (trace["time"] - min(trace["time"].iloc[0], HOP_SECONDS)).round(6)
-    return trace[(begins >= round(start, 6)) & (begins < round(end, 6))]
+    (part,) = frame_slices(trace, [(start, end)])
+    return trace[part]
+
+
+def frame_slices(trace: pd.DataFrame, spans: Sequence[tuple[float, float]]) -> list[slice]:
+    """The rows of `frames_within` for many spans at once."""
+    time = trace["time"].to_numpy(dtype=np.float64)
+    begins = np.round(time - min(time[0], HOP_SECONDS), 6)
+    edges = np.searchsorted(begins, np.round(np.array(spans, dtype=np.float64).reshape(-1, 2), 6), side="left")
+    return [slice(int(first), max(int(first), int(last))) for first, last in edges]
+
+
+def texts_of(words: pd.DataFrame, spans: Sequence[tuple[float, float]]) -> list[str]:
+    """The words of `within` for many spans at once, with blanks between."""
+    middle = ((words["start"] + words["end"]) / 2).to_numpy(dtype=np.float64)
+    said = words["word"].to_numpy(dtype=object)
+    return [" ".join(said[(middle >= start) & (middle < end)]) for start, end in spans]
 
 
 def find_labels(package: Path) -> Path | None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from . import _sewa_files as files
@@ -159,23 +160,28 @@ def _utterance_rows(
     package: Package, recordings: pd.DataFrame, spans: Mapping[str, list[tuple[float, float]]], units: str
 ) -> Iterator[dict[str, object]]:
     kept = ["path", "speaker", "language", "dialogue", "partition", "culture", "recording", "selection", "labels"]
-    for name in recordings.index:
-        shared = recordings.loc[name, kept].to_dict()
-        trace, words = package.traces.get(name), package.words.get(name)
-        ids = [f"{name}_{units[0]}{i:03d}" for i in range(len(spans.get(name, ())))]
-        for i, (start, end) in enumerate(spans.get(name, ())):
-            said = None if words is None else files.within(words, start, end)
+    for row in recordings[kept].to_dict("records"):
+        name, shared = str(row["recording"]), {str(column): value for column, value in row.items()}
+        own, words = spans.get(name, []), package.words.get(name)
+        texts = [pd.NA] * len(own) if words is None else files.texts_of(words, own)
+        means = _means(package.traces.get(name), own)
+        ids = [f"{name}_{units[0]}{i:03d}" for i in range(len(own))]
+        for i, (start, end) in enumerate(own):
             yield {
                 "id": ids[i], **shared, "start": start, "end": end, "turn": i, "dialogue_start": start,
                 "dialogue_end": end, "previous": ids[i - 1] if i and units == "turns" else pd.NA,
-                "text": pd.NA if said is None else " ".join(said["word"]), **_means(trace, start, end),
+                "text": texts[i], **dict(zip(TARGETS, means[i], strict=True)),
             }  # fmt: skip
 
 
-def _means(trace: pd.DataFrame | None, start: float, end: float) -> dict[str, float]:
-    """Mean of each target over the frames that start inside; missing where there is none."""
-    inside = None if trace is None else files.frames_within(trace, start, end)
-    return {t: float("nan") if inside is None or inside.empty else float(inside[t].mean()) for t in TARGETS}
+def _means(trace: pd.DataFrame | None, spans: list[tuple[float, float]]) -> list[list[float]]:
+    """Mean of each target over the frames that start in each span; missing where there is none."""
+    unknown_means = [float("nan")] * len(TARGETS)
+    if trace is None:
+        return [unknown_means] * len(spans)
+    values = trace[list(TARGETS)].to_numpy(dtype="float64")
+    parts = [values[part] for part in files.frame_slices(trace, spans)]
+    return [part.mean(axis=0).tolist() if len(part) else unknown_means for part in parts]
 
 
 def _splits(recordings: pd.DataFrame) -> dict[str, tuple[Fold, ...]]:
@@ -201,8 +207,8 @@ def _fold(name: str, trained: str | None = None, tested: str | None = None) -> F
 
 
 def _digest_of(trace: pd.DataFrame) -> str:
-    """Sixteen hexadecimal digits of a trace, so that the corpus digest follows the labels."""
-    return digest(trace.to_csv(float_format="%.6f", index=False))
+    """Sixteen hexadecimal digits of a trace (to six decimals), so that the corpus digest follows the labels."""
+    return digest(np.rint(trace.to_numpy(dtype="float64") * 1e6).astype("<i8").tobytes())
 
 
 def _positive(value: float) -> float:
