@@ -21,6 +21,7 @@ FRAME_SECONDS = 0.1
 _CENTRES = np.array([[0.65, -0.6, 0.6], [0.5, 0.65, 0.2], [-0.05, 0.0, 0.0], [-0.6, -0.5, -0.55]])
 _PRIOR = np.array([0.24, 0.25, 0.27, 0.24])
 _POOL, _RATERS = 12, 5
+_NOISE = np.array([0.3, 0.3, 0.4])
 
 
 def draw_emotion(rng: np.random.Generator) -> int:
@@ -54,7 +55,7 @@ class Rating:
 def rate(state: State, habits: npt.NDArray[np.float64], rng: np.random.Generator) -> Rating:
     """Let five of the raters judge a state; `habits` are `rater_habits`."""
     who = rng.choice(_POOL, _RATERS, replace=False)
-    seen = state + rng.normal(0.0, 0.3, (_RATERS, 3))
+    seen = state + _NOISE * rng.normal(0.0, 1.0, (_RATERS, 3))
     scores = 4.0 + 2.2 * (1.0 + 0.15 * habits[who, 0]) * seen + 0.35 * habits[who, 1]
     means = np.clip(np.rint(scores), 1, 7).mean(axis=0)
     chosen = _plurality(np.linalg.norm(seen[:, None] - _CENTRES, axis=2))

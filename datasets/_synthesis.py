@@ -80,15 +80,15 @@ def express(
     a, v, d = arousal, valence, dominance
     w = np.ones(9) if weights is None else weights
     return Delivery(
-        pitch=w[0] * (2.8 * a - 1.4 * d),
-        range=math.exp(w[1] * (0.35 * a + 0.3 * v)),
+        pitch=w[0] * (2.8 * a - 1.2 * d),
+        range=math.exp(w[1] * (0.35 * a + 0.2 * v)),
         rate=math.exp(w[2] * 0.16 * a),
-        level=-22.5 + w[3] * (2.8 * a + 1.4 * d),
+        level=-22.5 + w[3] * (2.8 * a + 1.0 * d),
         tilt=w[4] * (-0.16 * a - 0.12 * d),
-        breath=math.exp(w[5] * (-0.5 * a - 0.7 * d)),
-        final=-2.5 + w[6] * (-1.5 * d + 1.5 * v),
+        breath=math.exp(w[5] * (-0.5 * a - 0.5 * d)),
+        final=-2.5 + w[6] * (-1.5 * d + 1.2 * v),
         mouth=math.exp(w[7] * 0.06 * a),
-        smile=math.exp(w[8] * 0.05 * v),
+        smile=math.exp(w[8] * 0.04 * v),
     )
 
 
