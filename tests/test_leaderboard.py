@@ -103,8 +103,8 @@ def test_models_are_tested_against_the_best_chance_row(tmp_path: Path) -> None:
     adjusted = dict(zip(p, holm(list(p.values())), strict=True))
     for model, beats in (("good", "yes"), ("weak", "no"), ("worse", "no")):
         row = frame.loc[model]
-        assert row["p_chance"] == pytest.approx(p[model], rel=1e-6)
-        assert row["p_chance_holm"] == pytest.approx(adjusted[model], rel=1e-6)
+        assert row["p_chance"] == pytest.approx(p[model], rel=1e-6, abs=0)
+        assert row["p_chance_holm"] == pytest.approx(adjusted[model], rel=1e-6, abs=0)
         assert row["beats_chance"] == beats
         assert row["chance_row"] == best.name
     assert adjusted["worse"] < 0.05  # significantly worse is not better
@@ -198,11 +198,11 @@ def test_nothing_to_rank_says_what_to_type(tmp_path: Path) -> None:
 
 
 def test_an_undefined_mean_stands_last(tmp_path: Path) -> None:
-    """A single target that is constant in gold and in the predictions of one subset has no CCC."""
+    """Constant in gold and predictions of one subset: no CCC there. Even a model worse than 0 stands before it."""
     task = Task("valence", "regression", ("valence",), scales={"valence": (1, 7)})
     gold = np.random.default_rng(0).uniform(1, 7, ITEMS)
     gold[::4] = 2.0
-    for model, predicted in (("a", gold), ("b", gold + np.random.default_rng(1).normal(0, 1, ITEMS))):
+    for model, predicted in (("a", gold), ("b", 8 - gold + np.random.default_rng(1).normal(0, 1, ITEMS))):
         run = make(tmp_path, model, 0.0, trials=0, task=task.to_dict())
         rows = pd.DataFrame({"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) % 4,
                              "gold_valence": gold, "pred_valence": predicted})  # fmt: skip
@@ -211,6 +211,7 @@ def test_an_undefined_mean_stands_last(tmp_path: Path) -> None:
     frame = leaderboard(load_runs(tmp_path))
     assert frame["model"].tolist() == ["b", "a"]
     assert frame["undefined"].tolist() == [0, 2]
+    assert frame["mean"].iloc[0] < -0.1
     assert np.isnan(frame["mean"].iloc[1])
     assert "| 2 | a ? | - | - | - | 8 | - |" in to_markdown(frame)
 

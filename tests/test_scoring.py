@@ -123,6 +123,11 @@ def test_frames_without_a_label_are_not_counted() -> None:
     assert value(scores, subset=1, metric="CCC") == pytest.approx(
         audmetric.concordance_cc(labelled["gold_arousal"], labelled["pred_arousal"]), abs=1e-9
     )
+    values = value_table()
+    values.loc[values["subset"].eq(2) & values["id"].eq("u2"), "gold_valence"] = np.nan
+    scores = score_predictions(values, VALUES)
+    counts = scores[scores["subset"].eq(2)].groupby("target")["n"].unique().map(list).to_dict()
+    assert counts == {"arousal": [20], "valence": [19], "mean": [19]}
 
 
 def test_row_order_does_not_matter() -> None:
