@@ -24,10 +24,17 @@ def corpus(n: int = 83, speakers: int = 6, partitioned: bool = True, **changes: 
     speaker = generator.integers(0, speakers, n)
     part = np.where(speaker < speakers - 3, "train", np.where(speaker < speakers - 2, "dev", "test"))
     rows = [
-        {"id": f"u{i:03}", "path": f"{i}.wav", "speaker": f"s{speaker[i]}",
-         "partition": part[i] if partitioned else None, "emotion": ("anger", "neutral")[i % 3 == 0], "arousal": 1 + 6 * generator.random(), "session": f"r{i // 4}"}
+        {
+            "id": f"u{i:03}",
+            "path": f"{i}.wav",
+            "speaker": f"s{speaker[i]}",
+            "partition": part[i] if partitioned else None,
+            "emotion": ("anger", "neutral")[i % 3 == 0],
+            "arousal": 1 + 6 * generator.random(),
+            "session": f"r{i // 4}",
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     splits = (
         {"official": (OFFICIAL,)}
         if partitioned
