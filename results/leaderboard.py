@@ -120,7 +120,7 @@ def _check_protocols(key: tuple[str, str], group: Sequence[Run]) -> None:
         raise SerbenchError(
             f"the runs on {key[0]}, {key[1]} follow different protocols and can't share a ranking:\n  "
             + "\n  ".join(conflicts)
-            + f"\nChoose one of {digests} with --protocol-digest, or keep them in different --results folders."
+            + f"\nChoose one of {digests} with --digest, or keep them in different --results folders."
         )
 
 

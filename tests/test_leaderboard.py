@@ -134,7 +134,7 @@ def test_different_protocols_never_share_a_ranking(tmp_path: Path) -> None:
     runs = load_runs(tmp_path)
     with pytest.raises(SerbenchError, match=r"protocol.subsets: (4 and 5|5 and 4)") as caught:
         leaderboard(runs)
-    for text in (four.protocol_digest, five.protocol_digest, four.run_id, five.run_id, "--protocol-digest"):
+    for text in (four.protocol_digest, five.protocol_digest, four.run_id, five.run_id, "--digest"):
         assert text in str(caught.value)
     assert other.run_id not in str(caught.value)
     chosen = leaderboard(runs, protocol_digest=four.protocol_digest[:8])
