@@ -1,4 +1,4 @@
-"""Commands about corpora, features and the cache: check, extract, cache."""
+"""Commands about corpora, features and the cache: check, card, mock, extract, cache."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.command()(check)
     app.command()(extract)
+    app.command()(card)
+    app.command()(mock)
     app.add_typer(cache_app, name="cache")
 
 
@@ -44,6 +46,43 @@ def check(
 
         write_text(out, findings.to_csv(index=False))
         typer.echo(f"{len(findings)} findings are in {out}")
+
+
+def card(
+    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    task: Annotated[str | None, typer.Option(help="Task of the dataset; default: its first.")] = None,
+    protocol: Annotated[str, typer.Option(help="Protocol.")] = "4x5",
+    split: Annotated[str | None, typer.Option(help="Split of the corpus; default: its first.")] = None,
+    subsets: Annotated[int, typer.Option(help="Parts that the test items are cut into.")] = 4,
+    group: Annotated[str, typer.Option(help="Column that subsets may not cut: auto, none or a column.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the subsets.")] = 0,
+) -> None:
+    """The protocol card: classes, merges, counts, folds, speakers, metric, known problems, licence, citation."""
+    from ._arguments import checked, open_dataset
+    from .card import lines
+    from .protocol import Protocol
+
+    corpus = open_dataset(dataset, root, release, option)
+    for line in lines(corpus, corpus.task(task), checked(Protocol(protocol, split, subsets, group, seed))):
+        typer.echo(line)
+
+
+def mock(
+    corpus: Annotated[str, typer.Argument(help="Corpus, such as iemocap.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the miniature copy.")],
+    release: Release = None,
+    utterances: Annotated[int | None, typer.Option(help="About how many utterances.")] = None,
+    traps: Annotated[bool, typer.Option(help="Add the oddities of the real files.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of voices and labels.")] = 0,
+) -> None:
+    """Write a small corpus in the real corpus's on-disk layout, with synthetic speech."""
+    from .mock import write_mock
+
+    write_mock(corpus, folder, release=release, utterances=utterances, traps=traps, seed=seed)
+    typer.echo(f"{corpus} in miniature is in {folder}; type: serbench check {corpus} --root {folder}")
 
 
 def extract(

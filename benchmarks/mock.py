@@ -1,0 +1,43 @@
+"""Miniature copies of corpora: the real on-disk layout with synthetic speech, to try everything without a licence."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..datasets import __path__ as dataset_folders
+from ..datasets._errors import SerbenchError, unknown
+
+PREFIX = "_mock_"
+
+
+def writers() -> dict[str, Callable[..., None]]:
+    """Corpus name -> function that writes its miniature copy.
+
+    A module `datasets/_mock_NAME.py` has `write` (for the corpus NAME) or `WRITERS` (name -> function, for several).
+    """
+    found: dict[str, Callable[..., None]] = {}
+    for info in pkgutil.iter_modules(dataset_folders):
+        if info.name.startswith(PREFIX):
+            module = importlib.import_module(f"serbench.datasets.{info.name}")
+            if hasattr(module, "WRITERS"):
+                found |= module.WRITERS
+            elif hasattr(module, "write"):
+                found[info.name.removeprefix(PREFIX).replace("_", "-")] = module.write
+    return found
+
+
+def write_mock(name: str, folder: Path, **arguments: Any) -> None:
+    """Write the miniature copy of a corpus into a folder that is empty or not there yet.
+
+    `arguments` are release, utterances, traps and seed; those that are None are left to the writer.
+    """
+    known = writers()
+    if name not in known:
+        raise unknown("corpus with a miniature copy", name, known)
+    if folder.exists() and any(folder.iterdir()):
+        raise SerbenchError(f"the folder {str(folder)!r} is not empty. Expected a new one; nothing is overwritten.")
+    known[name](folder, **{key: value for key, value in arguments.items() if value is not None})
