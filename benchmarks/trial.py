@@ -85,8 +85,7 @@ def run_unit(
         facts["error"] = str(error) if isinstance(error, SerbenchError) else f"{type(error).__name__}: {error}"
     facts["seconds"] = round(time.perf_counter() - started, 3)
     facts["cpu_seconds"] = round(cpu_seconds() - cpu, 3)
-    run.write_unit(job.trial, job.division.fold, facts, predictions)
-    return facts
+    return run.write_unit(job.trial, job.division.fold, facts, predictions)
 
 
 def build_data(
