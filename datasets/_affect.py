@@ -39,7 +39,8 @@ def next_emotion(own: int, other: int, rng: np.random.Generator) -> int:
 
 def draw_state(emotion: int, rng: np.random.Generator) -> State:
     """A state near its emotion, (3,) in -1 .. 1."""
-    return np.clip(_CENTRES[emotion] + rng.normal(0.0, 0.24, 3), -1.0, 1.0)
+    state: State = np.clip(_CENTRES[emotion] + rng.normal(0.0, 0.24, 3), -1.0, 1.0)
+    return state
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def rate(state: State, habits: npt.NDArray[np.float64], rng: np.random.Generator
     scores = 4.0 + 2.2 * (1.0 + 0.15 * habits[who, 0]) * seen + 0.35 * habits[who, 1]
     means = np.clip(np.rint(scores), 1, 7).mean(axis=0)
     chosen = _plurality(np.linalg.norm(seen[:, None] - _CENTRES, axis=2))
-    return Rating(*(round(float(m), 3) for m in means), emotion=EMOTIONS[chosen])
+    arousal, valence, dominance = (round(float(m), 3) for m in means)
+    return Rating(arousal, valence, dominance, EMOTIONS[chosen])
 
 
 def rater_habits(rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -100,7 +102,8 @@ def trace(
     followed = _follow(late, 0.8)
     liked = 0.6 * liking + 0.7 * _follow(followed[:, 1:], 5.0)
     errors = _follow(rng.normal(0.0, 0.25, (frames, 3)), 1.0) + rng.normal(0.0, 0.03, 3)
-    return np.round(np.clip(0.7 * np.concatenate([followed, liked], axis=1) + errors, -1.0, 1.0), 4)
+    rated: npt.NDArray[np.float64] = 0.7 * np.concatenate([followed, liked], axis=1) + errors
+    return rated.clip(-1.0, 1.0).round(4)
 
 
 def _follow(goal: npt.NDArray[np.float64], seconds: float) -> npt.NDArray[np.float64]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import pandas as pd
 
 from ._phones import PAUSE, PHONES
 from ._synthesis import Score, timing
@@ -121,13 +120,11 @@ class Line:
         """Transcript."""
         return " ".join(word.text for word in self.words)
 
-    def times(self) -> pd.DataFrame:
-        """Columns word, start, end [s]: exact, since the score places every phone."""
+    def times(self) -> list[tuple[str, float, float]]:
+        """Word, start and end in seconds: exact, since the score places every phone."""
         edges = np.concatenate([[0], np.cumsum(self.score.frames)]) * HOP / RATE
-        first, last = np.array(self.spans).T
-        return pd.DataFrame(
-            {"word": [w.text for w in self.words], "start": edges[first].round(3), "end": edges[last].round(3)}
-        )
+        spans = zip(self.words, self.spans, strict=True)
+        return [(word.text, round(float(edges[a]), 3), round(float(edges[b]), 3)) for word, (a, b) in spans]
 
 
 def line(leaning: float, rate: float, hesitation: float, rng: np.random.Generator) -> Line:

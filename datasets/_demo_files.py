@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ def write_corpus(folder: Path) -> None:
     _save(utterances.reset_index(), folder / "utterances.csv")
     recordings = make_table(_recording_row(d, side) for d in labelled for side in (0, 1))
     _save(recordings.reset_index(), folder / "recordings.csv")
-    _save(pd.concat([*_utterance_words(everything), *_recording_words(labelled)]), folder / "words.csv")
+    words = pd.DataFrame(_words(everything), columns=["item", "word", "start", "end"])
+    _save(words, folder / "words.csv")
     _save(pd.concat([_traces(d, side) for d in labelled for side in (0, 1)]), folder / "traces.csv")
 
 
@@ -52,17 +54,24 @@ def _write_audio(folder: Path, dialogue: Dialogue) -> None:
             mixed[first : first + len(signal)] += np.float32(gain) * signal
         _write_wav(folder / _utterance_path(dialogue, k), signal, (*turn.seed, 2))
     for side, mixed in enumerate(sides if dialogue.partition != "unlabelled" else []):
-        _write_wav(folder / _recording_path(dialogue, side), mixed, (SEED, 6, dialogue.number, side))
+        _write_wav(folder / _recording_path(dialogue, side), mixed, (SEED, 7, dialogue.number, side))
 
 
 def _write_wav(path: Path, signal: Array, seed: tuple[int, ...]) -> None:
     """Add the room's noise and write 16 kHz mono PCM16."""
-    audible = signal + room_noise(len(signal), _ROOM, np.random.default_rng(seed))
+    start = int(np.random.default_rng(seed).integers(len(_room())))
+    audible = signal + np.take(_room(), np.arange(start, start + len(signal)), mode="wrap")
     with wave.open(str(path), "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
         stream.setframerate(RATE)
         stream.writeframes(np.rint(np.clip(audible, -1.0, 1.0) * 32767).astype("<i2").tobytes())
+
+
+@cache
+def _room() -> Array:
+    """Twenty seconds of noise that every file takes a stretch of, from a place of its own."""
+    return room_noise(20 * RATE, _ROOM, np.random.default_rng((SEED, 6)))
 
 
 def _utterance_id(dialogue: Dialogue, k: int) -> str:
@@ -125,19 +134,16 @@ def _recording_row(dialogue: Dialogue, side: int) -> dict[str, object]:
     }
 
 
-def _utterance_words(everything: list[Dialogue]) -> Iterator[pd.DataFrame]:
+def _words(everything: list[Dialogue]) -> Iterator[tuple[str, str, float, float]]:
+    """Words of each utterance, and again, in the dialogue's time, of the recording of the side that says them."""
     for dialogue in everything:
         for k, turn in enumerate(dialogue.turns):
-            yield turn.line.times().assign(item=_utterance_id(dialogue, k))
-
-
-def _recording_words(labelled: list[Dialogue]) -> Iterator[pd.DataFrame]:
-    """Words of the side's own speaker, in the dialogue's time."""
-    for dialogue in labelled:
-        for turn in dialogue.turns:
-            times = turn.line.times()
-            times[["start", "end"]] = (times[["start", "end"]] + turn.start).round(3)
-            yield times.assign(item=_recording_id(dialogue, dialogue.sides.index(turn.speaker)))
+            side = [who.id for who in dialogue.sides].index(turn.speaker.id)
+            for word, start, end in turn.line.times():
+                yield _utterance_id(dialogue, k), word, start, end
+                if dialogue.partition != "unlabelled":
+                    times = round(turn.start + start, 3), round(turn.start + end, 3)
+                    yield _recording_id(dialogue, side), word, *times
 
 
 def _traces(dialogue: Dialogue, side: int) -> pd.DataFrame:

@@ -138,7 +138,7 @@ def _turn(
 
 def _deliver(who: Speaker, state: State, rng: np.random.Generator) -> Delivery:
     """The speaker's own expression of a state, and chance."""
-    plain = express(*(float(x) for x in state), weights=who.weights)
+    plain = express(float(state[0]), float(state[1]), float(state[2]), who.weights)
     return replace(
         plain,
         pitch=plain.pitch + rng.normal(0.0, 1.2),

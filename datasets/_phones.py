@@ -43,6 +43,11 @@ class Phone:
     spectrum: str = "flat"
 
 
+_VOICED_PLOSIVE = (Part(0.72, 0.16, 0.0, 0.0), Part(0.28, 0.45, 0.0, 0.22))
+_VOICELESS_PLOSIVE = (Part(0.55, 0.0, 0.0, 0.0), Part(0.2, 0.0, 0.1, 0.45), Part(0.25, 0.1, 0.35, 0.05))
+"""Closure and release; closure, burst and the breath before the voice sets in."""
+
+
 def _vowel(f1: float, f2: float, f3: float, seconds: float = 0.1, voice: float = 1.0) -> Phone:
     return Phone((f1, f2, f3, 3450.0), seconds, (Part(1.0, voice, 0.0, 0.0),), vowel=True)
 
@@ -56,10 +61,7 @@ def _fricative(f2: float, f3: float, noise: float, spectrum: str, voice: float =
 
 
 def _plosive(f2: float, f3: float, spectrum: str, voiced: bool) -> Phone:
-    if voiced:
-        parts = (Part(0.72, 0.16, 0.0, 0.0), Part(0.28, 0.45, 0.0, 0.22))
-    else:
-        parts = (Part(0.55, 0.0, 0.0, 0.0), Part(0.2, 0.0, 0.1, 0.45), Part(0.25, 0.1, 0.35, 0.05))
+    parts = _VOICED_PLOSIVE if voiced else _VOICELESS_PLOSIVE
     return Phone((260.0, f2, f3, 3400.0), 0.075 if voiced else 0.1, parts, damping=1.3, spectrum=spectrum)
 
 

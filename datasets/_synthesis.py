@@ -216,10 +216,10 @@ def _tracks(score: Score, speaker: Voice, delivery: Delivery) -> _Tracks:
     rows, lengths = [], []
     for i, (name, frames) in enumerate(zip(score.phones, score.frames, strict=True)):
         phone = PHONES[name]
-        formants = _context_formants(score.phones, i) if name in ("h", PAUSE) else phone.formants
+        targets = _context_formants(score.phones, i) if name in ("h", PAUSE) else phone.formants
         edges = np.rint(np.cumsum([0.0, *(part.share for part in phone.parts)]) * frames).astype(int)
         for part, length in zip(phone.parts, np.diff(edges), strict=True):
-            rows.append((part.voice, part.breath, part.noise, SPECTRA.index(phone.spectrum), phone.damping, *formants))
+            rows.append((part.voice, part.breath, part.noise, SPECTRA.index(phone.spectrum), phone.damping, *targets))
             lengths.append(length)
     table = np.repeat(np.array(rows), lengths, axis=0)
     shift = speaker.tract * np.array([delivery.mouth, delivery.smile, delivery.smile, 1.0])
@@ -272,4 +272,5 @@ def _pitch(score: Score, speaker: Voice, delivery: Delivery, rng: np.random.Gene
         semitones += delivery.final / (1.0 + np.exp(-(time - vowels[-1]) / 0.04))
     semitones = semitones * delivery.range + delivery.pitch
     semitones += smooth(rng.normal(0.0, 1.2, n), 31)
-    return np.clip(speaker.pitch * 2.0 ** (semitones / 12.0), 55.0, 600.0)
+    hertz: npt.NDArray[np.float64] = speaker.pitch * 2.0 ** (semitones / 12.0)
+    return hertz.clip(55.0, 600.0)

@@ -24,7 +24,7 @@ HOP = 80
 """Samples of a frame: control values change every 5 ms."""
 _FFT = 6 * HOP
 """A piece of two hops, and 20 ms for the filter to ring."""
-_FREQUENCIES = np.fft.rfftfreq(_FFT, 1.0 / RATE)
+_FREQUENCIES: npt.NDArray[np.float64] = np.fft.rfftfreq(_FFT, 1.0 / RATE).astype(np.float64)
 _TWO_PI = np.float32(2.0 * math.pi / RATE)
 
 
@@ -124,30 +124,34 @@ def _upper_formants(tract: float) -> npt.NDArray[np.complex64]:
     """Frequency response of the resonators above F4, (frequency,)."""
     centres = np.array([4500.0, 5500.0, 6500.0, 7500.0]) * (0.5 + 0.5 * tract)
     table = centres[None, centres < 0.48 * RATE].astype(np.float32)
-    return _cascade(table, np.full_like(table, 350.0))[0]
+    response: npt.NDArray[np.complex64] = _cascade(table, np.full_like(table, 350.0))[0]
+    return response
 
 
 def _pieces(signal: Array) -> Array:
     """Hann-windowed pieces of two hops around each frame border, (frame + 1, 2 * HOP); they add up to the signal."""
     padded = np.pad(signal, HOP)
     window = scipy.signal.get_window("hann", 2 * HOP).astype(np.float32)
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] * window
+    pieces: Array = np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] * window
+    return pieces
 
 
 def _overlap_add(pieces: Array, frames: int) -> Array:
     """Inverse of `_pieces` for pieces with filter tails, (frame * HOP,)."""
     blocks = pieces.reshape(len(pieces), -1, HOP)
-    out = np.zeros((len(pieces) + blocks.shape[1], HOP), np.float32)
+    out: Array = np.zeros((len(pieces) + blocks.shape[1], HOP), np.float32)
     for k in range(blocks.shape[1]):
         out[k : k + len(pieces)] += blocks[:, k]
-    return out[1 : frames + 1].reshape(-1)
+    signal: Array = out[1 : frames + 1].reshape(-1)
+    return signal
 
 
 def ramp(track: Array) -> Array:
     """Frame values to samples, linear from border to border, (frame * HOP,)."""
     borders = _borders(track)
-    steps = np.arange(HOP, dtype=np.float32) / HOP
-    return (borders[:-1, None] + np.diff(borders)[:, None] * steps).reshape(-1)
+    steps = np.arange(HOP, dtype=np.float32) / np.float32(HOP)
+    samples: Array = borders[:-1, None] + np.diff(borders)[:, None] * steps
+    return samples.reshape(-1)
 
 
 def _borders(track: Array) -> Array:
@@ -171,7 +175,8 @@ def room_noise(samples: int, level: float, rng: np.random.Generator) -> Array:
     pole = 0.7
     gain = 10.0 ** (level / 20.0) * math.sqrt(1.0 - pole * pole)
     white = rng.standard_normal(samples, dtype=np.float32)
-    return (gain * scipy.signal.lfilter([1.0], [1.0, -pole], white)).astype(np.float32)
+    noise: Array = (gain * scipy.signal.lfilter([1.0], [1.0, -pole], white)).astype(np.float32)
+    return noise
 
 
 def set_level(signal: Array, level: float) -> Array:
@@ -180,4 +185,5 @@ def set_level(signal: Array, level: float) -> Array:
     if peak == 0.0:
         return signal
     power = float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
-    return (signal * min(10.0 ** (level / 20.0) / power, 0.95 / peak)).astype(np.float32)
+    scaled: Array = (signal * min(10.0 ** (level / 20.0) / power, 0.95 / peak)).astype(np.float32)
+    return scaled

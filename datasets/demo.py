@@ -21,6 +21,8 @@ import time
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ._affect import EMOTIONS, FRAME_SECONDS
@@ -107,7 +109,9 @@ def generate(folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.exists() or (folder / "corpus.json").is_file():  # the latter: made by another process just now
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
         raise SerbenchError(
             f"{str(folder)!r} exists and is not the demo corpus. Expected a new or empty folder to generate it into, "
             "or no --root at all (it then goes to serbench's cache)."
@@ -146,14 +150,16 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=8)
-def _groups(folder: Path, name: str) -> dict[str, pd.DataFrame]:
+def _groups(folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.intp]]]:
+    """A table of many items, and the row numbers of each item."""
     table = _read(folder, name)
-    return {str(item): rows.drop(columns="item").reset_index(drop=True) for item, rows in table.groupby("item")}
+    indices = table.groupby("item").indices
+    return table.drop(columns="item"), {str(item): np.asarray(rows) for item, rows in indices.items()}
 
 
 def _rows(folder: Path, name: str, item: str) -> pd.DataFrame:
-    """Words or frames of one item; an item without any is an error that names the ones there are."""
-    groups = _groups(folder, name)
-    if item not in groups:
-        raise unknown(f"item with {name} in demo", item, list(groups)[:20])
-    return groups[item].copy()
+    """Words or frames of one item; an item without any is an error that names the first ones that have some."""
+    table, rows = _groups(folder, name)
+    if item not in rows:
+        raise unknown(f"item with {name} in demo", item, list(rows)[:20])
+    return table.iloc[rows[item]].reset_index(drop=True)
