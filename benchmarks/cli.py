@@ -51,9 +51,9 @@ def run(
 ) -> None:
     """Train and score models on corpora; finished trials are skipped."""
     from ._progress import Terminal
+    from .grid import from_record as repeat
+    from .grid import run as run_grid
     from .protocol import Protocol
-    from .run import from_record as repeat
-    from .run import run as run_grid
 
     shown = Terminal()
     try:

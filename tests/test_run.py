@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from serbench.benchmarks.plan import Request
-from serbench.benchmarks.run import from_record, run
+from serbench.benchmarks.grid import from_record, run
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._synthesis import babble
 from serbench.results.records import Run, load_runs
@@ -69,7 +69,7 @@ def test_a_run_leaves_twenty_scores_and_chance_rows(corpus_file: Path, tmp_path:
 def test_a_finished_run_is_neither_repeated_nor_prepared(corpus_file: Path, tmp_path: Path, monkeypatch):
     (one,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     before = {p: p.stat().st_mtime_ns for p in one.path.iterdir()}
-    monkeypatch.setattr("serbench.benchmarks.run.prepare", lambda *a, **k: pytest.fail("the run was prepared again"))
+    monkeypatch.setattr("serbench.benchmarks.grid.prepare", lambda *a, **k: pytest.fail("the run was prepared again"))
     (again,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     assert again.path == one.path
     assert {p: p.stat().st_mtime_ns for p in one.path.iterdir()} == before
