@@ -1,0 +1,167 @@
+"""Models that see a sentence as chunks: the training data in batches of chunks, the sentence score as their mean.
+
+Section 4.1 of the DeepEmoCluster paper (see `_emocluster`): every chunk inherits its sentence's label, and a sentence's
+prediction is the mean of its chunks' outputs. Regression works on z-normalised labels with the loss 1 - CCC,
+classification with cross-entropy; class scores are the softmax of the mean logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from ..datasets._errors import SerbenchError
+from ..datasets._task import Task
+from ..features._extractor import FeatureRequest
+from ._batches import Batch, Batches, even_batches, shuffled
+from ._chunks import Chunking, ChunkSet
+from ._emocluster import ChunkNetwork, EncoderConfig
+from ._losses import balanced_weights, ccc_losses
+from ._model import Data, Predictions
+from ._moments import inverse_std, moments
+from ._torch import TorchModel, in_micro_batches
+from ._training import Training, make_optimiser
+
+CPU_CHUNKS = 16
+"""Chunks at once in passes without training on a CPU: what stays in its cache (about 10 MB of maps)."""
+
+
+class ChunkedModel(TorchModel):
+    """Base of the DeepEmoCluster family; the network is a `ChunkNetwork` or has one's parts."""
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"regression", "classification"})
+    config: EncoderConfig
+    train_chunks: ChunkSet
+    """Chunks of the training data, from `begin` on."""
+
+    @classmethod
+    def requests(cls, config: EncoderConfig, task: Task) -> dict[str, FeatureRequest]:
+        """The 128-band mel spectrogram."""
+        return {"input": FeatureRequest("mel")}
+
+    def sizes(self, train: Data) -> dict[str, Any]:
+        """Bands, frames of a chunk, chunks of a sentence."""
+        table = train.features["input"]
+        if table.hop_seconds is None:
+            raise SerbenchError(
+                f"the model {self.name!r} cuts frames into chunks, but the feature has one row per utterance. Expected "
+                "a feature with frames, such as mel."
+            )
+        c = self.config
+        chunks = Chunking.from_seconds(c.chunk_seconds, c.max_seconds, table.hop_seconds)
+        return {"bands": table.dim, "frames": chunks.length, "chunks": chunks.count}
+
+    def calibrate(self, network: nn.Module, train: Data) -> None:
+        """Moments of every band over all frames, and of the labels, of the training data (population)."""
+        assert isinstance(network, ChunkNetwork)
+        found = moments((train.array(i) for i in range(len(train))), train.features["input"].dim)
+        network.normaliser.set(found.mean, inverse_std(found))
+        if self.task.kind == "regression":
+            std = train.labels.std(axis=0)
+            network.label_mean.copy_(torch.from_numpy(train.labels.mean(axis=0)))
+            network.label_std.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
+
+    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+        """One optimiser for the encoder, one for everything else (section 5.1)."""
+        assert isinstance(network, ChunkNetwork)
+        train, rate = self.train_config, self.config.encoder_rate
+        encoder = list(network.encoder.parameters())
+        others = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
+        rate = train.learning_rate if rate is None else rate
+        kind = self.config.encoder_optimiser
+        return {
+            "encoder": make_optimiser(kind, encoder, rate, train.weight_decay, train.momentum),
+            "heads": make_optimiser(train.optimiser, others, train.learning_rate, train.weight_decay, train.momentum),
+        }
+
+    def begin(self, training: Training) -> None:
+        """Lay out the training chunks and their targets."""
+        self.train_chunks = self.chunk_set(training.train)
+        self._targets = torch.from_numpy(self.targets(training.network, training.train))
+        self._weights = self._class_weights(training.train.labels)
+        training.log.facts |= {"chunks_per_sentence": self.train_chunks.chunking.count,
+                               "frames_per_chunk": self.train_chunks.chunking.length,
+                               "extended_sentences": self.train_chunks.short}  # fmt: skip
+
+    def targets(self, network: nn.Module, data: Data) -> npt.NDArray[Any]:
+        """What the chunks are trained on: z-scores (sentence, target) float32, or classes (sentence,) int64."""
+        if self.task.kind == "classification":
+            return np.asarray(data.labels, dtype=np.int64)
+        mean, std = _moments_of_labels(network)
+        return np.asarray((data.labels - mean) / std, dtype=np.float32)
+
+    def chunk_set(self, data: Data) -> ChunkSet:
+        """The chunks of a data set, as trained."""
+        c = self.config
+        chunking = Chunking(self._sizes["frames"], self._sizes["chunks"], c.step_rule, c.short)
+        bands, expected = data.features["input"].dim, self._sizes["bands"]
+        if bands != expected:
+            raise SerbenchError(
+                f"the features have {bands} bands. Expected {expected}, as in training: give the feature settings that "
+                "the model was trained with."
+            )
+        return ChunkSet(data, chunking, keep_bytes=self.train_config.keep_mb * 2**20)
+
+    def batches(self, training: Training) -> Batches:
+        """Every training chunk once, in batches of `batch_size` sentences' worth of chunks."""
+        indices = self.draws(self.train_chunks, training.generator("order"))
+        return Batches(indices, self._load, training.device)
+
+    def draws(self, chunks: ChunkSet, generator: torch.Generator) -> list[npt.NDArray[np.int64]]:
+        """The chunk numbers of each batch: chunks from anywhere, or all chunks of sentences from anywhere."""
+        size, count = self.train_config.batch_size, chunks.chunking.count
+        if self.config.draw == "chunks":
+            return even_batches(shuffled(len(chunks), generator), size * count)
+        sentences = shuffled(len(chunks) // count, generator)
+        return [chunks.of_sentences(batch) for batch in even_batches(sentences, size)]
+
+    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+        """The supervised loss of a batch of chunks."""
+        chunks, targets = batch
+        return self.emotion_losses(training.network(chunks), targets)
+
+    def emotion_losses(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """1 - CCC, averaged over the targets, or cross-entropy; outputs (chunk, target or class)."""
+        if self.task.kind == "classification":
+            weights = None if self._weights is None else self._weights.to(outputs.device)
+            return {"loss": functional.cross_entropy(outputs.float(), targets, weights)}
+        each = ccc_losses(outputs, targets, epsilon=self.config.ccc_epsilon)
+        several = {f"loss_{name}": loss for name, loss in zip(self.task.targets, each, strict=True)}
+        return {"loss": each.mean(), **(several if len(several) > 1 else {})}
+
+    def infer(self, network: nn.Module, data: Data) -> Predictions:
+        """Mean of the chunk outputs of each sentence, on the label scale or as class scores."""
+        chunks = self.chunk_set(data)
+
+        def of_sentences(positions: npt.NDArray[np.int64]) -> Tensor:
+            batch = torch.from_numpy(chunks.gather(chunks.of_sentences(positions))).to(self.device)
+            outputs: Tensor = network(batch).float()
+            return outputs.reshape(len(positions), chunks.chunking.count, -1).mean(1)
+
+        size = self.micro_batch(cpu=max(1, CPU_CHUNKS // chunks.chunking.count), card=64)
+        means = in_micro_batches(len(data), size, of_sentences)
+        if self.task.kind == "classification":
+            return np.asarray(torch.softmax(torch.from_numpy(means), dim=1).numpy())
+        mean, std = _moments_of_labels(network)
+        return means * std + mean
+
+    def _load(self, chunks: npt.NDArray[np.int64]) -> Batch:
+        sentences = torch.from_numpy(self.train_chunks.sentence_of(chunks))
+        return torch.from_numpy(self.train_chunks.gather(chunks)), self._targets[sentences]
+
+    def _class_weights(self, labels: npt.NDArray[Any]) -> Tensor | None:
+        if self.task.kind != "classification" or self.config.class_weights == "none":
+            return None
+        return torch.from_numpy(balanced_weights(labels, self.task.n_outputs))
+
+
+def _moments_of_labels(network: nn.Module) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    assert isinstance(network, ChunkNetwork)
+    return network.label_mean.cpu().double().numpy(), network.label_std.cpu().double().numpy()

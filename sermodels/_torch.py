@@ -1,0 +1,207 @@
+"""The base of all torch models: one training loop, early stopping, best weights, resume, prediction, state.
+
+A model says what its network is (`sizes`, `build`, `calibrate`), how a batch is made and what its losses are
+(`batches`, `losses`), and how it predicts (`infer`). A paper with an unusual epoch (a clustering pass, an adversarial
+phase) overrides `epoch` and calls `Training.sweep` once per stage; it never writes a second loop.
+
+Everything that prediction needs, normalisation included, is a parameter or a buffer of the network.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..datasets._config import to_dict
+from ..datasets._errors import SerbenchError
+from ..datasets._files import digest
+from . import _checkpoint
+from ._batches import Batch, Batches
+from ._device import autocast, controlled, derived_seed, explained, torch_device
+from ._model import Data, FitLog, Predictions, Score, SERModel
+from ._training import TrainConfig, Training, make_optimiser, not_finite
+
+
+class TorchModel(SERModel):
+    """A model with a torch network; its `Config` has a field `train: TrainConfig`."""
+
+    uses_device: ClassVar[bool] = True
+    network: nn.Module | None = None
+    """The trained network, after `fit` or `restore`."""
+    _sizes: Mapping[str, Any]
+
+    # What a model defines.
+
+    def sizes(self, train: Data) -> dict[str, Any]:
+        """JSON-able facts that `build` needs beside the config and the task: by default the feature's width."""
+        return {"dim": train.features["input"].dim}
+
+    @abstractmethod
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+        """A fresh network on the CPU, its weights drawn from `generator`."""
+
+    def calibrate(self, network: nn.Module, train: Data) -> None:
+        """Fill the network's buffers (feature and label moments) from the training data; by default nothing."""
+
+    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+        """The optimisers that live through the training: by default one over all parameters."""
+        t = self.train_config
+        every = make_optimiser(t.optimiser, network.parameters(), t.learning_rate, t.weight_decay, t.momentum)
+        return {"all": every}
+
+    def begin(self, training: Training) -> None:
+        """Called once before the first epoch of this process, also when a training is taken up again."""
+
+    def batches(self, training: Training) -> Batches:
+        """The labelled batches of an epoch; for the default `epoch`."""
+        raise NotImplementedError
+
+    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+        """Named losses of a batch, "loss" being the one to minimise; for the default `epoch`."""
+        raise NotImplementedError
+
+    def epoch(self, training: Training) -> Mapping[str, float]:
+        """One epoch; returns the numbers to log. By default one pass over the labelled batches."""
+        return training.sweep("train", self.batches(training), lambda batch: self.losses(training, batch))
+
+    @abstractmethod
+    def infer(self, network: nn.Module, data: Data) -> Predictions:
+        """Predictions in row order, in micro-batches; called in evaluation mode without gradients."""
+
+    # What every model shares.
+
+    @property
+    def train_config(self) -> TrainConfig:
+        """The training settings."""
+        assert isinstance(self.config.train, TrainConfig)
+        return self.config.train
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return torch_device(self.resources.device)
+
+    def micro_batch(self, cpu: int, card: int) -> int:
+        """Items at once in passes without training: the setting, else what suits the device."""
+        return self.train_config.micro_batch or (cpu if self.device.type == "cpu" else card)
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Train until the dev score stops rising, and keep the weights of the best epoch.
+
+        With `resources.checkpoint` an interrupted training is taken up after its last whole epoch and ends with the
+        same weights as an unbroken one.
+
+        Raises
+        ------
+        SerbenchError
+            When a loss or a dev prediction is not finite, and for a device that is not there or is out of memory.
+        """
+        for role, data in (("training", train), ("dev", dev)):
+            if not len(data) or data.labels is None:
+                raise SerbenchError(f"the {role} data has {len(data)} items with labels. Expected at least one.")
+        with controlled(self.device, self.train_config.deterministic, self.resources.seed), explained():
+            training, identity = self._start(train, dev, unlabelled)
+            while not training.finished:
+                self._one_epoch(training, score, identity)
+            self._end(training)
+        return training.log
+
+    def predict(self, data: Data) -> Predictions:
+        """Predictions in the row order of `data`, from the weights of the best epoch."""
+        if self.network is None:
+            raise SerbenchError(f"the model {self.name!r} is not trained. Call fit, or load trained weights.")
+        with controlled(self.device, self.train_config.deterministic, self.resources.seed), explained():
+            return self._evaluate(self.network, data)
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Parameters and buffers of the network by name, and its sizes."""
+        if self.network is None:
+            raise SerbenchError(f"the model {self.name!r} is not trained, so there is nothing to save. Call fit first.")
+        weights = self.network.state_dict()
+        arrays = {k: v.detach().cpu().contiguous().numpy().copy() for k, v in weights.items()}
+        return arrays, {"sizes": dict(self._sizes)}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Rebuild the trained network from `state()`."""
+        self._sizes = dict(facts["sizes"])
+        network = self._fresh_network()
+        network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
+        self.network = network.to(self.device).eval()
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained scalars, 0 before training."""
+        return sum(p.numel() for p in self.network.parameters()) if self.network is not None else 0
+
+    def _fresh_network(self) -> nn.Module:
+        """A network from the sizes and the seed; module constructors draw from a random state that is put back."""
+        seed = derived_seed(self.resources.seed, "weights")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build(self._sizes, torch.Generator().manual_seed(seed))
+
+    def _start(self, train: Data, dev: Data, unlabelled: Data | None) -> tuple[Training, str]:
+        self._sizes = self.sizes(train)
+        network = self._fresh_network().to(self.device)
+        training = Training(
+            self.name, network, self.train_config, self.device, self.resources.seed, train, dev, unlabelled,
+            self.optimisers(network), self.resources.progress,
+        )  # fmt: skip
+        identity = self._identity(training)
+        folder = self.resources.checkpoint
+        if folder is not None and _checkpoint.load(folder, training, identity):
+            training.log.facts["resumed_after_epoch"] = training.epoch
+        else:
+            self.calibrate(network, train)
+        self.begin(training)
+        return training, identity
+
+    def _identity(self, training: Training) -> str:
+        """What an unfinished training must agree in to be taken up."""
+        data = (training.train, training.dev, training.unlabelled)
+        ids = [digest("\n".join(d.ids)) if d is not None else "" for d in data]
+        labels = [digest(np.asarray(d.labels).tobytes()) if isinstance(d.labels, np.ndarray) else "" for d in data if d]
+        return digest([self.name, to_dict(self.config), self.task.to_dict(), dict(self._sizes), ids, labels,
+                       training.seed, str(training.device), torch.__version__, torch.get_num_threads()])  # fmt: skip
+
+    def _one_epoch(self, training: Training, score: Score, identity: str) -> None:
+        training.begin_epoch()
+        losses = self.epoch(training)
+        training.report("dev", 1.0)
+        predictions = self._evaluate(training.network, training.dev)
+        blocks = predictions if isinstance(predictions, list) else [predictions]
+        if not all(np.isfinite(block).all() for block in blocks):
+            raise not_finite(training, "predictions of the dev data are not finite")
+        training.end_epoch(losses, float(score(training.dev.labels, predictions)))
+        every = training.settings.checkpoint_epochs
+        if self.resources.checkpoint is not None and every and training.epoch % every == 0 and not training.finished:
+            _checkpoint.save(self.resources.checkpoint, training, identity)
+
+    def _evaluate(self, network: nn.Module, data: Data) -> Predictions:
+        network.eval()
+        with torch.inference_mode(), autocast(self.device, self.train_config.amp):
+            return self.infer(network, data)
+
+    def _end(self, training: Training) -> None:
+        training.network.load_state_dict(training.best)
+        self.network = training.network.eval()
+        training.log.facts |= {"device": str(training.device), "amp": training.settings.amp,
+                               "deterministic": training.settings.deterministic,
+                               "stopped_early": training.epoch < training.settings.epochs}  # fmt: skip
+        if self.resources.checkpoint is not None:
+            _checkpoint.remove(self.resources.checkpoint)
+
+
+def in_micro_batches(
+    count: int, size: int, infer: Callable[[npt.NDArray[np.int64]], Tensor]
+) -> npt.NDArray[np.float64]:
+    """Outputs (item, ...) of items 0 .. count-1, `size` of them at a time, gathered on the CPU as float64."""
+    parts = [infer(np.arange(i, min(i + size, count), dtype=np.int64)).float().cpu() for i in range(0, count, size)]
+    return torch.cat(parts).double().numpy()

@@ -1,0 +1,260 @@
+"""What one training run is made of: its settings, its optimisers, one pass over batches, and the best weights so far.
+
+All randomness of an epoch is a function of (seed, epoch, purpose), so an epoch runs the same whether or not the process
+was started anew before it. Losses stay on the device; they are looked at now and then, and reported once per pass.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from ..datasets._config import option
+from ..datasets._errors import SerbenchError
+from ._batches import Batch, Batches
+from ._device import AMP, autocast, derived_seed
+from ._model import Data, FitLog
+
+LOOK_EVERY = 50
+"""Steps between two looks at the losses on an accelerator; each look waits for the device."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings that every torch model shares: `--set train.KEY=VALUE`."""
+
+    epochs: int = option(50, "most epochs", low=1)
+    patience: int = option(10, "epochs without a better dev score after which training stops; 0 = never", low=0)
+    batch_size: int = option(64, "utterances (of all their chunks) per training step", low=1)
+    learning_rate: float = option(5e-4, "step size", low=0)
+    optimiser: str = option("adam", "rule of the step", choices=("adam", "adamw", "sgd"))
+    momentum: float = option(0.0, "momentum of sgd", low=0, high=1)
+    weight_decay: float = option(0.0, "L2 penalty (adam, sgd) or decoupled decay (adamw)", low=0)
+    schedule: str = option("constant", "course of the step size", choices=("constant", "linear", "cosine"))
+    warmup_epochs: float = option(0.0, "epochs in which the step size rises from 0", low=0)
+    clip_norm: float = option(0.0, "largest norm of all gradients together; 0 = unlimited", low=0)
+    amp: str = option("off", "number format of products and convolutions; fp16 needs a CUDA card", choices=AMP)
+    deterministic: bool = option(True, "same seed and machine give the same bits; false may be faster on a card")
+    micro_batch: int = option(0, "utterances at once in passes without training; 0 = by the device", low=0)
+    keep_mb: int = option(512, "megabytes of features held between training batches", low=0)
+    checkpoint_epochs: int = option(1, "epochs between two saved states; 0 = none", low=0)
+
+
+def make_optimiser(
+    kind: str, parameters: Iterable[nn.Parameter], rate: float, weight_decay: float = 0.0, momentum: float = 0.0
+) -> Optimizer:
+    """An "adam", "adamw" or "sgd" optimiser; on a CUDA card one kernel updates all parameters."""
+    trained = list(parameters)
+    fused = bool(trained) and trained[0].device.type == "cuda"
+    if kind == "sgd":
+        return torch.optim.SGD(trained, lr=rate, momentum=momentum, weight_decay=weight_decay, fused=fused)
+    rule = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    return rule(trained, lr=rate, weight_decay=weight_decay, fused=fused)
+
+
+def rate_factor(settings: TrainConfig, epochs_done: float) -> float:
+    """Factor on every step size after some (broken) number of epochs: warm-up, then the schedule down to 0."""
+    if epochs_done < settings.warmup_epochs:
+        return epochs_done / settings.warmup_epochs
+    left = settings.epochs - settings.warmup_epochs
+    share = (epochs_done - settings.warmup_epochs) / left if left > 0 else 1.0
+    if settings.schedule == "linear":
+        return 1 - share
+    return (1 + math.cos(math.pi * share)) / 2 if settings.schedule == "cosine" else 1.0
+
+
+@dataclass
+class Training:
+    """A training run in progress, handed to `TorchModel.epoch`.
+
+    Attributes
+    ----------
+    network : on the device; `network.train()` is set when an epoch begins
+    optimisers : name -> optimiser; they live through all epochs and are saved with the state
+    kept : arrays that a model carries from epoch to epoch (the last cluster of each chunk, say); saved with the state
+    epoch : number of the running epoch, from 1
+    best, best_epoch, best_score : weights (on the CPU), number and dev score of the best epoch
+    """
+
+    model: str
+    network: nn.Module
+    settings: TrainConfig
+    device: torch.device
+    seed: int
+    train: Data
+    dev: Data
+    unlabelled: Data | None
+    optimisers: dict[str, Optimizer]
+    progress: Callable[[str, float], None] | None = None
+    log: FitLog = field(default_factory=FitLog)
+    kept: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_score: float = -math.inf
+
+    def __post_init__(self) -> None:
+        """Set up loss scaling, which only half precision needs."""
+        self.scaler = GradScaler(self.device.type, enabled=self.settings.amp == "fp16")
+        self._begun = time.perf_counter()
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator for one purpose in this epoch ("order", "clusters" ...)."""
+        return torch.Generator().manual_seed(derived_seed(self.seed, self.epoch, purpose))
+
+    def begin_epoch(self) -> None:
+        """Count on, and seed what layers such as dropout draw from."""
+        self.epoch += 1
+        self._begun = time.perf_counter()
+        torch.manual_seed(derived_seed(self.seed, self.epoch, "layers"))
+        self.network.train()
+
+    def sweep(
+        self,
+        name: str,
+        batches: Batches | Sequence[Batch],
+        losses: Callable[[Batch], Mapping[str, Tensor]],
+        optimisers: Sequence[Optimizer] | None = None,
+        span: tuple[float, float] = (0.0, 1.0),
+    ) -> dict[str, float]:
+        """One pass with a step per batch.
+
+        Parameters
+        ----------
+        name : of the pass, for messages ("train", "stage 1")
+        batches : on the device
+        losses : batch -> named scalars; the one called "loss" is minimised, the others are reported
+        optimisers : those that step; None = all of `self.optimisers`. Nothing else moves
+        span : which part of the epoch this pass is, for progress and for the schedule of step sizes
+
+        Returns
+        -------
+        mean of each loss over the steps
+
+        Raises
+        ------
+        SerbenchError
+            When a loss is not finite.
+        """
+        meter = Meter(self, name)
+        for step, batch in enumerate(batches):
+            share = span[0] + (span[1] - span[0]) * (step + 0.5) / len(batches)
+            with autocast(self.device, self.settings.amp):
+                found = losses(batch)
+            self.backward(found["loss"])
+            self.update(optimisers, share)
+            meter.add(found)
+            self.report(name, share)
+        return meter.means()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss (scaled, in half precision) to the parameters' gradients."""
+        torch.autograd.backward(self.scaler.scale(loss))
+
+    def update(self, optimisers: Sequence[Optimizer] | None = None, share: float = 0.5) -> None:
+        """Let optimisers step on the gradients gathered so far, and clear all gradients.
+
+        `share` is the part of the epoch done, for the schedule.
+        """
+        chosen = list(self.optimisers.values()) if optimisers is None else list(optimisers)
+        factor = rate_factor(self.settings, self.epoch - 1 + share)
+        for optimiser in chosen:
+            for group in optimiser.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        if self.settings.clip_norm:
+            for optimiser in chosen:
+                self.scaler.unscale_(optimiser)
+            held = [p for o in chosen for g in o.param_groups for p in g["params"]]
+            nn.utils.clip_grad_norm_(held, self.settings.clip_norm)
+        for optimiser in chosen:
+            self.scaler.step(optimiser)
+            optimiser.zero_grad(set_to_none=True)
+        self.scaler.update()
+        self.network.zero_grad(set_to_none=True)
+
+    def report(self, what: str, share: float) -> None:
+        """Show how far the whole training is; `share` is the part of this epoch done."""
+        if self.progress is not None:
+            text = f"epoch {self.epoch}/{self.settings.epochs} {what}"
+            self.progress(text, min(1.0, (self.epoch - 1 + share) / self.settings.epochs))
+
+    def end_epoch(self, losses: Mapping[str, float], score: float) -> None:
+        """Log the epoch and keep its weights if its dev score is the best so far.
+
+        An undefined score (NaN) is worse than any number, but better than no epoch at all.
+        """
+        value = -math.inf if math.isnan(score) else score
+        if value > self.best_score or not self.best:
+            self.best_score, self.best_epoch = value, self.epoch
+            self.best = {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
+        seconds = round(time.perf_counter() - self._begun, 3)
+        self.log.epochs.append({"epoch": self.epoch, **losses, "dev_score": score, "seconds": seconds})
+        self.log.best_epoch = self.best_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs ran, or `patience` of them brought nothing better."""
+        stale = self.epoch - self.best_epoch
+        return self.epoch >= self.settings.epochs or (0 < self.settings.patience <= stale and self.epoch > 0)
+
+
+class Meter:
+    """Losses of one pass, kept on the device; raises when one of them is not finite."""
+
+    def __init__(self, training: Training, name: str) -> None:
+        self._training, self._name = training, name
+        self._every = 1 if training.device.type == "cpu" else LOOK_EVERY
+        self._steps: list[Tensor] = []
+        self._keys: list[str] = []
+        self._seen = 0
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Take the losses of one step."""
+        self._keys = list(losses)
+        self._steps.append(torch.stack([v.detach().float() for v in losses.values()]))
+        if len(self._steps) - self._seen >= self._every:
+            self._look()
+
+    def means(self) -> dict[str, float]:
+        """Mean of each loss over the steps so far."""
+        if not self._steps:
+            return {}
+        self._look()
+        found = torch.stack(self._steps).double().mean(0).tolist()
+        return dict(zip(self._keys, found, strict=True))
+
+    def _look(self) -> None:
+        new = torch.stack(self._steps[self._seen :]).cpu().numpy()
+        self._seen, first = len(self._steps), self._seen
+        bad = np.argwhere(~np.isfinite(new))
+        if not len(bad):
+            return
+        step, which = bad[0]
+        raise not_finite(
+            self._training, f"the loss {self._keys[which]!r} is {new[step, which]} at step {first + step + 1} "
+            f"of the pass {self._name!r}"
+        )  # fmt: skip
+
+
+def not_finite(training: Training, what: str) -> SerbenchError:
+    """The error for a number that is not finite, with what to try."""
+    settings = training.settings
+    tries = [f"--set train.learning_rate={settings.learning_rate / 10:g}"]
+    if not settings.clip_norm:
+        tries.append("--set train.clip_norm=1")
+    if settings.amp != "off":
+        tries.append("--set train.amp=off")
+    return SerbenchError(
+        f"training of {training.model!r} stopped in epoch {training.epoch}: {what}. Expected a finite number. "
+        f"Try {' or '.join(tries)}, and 'serbench check' for silent or broken audio."
+    )
