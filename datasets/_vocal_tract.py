@@ -150,14 +150,15 @@ def ramp(track: Array) -> Array:
     """Frame values to samples, linear from border to border, (frame * HOP,)."""
     borders = _borders(track)
     steps = np.arange(HOP, dtype=np.float32) / np.float32(HOP)
-    samples: Array = borders[:-1, None] + np.diff(borders)[:, None] * steps
-    return samples.reshape(-1)
+    samples: Array = (borders[:-1, None] + np.diff(borders)[:, None] * steps).reshape(-1)
+    return samples
 
 
 def _borders(track: Array) -> Array:
     """Mean of the two frames at each border, the first and last value at the ends, (frame + 1, ...)."""
     padded = np.concatenate([track[:1], track, track[-1:]])
-    return np.float32(0.5) * (padded[:-1] + padded[1:])
+    means: Array = np.float32(0.5) * (padded[:-1] + padded[1:])
+    return means
 
 
 def smooth(track: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
