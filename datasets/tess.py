@@ -9,8 +9,8 @@ in the archives: a speaker `OA` or `YA`, other cases of letters. Emotions come f
 
 The counts follow from the design: 2 x 200 x 7. There is no official partition. The split `leave-one-speaker-out` tests
 on one woman and trains on the other, who also gives the development set: the words whose place in the alphabet (of all
-words found) is divisible by five, or the last one. With two speakers this is the only division without a shared voice, and it rests on
-one training voice; all words occur on both sides.
+words found) is divisible by five, or the last one. With two speakers this is the only division without a shared voice,
+and it rests on one training voice; all words occur on both sides.
 """
 
 from __future__ import annotations
