@@ -34,6 +34,7 @@ class FeatureExtractor(ABC):
     dim : second axis of the output
     hop_seconds : distance of two frames; None when there is one frame per utterance (functionals)
     libraries : distributions whose versions decide the output's bytes
+    parallel : whether several processes may extract side by side; False for extractors that hold a device
     """
 
     name: str
@@ -42,6 +43,7 @@ class FeatureExtractor(ABC):
     dim: int
     hop_seconds: float | None
     libraries: ClassVar[tuple[str, ...]] = ("numpy",)
+    parallel: ClassVar[bool] = True
 
     def __init__(self, config: Any) -> None:
         self.config = config

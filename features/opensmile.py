@@ -1,87 +1,107 @@
-"""openSMILE features: any feature set that the `opensmile` distribution ships, as functionals or frame by frame.
+"""openSMILE features: any standard set, as low-level descriptors (LLD) every 10 ms or as functionals of an utterance.
 
-F. Eyben, M. Wöllmer and B. Schuller, "openSMILE: the Munich versatile and fast open-source audio feature extractor",
-ACM Multimedia 2010. The feature is named `opensmile:SET` or `opensmile:SET:LEVEL`, such as `opensmile:IS10` or
-`opensmile:eGeMAPSv02:lld`. openSMILE is free for non-commercial use only (audEERING Research License).
+Eyben, Wöllmer & Schuller, "openSMILE: the Munich versatile and fast open-source audio feature extractor", ACM
+Multimedia 2010 (doi:10.1145/1873951.1874246), through audEERING's Python package. Type `opensmile:SET`,
+`opensmile:SET:lld`, `opensmile:SET:lld_de` (the deltas of the LLD) or `opensmile:SET:functionals`.
 
-Audio is mono at 16 kHz (openSMILE works at any rate; one rate keeps corpora comparable). Low-level descriptors come
-every 10 ms. openSMILE quantises to 16 bit itself.
+openSMILE takes 16-bit samples; the package scales by 32768, so a sample of exactly 1 would turn into -1. Samples are
+limited to 32767/32768 before. openSMILE's licence allows non-commercial use only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..datasets._config import option, validate
-from ..datasets._errors import SerbenchError
+from ..datasets._config import option
+from ..datasets._errors import SerbenchError, unknown
 from ._extractor import Array, FeatureExtractor
 
-SETS = (
-    "ComParE_2016", "GeMAPSv01b", "eGeMAPSv01b", "eGeMAPSv02", "emobase", "IS09", "IS10", "IS11", "IS12", "IS13",
-)  # fmt: skip
-LEVELS: Mapping[str, str] = {
-    "functionals": "Functionals",
-    "lld": "LowLevelDescriptors",
-    "lld_de": "LowLevelDescriptors_Deltas",
+LEVELS = {"lld": "LowLevelDescriptors", "lld_de": "LowLevelDescriptors_Deltas", "functionals": "Functionals"}
+DIMS: dict[str, dict[str, int]] = {
+    "ComParE_2016": {"lld": 65, "lld_de": 65, "functionals": 6373},
+    "GeMAPSv01a": {"lld": 18, "functionals": 62},
+    "GeMAPSv01b": {"lld": 18, "functionals": 62},
+    "eGeMAPSv01a": {"lld": 23, "functionals": 88},
+    "eGeMAPSv01b": {"lld": 23, "functionals": 88},
+    "eGeMAPSv02": {"lld": 25, "functionals": 88},
+    "emobase": {"lld": 26, "lld_de": 26, "functionals": 988},
+    "IS09": {"lld": 16, "lld_de": 16, "functionals": 384},
+    "IS10": {"lld": 38, "lld_de": 38, "functionals": 1582},
+    "IS11": {"lld": 59, "lld_de": 59, "functionals": 4368},
+    "IS12": {"lld": 64, "lld_de": 64, "functionals": 6125},
+    "IS13": {"lld": 65, "lld_de": 65, "functionals": 6373},
 }
+"""Number of features by set and level, so that cached features need no openSMILE."""
 HOP_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an openSMILE feature."""
+    """Which features."""
 
-    feature_set: str = option("eGeMAPSv02", "name of the feature set", choices=SETS)
-    level: str = option("functionals", "functionals (one row), lld (rows of 10 ms) or their deltas", choices=tuple(LEVELS))
-    sampling_rate: int = option(16000, "rate in Hz that the audio is resampled to", low=8000)
+    feature_set: str = option("eGeMAPSv02", "standard feature set", source="free choice", choices=tuple(DIMS))
+    level: str = option("functionals", "LLD, their deltas, or functionals", source="free choice", choices=tuple(LEVELS))
+    sampling_rate: int = option(16000, "rate in Hz that the audio is resampled to", source="free choice", low=8000)
 
     @classmethod
-    def from_argument(cls, argument: str) -> Config:
-        """`SET` or `SET:LEVEL`, as after the colon of the feature's name."""
-        feature_set, _, level = argument.partition(":")
-        return validate(cls(feature_set, level or "functionals"), "feature.")
+    def from_argument(cls, text: str) -> Config:
+        """Settings for "SET" or "SET:LEVEL", the text behind `opensmile:`."""
+        feature_set, _, level = text.partition(":")
+        if feature_set not in DIMS:
+            raise unknown("openSMILE feature set", feature_set, DIMS)
+        if level and level not in LEVELS:
+            raise unknown("openSMILE level", level, LEVELS)
+        return cls(feature_set, level or "functionals")
 
 
 class Extractor(FeatureExtractor):
-    """One openSMILE feature set at one level: (1, dim) functionals or (frames, dim) descriptors."""
+    """Features of one set at one level: (frames, features), one frame for functionals."""
 
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("opensmile",)
 
     def __init__(self, config: Config) -> None:
+        if config.level not in DIMS[config.feature_set]:
+            raise SerbenchError(
+                f"the openSMILE set {config.feature_set} has no level {config.level!r}. "
+                f"Expected one of: {', '.join(DIMS[config.feature_set])}."
+            )
         super().__init__(config)
         self.name = f"opensmile:{config.feature_set}:{config.level}"
-        self.sampling_rate = config.sampling_rate
-        self.dim = int(_smile(config.feature_set, config.level).num_features)
+        self.set, self.level, self.sampling_rate = config.feature_set, config.level, config.sampling_rate
+        self.dim = DIMS[config.feature_set][config.level]
         self.hop_seconds = None if config.level == "functionals" else HOP_SECONDS
 
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the features, in the order of the second axis."""
+        return [str(name) for name in _smile(self.set, self.level).feature_names]
+
     def extract(self, signal: Array) -> Array:
-        """Features of a signal (samples,) float32 as (frames, dim) float32.
-
-        Raises
-        ------
-        SerbenchError
-            When the signal is too short for openSMILE to give a row of finite numbers.
-        """
-        smile = _smile(self.config.feature_set, self.config.level)
-        try:
-            table = smile.process_signal(signal, self.sampling_rate)
-        except Exception as error:  # the native library's errors have no common class
-            raise SerbenchError(f"openSMILE failed on {len(signal)} samples: {error}") from error
-        values = np.ascontiguousarray(table.to_numpy(dtype=np.float32))
-        if not len(values) or not np.isfinite(values).all():
-            seconds = len(signal) / self.sampling_rate
-            raise SerbenchError(f"openSMILE gave no finite {self.config.level} for {seconds:.2f} s of audio: too short.")
-        return values
+        """Features (frames, features) of a signal (samples,)."""
+        limited = np.clip(signal, -1, np.float32(32767 / 32768))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Segment too short")
+            out: Array = np.asarray(_smile(self.set, self.level)(limited, self.sampling_rate), np.float32)[0].T
+        if np.isnan(out).all():
+            raise SerbenchError(
+                f"{len(signal) / self.sampling_rate:.3f} s are too short for the {self.level} of {self.set}. "
+                "Expected a longer utterance; take its row out, or choose another feature."
+            )
+        return np.ascontiguousarray(out)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _smile(feature_set: str, level: str) -> Any:
+    """The extractor of the package, made once in each process."""
     import opensmile
 
-    return opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel[LEVELS[level]])
+    return opensmile.Smile(
+        feature_set=opensmile.FeatureSet[feature_set],
+        feature_level=opensmile.FeatureLevel[LEVELS[level]],
+    )
