@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +44,12 @@ def write(
     SerbenchError
         For an unknown corpus, or a release (they have one each).
     """
-    if corpus not in WRITERS:
-        raise unknown("miniature corpus", corpus, WRITERS)
+    if corpus not in _MAKERS:
+        raise unknown("miniature corpus", corpus, _MAKERS)
     if release:
         raise SerbenchError(f"{corpus} has one release, but {release!r} was asked for. Leave --release out.")
     size = {} if utterances is None else {"utterances": utterances}
-    WRITERS[corpus](folder, traps=traps, seed=seed, **size)
+    _MAKERS[corpus](folder, traps=traps, seed=seed, **size)
 
 
 def write_ravdess(folder: Path, *, utterances: int = 192, traps: bool = False, seed: int = 0) -> None:
@@ -241,8 +242,9 @@ def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
     write_text(path, text.getvalue())
 
 
-WRITERS: Mapping[str, Callable[..., None]] = {
+_MAKERS: Mapping[str, Callable[..., None]] = {
     "ravdess": write_ravdess, "crema-d": write_crema_d, "tess": write_tess, "savee": write_savee,
     "msp-improv": write_msp_improv,
 }  # fmt: skip
-"""Corpus -> function (folder, *, utterances, traps, seed)."""
+WRITERS: Mapping[str, Callable[..., None]] = {name: partial(write, corpus=name) for name in _MAKERS}
+"""Corpus -> function (folder, *, release, utterances, traps, seed)."""
