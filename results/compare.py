@@ -38,6 +38,10 @@ NOTE = (
     "means. p wilcoxon: signed-rank test over the scores. All p are adjusted by Holm over this table; d is Cohen's d "
     "for pairs."
 )
+REPEATED = (
+    "* both models train deterministically, so their trials repeat one another: the n scores hold only as many "
+    "different differences as there are subsets, p and d overstate the evidence, and p trials is undefined."
+)
 
 
 def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
@@ -52,7 +56,8 @@ def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
     -------
     one row per pair and target: dataset, task, metric, target, a, b (short names), mean_a, mean_b, difference (a - b)
     with its 95 % interval low .. high, t, dz, p, p_trials, p_wilcoxon, each p with `_holm`, n (pairs of scores),
-    trials, left_out (utterances that only one of the two has scored), signature_a, signature_b, run_a, run_b
+    trials, repeated_trials (whether the trials of both are identical), left_out (utterances that only one of the two
+    has scored), signature_a, signature_b, run_a, run_b
 
     Raises
     ------
@@ -91,7 +96,8 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
         cells = [_cells({str(k): v for k, v in row.items()}) for row in group.to_dict("records")]
         tables.append(screen_table(title, "", cells, [False] * len(cells)))
     recipes = {row[side]: row[f"signature_{side}"] for row in frame.to_dict("records") for side in ("a", "b")}
-    lines = [NOTE, *(f"{name}  {recipe}" for name, recipe in recipes.items())]
+    notes = [NOTE, *([REPEATED] if frame["repeated_trials"].any() else [])]
+    lines = [*notes, *(f"{name}  {recipe}" for name, recipe in recipes.items())]
     return Group(*tables, *(Text(line, style="dim") for line in lines))
 
 
@@ -106,11 +112,17 @@ def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dic
             "a": names[0], "b": names[1], "mean_a": scores["a"].mean(skipna=False),
             "mean_b": scores["b"].mean(skipna=False), "difference": test.difference, "low": test.low,
             "high": test.high, "t": test.t, "dz": test.dz, **{name: p(scores) for name, p in TESTS.items()},
-            "n": test.n, "trials": scores["trial"].nunique(), "left_out": paired.left_out,
+            "n": test.n, "trials": scores["trial"].nunique(), "repeated_trials": _repeated(scores),
+            "left_out": paired.left_out,
             "signature_a": signature(a.run.spec, metric), "signature_b": signature(b.run.spec, metric),
             "run_a": a.run.run_id, "run_b": b.run.run_id,
         })  # fmt: skip
     return rows
+
+
+def _repeated(scores: pd.DataFrame) -> bool:
+    spread = scores.groupby("subset")[["a", "b"]].agg(lambda s: s.max() - s.min())
+    return bool(scores["trial"].nunique() > 1 and (spread.to_numpy() <= 1e-12).all())
 
 
 def _check_runs(runs: Sequence[Run]) -> None:
@@ -151,9 +163,10 @@ def _metric(scored: Scored, metric: str | None) -> str:
 def _cells(row: dict[str, Any]) -> dict[str, str]:
     """Header -> text of one row on the screen; the mean stands below the name, the interval below the difference."""
     lost = f"\n({row['left_out']} items left out)" if row["left_out"] else ""
+    mark = "*" if row["repeated_trials"] else ""
     return {
         "a": f"{row['a']}\n{number(row['mean_a'])}", "b": f"{row['b']}\n{number(row['mean_b'])}{lost}",
-        "a - b\n95 % interval": f"{number(row['difference'], '+.3f')}\n{interval(row['low'], row['high'], '+.3f')}",
+        "a - b\n95 % interval": f"{number(row['difference'], '+.3f')}{mark}\n{interval(row['low'], row['high'], '+.3f')}",
         "d": number(row["dz"], "+.2f"),
         **{test.replace("_", "\n"): p_value(row[f"{test}_holm"]) for test in TESTS},
     }  # fmt: skip

@@ -13,7 +13,7 @@ warning is raised. Holm (1979, Scand. J. Statist. 6:65) is taken over the define
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,12 +61,18 @@ def paired_t(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> PairedT
 def paired_over_trials(
     a: npt.ArrayLike, b: npt.ArrayLike, trials: npt.ArrayLike, level: float = 0.95
 ) -> PairedTest:
-    """`paired_t` over the means of each trial; `trials` holds the trial of each pair."""
+    """`paired_t` over the means of each trial; `trials` holds the trial of each pair.
+
+    Where the trials repeat one another (both models train deterministically, so every trial has the same non-zero mean
+    difference) they hold no information about training: t, p and d are undefined.
+    """
     d, labels = _differences(a, b), np.asarray(trials)
     if labels.shape != d.shape:
         raise SerbenchError(f"there are {len(d)} pairs and {labels.size} trial labels. Expected one label per pair.")
     means = np.array([np.mean(d[labels == trial]) for trial in np.unique(labels)], dtype=np.float64)
-    return paired_t(means, np.zeros_like(means), level)
+    test = paired_t(means, np.zeros_like(means), level)
+    repeated = len(means) > 1 and np.isfinite(means).all() and np.ptp(means) <= 1e-12 * np.abs(means).max()
+    return replace(test, t=NAN, p=NAN, dz=NAN) if repeated and means.any() else test
 
 
 def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> float:

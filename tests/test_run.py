@@ -159,7 +159,7 @@ def test_processes_leave_the_same_records_as_one(corpus_file: Path, tmp_path: Pa
 
 def test_a_record_repeats_its_run(corpus_file: Path, tmp_path: Path):
     (one,) = run(
-        "svm", "table", root=corpus_file, results=tmp_path / "a", trials=2, threads=1, settings={"model.c": "3"}
+        "svm", "table", root=corpus_file, results=tmp_path / "a", trials=2, threads=1, settings={"model.costs": "3"}
     )
     (again,) = from_record(one.path / "run.json", results=tmp_path / "b", threads=1)
     assert again.run_id == one.run_id
@@ -232,10 +232,10 @@ def test_a_missing_root_names_the_variable(tmp_path: Path):
 
 
 def test_the_command_line_is_a_request_again():
-    request = Request("svm", "emodb", root="/my data", settings={"model.c": "3"}, trials=2, preset="paper")
+    request = Request("svm", "emodb", root="/my data", settings={"model.costs": "3"}, trials=2, preset="paper")
     words = request.command()
     assert (
-        words == "serbench run --model svm --dataset emodb --root '/my data' --preset paper --trials 2 --set model.c=3"
+        words == "serbench run --model svm --dataset emodb --root '/my data' --preset paper --trials 2 --set model.costs=3"
     )
 
 

@@ -152,3 +152,13 @@ def test_unaligned_samples_are_refused() -> None:
     for test in (paired_t, wilcoxon, cohen_dz):
         with pytest.raises(SerbenchError, match="aligned"):
             test([1, 2, 3], [1, 2])
+
+
+def test_trials_that_repeat_one_another_say_nothing_about_training():
+    """Two deterministic models: the means of the trials don't vary, so p is undefined, not 0."""
+    a, b = np.tile([0.6, 0.7, 0.5, 0.8], 5), np.tile([0.5, 0.65, 0.52, 0.7], 5)
+    test = paired_over_trials(a, b, np.repeat(range(5), 4))
+    assert test.difference == pytest.approx(0.0575)
+    assert np.isnan([test.p, test.t, test.dz]).all()
+    varied = b + np.repeat([0.0, 0.01, -0.01, 0.02, 0.0], 4)
+    assert 0 < paired_over_trials(a, varied, np.repeat(range(5), 4)).p < 0.05
