@@ -164,9 +164,9 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     """Header -> text of one row on the screen; the mean stands below the name, the interval below the difference."""
     lost = f"\n({row['left_out']} items left out)" if row["left_out"] else ""
     mark = "*" if row["repeated_trials"] else ""
+    difference = f"{number(row['difference'], '+.3f')}{mark}\n{interval(row['low'], row['high'], '+.3f')}"
     return {
         "a": f"{row['a']}\n{number(row['mean_a'])}", "b": f"{row['b']}\n{number(row['mean_b'])}{lost}",
-        "a - b\n95 % interval": f"{number(row['difference'], '+.3f')}{mark}\n{interval(row['low'], row['high'], '+.3f')}",
-        "d": number(row["dz"], "+.2f"),
+        "a - b\n95 % interval": difference, "d": number(row["dz"], "+.2f"),
         **{test.replace("_", "\n"): p_value(row[f"{test}_holm"]) for test in TESTS},
     }  # fmt: skip
