@@ -1,6 +1,8 @@
 """Standardisation fitted on the training rows, with a rule for constant columns and for missing values.
 
 - a value that is not finite becomes the training mean of its column (0 after standardisation), and is counted;
+- standardised values are limited to a number of standard deviations that the model states: some functionals divide by
+  means near zero (eGeMAPS `*_stddevNorm`), and one such utterance would decide a linear model by itself;
 - a column that is constant in training (or has no finite value there) says nothing: it becomes 0 everywhere, also where
   other data differ in it, and is counted.
 """
@@ -39,14 +41,15 @@ class Scaler:
         constant = variance <= count * eps * variance + (count * eps * mean) ** 2  # rounding of equal values
         return cls(mean, np.where(constant, 0.0, 1.0 / np.sqrt(np.where(constant, 1.0, variance))))
 
-    def transform(self, rows: Matrix) -> Matrix:
-        """Standardised copy of (row, dim), all finite."""
+    def transform(self, rows: Matrix, clip: float | None = None) -> Matrix:
+        """Standardised copy of (row, dim), all finite, limited to -clip .. clip."""
         if rows.shape[1] != len(self.mean):
             raise SerbenchError(
                 f"the features have {rows.shape[1]} columns. Expected {len(self.mean)}, as in training: "
                 "give the feature and the settings that the model was trained with."
             )
-        return np.asarray(np.where(np.isfinite(rows), rows - self.mean, 0.0) * self.inverse)
+        standard = np.asarray(np.where(np.isfinite(rows), rows - self.mean, 0.0) * self.inverse)
+        return standard if clip is None else np.clip(standard, -clip, clip)
 
     @property
     def varying(self) -> int:

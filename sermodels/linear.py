@@ -52,6 +52,7 @@ class Config:
         high=1e12,
     )
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
+    clip: float | None = option(5.0, "limit of standardised features in sd; none = no limit", source="free choice", low=0.1)
     iterations: int = option(1000, "most L-BFGS steps per alpha (classification)", source="free choice", low=1)
 
 
@@ -75,7 +76,7 @@ class Model(SERModel):
         rows, dev_rows = self._matrix(train), self._matrix(dev)
         self._scaler = Scaler.fit(rows)
         facts = self._scaler.facts(rows, dev_rows)
-        rows, dev_rows = self._scaler.transform(rows), self._scaler.transform(dev_rows)
+        rows, dev_rows = (self._scaler.transform(r, self.config.clip) for r in (rows, dev_rows))
         with threads_for(rows.size):
             if self.task.kind == "classification":
                 facts |= self._fit_classes(rows, train.labels, dev_rows, dev_metric(dev, score))
@@ -85,7 +86,7 @@ class Model(SERModel):
 
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class), values (utterance, target), or one (frame, target) array per recording."""
-        rows = self._scaler.transform(self._matrix(data))
+        rows = self._scaler.transform(self._matrix(data), self.config.clip)
         with threads_for(rows.size):
             outputs = rows @ self._coefficients + self._intercept
         return shape_rows(softmax(outputs) if self.task.kind == "classification" else outputs, data)

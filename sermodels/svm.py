@@ -60,6 +60,7 @@ class Config:
         source="free choice", low=0.0,
     )  # fmt: skip
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
+    clip: float | None = option(5.0, "limit of standardised features in sd; none = no limit", source="free choice", low=0.1)
     tolerance: float = option(
         1e-4, "libsvm's stopping tolerance; at its own 1e-3 the rounding of the input shows in the third digit",
         source="free choice", low=1e-12, high=0.1,
@@ -143,7 +144,7 @@ class Model(SERModel):
         rows, dev_rows = utterance_matrix(train), utterance_matrix(dev)
         self._scaler = Scaler.fit(rows)
         facts = self._scaler.facts(rows, dev_rows)
-        rows, dev_rows = self._scaler.transform(rows), self._scaler.transform(dev_rows)
+        rows, dev_rows = (self._scaler.transform(r, self.config.clip) for r in (rows, dev_rows))
         fitted = self._fit_classes if self.task.kind == "classification" else self._fit_values
         with threads_for(rows.size):
             facts |= fitted(points, rows, train.labels, dev_rows, dev_metric(dev, score))
@@ -151,7 +152,7 @@ class Model(SERModel):
 
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class) or values (utterance, target)."""
-        rows = self._scaler.transform(utterance_matrix(data))
+        rows = self._scaler.transform(utterance_matrix(data), self.config.clip)
         predicted = self._class_scores if self.task.kind == "classification" else self._values
         with threads_for(rows.size):
             return predicted(self._machines, rows)

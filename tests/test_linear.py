@@ -271,3 +271,15 @@ def test_small_matrices_take_one_thread_and_large_ones_what_there_is() -> None:
             assert threads() == before
         assert threads() == before
         assert set(before) == {2}
+
+
+def test_one_wild_value_does_not_decide_the_strength():
+    """Standardised features are limited: a dev value a thousand sd out moves the score no more than one at the limit."""
+    from serbench.sermodels._scaling import Scaler
+
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    scaler = Scaler.fit(rows)
+    wild = np.array([[1e6, -1e6, 0.5]])
+    expected = (wild - rows.mean(0)) / rows.std(0)
+    np.testing.assert_allclose(scaler.transform(wild), expected, rtol=1e-12)
+    np.testing.assert_allclose(scaler.transform(wild, 5.0), [[5.0, -5.0, expected[0, 2]]], rtol=1e-12)
