@@ -355,6 +355,14 @@ def _as_audio(root: Path) -> None:
             clip.rename(root / "audio" / split / f"{clip.stem}.flac")
 
 
+def test_labels_alone_in_a_clone_of_the_repository(labels: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    (clone / "data/MELD").mkdir(parents=True)
+    for name in _mock_meld.LABELS.values():
+        (labels / name).rename(clone / "data/MELD" / Path(name).name)
+    assert len(meld.load(clone).utterances) == UTTERANCES
+
+
 def test_audio_of_the_same_name_goes_before_the_clip(plain: Path, tmp_path: Path) -> None:
     root = tmp_path / "MELD"
     shutil.copytree(plain, root)
