@@ -66,6 +66,16 @@ class Batches:
         return tuple(tensor.pin_memory() for tensor in batch) if self._device.type == "cuda" else batch
 
 
+def micro_batches(count: int, size: int) -> list[Indices]:
+    """Items 0 .. count-1 in order, `size` at a time."""
+    return [np.arange(i, min(i + size, count), dtype=np.int64) for i in range(0, count, size)]
+
+
+def map_batches(batches: Batches, outputs: Callable[[Batch], Tensor]) -> Tensor:
+    """What `outputs` gives for every batch, (item, ...) one under the other, float32, left on the device."""
+    return torch.cat([outputs(batch).float() for batch in batches])
+
+
 def ahead(source: Iterable[Any], depth: int) -> Iterator[Any]:
     """The elements of `source` in order, up to `depth` of them made ahead by a thread.
 

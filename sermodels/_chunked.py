@@ -20,13 +20,13 @@ from torch.optim import Optimizer
 from ..datasets._errors import SerbenchError
 from ..datasets._task import Task
 from ..features._extractor import FeatureRequest
-from ._batches import Batch, Batches, even_batches, shuffled
+from ._batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
 from ._chunks import Chunking, ChunkSet
 from ._emocluster import ChunkNetwork, EncoderConfig
 from ._losses import balanced_weights, ccc_losses
 from ._model import Data, Predictions
 from ._moments import inverse_std, moments
-from ._torch import TorchModel, in_micro_batches
+from ._torch import TorchModel
 from ._training import Training, make_optimiser
 
 CPU_CHUNKS = 16
@@ -65,7 +65,7 @@ class ChunkedModel(TorchModel):
         network.normaliser.set(found.mean, inverse_std(found))
         if self.task.kind == "regression":
             std = train.labels.std(axis=0)
-            network.label_mean.copy_(torch.from_numpy(train.labels.mean(axis=0)))
+            network.label_mean.copy_(torch.tensor(train.labels.mean(axis=0)))
             network.label_std.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
 
     def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
@@ -84,7 +84,7 @@ class ChunkedModel(TorchModel):
     def begin(self, training: Training) -> None:
         """Lay out the training chunks and their targets."""
         self.train_chunks = self.chunk_set(training.train)
-        self._targets = torch.from_numpy(self.targets(training.network, training.train))
+        self._targets = torch.tensor(self.targets(training.network, training.train))
         self._weights = self._class_weights(training.train.labels)
         training.log.facts |= {"chunks_per_sentence": self.train_chunks.chunking.count,
                                "frames_per_chunk": self.train_chunks.chunking.length,
@@ -140,17 +140,22 @@ class ChunkedModel(TorchModel):
         """Mean of the chunk outputs of each sentence, on the label scale or as class scores."""
         chunks = self.chunk_set(data)
 
-        def of_sentences(positions: npt.NDArray[np.int64]) -> Tensor:
-            batch = torch.from_numpy(chunks.gather(chunks.of_sentences(positions))).to(self.device)
-            outputs: Tensor = network(batch).float()
-            return outputs.reshape(len(positions), chunks.chunking.count, -1).mean(1)
-
-        size = self.micro_batch(cpu=max(1, CPU_CHUNKS // chunks.chunking.count), card=64)
-        means = in_micro_batches(len(data), size, of_sentences)
+        means = map_batches(self.sentences(chunks), lambda batch: self.sentence_means(network(batch[0])))
+        outputs = means.cpu().double()
         if self.task.kind == "classification":
-            return np.asarray(torch.softmax(torch.from_numpy(means), dim=1).numpy())
+            return np.asarray(torch.softmax(outputs, dim=1).numpy())
         mean, std = _moments_of_labels(network)
-        return means * std + mean
+        return np.asarray(outputs.numpy() * std + mean)
+
+    def sentences(self, chunks: ChunkSet) -> Batches:
+        """All sentences in order, a few at a time, for passes without training: (chunk, frame, band)."""
+        size = self.micro_batch(cpu=max(1, CPU_CHUNKS // chunks.chunking.count), card=64)
+        indices = micro_batches(len(chunks) // chunks.chunking.count, size)
+        return Batches(indices, lambda some: (torch.from_numpy(chunks.gather(chunks.of_sentences(some))),), self.device)
+
+    def sentence_means(self, outputs: Tensor) -> Tensor:
+        """Chunk outputs (sentence * C, output) -> their mean (sentence, output), in float32."""
+        return outputs.float().reshape(-1, self._sizes["chunks"], outputs.shape[-1]).mean(1)
 
     def _load(self, chunks: npt.NDArray[np.int64]) -> Batch:
         sentences = torch.from_numpy(self.train_chunks.sentence_of(chunks))

@@ -32,14 +32,11 @@ CHANNELS = (32, 32, 64, 64, 128, 128, 128)
 STRIDES = (1, 1, 2, 2, 2, 2, 2)
 LINEAR_STD = 0.01
 """Standard deviation of the initial weights of every fully connected layer, as in the release."""
-TRAINING: TrainConfig = option(TrainConfig(), "training settings, set with train.KEY")
-
-
 @dataclass(frozen=True)
 class EncoderConfig:
     """Settings of the encoder, its input and its training, shared by the DeepEmoCluster family."""
 
-    train: TrainConfig = TRAINING
+    train: TrainConfig = option(TrainConfig(), "settings of the training, train.KEY")  # noqa: RUF009 (it is frozen)
     chunk_seconds: float = option(1.0, "length wc of a chunk in seconds", source="section 5.1", low=0.02)
     max_seconds: float = option(11.0, "longest sentence Tmax in seconds: C = ceil(Tmax / wc)", source="5.1", low=0.02)
     step_rule: str = option("floor", "rounding of the chunk step to frames", source="released code", choices=RULES)

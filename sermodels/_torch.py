@@ -10,7 +10,7 @@ Everything that prediction needs, normalisation included, is a parameter or a bu
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -95,8 +95,8 @@ class TorchModel(SERModel):
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train until the dev score stops rising, and keep the weights of the best epoch.
 
-        With `resources.checkpoint` an interrupted training is taken up after its last whole epoch and ends with the
-        same weights as an unbroken one.
+        With `resources.checkpoint` an interrupted training is taken up after its last saved epoch and ends with the
+        same weights as an unbroken one, bit for bit on the same machine.
 
         Raises
         ------
@@ -117,6 +117,8 @@ class TorchModel(SERModel):
         """Predictions in the row order of `data`, from the weights of the best epoch."""
         if self.network is None:
             raise SerbenchError(f"the model {self.name!r} is not trained. Call fit, or load trained weights.")
+        if not len(data):
+            return [] if self.task.kind == "continuous" else np.empty((0, self.task.n_outputs))
         with controlled(self.device, self.train_config.deterministic, self.resources.seed), explained():
             return self._evaluate(self.network, data)
 
@@ -165,11 +167,9 @@ class TorchModel(SERModel):
 
     def _identity(self, training: Training) -> str:
         """What an unfinished training must agree in to be taken up."""
-        data = (training.train, training.dev, training.unlabelled)
-        ids = [digest("\n".join(d.ids)) if d is not None else "" for d in data]
-        labels = [digest(np.asarray(d.labels).tobytes()) if isinstance(d.labels, np.ndarray) else "" for d in data if d]
-        return digest([self.name, to_dict(self.config), self.task.to_dict(), dict(self._sizes), ids, labels,
-                       training.seed, str(training.device), torch.__version__, torch.get_num_threads()])  # fmt: skip
+        data = [_fingerprint(d) for d in (training.train, training.dev, training.unlabelled)]
+        return digest([self.name, to_dict(self.config), self.task.to_dict(), dict(self._sizes), data, training.seed,
+                       str(training.device), torch.__version__, torch.get_num_threads()])  # fmt: skip
 
     def _one_epoch(self, training: Training, score: Score, identity: str) -> None:
         training.begin_epoch()
@@ -199,9 +199,9 @@ class TorchModel(SERModel):
             _checkpoint.remove(self.resources.checkpoint)
 
 
-def in_micro_batches(
-    count: int, size: int, infer: Callable[[npt.NDArray[np.int64]], Tensor]
-) -> npt.NDArray[np.float64]:
-    """Outputs (item, ...) of items 0 .. count-1, `size` of them at a time, gathered on the CPU as float64."""
-    parts = [infer(np.arange(i, min(i + size, count), dtype=np.int64)).float().cpu() for i in range(0, count, size)]
-    return torch.cat(parts).double().numpy()
+def _fingerprint(data: Data | None) -> str:
+    """Ids and labels of a data set."""
+    if data is None:
+        return ""
+    blocks = data.labels if isinstance(data.labels, list) else [] if data.labels is None else [data.labels]
+    return digest([data.ids, [digest(np.ascontiguousarray(block).tobytes()) for block in blocks]])

@@ -35,7 +35,7 @@ class TrainConfig:
 
     epochs: int = option(50, "most epochs", low=1)
     patience: int = option(10, "epochs without a better dev score after which training stops; 0 = never", low=0)
-    batch_size: int = option(64, "utterances (of all their chunks) per training step", low=1)
+    batch_size: int = option(16, "utterances (of all their chunks) per training step", low=1)
     learning_rate: float = option(5e-4, "step size", low=0)
     optimiser: str = option("adam", "rule of the step", choices=("adam", "adamw", "sgd"))
     momentum: float = option(0.0, "momentum of sgd", low=0, high=1)
@@ -234,6 +234,8 @@ class Meter:
         return dict(zip(self._keys, found, strict=True))
 
     def _look(self) -> None:
+        if self._seen == len(self._steps):
+            return
         new = torch.stack(self._steps[self._seen :]).cpu().numpy()
         self._seen, first = len(self._steps), self._seen
         bad = np.argwhere(~np.isfinite(new))
