@@ -35,6 +35,7 @@ PARTS = (
     Part("transformers", "transformers", "pre-trained encoders"),
     Part("gensim", "gensim", "word vectors"),
     Part("matplotlib", "matplotlib", "figures"),
+    Part("faiss", "faiss-cpu", "k-means of deepemocluster, instead of our own", "faiss"),
     Part("av", "av", "audio from video clips (MELD)", "video"),
     Part("audformat", "audformat", "audformat databases", "audformat"),
 )
