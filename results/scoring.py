@@ -87,7 +87,8 @@ def dev_score(task: Task) -> Callable[[Labels, Labels], float]:
 def confusion_table(predictions: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Confusion counts of a table of predictions, all trials together: gold classes by predicted classes."""
     check_predictions(predictions, task)
-    labels, gold, predicted = list(task.labels), *(_classes(predictions, side, task) for side in ("gold", "predicted"))
+    labels = list(task.labels)
+    gold, predicted = (class_indices(predictions, side, task) for side in ("gold", "predicted"))
     counts = metrics.confusion(gold, predicted, len(labels))
     return pd.DataFrame(counts, index=pd.Index(labels, name="gold"), columns=pd.Index(labels, name="predicted"))
 
@@ -139,7 +140,7 @@ def not_finite(predictions: pd.DataFrame) -> int:
 
 
 def _score_classes(predictions: pd.DataFrame, task: Task, groups: Groups) -> Iterator[Row]:
-    gold, predicted = _classes(predictions, "gold", task), _classes(predictions, "predicted", task)
+    gold, predicted = class_indices(predictions, "gold", task), class_indices(predictions, "predicted", task)
     for (trial, subset), rows in groups.items():
         for name, metric in CLASSIFICATION.items():
             value = metric(gold[rows], predicted[rows], len(task.labels))
@@ -161,7 +162,7 @@ def _score_values(predictions: pd.DataFrame, task: Task, groups: Groups) -> Iter
                 yield trial, subset, MEAN, name, mean, min(counts.values())
 
 
-def _classes(predictions: pd.DataFrame, column: str, task: Task) -> npt.NDArray[np.int64]:
+def class_indices(predictions: pd.DataFrame, column: str, task: Task) -> npt.NDArray[np.int64]:
     """Class indices of a column that holds class names or class indices."""
     values = predictions[column]
     if pd.api.types.is_integer_dtype(values.dtype):
