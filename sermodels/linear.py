@@ -52,7 +52,7 @@ class Config:
         high=1e12,
     )
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
-    clip: float | None = option(5.0, "limit of standardised features in sd; none = no limit", source="free choice", low=0.1)
+    clip: float | None = option(5.0, "limit of standardised features, in sd, or none", source="free choice", low=0.1)
     iterations: int = option(1000, "most L-BFGS steps per alpha (classification)", source="free choice", low=1)
 
 

@@ -60,7 +60,7 @@ class Config:
         source="free choice", low=0.0,
     )  # fmt: skip
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
-    clip: float | None = option(5.0, "limit of standardised features in sd; none = no limit", source="free choice", low=0.1)
+    clip: float | None = option(5.0, "limit of standardised features, in sd, or none", source="free choice", low=0.1)
     tolerance: float = option(
         1e-4, "libsvm's stopping tolerance; at its own 1e-3 the rounding of the input shows in the third digit",
         source="free choice", low=1e-12, high=0.1,

@@ -274,7 +274,7 @@ def test_small_matrices_take_one_thread_and_large_ones_what_there_is() -> None:
 
 
 def test_one_wild_value_does_not_decide_the_strength():
-    """Standardised features are limited: a dev value a thousand sd out moves the score no more than one at the limit."""
+    """Standardised features are limited: a value a thousand sd out counts as one at the limit."""
     from serbench.sermodels._scaling import Scaler
 
     rows = np.random.default_rng(0).normal(size=(50, 3))
