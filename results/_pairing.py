@@ -31,6 +31,15 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Aligned:
+    """Two runs' predictions of the same trials and items, row by row; `left_out` counts items that one of them lacks."""
+
+    a: pd.DataFrame
+    b: pd.DataFrame
+    left_out: int
+
+
+@dataclass(frozen=True)
 class Paired:
     """Two runs' scores side by side.
 
@@ -61,21 +70,32 @@ def pair(a: Scored, b: Scored, metric: str) -> Paired:
     SerbenchError
         When the two records hold different gold labels or subsets for the same utterance.
     """
+    sides = align(a, b)
+    whole = sides.left_out == 0 and a.trials == b.trials
+    scores = [s.scores if whole else score_predictions(side, s.run.task) for s, side in ((a, sides.a), (b, sides.b))]
+    columns = [frame[frame["metric"].eq(metric)].set_index(KEY)["value"] for frame in scores]
+    joined = pd.concat(columns, axis=1, keys=["a", "b"], join="inner").sort_index()
+    return Paired(joined.reset_index(), sides.left_out)
+
+
+def align(a: Scored, b: Scored) -> Aligned:
+    """Predictions of the trials that both runs have, for the utterances that both have scored, in one order.
+
+    Raises
+    ------
+    SerbenchError
+        When the two records hold different gold labels or subsets for the same utterance.
+    """
     common = a.trials & b.trials
     left, right = (s.predictions[s.predictions["trial"].isin(common)].reset_index(drop=True) for s in (a, b))
-    keys = key_columns(left)
-    same = _same_keys(left, right, keys)
-    left_out = 0
-    if not same:
+    keys, left_out = key_columns(left), 0
+    if not _same_keys(left, right, keys):
         both = left[keys].merge(right[keys], on=keys)
         kept = [side.merge(both, on=keys).sort_values(keys, ignore_index=True) for side in (left, right)]
         left_out = _count_missing(left, kept[0], right, kept[1])
         left, right = kept
     _check_same_truth(a.run, b.run, left, right)
-    scores = [s.scores if same else score_predictions(side, s.run.task) for s, side in ((a, left), (b, right))]
-    columns = [frame[frame["metric"].eq(metric)].set_index(KEY)["value"] for frame in scores]
-    joined = pd.concat(columns, axis=1, keys=["a", "b"], join="inner").sort_index()
-    return Paired(joined.reset_index(), left_out)
+    return Aligned(left, right, left_out)
 
 
 def protocol_conflicts(runs: Sequence[Run]) -> list[str]:

@@ -25,6 +25,7 @@ from ..datasets._errors import SerbenchError
 from ..datasets._files import write_json
 from ..datasets._task import Task
 from ._identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
+from ._items import read_items, write_items
 from ._storage import join_parquet, plain, read_json, read_verified, write_parquet
 from .scoring import check_predictions, not_finite, required_columns, score_predictions
 
@@ -182,6 +183,14 @@ class Run:
     def scores(self) -> pd.DataFrame:
         """Scores of the complete trials in long form: trial, subset, target, metric, value, n."""
         return score_predictions(self.scored_predictions(), self.task)
+
+    def write_items(self, items: pd.DataFrame) -> None:
+        """Leave what is known of the test items: `id`, speaker, gender, dialogue, duration_seconds ... (`_items`)."""
+        write_items(self.path, items)
+
+    def items(self) -> pd.DataFrame | None:
+        """What is known of the test items, indexed by id; None for a record that holds none."""
+        return read_items(self.path)
 
     def verify(self) -> None:
         """Read every file of the run; raise `SerbenchError` at the first damaged one."""

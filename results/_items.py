@@ -1,0 +1,112 @@
+"""What a run knows of its test items beside their predictions: speaker, gender, dialogue, duration; no labels, no text.
+
+`items.parquet` lies once in a run folder, one row per test utterance or recording: `id`, and the columns of `COLUMNS` as
+far as the corpus has them. `items.json` holds its digest and is written after it. Resampling takes its clusters from here,
+and reports their breakdowns by speaker, gender and duration. Records from before there were items lack the two files;
+repeating the run's command adds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ..datasets._files import write_json
+from ._storage import join_parquet, read_json, read_verified, write_parquet
+
+COLUMNS = ("speaker", "gender", "language", "dialogue", "session", "duration_seconds")
+AUTO = ("speaker", "dialogue")
+"""Columns that "auto" tries in this order."""
+LEAST_CLUSTERS = 5
+"""Fewer clusters can't speak for others: "auto" passes them over."""
+UTTERANCE = "utterance"
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What is drawn together: `name` of the column (or "utterance"), id -> cluster (None: each id its own), a note."""
+
+    name: str
+    of: pd.Series[str] | None
+    note: str = ""
+
+
+def write_items(folder: Path, items: pd.DataFrame) -> None:
+    """Write the items of a run folder; `items` has a column id with unique values."""
+    if "id" not in items or items["id"].duplicated().any():
+        raise SerbenchError("a table of items needs a column 'id' with unique values.")
+    (folder / "items.json").unlink(missing_ok=True)
+    write_json(folder / "items.json", write_parquet(folder / "items.parquet", items))
+
+
+def read_items(folder: Path) -> pd.DataFrame | None:
+    """The items of a run folder, indexed by id; None when the record has none. Damaged files are a `SerbenchError`."""
+    facts = folder / "items.json"
+    if not facts.is_file():
+        return None
+    try:
+        table = join_parquet([(read_verified(folder / "items.parquet", read_json(facts)), {})], None)
+        assert table is not None
+        return table.set_index("id")
+    except (OSError, ValueError, KeyError) as error:
+        raise SerbenchError(
+            f"{folder / 'items.parquet'} is damaged: {error}. Delete items.json and items.parquet there and repeat the "
+            "'serbench run' line of the record, which writes them again and trains nothing."
+        ) from error
+
+
+def choose_clusters(items: pd.DataFrame | None, ids: Sequence[str], by: str = "auto", line: str = "") -> Clusters:
+    """Decide what is drawn together.
+
+    Parameters
+    ----------
+    items : as `read_items` gives them
+    ids : ids of the predictions
+    by : "auto" (speaker, else dialogue, where known for all ids and at least 5 of them), "utterance", or a column
+    line : the command that adds missing items, for the message
+
+    Raises
+    ------
+    SerbenchError
+        When a named column is not there or not known for all ids.
+    """
+    if by == UTTERANCE:
+        return Clusters(UTTERANCE, None)
+    wanted = pd.Index(pd.unique(pd.Series(list(ids))))
+    if by != "auto":
+        return _named(items, wanted, by, line)
+    reasons = []
+    for column in AUTO:
+        found = None if items is None or column not in items else items[column].reindex(wanted)
+        if found is None or found.isna().all():
+            reasons.append(f"no {column} is known")
+        elif found.isna().any():
+            reasons.append(f"the {column} of {int(found.isna().sum())} is unknown")
+        elif found.nunique() < LEAST_CLUSTERS:
+            reasons.append(f"there are only {found.nunique()} {column}s")
+        else:
+            return Clusters(column, found.astype(str))
+    why = "the record holds no items" if items is None else ", ".join(reasons)
+    remedy = f" (to add them, type: {line})" if items is None and line else ""
+    return Clusters(UTTERANCE, None, f"utterances are drawn one by one, since {why}{remedy}: this says nothing of "
+                                     "other speakers, and intervals are too narrow where speakers differ")  # fmt: skip
+
+
+def _named(items: pd.DataFrame | None, wanted: pd.Index[str], by: str, line: str) -> Clusters:
+    if items is None:
+        raise SerbenchError(
+            f"--cluster {by}: the record holds no items. To add them, type: {line or 'the serbench run line of the record'}"
+        )
+    there = [column for column in items if items[column].notna().any()]
+    if by not in there:
+        raise SerbenchError(f"--cluster {by}: expected auto, utterance or one of: {', '.join(map(str, there))}.")
+    found = items[by].reindex(wanted)
+    if found.isna().any():
+        raise SerbenchError(
+            f"--cluster {by}: it is unknown for {int(found.isna().sum())} of {len(found)} items. Type --cluster utterance."
+        )
+    return Clusters(by, found.astype(str))

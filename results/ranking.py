@@ -1,0 +1,193 @@
+"""Several models on several datasets: Friedman's test, post-hoc tests and the critical-difference diagram.
+
+After Demsar (2006, JMLR 7:1): within each dataset (block) the models are ranked, 1 for the best, ties sharing their mean
+rank; Friedman's test asks whether the mean ranks differ at all, with the F statistic of Iman and Davenport (1980), which is
+less conservative; then pairs are compared by Nemenyi's test (studentised range, one critical difference for all pairs)
+or by Holm's procedure over the z-tests of mean ranks. The blocks must be independent: one task per corpus.
+
+Friedman's statistic and the studentised range are scipy's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from .significance import holm
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ALPHA = 0.05
+PostHoc = Literal["nemenyi", "holm"]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mean ranks of models over datasets, and what can be said about them.
+
+    Attributes
+    ----------
+    scores : (dataset, model) table that was ranked
+    ranks : mean rank per model, the best first
+    chi2, p : Friedman's statistic with its p-value (chi-squared, models - 1 degrees of freedom)
+    f, p_f : Iman and Davenport's F, and its p-value
+    critical : Nemenyi's critical difference of two mean ranks at `alpha`
+    pairs : columns a, b, difference (mean rank of a - b), p_nemenyi, p_holm; one row per pair of models
+    """
+
+    scores: pd.DataFrame
+    ranks: pd.Series[float]
+    chi2: float
+    p: float
+    f: float
+    p_f: float
+    critical: float
+    alpha: float
+    pairs: pd.DataFrame
+
+
+def rank_models(scores: pd.DataFrame, alpha: float = ALPHA, *, higher_is_better: bool = True) -> Ranking:
+    """Rank models over datasets.
+
+    Parameters
+    ----------
+    scores : one row per dataset (block), one column per model
+
+    Raises
+    ------
+    SerbenchError
+        For fewer than two datasets or three models, or a score that is missing.
+    """
+    n, k = scores.shape
+    if n < 2 or k < 3:
+        raise SerbenchError(
+            f"ranks over {n} datasets of {k} models can't be tested. Expected two datasets and three models or more; "
+            "two models on one dataset are a matter for 'serbench compare'."
+        )
+    if not np.isfinite(scores.to_numpy(dtype=np.float64)).all():
+        where = [f"{m} on {d}" for d, row in scores.iterrows() for m, v in row.items() if not np.isfinite(v)]
+        raise SerbenchError(f"there is no score of {', '.join(where)}. Run what is missing, or leave the model out.")
+    ranks = scores.rank(axis=1, ascending=not higher_is_better).mean().sort_values(kind="stable")
+    chi2, p = _friedman(scores)
+    f, p_f = _iman_davenport(chi2, n, k)
+    return Ranking(scores, ranks, chi2, p, f, p_f, critical_difference(k, n, alpha), alpha, _pairs(ranks, n))
+
+
+def critical_difference(models: int, datasets: int, alpha: float = ALPHA) -> float:
+    """Nemenyi's critical difference of two mean ranks: q_alpha sqrt(k (k + 1) / (6 N)), q over sqrt(2)."""
+    from scipy.stats import studentized_range
+
+    q = float(studentized_range.ppf(1 - alpha, models, np.inf)) / math.sqrt(2)
+    return q * math.sqrt(models * (models + 1) / (6 * datasets))
+
+
+def cliques(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> list[tuple[str, ...]]:
+    """Largest groups of neighbouring models, in rank order, of which no pair differs significantly."""
+    names = [str(name) for name in ranking.ranks.index]
+    p = {frozenset((row["a"], row["b"])): row[f"p_{post_hoc}"] for row in ranking.pairs.to_dict("records")}
+    found: list[tuple[str, ...]] = []
+    for first in range(len(names)):
+        last = first
+        while last + 1 < len(names) and all(
+            p[frozenset((names[i], names[last + 1]))] >= ranking.alpha for i in range(first, last + 1)
+        ):
+            last += 1
+        group = tuple(names[first : last + 1])
+        if len(group) > 1 and not any(set(group) <= set(other) for other in found):
+            found.append(group)
+    return found
+
+
+def critical_difference_diagram(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> Figure:
+    """The diagram of Demsar (2006, figure 1): models on an axis of mean ranks, bars join those that don't differ."""
+    from matplotlib.figure import Figure
+
+    names, groups = list(ranking.ranks.index), cliques(ranking, post_hoc)
+    half = math.ceil(len(names) / 2)
+    height = 1.1 + 0.16 * len(groups) + 0.28 * half
+    figure = Figure(figsize=(7.0, height), layout="constrained")
+    axes = figure.subplots()
+    lowest, highest = 1.0, float(len(names))
+    margin = 0.35 * (highest - lowest)
+    axes.set(xlim=(highest + margin, lowest - margin), ylim=(-1.6 - 0.55 * len(groups) - half, 1.7), yticks=[])
+    axes.set_frame_on(False)
+    axes.xaxis.set_visible(False)
+    axes.hlines(0, lowest, highest, color="black", lw=1)
+    for rank in range(1, len(names) + 1):
+        axes.vlines(rank, 0, 0.18, color="black", lw=1)
+        axes.text(rank, 0.28, str(rank), ha="center", va="bottom", fontsize=9)
+    _draw_names(axes, ranking, half, -1.0 - 0.55 * len(groups), margin)
+    for i, group in enumerate(groups):
+        ends = ranking.ranks[group[0]], ranking.ranks[group[-1]]
+        pad = 0.012 * (highest - lowest)
+        axes.hlines(-0.4 - 0.55 * i, ends[0] - pad, ends[1] + pad, color="black", lw=4)
+    if post_hoc == "nemenyi":
+        axes.hlines(1.2, lowest, min(lowest + ranking.critical, highest + margin), color="black", lw=1)
+        axes.text(lowest, 1.35, f"critical difference {ranking.critical:.2f}", ha="right", va="bottom", fontsize=8)
+    axes.set_title(_caption(ranking, post_hoc), fontsize=9)
+    return figure
+
+
+def _draw_names(axes: object, ranking: Ranking, half: int, top: float, margin: float) -> None:
+    """Names with their mean ranks: the better half on the right, the others on the left, elbows to the axis."""
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    k = len(ranking.ranks)
+    for i, (name, rank) in enumerate(ranking.ranks.items()):
+        right = i < half
+        level = top - (i if right else k - 1 - i)
+        edge = 1 - 0.25 * margin if right else k + 0.25 * margin
+        axes.plot([rank, rank, edge], [0, level, level], color="0.35", lw=0.8)
+        text = f"{name}  {rank:.2f}"
+        axes.text(edge, level, f" {text} ", ha="left" if right else "right", va="center", fontsize=9)
+
+
+def _caption(ranking: Ranking, post_hoc: PostHoc) -> str:
+    test = "Nemenyi" if post_hoc == "nemenyi" else "z-tests of mean ranks, Holm-adjusted"
+    return (
+        f"Mean rank over {len(ranking.scores)} datasets (1 = best). Friedman p = {ranking.p_f:.3g}; "
+        f"bars join models that do not differ ({test}, {ranking.alpha:g})"
+    )
+
+
+def _friedman(scores: pd.DataFrame) -> tuple[float, float]:
+    from scipy.stats import friedmanchisquare
+
+    columns: Sequence[object] = [scores[name].to_numpy(dtype=np.float64) for name in scores]
+    if (scores.nunique(axis=1) == 1).all():
+        return 0.0, 1.0
+    found = friedmanchisquare(*columns)
+    return float(found.statistic), float(found.pvalue)
+
+
+def _iman_davenport(chi2: float, n: int, k: int) -> tuple[float, float]:
+    from scipy.special import fdtrc
+
+    left = n * (k - 1) - chi2
+    if left <= 1e-9 * n:
+        return math.inf, 0.0
+    f = (n - 1) * chi2 / left
+    return f, float(fdtrc(k - 1, (k - 1) * (n - 1), f))
+
+
+def _pairs(ranks: pd.Series[float], n: int) -> pd.DataFrame:
+    from scipy.special import ndtr
+    from scipy.stats import studentized_range
+
+    k = len(ranks)
+    error = math.sqrt(k * (k + 1) / (6 * n))
+    names = list(ranks.index)
+    rows = [(a, b, float(ranks[a] - ranks[b])) for i, a in enumerate(names) for b in names[i + 1 :]]
+    frame = pd.DataFrame(rows, columns=["a", "b", "difference"])
+    z = frame["difference"].abs().to_numpy() / error
+    frame["p_nemenyi"] = studentized_range.sf(z * math.sqrt(2), k, np.inf)
+    frame["p_holm"] = holm(2 * ndtr(-z))
+    return frame
