@@ -94,7 +94,7 @@ def prepare(request: Request, results: str | Path, corpus: Corpus | None = None,
     if settings:
         features["input"] = features["input"].with_settings(settings)
     divisions = divide(corpus, task, request.protocol)
-    labels = guard(corpus, divisions, corpus.items(task), allow_leak=request.allow_leak)
+    labels = [*guard(corpus, divisions, corpus.items(task), allow_leak=request.allow_leak), *model.labels(config)]
     spec = _specification(request, corpus, task, config, features, divisions, labels)
     subsets = assign_subsets(corpus, task, request.protocol, divisions)
     return Plan(request, corpus, task, config, features, divisions, subsets, Run.create(Path(results), spec))

@@ -104,7 +104,8 @@ def build_data(
         labels = [traces[i][list(task.targets)].to_numpy(dtype=np.float64) for i in kept] if labelled else None
     elif labelled:
         labels = task.encode(items)
-    return Data(task, items, dict(tables), labels, corpus.words, frames), excluded
+    turns = corpus.utterances[["speaker", "gender"]]
+    return Data(task, items, dict(tables), labels, corpus.words, frames, turns), excluded
 
 
 def prediction_table(

@@ -41,6 +41,8 @@ class Data:
         frame has no label; None where labels are withheld (test and unlabelled data)
     words : id -> table of words (word, start, end); None when the model does not ask for words
     frames : id -> number of label frames (continuous tasks only)
+    turns : speaker and gender of every utterance of the corpus, indexed by id: who speaks in a context turn, which need
+        not be an item; None where the corpus table is not at hand
     """
 
     task: Task
@@ -49,6 +51,7 @@ class Data:
     labels: Any = None
     words: Callable[[str], pd.DataFrame] | None = None
     frames: Mapping[str, int] = field(default_factory=dict)
+    turns: pd.DataFrame | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -69,7 +72,8 @@ class Data:
             labels = [labels[int(i)] for i in positions]
         elif labels is not None:
             labels = labels[np.asarray(positions, dtype=int)]
-        return Data(self.task, self.items.iloc[list(positions)], self.features, labels, self.words, self.frames)
+        items = self.items.iloc[list(positions)]
+        return Data(self.task, items, self.features, labels, self.words, self.frames, self.turns)
 
 
 @dataclass
@@ -134,6 +138,11 @@ class SERModel(ABC):
 
         "input" is the role that `--set feature.KEY=` reaches; a model without features answers {}.
         """
+
+    @classmethod
+    def labels(cls, config: Any) -> tuple[str, ...]:
+        """What a score's signature has to say of this configuration, such as a transductive use of test audio."""
+        return ()
 
     @abstractmethod
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
