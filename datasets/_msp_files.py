@@ -132,8 +132,8 @@ def recordings(ids: pd.Index[Any]) -> pd.Series[Any]:
 def _stems(names: pd.Series[Any]) -> pd.Series[Any]:
     """Segment ids: file names without their ending (computed once per different name)."""
     if isinstance(names.dtype, pd.CategoricalDtype):
-        categories = names.cat.categories.to_series().astype("string")
-        return names.cat.rename_categories(dict(zip(categories, _stems(categories), strict=True))).rename("id")
+        stems = pd.Index(_stems(names.cat.categories.to_series().astype("string")))
+        return (names.cat.rename_categories(stems) if stems.is_unique else _stems(names.astype("string"))).rename("id")
     return names.str.strip().str.removesuffix(".wav").str.removesuffix(".WAV").rename("id")
 
 

@@ -175,7 +175,7 @@ def _with_votes(table: pd.DataFrame, details: pd.DataFrame | None) -> tuple[pd.D
         empty = pd.DataFrame(float("nan"), index=table.index, columns=["raters", *soft])
         return table.join(empty), ["no detailed labels were found, so soft labels and single ratings are missing"]
     details = details.assign(emotion=canonical_words(details["labels"]))
-    foreign = len(set(details["id"].unique()) - set(table.index))
+    foreign = int((~pd.Index(details["id"].unique()).isin(table.index)).sum())
     strange = details["labels"][details["emotion"].isna()].dropna()
     words = ", ".join(sorted(map(str, strange.unique()))[:8])
     notes = [
@@ -285,7 +285,7 @@ def _facts(table: pd.DataFrame) -> list[str]:
 
 
 def _splits(table: pd.DataFrame) -> dict[str, tuple[Fold, ...]]:
-    there = set(table["partition"].dropna())
+    there = set(table["partition"].dropna().unique())
     roles = {"dev": {"partition": ("dev",)}, "train": {"partition": ("train",)}}
     if "test" in there or not {"test1", "test2"} & there:
         return {"official": (OFFICIAL,)}
