@@ -132,7 +132,8 @@ class ChunkedModel(TorchModel):
         if self.task.kind == "classification":
             weights = None if self._weights is None else self._weights.to(outputs.device)
             return {"loss": functional.cross_entropy(outputs.float(), targets, weights)}
-        each = ccc_losses(outputs, targets, epsilon=self.config.ccc_epsilon)
+        c = self.config
+        each = ccc_losses(outputs, targets, epsilon=c.ccc_epsilon, correction=c.ccc_correction)
         several = {f"loss_{name}": loss for name, loss in zip(self.task.targets, each, strict=True)}
         return {"loss": each.mean(), **(several if len(several) > 1 else {})}
 

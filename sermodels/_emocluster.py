@@ -50,6 +50,7 @@ class EncoderConfig:
     encoder_rate: float | None = option(None, "its step size; none = train.learning_rate", source="free choice", low=0)
     draw: str = option("chunks", "what a batch draws", source="released code", choices=("chunks", "sentences"))
     ccc_epsilon: float = option(EPSILON, "added to the denominator of the CCC loss", source="free choice", low=0)
+    ccc_correction: int = option(0, "0: population variances; 1: divided by n - 1", source="free choice", low=0, high=1)
     class_weights: str = option("none", "weights of the classes", source="free choice", choices=("none", "balanced"))
 
     def __post_init__(self) -> None:

@@ -71,6 +71,10 @@ class TorchModel(SERModel):
         """One epoch; returns the numbers to log. By default one pass over the labelled batches."""
         return training.sweep("train", self.batches(training), lambda batch: self.losses(training, batch))
 
+    def rank(self, training: Training, score: float) -> float:
+        """What the best epoch is chosen by, higher is better: by default the dev score. Called in evaluation mode."""
+        return score
+
     @abstractmethod
     def infer(self, network: nn.Module, data: Data) -> Predictions:
         """Predictions in row order, in micro-batches; called in evaluation mode without gradients."""
@@ -179,7 +183,8 @@ class TorchModel(SERModel):
         blocks = predictions if isinstance(predictions, list) else [predictions]
         if not all(np.isfinite(block).all() for block in blocks):
             raise not_finite(training, "predictions of the dev data are not finite")
-        training.end_epoch(losses, float(score(training.dev.labels, predictions)))
+        value = float(score(training.dev.labels, predictions))
+        training.end_epoch(losses, value, self.rank(training, value))
         every = training.settings.checkpoint_epochs
         if self.resources.checkpoint is not None and every and training.epoch % every == 0 and not training.finished:
             _checkpoint.save(self.resources.checkpoint, training, identity)

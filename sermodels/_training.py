@@ -174,10 +174,11 @@ class Training:
         if self.settings.clip_norm:
             for optimiser in chosen:
                 self.scaler.unscale_(optimiser)
-            held = [p for o in chosen for g in o.param_groups for p in g["params"]]
-            nn.utils.clip_grad_norm_(held, self.settings.clip_norm)
+            held = {id(p): p for o in chosen for g in o.param_groups for p in g["params"]}  # optimisers may share some
+            nn.utils.clip_grad_norm_(list(held.values()), self.settings.clip_norm)
         for optimiser in chosen:
             self.scaler.step(optimiser)
+        for optimiser in chosen:
             optimiser.zero_grad(set_to_none=True)
         self.scaler.update()
         self.network.zero_grad(set_to_none=True)
@@ -188,12 +189,13 @@ class Training:
             text = f"epoch {self.epoch}/{self.settings.epochs} {what}"
             self.progress(text, min(1.0, (self.epoch - 1 + share) / self.settings.epochs))
 
-    def end_epoch(self, losses: Mapping[str, float], score: float) -> None:
-        """Log the epoch and keep its weights if its dev score is the best so far.
+    def end_epoch(self, losses: Mapping[str, float], score: float, rank: float | None = None) -> None:
+        """Log the epoch and keep its weights if its dev score (or `rank`, where that is given) is the best so far.
 
         An undefined score (NaN) is worse than any number, but better than no epoch at all.
         """
-        value = -math.inf if math.isnan(score) else score
+        rank = score if rank is None else rank
+        value = -math.inf if math.isnan(rank) else rank
         if value > self.best_score or not self.best:
             self.best_score, self.best_epoch = value, self.epoch
             self.best = {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
