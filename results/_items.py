@@ -1,9 +1,9 @@
 """What a run knows of its test items beside their predictions: speaker, gender, dialogue, duration; no labels, no text.
 
-`items.parquet` lies once in a run folder, one row per test utterance or recording: `id`, and the columns of `COLUMNS` as
-far as the corpus has them. `items.json` holds its digest and is written after it. Resampling takes its clusters from here,
-and reports their breakdowns by speaker, gender and duration. Records from before there were items lack the two files;
-repeating the run's command adds them.
+`items.parquet` lies once in a run folder, one row per test utterance or recording: `id`, and the columns of `COLUMNS`
+as far as the corpus has them. `items.json` holds its digest and is written after it. Resampling takes its clusters
+from here, and reports their breakdowns by speaker, gender and duration. Records from before there were items lack the
+two files; repeating the run's command adds them.
 """
 
 from __future__ import annotations
@@ -98,15 +98,15 @@ def choose_clusters(items: pd.DataFrame | None, ids: Sequence[str], by: str = "a
 
 def _named(items: pd.DataFrame | None, wanted: pd.Index[str], by: str, line: str) -> Clusters:
     if items is None:
-        raise SerbenchError(
-            f"--cluster {by}: the record holds no items. To add them, type: {line or 'the serbench run line of the record'}"
-        )
+        how = line or "the 'serbench run' line of the record"
+        raise SerbenchError(f"--cluster {by}: the record holds no items. To add them, type: {how}")
     there = [column for column in items if items[column].notna().any()]
     if by not in there:
         raise SerbenchError(f"--cluster {by}: expected auto, utterance or one of: {', '.join(map(str, there))}.")
     found = items[by].reindex(wanted)
     if found.isna().any():
         raise SerbenchError(
-            f"--cluster {by}: it is unknown for {int(found.isna().sum())} of {len(found)} items. Type --cluster utterance."
+            f"--cluster {by}: it is unknown for {int(found.isna().sum())} of {len(found)} items. "
+            "Type --cluster utterance."
         )
     return Clusters(by, found.astype(str))

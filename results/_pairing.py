@@ -32,7 +32,8 @@ class Scored:
 
 @dataclass(frozen=True)
 class Aligned:
-    """Two runs' predictions of the same trials and items, row by row; `left_out` counts items that one of them lacks."""
+    """Two runs' predictions of the same trials and items, row by row; `left_out` counts items that one of them
+    lacks."""
 
     a: pd.DataFrame
     b: pd.DataFrame

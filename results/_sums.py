@@ -3,7 +3,8 @@
 Every metric of `scoring` is a function of a few sums over utterances (or frames). Summed per cluster (a speaker, a
 recording, one utterance), a resample that takes cluster c w_c times has the sums `w @ sums`, and the metric follows
 from them for all resamples at once. `columns` makes the summands of each row, (row, column); `value` turns sums
-(..., column) into scores (...). The conventions are those of `metrics`: rows without gold don't count, undefined is NaN.
+(..., column) into scores (...). The conventions are those of `metrics`: rows without gold don't count, undefined is
+NaN.
 
 CCC (Lin 1989): 2 cov / (var g + var p + (mean g - mean p)^2) = 2 (E gp - Eg Ep) / (E(g^2 + p^2) - 2 Eg Ep).
 """
@@ -71,8 +72,8 @@ def cell_sums(
 ) -> CellSums:
     """Sums of a table of predictions of complete trials, per (trial, subset) and cluster.
 
-    `clusters` is id -> cluster; None makes every id a cluster of its own. Clusters are ordered by their first subset and
-    name, so that two runs over the same ids have the same order.
+    `clusters` is id -> cluster; None makes every id a cluster of its own. Clusters are ordered by their first subset
+    and name, so that two runs over the same ids have the same order.
     """
     check_predictions(predictions, task)
     chosen = metric_sums(metric, task)
@@ -124,7 +125,7 @@ def _sum_by(codes: npt.NDArray[np.intp], table: Floats, n: int) -> Floats:
     return np.stack([np.bincount(codes, table[:, j], minlength=n) for j in range(table.shape[1])], axis=1)
 
 
-def _ratio(numerator: Floats, denominator: Floats, scale: Floats) -> Floats:
+def _ratio(numerator: Floats, denominator: Floats, scale: Floats | float) -> Floats:
     """A ratio, NaN where its denominator is nothing but rounding."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator > TINY * scale, numerator / denominator, np.nan)
@@ -176,7 +177,7 @@ def _uar(sums: Floats) -> Floats:
 
 def _wa(sums: Floats) -> Floats:
     gold, correct, _ = np.split(sums, 3, axis=-1)
-    return _ratio(correct.sum(axis=-1), gold.sum(axis=-1), np.float64(1.0))
+    return _ratio(correct.sum(axis=-1), gold.sum(axis=-1), 1.0)
 
 
 def _macro_f1(sums: Floats) -> Floats:
@@ -186,17 +187,18 @@ def _macro_f1(sums: Floats) -> Floats:
 
 def _weighted_f1(sums: Floats) -> Floats:
     gold, correct, predicted = np.split(sums, 3, axis=-1)
-    f1 = np.nan_to_num(_ratio(2 * correct, gold + predicted, np.float64(1.0)))
-    return _ratio((f1 * gold).sum(axis=-1), gold.sum(axis=-1), np.float64(1.0))
+    f1 = np.nan_to_num(_ratio(2 * correct, gold + predicted, 1.0))
+    return _ratio((f1 * gold).sum(axis=-1), gold.sum(axis=-1), 1.0)
 
 
 def _mean_present(part: Floats, whole: Floats) -> Floats:
     """Mean share over the classes whose whole is not 0."""
     present = whole > TINY
     shares = np.where(present, part / np.where(present, whole, 1.0), 0.0)
-    return _ratio(shares.sum(axis=-1), present.sum(axis=-1).astype(np.float64), np.float64(1.0))
+    return _ratio(shares.sum(axis=-1), present.sum(axis=-1).astype(np.float64), 1.0)
 
 
 CLASSES = {"UAR": Metric(_class_columns, _uar), "WA": Metric(_class_columns, _wa),
-           "macroF1": Metric(_class_columns, _macro_f1), "weightedF1": Metric(_class_columns, _weighted_f1)}  # fmt: skip
+           "macroF1": Metric(_class_columns, _macro_f1),
+           "weightedF1": Metric(_class_columns, _weighted_f1)}  # fmt: skip
 VALUES = {"CCC": Metric(_ccc_columns, _ccc), "PCC": Metric(_pcc_columns, _pcc), "RMSE": Metric(_rmse_columns, _rmse)}

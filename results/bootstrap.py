@@ -1,10 +1,11 @@
 """Bootstrap intervals of scores and of paired differences, over speakers (or recordings, utterances) and trials.
 
 The predictions of a run are crossed: every trial predicts every utterance, and the utterances of one speaker belong
-together. Both are resampled at once: the clusters with one draw and the trials with another, and a prediction counts the
-product of its two weights (the pigeonhole bootstrap of Owen 2007, doi:10.1214/07-AOAS122). Only whole clusters are drawn, not
-utterances within them (Davison and Hinkley 1997, section 3.8). Of n clusters (trials) n - 1 are drawn with
-replacement, which makes the variance of a mean unbiased where n is small (McCarthy and Snowden 1985; Rao and Wu 1988).
+together. Both are resampled at once: the clusters with one draw and the trials with another, and a prediction counts
+the product of its two weights (the pigeonhole bootstrap of Owen 2007, doi:10.1214/07-AOAS122). Only whole clusters
+are drawn, not utterances within them (Davison and Hinkley 1997, section 3.8). Of n clusters (trials) n - 1 are drawn
+with replacement, which makes the variance of a mean unbiased where n is small (McCarthy and Snowden 1985; Rao and Wu
+1988).
 
 A score is what the leaderboard prints: the mean over the cells (trial, subset). Two runs are resampled with the same
 draws, so that what is hard for both cancels; draws depend on the seed and on the numbers of clusters and trials alone.
@@ -129,7 +130,7 @@ def replicates(sums: Sequence[CellSums], resamples: int, seed: int = 0) -> list[
     generator = np.random.Generator(np.random.SFC64(seed))
     n_clusters, n_trials = sums[0].n_clusters, len(sums[0].cells)
     draws = (Rotations if n_clusters > ROTATE_FROM else Products)(n_clusters, generator)
-    prepared = [[[draws.prepare(c, s) for c, s in zip(row, one.spans, strict=True)] for row in one.cells] for one in sums]
+    prepared = [[[draws.prepare(*at) for at in zip(row, one.spans, strict=True)] for row in one.cells] for one in sums]
     found = [np.empty(resamples) for _ in sums]
     done = 0
     for size in draws.blocks(resamples):
@@ -162,7 +163,8 @@ class Products:
     def sums(self, prepared: tuple[slice, Any]) -> Floats:
         """Sums of a cell under the block's draws, (resample, column)."""
         span, cell = prepared
-        return self.counts[:, span] @ cell
+        summed: Floats = self.counts[:, span] @ cell
+        return summed
 
 
 class Rotations:
@@ -198,7 +200,8 @@ class Rotations:
 
 
 def draw_counts(n: int, size: int, generator: np.random.Generator) -> Floats:
-    """How often each of n clusters is taken when n - 1 (at least one) are drawn with replacement: (resample, cluster)."""
+    """How often each of n clusters is taken when n - 1 (at least one) are drawn with replacement: (resample,
+    cluster)."""
     drawn = generator.integers(0, n, size=(size, max(1, n - 1)))
     drawn += np.arange(size)[:, None] * n
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)

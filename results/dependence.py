@@ -4,13 +4,16 @@ The 4 x 5 differences d[t, s] of two models have one trained pair of models per 
 subset s: d[t, s] = mean + trial effect + subset effect + rest. The plain t-test takes all 20 for independent.
 
 - `crossed_t` estimates the variance of the mean from the two-way table, (MS_trial + MS_subset - MS_rest) / (T S), with
-  Satterthwaite's degrees of freedom: the quasi-F of Clark (1973, doi:10.1016/S0022-5371(73)80014-3) for one contrast, with
-  both trials and utterances as random samples. It is the one test here that holds for other seeds *and* other utterances.
-- `corrected_t` is Nadeau and Bengio (2003, doi:10.1023/A:1024068626366, eq. 3 of the corrected resampled t-test): the variance
-  of the mean is (1/n + test/train) s^2. It was made for random train/test splits; here it is a rule of thumb.
+  Satterthwaite's degrees of freedom: the quasi-F of Clark (1973, doi:10.1016/S0022-5371(73)80014-3) for one contrast,
+  with both trials and utterances as random samples. It is the one test here that holds for other seeds *and* other
+  utterances.
+- `corrected_t` is Nadeau and Bengio (2003, doi:10.1023/A:1024068626366, eq. 3 of the corrected resampled t-test): the
+  variance of the mean is (1/n + test/train) s^2. It was made for random train/test splits; here it is a rule of
+  thumb.
 - `paired_over_trials` (in `significance`) holds for other seeds on the same test utterances.
 
-Conventions are those of `significance`: differences are a - b, identical samples have p = 1, undefined is NaN, no warnings.
+Conventions are those of `significance`: differences are a - b, identical samples have p = 1, undefined is NaN, no
+warnings.
 """
 
 from __future__ import annotations

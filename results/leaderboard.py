@@ -19,6 +19,7 @@ from ._display import count, duration, interval, markdown_table, number, p_value
 from ._identity import short_names
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
+from .inference import Options, score_intervals
 from .records import Run, Runs, run_row
 from .scoring import scored_targets
 from .significance import holm, mean_interval, paired_t
@@ -71,6 +72,24 @@ def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] |
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs["problems"] = problems
     return frame
+
+
+def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Options) -> pd.DataFrame:
+    """The leaderboard with bootstrap intervals over speakers (or what `options.cluster` says) and trials.
+
+    Further columns: boot_low, boot_high, boot_cluster, boot_clusters (their number), boot_resamples, boot_asked (the
+    `cluster` of the options). Screen and Markdown then show this interval in place of the one over the n scores.
+    """
+    by_id = {run.run_id: run for run in runs}
+    found = {run_id: score_intervals(by_id[run_id], options=options) for run_id in frame["run_id"].unique()}
+    rows = []
+    for run_id, target in zip(frame["run_id"], frame["target"], strict=True):
+        one, name = found[run_id][0][target], found[run_id][1].name
+        rows.append((one.low, one.high, name, one.clusters, one.resamples, options.cluster))
+    columns = ["boot_low", "boot_high", "boot_cluster", "boot_clusters", "boot_resamples", "boot_asked"]
+    whole = pd.concat([frame, pd.DataFrame(rows, columns=columns, index=frame.index)], axis=1)
+    whole.attrs = dict(frame.attrs)
+    return whole
 
 
 def write_leaderboard(frame: pd.DataFrame, results: Path) -> Path:
@@ -200,9 +219,10 @@ def _cells(row: Row) -> dict[str, str]:
     """Header -> text of one row on screen and in Markdown."""
     mark = {"no": " †", "untested": " ?"}.get(row["beats_chance"], "")
     failed = f" ({row['failed_trials']} failed)" if row["failed_trials"] else ""
+    bounds = (row["boot_low"], row["boot_high"]) if "boot_low" in row else (row["low"], row["high"])
     return {
         "#": str(row["rank"]), "model": f"{row['name']}{mark}{failed}", "mean": number(row["mean"]),
-        "sd": number(row["sd"]), "95 % interval": interval(row["low"], row["high"]), "n": str(row["n"]),
+        "sd": number(row["sd"]), "95 % interval": interval(*bounds), "n": str(row["n"]),
         "p": "" if row["chance"] else p_value(row["p_chance_holm"]), "time": duration(row["seconds"]),
         "size": count(float("nan") if pd.isna(row["parameters"]) else row["parameters"]), "out": str(row["left_out"]),
     }  # fmt: skip
@@ -223,6 +243,8 @@ def _note(rows: Sequence[Row]) -> str:
     marks = {row["beats_chance"] for row in rows}
     chance = next((row["chance_row"] for row in rows if row["chance_row"]), "")
     parts = ["Over n scores (trial x subset). time: of all trials; size: parameters; out: files left out."]
+    if drawn := {f"{row['boot_clusters']} {row['boot_cluster']}s" for row in rows if "boot_low" in row}:
+        parts.append(f"Intervals: bootstrap over {' or '.join(sorted(drawn))} and the trials.")
     if chance:
         parts.append(f"p: paired t-test against {chance}, Holm-adjusted.")
     if "no" in marks:

@@ -1,12 +1,13 @@
 """Planning: the difference that an experiment can find, and how many trials a wanted power needs.
 
-A mean difference over T trials and S subsets has the variance trial/T + subset/S + rest/(T S) (`dependence.Components`).
-More trials shrink the first and the last part; the second one is the test set, which no number of trials improves. So
-there are two answers: on *these* test utterances (the subset part does not count, as in the test over trial means), and on
-*other* utterances of the same kind (it counts, and sets a floor).
+A mean difference over T trials and S subsets has the variance trial/T + subset/S + rest/(T S)
+(`dependence.Components`). More trials shrink the first and the last part; the second one is the test set, which no
+number of trials improves. So there are two answers: on *these* test utterances (the subset part does not count, as in
+the test over trial means), and on *other* utterances of the same kind (it counts, and sets a floor).
 
-Power is exact for a t-test: the noncentral t distribution with noncentrality difference / standard error. The floor and the
-first guesses use the normal approximation, where the detectable difference is (z_{1-alpha/2} + z_power) standard errors.
+Power is exact for a t-test: the noncentral t distribution with noncentrality difference / standard error. The floor
+and the first guesses use the normal approximation, where the detectable difference is (z_{1-alpha/2} + z_power)
+standard errors.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def trials_needed(
 ) -> int | None:
     """Trials that give the wanted power for a difference; None where none up to 1000 do.
 
-    On the same test utterances by the exact t-test over trial means; `elsewhere` counts the subset component too, by the
-    normal approximation.
+    On the same test utterances by the exact t-test over trial means; `elsewhere` counts the subset component too, by
+    the normal approximation.
     """
     if difference == 0 or not math.isfinite(difference):
         raise SerbenchError(f"difference={difference} can't be planned for. Expected the smallest one that matters.")
@@ -141,4 +142,5 @@ def same_test_error(found: Components, trials: int) -> float:
 
 def _check(share: float, name: str) -> None:
     if not 0 < share < 1:
-        raise SerbenchError(f"{name}={share} is out of range. Expected a share such as {POWER if name == 'power' else ALPHA}.")
+        usual = POWER if name == "power" else ALPHA
+        raise SerbenchError(f"{name}={share} is out of range. Expected a share such as {usual}.")

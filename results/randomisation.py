@@ -1,10 +1,10 @@
 """Approximate randomisation: a test on the predictions themselves, without any assumption of a distribution.
 
-If two models did not differ, their predictions could be swapped. Whole clusters (speakers, recordings or utterances) are
-swapped at random, in all trials at once, and p is the share of swaps whose difference is as large as the observed one
-(Noreen 1989; Yeh 2000, COLING; Dietterich 1998 on why trials are no sample of utterances). The difference is the one that
-is printed: the mean over the cells (trial, subset). The trained models are taken as they are: the test says whether
-*these* models differ on other clusters of the same kind, not whether other seeds would.
+If two models did not differ, their predictions could be swapped. Whole clusters (speakers, recordings or utterances)
+are swapped at random, in all trials at once, and p is the share of swaps whose difference is as large as the observed
+one (Noreen 1989; Yeh 2000, COLING; Dietterich 1998 on why trials are no sample of utterances). The difference is the
+one that is printed: the mean over the cells (trial, subset). The trained models are taken as they are: the test says
+whether *these* models differ on other clusters of the same kind, not whether other seeds would.
 
 Up to `clusters` whose swaps can all be counted within the number asked for, they are, and p is exact.
 """

@@ -1,9 +1,10 @@
 """Several models on several datasets: Friedman's test, post-hoc tests and the critical-difference diagram.
 
-After Demsar (2006, JMLR 7:1): within each dataset (block) the models are ranked, 1 for the best, ties sharing their mean
-rank; Friedman's test asks whether the mean ranks differ at all, with the F statistic of Iman and Davenport (1980), which is
-less conservative; then pairs are compared by Nemenyi's test (studentised range, one critical difference for all pairs)
-or by Holm's procedure over the z-tests of mean ranks. The blocks must be independent: one task per corpus.
+After Demsar (2006, JMLR 7:1): within each dataset (block) the models are ranked, 1 for the best, ties sharing their
+mean rank; Friedman's test asks whether the mean ranks differ at all, with the F statistic of Iman and Davenport
+(1980), which is less conservative; then pairs are compared by Nemenyi's test (studentised range, one critical
+difference for all pairs) or by Holm's procedure over the z-tests of mean ranks. The blocks must be independent: one
+task per corpus.
 
 Friedman's statistic and the studentised range are scipy's.
 """
@@ -11,7 +12,6 @@ Friedman's statistic and the studentised range are scipy's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -161,7 +161,7 @@ def _caption(ranking: Ranking, post_hoc: PostHoc) -> str:
 def _friedman(scores: pd.DataFrame) -> tuple[float, float]:
     from scipy.stats import friedmanchisquare
 
-    columns: Sequence[object] = [scores[name].to_numpy(dtype=np.float64) for name in scores]
+    columns = [scores[name].to_numpy(dtype=np.float64) for name in scores]
     if (scores.nunique(axis=1) == 1).all():
         return 0.0, 1.0
     found = friedmanchisquare(*columns)

@@ -139,7 +139,7 @@ class Run:
             content, predictions = {**content, "status": "failed", "error": reason}, None
         else:
             check_predictions(predictions, self.task)
-        facts_file, data_file = self._files(trial, fold)
+        facts_file, data_file = self.unit_files(trial, fold)
         facts_file.unlink(missing_ok=True)
         if predictions is None:
             data_file.unlink(missing_ok=True)
@@ -150,7 +150,7 @@ class Run:
 
     def unit(self, trial: int, fold: str) -> dict[str, Any] | None:
         """Facts of a unit, or None when it has not been finished."""
-        path, _ = self._files(trial, fold)
+        path, _ = self.unit_files(trial, fold)
         return self._read_unit(path) if path.exists() else None
 
     def units(self) -> list[dict[str, Any]]:
@@ -202,7 +202,8 @@ class Run:
         """The `serbench run` line that brings this run to `trials` finished trials."""
         return fill_line(self.spec, self.results, trials)
 
-    def _files(self, trial: int, fold: str) -> tuple[Path, Path]:
+    def unit_files(self, trial: int, fold: str) -> tuple[Path, Path]:
+        """Paths of a unit's JSON and parquet files."""
         stem = f"unit-{int(trial)}-{quote(fold, safe=' +,=@')}"
         return self.path / f"{stem}.json", self.path / f"{stem}.parquet"
 
@@ -226,7 +227,7 @@ class Run:
     def _read_unit(self, path: Path) -> dict[str, Any]:
         try:
             unit = read_json(path)
-            if unit["status"] not in STATUSES or self._files(unit["trial"], unit["fold"])[0] != path:
+            if unit["status"] not in STATUSES or self.unit_files(unit["trial"], unit["fold"])[0] != path:
                 raise ValueError("trial, fold or status is wrong")
             if unit["status"] == "done" and not path.with_suffix(".parquet").is_file():
                 raise ValueError("there is no parquet file beside it")
@@ -235,7 +236,7 @@ class Run:
         return unit
 
     def _verified(self, unit: Mapping[str, Any]) -> bytes:
-        _, path = self._files(unit["trial"], unit["fold"])
+        _, path = self.unit_files(unit["trial"], unit["fold"])
         try:
             return read_verified(path, unit.get("predictions"))
         except (ValueError, OSError) as error:
