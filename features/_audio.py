@@ -72,7 +72,7 @@ def read_audio(
     try:
         signal, rate = _decode(path, start, end, content)
     except (RuntimeError, OSError, TypeError, ValueError) as error:
-        raise SerbenchError(_why(Path(path), error)) from error
+        raise SerbenchError(why_unreadable(Path(path), error)) from error
     if not len(signal):
         raise SerbenchError(f"{path} holds no samples. Expected speech; replace the file or take its row out.")
     if not np.isfinite(signal).all():
@@ -125,7 +125,7 @@ def audio_sha256(path: Path | str, hashes: AudioHashes | None = None, *, content
         with open(path, "rb", buffering=0) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise SerbenchError(_why(Path(path), error)) from error
+        raise SerbenchError(why_unreadable(Path(path), error)) from error
 
 
 class AudioHashes:
@@ -174,9 +174,12 @@ class AudioHashes:
         self._fresh.setdefault(parent, {})[name] = row
 
     def save(self) -> None:
-        """Write what was learned, merged with what other processes have written meanwhile."""
-        for parent, rows in self._fresh.items():
-            write_json(self._file(parent), {"folder": parent, "files": {**self._load(parent), **rows}})
+        """Write what was learned, merged with what other processes have written; nothing, if that is not allowed."""
+        try:
+            for parent, rows in self._fresh.items():
+                write_json(self._file(parent), {"folder": parent, "files": {**self._load(parent), **rows}})
+        except OSError:
+            return
         self._fresh.clear()
 
     def _file(self, parent: str) -> Path:
@@ -250,7 +253,7 @@ def _pcm16(content: bytes) -> tuple[npt.NDArray[np.int16], int] | None:
     return (samples if channels == 1 else samples.reshape(frames, channels)), rate
 
 
-def _why(path: Path, error: Exception) -> str:
+def why_unreadable(path: Path, error: Exception) -> str:
     """The reason that a file can't be used, with the remedy."""
     try:
         size = path.stat().st_size

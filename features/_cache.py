@@ -8,9 +8,8 @@ segment. So nothing is ever invalidated: a changed file, configuration or versio
     features/<digest>/identity.json       what the digest stands for: extractor and decoding
     features/<digest>/<time>-<process>-<random>.pack      arrays, in the format of `_pack`
 
-An array that is damaged counts as missing; it is made again and appended, and the later entry of a key wins. Parallel
-writers of one key write the same bytes. The modification time of a pack says, to a day, when it was last used, and
-packs are what is pruned.
+Parallel writers of one key write the same bytes. The modification time of a pack says, to a day, when it was last
+used, and packs are what is pruned.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,9 @@ from ..datasets._errors import SerbenchError, unknown
 from ..datasets._files import cache_root, digest, write_json
 from ._audio import decoding_identity
 from ._extractor import FeatureExtractor
-from ._pack import SUFFIX, Array, Entry, append, load, new_pack, scan
+from ._pack import Entry, load
+from ._section import Section, packs_of, scan_pack
 
-PACK_BYTES = 32 << 20
-"""A pack that is longer than this is full."""
-REFRESH_SECONDS = 0.2
 _DAY = 86400.0
 
 
@@ -47,89 +44,12 @@ class FeatureCache:
         section = Section(self.folder / digest({"extractor": identity, "decoding": decoding}), extractor.dim)
         description = section.folder / "identity.json"
         if not description.exists():
-            write_json(description, {"identity": identity, "decoding": decoding, "signature": extractor.signature()})
-        return section
-
-
-class Section:
-    """The arrays of one extractor: a folder of packs, and an index of their headers that grows with them.
-
-    Parameters
-    ----------
-    folder : folder of the packs
-    dim : second axis of every array; entries of another width are not seen
-    """
-
-    def __init__(self, folder: Path, dim: int) -> None:
-        self.folder, self.dim = folder, dim
-        self._index: dict[bytes, tuple[str, Entry]] = {}
-        self._scanned: dict[str, int] = {}
-        self._used: dict[str, float] = {}
-        self._bad: set[tuple[str, int]] = set()
-        self._refreshed = float("-inf")
-        self._pack: tuple[int, str] | None = None
-
-    def __reduce__(self) -> tuple[type[Section], tuple[Path, int]]:
-        """Another process reads the index anew."""
-        return Section, (self.folder, self.dim)
-
-    def refresh(self, after_seconds: float = 0.0) -> None:
-        """Take note of what was appended to the packs since, unless the last look is less than `after_seconds` ago."""
-        if time.monotonic() - self._refreshed < after_seconds:
-            return
-        for path, size, used in sorted(_packs(self.folder)):
-            self._used[path] = used
-            known = self._scanned.get(path, 0)
-            if size <= known:
-                continue
+            described = {"identity": identity, "decoding": decoding, "signature": extractor.signature()}
             try:
-                for found in scan(path, known):
-                    self._scanned[path] = found.stop if isinstance(found, Entry) else found[1]
-                    if isinstance(found, Entry) and found.dim == self.dim and (path, found.offset) not in self._bad:
-                        self._index[found.key] = path, found
-            except FileNotFoundError:  # pruned meanwhile
-                continue
-        self._refreshed = time.monotonic()
-
-    def frames(self, key: bytes) -> int | None:
-        """Number of frames of an array by its header, None if it is missing; marks the pack as used today."""
-        if self._refreshed == float("-inf"):
-            self.refresh()
-        if key not in self._index:
-            return None
-        path, entry = self._index[key]
-        if time.time() - self._used.get(path, 0) > _DAY:
-            self._used[path] = time.time()
-            _mark_used(path)
-        return entry.frames
-
-    def read(self, key: bytes) -> Array | None:
-        """The array (frames, dim), its checksum verified; None if it is missing or damaged."""
-        self.frames(key)
-        while key in self._index:
-            path, entry = self._index.pop(key)
-            array = load(path, entry)
-            if array is not None:
-                self._index[key] = path, entry
-                return array
-            self._bad.add((path, entry.offset))
-            self._scanned.clear()  # look for another copy in all of the packs
-            self.refresh()
-        return None
-
-    def write(self, key: bytes, array: Array) -> None:
-        """Append an array (frames, dim) float32 to this process's pack."""
-        if self._pack is None or self._pack[0] != os.getpid():
-            self._pack = os.getpid(), new_pack(self.folder)
-        path = self._pack[1]
-        try:
-            entry = append(path, key, array)
-        except FileNotFoundError:  # pruned meanwhile
-            path = new_pack(self.folder)
-            entry = append(path, key, array)
-        self._pack = None if entry.stop > PACK_BYTES else (os.getpid(), path)
-        self._index[key] = path, entry
-        self._used[path] = time.time()
+                write_json(description, described)
+            except OSError as error:
+                raise section.unwritable(error) from error
+        return section
 
 
 def cache_info(folder: Path | None = None) -> dict[str, Any]:
@@ -171,10 +91,10 @@ def cache_verify(
     damaged: list[str] = []
     for section in _sections(FeatureCache(folder).folder):
         name = _feature(section)
-        for path, length, _ in sorted(_packs(section)):
+        for path, length, _ in sorted(packs_of(section)):
             before = len(damaged)
             size += length
-            for found in _scan(path):
+            for found in scan_pack(path):
                 checked += 1
                 if not isinstance(found, Entry):
                     damaged.append(f"{name}: {path}, byte {found[0]}: no entry begins here")
@@ -220,7 +140,7 @@ def cache_prune(
     sections = _sections(FeatureCache(folder).folder)
     if feature is not None:
         sections = _of_feature(sections, feature)
-    packs = sorted((used, size, path) for section in sections for path, size, used in _packs(section))
+    packs = sorted((used, size, path) for section in sections for path, size, used in packs_of(section))
     counts = {path: _count(path) for _, _, path in packs}
     gone = [p for p in _doomed(packs, older_than_days, max_bytes) if dry_run or _remove(p[2])]
     for section in sections if not dry_run else ():
@@ -234,28 +154,8 @@ def cache_prune(
     }
 
 
-def _packs(section: Path) -> Iterator[tuple[str, int, float]]:
-    """(path, size, time of last use) of every pack of a section."""
-    try:
-        with os.scandir(section) as found:
-            for entry in found:
-                if entry.name.endswith(SUFFIX):
-                    state = entry.stat()
-                    yield entry.path, state.st_size, state.st_mtime
-    except FileNotFoundError:
-        return
-
-
-def _scan(path: str) -> Iterator[Entry | tuple[int, int]]:
-    """`scan` of a pack that may be deleted at any moment."""
-    try:
-        yield from scan(path)
-    except FileNotFoundError:
-        return
-
-
 def _count(path: str) -> int:
-    return sum(isinstance(found, Entry) for found in _scan(path))
+    return sum(isinstance(found, Entry) for found in scan_pack(path))
 
 
 def _sections(root: Path) -> list[Path]:
@@ -279,7 +179,7 @@ def _doomed(
 
 
 def _section_info(section: Path) -> dict[str, Any]:
-    packs = list(_packs(section))
+    packs = list(packs_of(section))
     days = [(time.time() - used) / _DAY for _, _, used in packs]
     described = _description(section)
     return {
@@ -316,7 +216,7 @@ def _of_feature(sections: list[Path], feature: str) -> list[Path]:
 
 def _tidy(section: Path) -> None:
     """Take away a section without packs; one that gets a pack at this moment stays."""
-    if not any(True for _ in _packs(section)):
+    if not any(True for _ in packs_of(section)):
         _remove(str(section / "identity.json"))
         try:
             section.rmdir()
@@ -330,10 +230,3 @@ def _remove(path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _mark_used(path: str) -> None:
-    try:
-        os.utime(path)
-    except OSError:  # a cache that belongs to someone else, or is read-only, is used as it is
-        return

@@ -58,6 +58,12 @@ class FeatureExtractor(ABC):
             When the signal can't be described (too short, say); the run lists the file with this reason.
         """
 
+    def prepare(self) -> None:  # noqa: B027
+        """Load what `extract` needs, such as a checkpoint, if that has not been done in this process.
+
+        An error here ends the extraction; an error of `extract` is that of one file.
+        """
+
     def identity(self) -> dict[str, Any]:
         """Everything but the audio that decides the output: name, version, full config, library versions."""
         versions = {lib: importlib.metadata.version(lib) for lib in self.libraries}

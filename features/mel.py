@@ -3,8 +3,8 @@
 Lin, Sridhar & Busso, "DeepEmoCluster: a semi-supervised framework for latent cluster representation of speech
 emotions", ICASSP 2021 (doi:10.1109/ICASSP39728.2021.9414035), section 4.1, and the authors' released code
 (github.com/winston-lin-wei-cheng/DeepEmoClusters), which computes it with librosa 0.7. Mel scale and area
-normalisation are those of Slaney's Auditory Toolbox (Interval Research TR 1998-010). With the defaults the result equals
-`librosa.feature.melspectrogram(y / max|y|, sr=16000, n_fft=512, hop_length=256, pad_mode="reflect").T`.
+normalisation are those of Slaney's Auditory Toolbox (Interval Research TR 1998-010). With the defaults the result
+equals `librosa.feature.melspectrogram(y / max|y|, sr=16000, n_fft=512, hop_length=256, pad_mode="reflect").T`.
 
 What differs: the paper says magnitude spectrogram, the code uses the power; the default is the code's. A silent file,
 which the code turns into 0/0, stays zero. Transform and band sums are in double precision, so the relative error of
@@ -59,11 +59,12 @@ class Extractor(FeatureExtractor):
 
     name = "mel"
     version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
 
     def __init__(self, config: Config) -> None:
         if config.fmax > config.sampling_rate / 2 or config.fmin >= config.fmax:
             raise SerbenchError(
-                f"mel bands from {config.fmin:g} to {config.fmax:g} Hz do not fit {config.sampling_rate} samples a second. "
+                f"mel bands from {config.fmin:g} to {config.fmax:g} Hz do not fit a rate of {config.sampling_rate} Hz. "
                 "Expected fmin < fmax <= half the rate; set feature.fmin, feature.fmax or feature.sampling_rate."
             )
         super().__init__(config)
@@ -75,7 +76,7 @@ class Extractor(FeatureExtractor):
         c: Config = self.config
         if not len(signal):
             raise SerbenchError("the signal is empty. Expected at least one sample.")
-        padded = pad(signal, c.n_fft // 2, c.pad_mode, _peak(signal) if c.peak_normalise else None)
+        padded = pad(signal, c.n_fft, c.hop, c.pad_mode, _peak(signal) if c.peak_normalise else None)
         weights = _bank(c.sampling_rate, c.n_fft, c.bands, c.fmin, c.fmax)
         out = np.empty((1 + (len(padded) - c.n_fft) // c.hop, c.bands), np.float32)
         for first, power in power_spectra(padded, c.n_fft, c.hop):
@@ -131,26 +132,35 @@ _scratch = _Scratch()
 
 
 def pad(
-    signal: npt.NDArray[np.floating[Any]], width: int, mode: str, peak: np.floating[Any] | None = None
-) -> npt.NDArray[np.float64]:
-    """A signal (samples,), divided by `peak`, with `width` samples more at both ends: its reflection, or zeros.
+    signal: npt.NDArray[np.floating[Any]], n_fft: int, hop: int, mode: str, peak: np.floating[Any] | None = None
+) -> Samples:
+    """A signal (samples,), divided by `peak`, with n_fft // 2 samples more at both ends: zeros, or its reflection.
 
-    The end samples are not repeated. A signal that is too short to be reflected once is reflected back and forth; one
-    sample is repeated. The array is valid until the next call.
+    The end samples are not repeated. What is reflected at the right is the part of the signal that the frames there
+    reach, and a part that is too short is reflected back and forth, as librosa does it from 0.10 on. By default this
+    differs from the reflection of the whole signal (librosa up to 0.9) only where the length is a multiple of the hop,
+    and there in the last sample, under the window's foot: by some 1e-4 of a value of the last frame. The array is
+    valid until the next call.
     """
-    n = len(signal)
+    n, width = len(signal), n_fft // 2
     out = _scratch.array("padded", n + 2 * width)
+    middle = out[width : width + n]
     if peak is None:
-        out[width : width + n] = signal
+        middle[:] = signal
     else:
-        np.divide(signal, peak, out=out[width : width + n])  # in the signal's own precision
+        np.divide(signal, peak, out=middle)  # in the signal's own precision
+    tail = (n + width - n_fft) // hop + 1  # the first frame that reaches the right end
+    begin = tail * hop - width
     if mode == "constant":
         out[:width] = out[width + n :] = 0
-    elif n <= width:
-        out[:] = np.pad(out[width : width + n], width, mode="reflect")
+    elif tail <= -(-width // hop):  # no frame reaches only one end
+        out[:] = np.pad(middle, width, mode="reflect")
     else:
         out[:width] = out[2 * width : width : -1]
-        out[width + n :] = out[n + width - 2 : n - 2 : -1]
+        if n - begin > width:
+            out[width + n :] = out[n + width - 2 : n - 2 : -1]
+        else:
+            out[width + n :] = np.pad(middle[begin:], (0, width), mode="reflect")[n - begin :]
     return out
 
 

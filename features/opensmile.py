@@ -82,6 +82,13 @@ class Extractor(FeatureExtractor):
         """Names of the features, in the order of the second axis."""
         return [str(name) for name in _smile(self.set, self.level).feature_names]
 
+    def prepare(self) -> None:
+        """Load openSMILE."""
+        try:
+            _smile(self.set, self.level)
+        except (ImportError, OSError) as error:
+            raise SerbenchError(f"openSMILE can't be used: {error}. Type 'pip install opensmile'.") from error
+
     def extract(self, signal: Array) -> Array:
         """Features (frames, features) of a signal (samples,)."""
         limited = np.clip(signal, -1, np.float32(32767 / 32768))
@@ -101,7 +108,9 @@ def _smile(feature_set: str, level: str) -> Any:
     """The extractor of the package, made once in each process."""
     import opensmile
 
-    return opensmile.Smile(
-        feature_set=opensmile.FeatureSet[feature_set],
-        feature_level=opensmile.FeatureLevel[LEVELS[level]],
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*deprecated")  # older sets are asked for by name, to repeat older work
+        return opensmile.Smile(
+            feature_set=opensmile.FeatureSet[feature_set],
+            feature_level=opensmile.FeatureLevel[LEVELS[level]],
+        )

@@ -1,0 +1,183 @@
+"""The unit of work of an extraction: one audio file with all the utterances that are wanted from it.
+
+The file is hashed once, its segments are decoded one by one, and their arrays go straight into the cache. Every error
+that is the file's own becomes a reason that stands beside the utterance.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..datasets._errors import SerbenchError
+from ..datasets._files import inside
+from ._audio import Signature, audio_sha256, read_audio, signature, why_unreadable
+from ._extractor import FeatureExtractor
+from ._pack import Array, entry_key
+from ._section import REFRESH_SECONDS, CacheError, Section
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IN_MEMORY_BYTES = 16 << 20
+"""Files up to this size are read once, to hash and to decode them; of longer ones only the segments are read."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One utterance of a file; `start` and `end` in seconds, None for the file's beginning and end."""
+
+    item: str
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """One audio file and the utterances that are wanted from it; `sha` is its digest, if that is known already."""
+
+    path: str
+    segments: tuple[Segment, ...]
+    sha: str | None = None
+    seen: Signature | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a `FileTask`.
+
+    Attributes
+    ----------
+    task : the task, with `sha` and the signature `seen` that it belongs to (None where the file could not be read)
+    read_at : time in seconds when reading began
+    frames : id -> number of frames
+    failed : id -> reason
+    seconds : audio decoded
+    """
+
+    task: FileTask
+    read_at: float
+    frames: dict[str, int]
+    failed: dict[str, str]
+    seconds: float
+
+
+def tasks_of(rows: pd.DataFrame, root: Path) -> tuple[list[FileTask], dict[str, str]]:
+    """Group the rows by file; rows whose path leaves the root fail."""
+    files: dict[str, list[Segment]] = {}
+    failed: dict[str, str] = {}
+    bounds = zip(_seconds(rows, "start"), _seconds(rows, "end"), strict=True)
+    for item, relative, (start, end) in zip(rows.index.tolist(), rows["path"].tolist(), bounds, strict=True):
+        try:
+            path = str(inside(root, str(relative)))
+        except SerbenchError as error:
+            failed[str(item)] = str(error)
+            continue
+        files.setdefault(path, []).append(Segment(str(item), start, end))
+    return [FileTask(path, tuple(segments)) for path, segments in files.items()], failed
+
+
+def _seconds(rows: pd.DataFrame, column: str) -> list[float | None]:
+    if column not in rows:
+        return [None] * len(rows)
+    return [None if math.isnan(v) else v for v in rows[column].to_numpy(np.float64, na_value=np.nan).tolist()]
+
+
+def make(task: FileTask, extractor: FeatureExtractor, section: Section) -> Outcome:
+    """Hash a file, extract what is not cached of it, and store it; every error of the file becomes a reason.
+
+    Raises
+    ------
+    SerbenchError
+        If the extractor can't work at all, or the cache can't be written.
+    """
+    extractor.prepare()
+    frames: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    seconds = 0.0
+    read_at = time.time()
+    try:
+        seen = signature(task.path)
+        content = _content(task.path) if seen[0] <= IN_MEMORY_BYTES else None
+        sha = task.sha if task.sha is not None and task.seen == seen else audio_sha256(task.path, content=content)
+    except Exception as error:
+        reason = _reason(error, task.path)
+        return Outcome(replace(task, sha=None), read_at, frames, {s.item: reason for s in task.segments}, seconds)
+    task = replace(task, sha=sha, seen=seen)
+    section.refresh(REFRESH_SECONDS)
+    for segment in task.segments:
+        key = entry_key(sha, segment.start, segment.end)
+        try:
+            known = section.frames(key)
+            if known is None:
+                array, decoded = compute(task.path, segment, extractor, seen, content)
+                section.write(key, array)
+                known, seconds = len(array), seconds + decoded
+            frames[segment.item] = known
+        except CacheError:
+            raise
+        except Exception as error:
+            failed[segment.item] = _reason(error, task.path)
+    return Outcome(task, read_at, frames, failed, seconds)
+
+
+def compute(
+    path: str, segment: Segment, extractor: FeatureExtractor, seen: Signature, content: bytes | None = None
+) -> tuple[Array, float]:
+    """The features (frames, dim) of a segment and its seconds of audio, without the cache.
+
+    `content` is the file's bytes, if they have been read already.
+
+    Raises
+    ------
+    SerbenchError
+        If the audio can't be used, was changed since it had the signature `seen`, or the extractor refuses it.
+    """
+    signal, rate = read_audio(path, extractor.sampling_rate, segment.start, segment.end, content=content)
+    if signature(path) != seen:
+        raise SerbenchError(f"{path} was changed while it was read. Run the same command again.")
+    array = extractor.extract(signal)
+    if array.ndim != 2 or array.shape[1] != extractor.dim or not len(array) or array.dtype != np.float32:
+        raise SerbenchError(
+            f"{extractor.name} gave {array.dtype} {array.shape}. Expected float32 (frames, {extractor.dim}) with at "
+            "least one frame; mend the extractor."
+        )
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise SerbenchError(f"{extractor.name} gave {bad} of {array.size} values that are not finite for {path}.")
+    return array, len(signal) / rate
+
+
+def unchanged(path: str, sha: str) -> Signature:
+    """The signature of a file that still has the content of digest `sha`."""
+    try:
+        seen = signature(path)
+    except OSError as error:
+        raise SerbenchError(f"{path} is gone, and so are its cached features. Bring it back and run again.") from error
+    if audio_sha256(path) != sha:
+        raise SerbenchError(f"{path} was changed since its features were looked up. Run the same command again.")
+    return seen
+
+
+def died(task: FileTask) -> Outcome:
+    """The outcome of a file that took its process with it."""
+    reason = f"the process that read {task.path} died. Expected audio that fits into memory; convert or cut the file."
+    return Outcome(replace(task, sha=None), time.time(), {}, {s.item: reason for s in task.segments}, 0.0)
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as stream:
+        return stream.read()
+
+
+def _reason(error: Exception, path: str) -> str:
+    if isinstance(error, SerbenchError):
+        return str(error)
+    if isinstance(error, OSError):
+        return why_unreadable(Path(path), error)
+    return f"{path}: {type(error).__name__}: {error}"
