@@ -115,11 +115,15 @@ def off_scale(corpus: Corpus) -> Iterator[Finding]:
 
 
 def traces(corpus: Corpus) -> Iterator[Finding]:
-    """Traces that can't be read, or leave the stated scale."""
+    """Traces that can't be read, or leave the stated scale; recordings that no task traces have none to read."""
     if corpus.recordings is None or corpus.trace_source is None:
         return
-    scales = {target: scale for t in corpus.tasks if t.kind == "continuous" for target, scale in t.scales.items()}
+    tasks = [t for t in corpus.tasks if t.kind == "continuous"]
+    scales = {target: scale for t in tasks for target, scale in t.scales.items()}
+    traced = {str(item) for t in tasks for item in corpus.items(t).index}
     for item, path in corpus.recordings["path"].items():
+        if str(item) not in traced:
+            continue
         try:
             trace = corpus.trace(str(item))
         except Exception as error:  # one bad file never ends a check

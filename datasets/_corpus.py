@@ -96,6 +96,7 @@ class Corpus:
     subset_group : column whose groups the 4 test subsets may not cut (None: utterances are cut freely)
     shared : columns among speaker, dialogue ... that the corpus's own splits are known to share between train and test
     expected : what is counted -> published number, checked as warnings by `serbench check`
+    incidental : columns in which copies of one release differ (names of folders, formats); the digest leaves them out
     word_source : id -> table of words: word, start, end [s]
     trace_source : id -> table of frames: time [s], one column per attribute
     """
@@ -119,6 +120,7 @@ class Corpus:
     word_source: Callable[[str], pd.DataFrame] | None = None
     trace_source: Callable[[str], pd.DataFrame] | None = None
     audio_source: Callable[[Path], Path] | None = None
+    incidental: tuple[str, ...] = ("path",)
 
     def task(self, name: str | None = None) -> Task:
         """The task of that name, or the default one."""
@@ -185,13 +187,17 @@ class Corpus:
         return self.trace_source(item)
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that identify name, release, tables and scales (not the audio, not the root)."""
+        """Sixteen hexadecimal digits that identify name, release, tables and scales.
+
+        Neither the root nor the audio nor the `incidental` columns count, so copies of one release share a leaderboard.
+        """
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
         tables = [self.utterances] if self.recordings is None else [self.utterances, self.recordings]
-        texts = [t.sort_index().sort_index(axis=1).to_csv(float_format="%.9g") for t in tables]
+        kept = [t.drop(columns=[c for c in self.incidental if c in t]) for t in tables]
+        texts = [t.sort_index().sort_index(axis=1).to_csv(float_format="%.9g") for t in kept]
         return digest({"name": self.name, "release": self.release, "tables": [digest(t, 64) for t in texts],
                        "scales": {k: list(v) for k, v in self.scales.items()}})  # fmt: skip
 

@@ -63,6 +63,7 @@ TASKS = (
     Task("perceived", "classification", ("perceived",), LABELS, "perceived", doc="the listeners' plurality, no ties"),
     emotion_task("emotion-4", "emotion-4", doc="acted anger, happiness, neutral, sadness"),
 )
+TASK_NAMES = ("emotion", "perceived", "emotion-4")
 POINTER_BYTES = 200
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2})")
 _LIST, _PEOPLE, _VOTES_FILE = ("sentencefilenames.csv",), ("videodemographics.csv",), ("tabulatedvotes.csv",)

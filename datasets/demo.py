@@ -47,6 +47,7 @@ TASKS = (
         doc="arousal, valence and liking of each side of a dialogue, every 0.1 s",
     ),
 )
+TASK_NAMES = ("emotion", "attributes", "arousal", "valence", "dominance", "traces")
 EXPECTED = {
     "utterances": 744,
     "train": 288,

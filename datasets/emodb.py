@@ -69,6 +69,7 @@ TASKS = {
     "emotion": Task("emotion", "classification", ("emotion",), LABELS, doc="the seven acted emotions"),
     "emotion-4": emotion_task("emotion-4", "emotion-4"),
 }
+TASK_NAMES = ("emotion", "emotion-4")
 EXPECTED = {
     "utterances": 535, "speakers": 10, "emotion=anger": 127, "emotion=boredom": 81, "emotion=disgust": 46,
     "emotion=fear": 69, "emotion=happiness": 71, "emotion=neutral": 79, "emotion=sadness": 62,

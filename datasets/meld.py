@@ -42,6 +42,7 @@ CITATION = (
 )
 LICENCE = "GPL-3.0 (label files); the clips are television footage for research use, their licence is not stated"
 SPLITS = files.SPLITS
+TASK_NAMES = ("emotion", "sentiment", "emotion-4")
 SENTIMENTS = ("negative", "neutral", "positive")
 LEADS = {
     "Chandler": "male", "Joey": "male", "Monica": "female", "Phoebe": "female", "Rachel": "female", "Ross": "male",
@@ -90,7 +91,8 @@ def load(
     root : such as `MELD.Raw`, or a clone of the repository (labels alone)
     test_clips : "corrected" takes the 132 recut test clips (`final_videos_test...`) where they are there, as their
         publishers advise; "plain" takes the first cuts, as most published code does. The column `cut` says which
-    downmix : how a clip's channels become one (see `_meld_video.py`); the column `downmix` carries it
+    downmix : how a clip's channels become one (see `_meld_video.py`); the column `downmix` carries it, and the corpus
+        digest any rule but the default one: clips and sound files made of them are one corpus
     context : "started": context turns are earlier turns; "ended": earlier turns that also ended, by the label files'
         times, before this one starts
     audio_folder : where decoded audio is kept; None = in serbench's cache
@@ -126,6 +128,7 @@ def load(
         known_unusable=KNOWN_UNUSABLE,
         notes=(*NOTES, *notes),
         audio_source=audio,
+        incidental=("path", "downmix") if downmix == DOWNMIX[0] else ("path",),
     )
 
 

@@ -56,6 +56,7 @@ TASKS = (
     emotion_task("emotion-4", doc="anger, happiness, neutral, sadness"),
     *attribute_tasks(tuple(SCALES), SCALES),
 )
+TASK_NAMES = ("emotion", "attributes", "arousal", "valence", "dominance")
 LETTERS = ("auto", "first", "second")
 AROUSAL = ("auto", "as-is", "flipped")
 _LABELS = ("evaluation.txt", "evalution.txt")

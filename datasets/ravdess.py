@@ -48,6 +48,7 @@ TASKS = (
     emotion_task("emotion-7", "emotion-7", doc="without calm"),
     emotion_task("emotion-4", "emotion-4", doc="anger, happiness, neutral, sadness"),
 )
+TASK_NAMES = ("emotion", "emotion-7", "emotion-4")
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 _ACTOR = re.compile(r"actor[_ -]?(\d\d?)", re.IGNORECASE)
 _WHAT = "the folder that holds Actor_01 to Actor_24"

@@ -39,6 +39,7 @@ TASKS = (
     emotion_task("emotion-7", doc="the seven acted emotions"),
     emotion_task("emotion-4", "emotion-4", doc="anger, happiness, neutral, sadness"),
 )
+TASK_NAMES = ("emotion", "emotion-4")
 _NUMBERED = r"([a-z]{1,2})(\d\d)"
 _FLAT = re.compile(rf"({'|'.join(SPEAKERS)})_{_NUMBERED}", re.IGNORECASE)
 _NESTED = re.compile(_NUMBERED, re.IGNORECASE)

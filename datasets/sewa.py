@@ -52,6 +52,7 @@ TASKS = (
          doc="arousal, valence and liking of every frame of 0.1 s"),
     *attribute_tasks(TARGETS, SCALES),
 )  # fmt: skip
+TASK_NAMES = ("traces", "attributes", "arousal", "valence", "liking")
 
 
 def load(

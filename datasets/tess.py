@@ -39,6 +39,7 @@ TASKS = (
     emotion_task("emotion-7", doc="the seven acted emotions"),
     emotion_task("emotion-4", "emotion-4", doc="anger, happiness, neutral, sadness"),
 )
+TASK_NAMES = ("emotion", "emotion-4")
 _NAME = re.compile(r"(OAF|YAF|OA|YA)_([a-z]+)_([a-z]+)", re.IGNORECASE)
 _WHAT = "the folder with TESS's folders OAF_angry to YAF_sad"
 

@@ -284,6 +284,21 @@ def test_traces_off_the_scale_or_unreadable(tmp_path: Path) -> None:
     assert found(findings, "labels-unreadable") == [("error", "r1", "r1.wav")]
 
 
+def test_recordings_with_hidden_labels_are_no_error(tmp_path: Path) -> None:
+    def trace(item: str) -> pd.DataFrame:
+        if item == "r1":
+            raise SerbenchError("the labels of r1 were never given out.")
+        return pd.DataFrame({"time": [0.0, 0.1], "valence": [0.0, 0.5]})
+
+    for i in range(2):
+        write(tmp_path / f"r{i}.wav", noise(20 + i))
+    where = {"labels": ("given",)}
+    task = Task("v", "continuous", ("valence",), where=where, scales={"valence": (-1.0, 1.0)}, frame_seconds=0.1)
+    rows = [{"id": f"r{i}", "path": f"r{i}.wav", "labels": ("given", "hidden")[i]} for i in range(2)]
+    corpus = corpus_of(tmp_path, tasks=(task,), recordings=make_table(rows), trace_source=trace)
+    assert found(doctor.check(corpus), "labels-unreadable") == []
+
+
 @pytest.mark.parametrize(("shared", "severity"), [((), "error"), (("speaker",), "note")])
 def test_speaker_overlap_between_partitions(tmp_path: Path, shared: tuple[str, ...], severity: str) -> None:
     extra: dict[str, list[object]] = {

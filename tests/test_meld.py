@@ -323,6 +323,7 @@ def test_folder_variants(plain: Path, tmp_path: Path, layout: str) -> None:
     LAYOUTS[layout](root)
     corpus = meld.load(root)
     assert all(corpus.source_path(item).is_file() for item in corpus.utterances.index)
+    assert corpus.digest() == meld.load(plain).digest()
 
 
 def _below(root: Path, name: str) -> None:
