@@ -181,7 +181,8 @@ def soft_labels(votes: pd.DataFrame, emotions: Iterable[str] = EMOTIONS) -> pd.D
     """
     names = list(emotions)
     row, ids = pd.factorize(votes["id"])
-    column = pd.Categorical(votes["emotion"], names).codes
+    codes, met = pd.factorize(votes["emotion"])
+    column = np.append(pd.Index(names).get_indexer(pd.Index(met)), -1)[codes]
     weight = votes["weight"].to_numpy() if "weight" in votes else np.ones(len(votes))
     used = column >= 0
     cells = row[used] * len(names) + column[used]

@@ -39,7 +39,7 @@ HEADER = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gende
 
 @dataclass
 class Segment:
-    """One segment: what is on file about it, and its ratings (worker, word, secondary, activation, valence, dominance)."""
+    """One segment; ratings are (worker, word, secondary words, activation, valence, dominance)."""
 
     name: str
     emo_class: str

@@ -10,7 +10,8 @@ What is read, in any case of letters, in `root` or one folder below it (`IEMOCAP
   dominance] in this order, and the raters' lines. The sub-folders repeat the raters and are not read.
 - `SessionK/dialog/transcriptions/*.txt`, Latin-1. Lines of speech that was never cut into turns (`..._FXX0`) have
   neither label nor sound and stay out of the table; they are counted in the notes.
-- `SessionK/sentences/ForcedAlignment/<dialogue>/<turn>.wdseg`: word times, when asked for. Two turns have none.
+- `SessionK/sentences/ForcedAlignment/<dialogue>/<turn>.wdseg`: word times, when asked for. Two turns
+  have none: Ses03F_impro07_M030 and Ses03M_impro03_M001.
 - Sound is never opened. Its path is the sentence file; with the option `audio="dialogue"` it is the segment of the
   whole dialogue's file (two channels whose order is documented nowhere: the mean of both is the turn).
 
@@ -60,15 +61,25 @@ CITATION = (
 SCALE = (1.0, 5.0)
 SCALES = dict.fromkeys(("arousal", "valence", "dominance"), SCALE)
 EXPECTED = {
-    "utterances": 10039, "speakers": 10, "raw_emotion=ang": 1103, "raw_emotion=hap": 595, "raw_emotion=exc": 1041,
+    "utterances": 10039, "speakers": 10, "dialogues": 151, "raw_emotion=ang": 1103,
+    "raw_emotion=hap": 595, "raw_emotion=exc": 1041,
     "raw_emotion=sad": 1084, "raw_emotion=neu": 1708, "raw_emotion=fru": 1849, "raw_emotion=fea": 40,
     "raw_emotion=sur": 107, "raw_emotion=dis": 2, "raw_emotion=oth": 3, "raw_emotion=xxx": 2507,
+    **{
+        f"raw_emotion={code},session=Session{k}": n
+        for code, counts in {
+            "neu": (384, 362, 320, 258, 384), "ang": (229, 137, 240, 327, 170), "sad": (194, 197, 305, 143, 245),
+        }.items()
+        for k, n in enumerate(counts, 1)
+    },
+    **{
+        f"raw_emotion={code},scenario=improvised": n
+        for code, n in (("neu", 1099), ("exc", 663), ("sad", 608), ("ang", 289), ("hap", 284))
+    },
 }  # fmt: skip
 SOFT = (
     "anger", "disgust", "excitement", "fear", "frustration", "happiness", "neutral", "other", "sadness", "surprise",
 )  # fmt: skip
-UNALIGNED = frozenset({"Ses03F_impro07_M030", "Ses03M_impro03_M001"})
-"""Turns that the release has no word times for."""
 
 _IMPROVISED = {"scenario": ("improvised",)}
 TASKS = (

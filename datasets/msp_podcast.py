@@ -66,6 +66,14 @@ EXPECTED: dict[str, dict[str, int]] = {
         "raw_emotion=H": 14285, "raw_emotion=X": 14199, "raw_emotion=U": 4084, "raw_emotion=C": 3644,
         "raw_emotion=A": 3218, "raw_emotion=S": 2649, "raw_emotion=D": 2593, "raw_emotion=F": 1544,
         "raw_emotion=O": 817,
+        **{
+            f"raw_emotion={code},partition={partition}": int(n)
+            for partition, counts in (
+                ("dev", "N2529 X1454 H1320 A621 C547 D441 U382 S302 F130 O74"),
+                ("test1", "N4702 H3475 X2955 U1029 C736 D709 A622 S505 F367 O226"),
+            )
+            for code, n in ((text[0], text[1:]) for text in counts.split())
+        },
     },
     "1.9": {},
     "1.10": {
@@ -74,7 +82,8 @@ EXPECTED: dict[str, dict[str, int]] = {
     },
     "1.11": {
         "utterances": 151654, "partition=train": 84030, "partition=dev": 19815, "partition=test1": 30647,
-        "partition=test2": 14815, "partition=test3": 2347,
+        "partition=test2": 14815, "partition=test3": 2347, "speakers@partition=train": 1409,
+        "speakers@partition=dev": 454, "speakers@partition=test1": 237, "speakers@partition=test2": 117,
     },
     "1.12": {"utterances": 207136, "partition=dev": 31961, "partition=test3": 3200},
     "2.0": {
