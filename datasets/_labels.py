@@ -186,7 +186,7 @@ def soft_labels(votes: pd.DataFrame, emotions: Iterable[str] = EMOTIONS) -> pd.D
     weight = votes["weight"].to_numpy() if "weight" in votes else np.ones(len(votes))
     used = column >= 0
     cells = row[used] * len(names) + column[used]
-    totals = np.bincount(cells, weight[used], len(ids) * len(names)).reshape(len(ids), len(names))
+    totals = np.bincount(cells, weight[used], len(ids) * len(names)).astype(float).reshape(len(ids), len(names))
     sums = totals.sum(axis=1, keepdims=True)
     shares = np.divide(totals, sums, out=np.full_like(totals, np.nan), where=sums > 0)
     return pd.DataFrame(shares, pd.Index(ids, name="id").astype("str"), [f"soft_{emotion}" for emotion in names])

@@ -50,7 +50,7 @@ from ._iemocap_files import (
     read_transcriptions,
 )
 from ._labels import canonical, canonical_words, emotion_task, soft_labels
-from ._locate import find, find_root, missing, need_root, packed_archives, visible
+from ._locate import find, find_root, missing, need_root, packed_archives, relative, visible
 from ._task import attribute_tasks
 
 CITATION = (
@@ -218,11 +218,9 @@ def _with_audio(table: pd.DataFrame, sessions: dict[str, Path], audio: str) -> p
     kind, default = (("sentences",), "sentences/wav") if audio == "sentence" else (("dialog",), "dialog/wav")
     stems = {}
     for name in table["session"].unique():
-        folder = sessions.get(name)
-        found = None if folder is None else _walk(folder, kind, ("wav",))
-        stems[name] = f"{name}/{default}" if folder is None or found is None else (
-            f"{folder.name}/{found.relative_to(folder).as_posix()}"
-        )  # fmt: skip
+        folder = sessions.get(name, Path(name))
+        found = _walk(folder, kind, ("wav",))
+        stems[name] = f"{folder.name}/{default if found is None else relative(folder, found)}"
     prefix = table["session"].map(stems)
     if audio == "sentence":
         return table.assign(path=prefix + "/" + table["dialogue"] + "/" + table.index + ".wav")
