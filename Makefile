@@ -15,7 +15,8 @@ setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet "torch>=2.11,<2.13" "torchaudio>=2.11,<2.12" --index-url $(TORCH_INDEX))
+	test -z "$(TORCH_INDEX)" || \
+	    $(BIN)/python -m pip install --quiet "torch>=2.11,<2.13" "torchaudio>=2.11,<2.12" --index-url "$(TORCH_INDEX)"
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	touch $@
 

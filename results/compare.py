@@ -121,7 +121,8 @@ def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dic
 
 
 def _repeated(scores: pd.DataFrame) -> bool:
-    spread = scores.groupby("subset")[["a", "b"]].agg(lambda s: s.max() - s.min())
+    by_subset = scores.groupby("subset")[["a", "b"]]
+    spread = by_subset.max() - by_subset.min()
     return bool(scores["trial"].nunique() > 1 and (spread.to_numpy() <= 1e-12).all())
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serbench.benchmarks.plan import Request
 from serbench.benchmarks.grid import from_record, run
+from serbench.benchmarks.plan import Request
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._synthesis import babble
 from serbench.results.records import Run, load_runs
@@ -232,11 +232,9 @@ def test_a_missing_root_names_the_variable(tmp_path: Path):
 
 
 def test_the_command_line_is_a_request_again():
-    request = Request("svm", "emodb", root="/my data", settings={"model.costs": "3"}, trials=2, preset="paper")
-    words = request.command()
-    assert (
-        words == "serbench run --model svm --dataset emodb --root '/my data' --preset paper --trials 2 --set model.costs=3"
-    )
+    request = Request("svm", "emodb", root="/my data", settings={"model.costs": "3"}, trials=2, preset="linear")
+    expected = "serbench run --model svm --dataset emodb --root '/my data' --preset linear --trials 2 --set model.costs=3"
+    assert request.command() == expected
 
 
 def test_records_hold_versions_configuration_and_seeds(corpus_file: Path, tmp_path: Path):
