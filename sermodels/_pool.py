@@ -60,7 +60,8 @@ def taken(pool: Data | None, labelled: Iterable[Data], count: int | None) -> Dat
 def _refuse_overlap(pool: Data, labelled: Data) -> None:
     """Refuse a pool that shares an utterance, or a segment of audio, with labelled data."""
     known, audio = set(labelled.ids), set(_segments(labelled))
-    both = [item for item, segment in zip(pool.ids, _segments(pool), strict=True) if item in known or segment in audio]
+    pairs = zip(pool.ids, _segments(pool), strict=True)
+    both = [item for item, segment in pairs if item in known or (any(segment) and segment in audio)]
     if both:
         raise SerbenchError(
             f"the unlabelled pool shares {len(both)} sentences with the labelled data, such as {both[0]!r}. Expected a "
@@ -69,6 +70,7 @@ def _refuse_overlap(pool: Data, labelled: Data) -> None:
 
 
 def _segments(data: Data) -> list[tuple[str, ...]]:
-    """(path, start, end) of each utterance, as text."""
-    columns = [data.items[name].astype("string").fillna("") for name in ("path", "start", "end")]
+    """(path, start, end) of each utterance as text, "" for what the table does not say."""
+    names = ("path", "start", "end")
+    columns = [data.items[c].astype("string").fillna("") if c in data.items else [""] * len(data) for c in names]
     return list(zip(*columns, strict=True))
