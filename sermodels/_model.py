@@ -144,6 +144,11 @@ class SERModel(ABC):
         """What a score's signature has to say of this configuration, such as a transductive use of test audio."""
         return ()
 
+    @classmethod
+    def pool(cls, config: Any, ids: Sequence[str]) -> list[str]:
+        """The ids of a corpus's unlabelled pool that are wanted: all, or none where the model takes no pool."""
+        return list(ids) if cls.uses_unlabelled else []
+
     @abstractmethod
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train on `train`, select on `dev` by `score(dev.labels, predictions)`; test data never comes here."""
