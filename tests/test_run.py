@@ -232,8 +232,8 @@ def test_a_missing_root_names_the_variable(tmp_path: Path):
 
 
 def test_the_command_line_is_a_request_again():
-    request = Request("svm", "emodb", root="/my data", settings={"model.costs": "3"}, trials=2, preset="linear")
-    expected = "serbench run --model svm --dataset emodb --root '/my data' --preset linear --trials 2 --set model.costs=3"
+    request = Request("svm", "emodb", root="/my data", settings={"model.costs": "3"}, trials=2)
+    expected = "serbench run --model svm --dataset emodb --root '/my data' --trials 2 --set model.costs=3"
     assert request.command() == expected
 
 
