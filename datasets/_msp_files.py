@@ -218,7 +218,7 @@ def _details_of_json(path: Path) -> pd.DataFrame:
     rows = [{"id": name, "rater": rater, **rating} for name, raters in segments for rater, rating in raters.items()]
     names = {"EmoClass_Major": "labels", "EmoClass_Second": "secondary", **_ATTRIBUTES}
     table = pd.DataFrame(rows, columns=["id", "rater", *names], dtype="string").rename(columns=names)
-    return table.assign(id=_stems(table["id"]))
+    return table.mask(table.isin([""]).to_numpy(dtype=bool)).assign(id=_stems(table["id"]))
 
 
 def _details_of_text(path: Path) -> pd.DataFrame:
