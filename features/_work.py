@@ -121,6 +121,10 @@ def make(task: FileTask, extractor: FeatureExtractor, section: Section) -> Outco
             frames[segment.item] = known
         except CacheError:
             raise
+        except ImportError as error:
+            raise SerbenchError(
+                f"the feature {extractor.name} can't be used: {error}. 'serbench env' shows which parts are missing."
+            ) from error
         except Exception as error:
             failed[segment.item] = _reason(error, task.path)
     return Outcome(task, read_at, frames, failed, seconds)

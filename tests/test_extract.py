@@ -241,6 +241,12 @@ def test_an_extractor_that_cannot_work_ends_the_run(
         extract(corpus(tmp_path / "c", 2), tmp_path / "c", Toy())
 
 
+def test_a_missing_library_ends_the_run(tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Broken, "given", ImportError("No module named 'smile'"))
+    with pytest.raises(SerbenchError, match=r"broken can't be used: No module named 'smile'.*serbench env"):
+        extract(corpus(tmp_path / "c", 2), tmp_path / "c", Broken())
+
+
 def test_a_cache_that_cannot_be_written_ends_the_run(
     tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
