@@ -1,0 +1,121 @@
+"""`make bench`: every measurement in one page, each as CPU-seconds, wall seconds and peak memory beside its reference.
+
+    python -m serbench.benchmarks.bench [--out docs/performance.md] [--data EMODB_ROOT] [--only NAME ...]
+
+A module `bench_NAME` of this folder takes part when it has `rows(data)` (or `rows()`), a list of dictionaries with
+`title`, `cpu_seconds`, `wall_seconds`, `peak_mib` and, for our own side, `ratio`, `limit` and `met`. A part that fails
+is named with its reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import os
+import pkgutil
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..datasets._files import write_text
+from . import __path__ as folders
+from .trial import versions
+
+Row = dict[str, Any]
+HEAD = """# Performance
+
+Written by `make bench`; don't edit. Each row is a process of its own; CPU-seconds count all of its threads and children,
+start and imports included where whole commands are measured. References run in the same session, interleaved with
+ours. Wall seconds on a shared machine mean little; CPU-seconds and ratios are what to compare.
+"""
+
+
+def parts() -> list[str]:
+    """Names of the measurement modules."""
+    return [m.name.removeprefix("bench_") for m in pkgutil.iter_modules(folders) if m.name.startswith("bench_")]
+
+
+def measure_part(name: str, data: Path | None) -> tuple[list[Row], str | None]:
+    """Rows of one module, and the reason if it could not be measured."""
+    module = importlib.import_module(f"serbench.benchmarks.bench_{name}")
+    if not hasattr(module, "rows"):
+        return [], "it has no rows()"
+    wants = "data" in inspect.signature(module.rows).parameters
+    if wants and data is None:
+        return [], "it needs EMO-DB: give its folder as --data"
+    try:
+        return list(module.rows(data) if wants else module.rows()), None
+    except Exception as error:  # one part never ends the others
+        return [], f"{type(error).__name__}: {error}"
+
+
+def page(found: Iterable[tuple[str, list[Row], str | None]]) -> str:
+    """The Markdown page."""
+    known = versions()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores; " + ", ".join(f"{k} {v}" for k, v in known.items())
+    lines = [HEAD, f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}.", ""]
+    for name, rows, problem in found:
+        lines += [f"## {name}", ""]
+        if problem:
+            lines += [f"Not measured: {problem}", ""]
+        if rows:
+            lines += ["| what | CPU s | wall s | peak MiB | ratio | limit | kept |",
+                      "| --- | ---: | ---: | ---: | ---: | --- | --- |", *map(_line, rows), ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def demo_rows() -> list[Row]:
+    """The commands of `make demo`, in a folder of their own with an empty cache."""
+    from ._measure import measure
+
+    command = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()"]
+    steps = (
+        ["run", "--model", "linear", "--model", "svm", "--model", "cnn-regressor:small", "--dataset", "demo"],
+        ["leaderboard", "--dataset", "demo"],
+        ["compare", "linear", "svm", "cnn-regressor:small", "chance", "--dataset", "demo"],
+    )
+    with tempfile.TemporaryDirectory() as name:
+        env = {"SERBENCH_CACHE": str(Path(name) / "cache"), "PYTHONSAFEPATH": "1"}
+        costs = [measure([*command, *step], cwd=Path(name), env=env) for step in steps]
+    wall, peak = sum(c.wall_seconds for c in costs), max(c.peak_mib for c in costs)
+    return [{"title": "`make demo` after set-up, nothing cached", "cpu_seconds": sum(c.cpu_seconds for c in costs),
+             "wall_seconds": wall, "peak_mib": peak, "limit": "240 wall seconds, 3 GB",
+             "met": wall <= 240 and peak * 2**20 <= 3e9}]  # fmt: skip
+
+
+def _line(row: Row) -> str:
+    numbers = [f"{row[k]:.2f}" if row.get(k) is not None else "" for k in ("cpu_seconds", "wall_seconds")]
+    peak = f"{row['peak_mib']:.0f}" if row.get("peak_mib") is not None else ""
+    kept = {True: "yes", False: "NO"}.get(row.get("met", ""), "")
+    cells = [row["title"], *numbers, peak, f"{row['ratio']:.2f}" if "ratio" in row else "", row.get("limit", ""), kept]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the page; without `--out` it is printed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data", type=Path, help="folder of EMO-DB")
+    parser.add_argument("--only", nargs="+", choices=["demo", *parts()], help="parts to measure; default: all")
+    given = parser.parse_args(arguments)
+    data = given.data
+    if data is None and os.environ.get("SERBENCH_TEST_DATA"):
+        data = Path(os.environ["SERBENCH_TEST_DATA"]) / "emodb"
+    found: list[tuple[str, list[Row], str | None]] = []
+    for name in given.only or ["demo", *parts()]:
+        sys.stderr.write(f"measuring {name}\n")
+        found.append((name, demo_rows(), None) if name == "demo" else (name, *measure_part(name, data)))
+    text = page(found)
+    if given.out:
+        write_text(given.out, text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
