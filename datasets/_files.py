@@ -16,6 +16,9 @@ from typing import IO, Any
 
 from ._errors import SerbenchError
 
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary binary file beside `path`, then rename it to `path` (parents are made)."""
@@ -24,6 +27,7 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
+        os.chmod(name, 0o666 & ~_UMASK)  # mkstemp's own mode would hide shared results from a group
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
