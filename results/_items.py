@@ -91,9 +91,9 @@ def choose_clusters(items: pd.DataFrame | None, ids: Sequence[str], by: str = "a
         else:
             return Clusters(column, found.astype(str))
     why = "the record holds no items" if items is None else ", ".join(reasons)
-    remedy = f" (to add them, type: {line})" if items is None and line else ""
-    return Clusters(UTTERANCE, None, f"utterances are drawn one by one, since {why}{remedy}: this says nothing of "
-                                     "other speakers, and intervals are too narrow where speakers differ")  # fmt: skip
+    remedy = " (repeating a 'serbench run' line adds them and trains nothing)" if items is None else ""
+    return Clusters(UTTERANCE, None, f"utterances are drawn one by one, since {why}{remedy}. This says nothing of "
+                                     "other speakers, and intervals are too narrow where speakers differ.")  # fmt: skip
 
 
 def _named(items: pd.DataFrame | None, wanted: pd.Index[str], by: str, line: str) -> Clusters:

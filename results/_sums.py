@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._errors import unknown
+from ..datasets._errors import SerbenchError, unknown
 from ..datasets._task import Task
-from .scoring import check_predictions, class_indices
+from .scoring import class_indices
 
 Floats = npt.NDArray[np.float64]
 Columns = Callable[[Floats, Floats, int], Floats]
@@ -75,7 +75,6 @@ def cell_sums(
     `clusters` is id -> cluster; None makes every id a cluster of its own. Clusters are ordered by their first subset
     and name, so that two runs over the same ids have the same order.
     """
-    check_predictions(predictions, task)
     chosen = metric_sums(metric, task)
     gold, predicted, labelled = _sides(predictions, task, target)
     table = chosen.columns(gold, predicted, len(task.labels))
@@ -95,12 +94,23 @@ def cell_sums(
 
 
 def cluster_codes(predictions: pd.DataFrame, clusters: pd.Series[str] | None) -> tuple[npt.NDArray[np.intp], int]:
-    """Cluster number of each row, ordered by first subset and name, and the number of clusters."""
-    names = predictions["id"] if clusters is None else predictions["id"].map(clusters)
-    frame = pd.DataFrame({"name": names.astype(str).to_numpy(), "subset": predictions["subset"].to_numpy()})
-    first = frame.groupby("name")["subset"].min().reset_index().sort_values(["subset", "name"])
-    index = pd.Index(first["name"])
-    return index.get_indexer(frame["name"]), len(index)
+    """Cluster number of each row, ordered by first subset and name, and the number of clusters.
+
+    Raises `SerbenchError` when `clusters` does not know an id.
+    """
+    rows, ids = pd.factorize(predictions["id"])
+    names = pd.Series(ids) if clusters is None else clusters.reindex(ids)
+    if names.isna().any():
+        lost = ids[names.isna().to_numpy()]
+        raise SerbenchError(f"{len(lost)} items have no cluster, such as {lost[0]!r}. Expected one for every id.")
+    of_id, known = pd.factorize(names)
+    codes = of_id[rows]
+    first = np.full(len(known), np.inf)
+    np.minimum.at(first, codes, predictions["subset"].to_numpy(dtype=np.float64))
+    order = np.lexsort((np.asarray(known), first))
+    rank = np.empty(len(known), dtype=np.intp)
+    rank[order] = np.arange(len(known))
+    return rank[codes], len(known)
 
 
 def _sides(

@@ -204,8 +204,8 @@ def _score_tests(part: pd.DataFrame, ratio: float, level: float) -> dict[str, An
 
 def _cells(row: dict[str, Any], adjust: str) -> dict[str, str]:
     asked = {head: p_value(row[f"{column}_{adjust}"]) for column, head in TESTS.items() if column in row}
-    boot = {}
+    difference = number(row["difference"], "+.3f")
     if "boot_low" in row:
-        boot["bootstrap\n95 % interval"] = interval(row["boot_low"], row["boot_high"], "+.3f")
-    return {"a": row["a"], "b": row["b"], "a - b": number(row["difference"], "+.3f"), **boot, **asked,
+        difference += "\n" + interval(row["boot_low"], row["boot_high"], "+.3f")
+    return {"a": f"{row['a']}\n{row['b']}", "a - b\n95 % interval" if "boot_low" in row else "a - b": difference, **asked,
             "d": number(row["dav"], "+.2f"), "mdd": number(row["mdd"])}  # fmt: skip

@@ -34,16 +34,16 @@ class Plan:
     detectable_elsewhere : the same where other utterances of the same kind count too (normal approximation)
     floor : what `detectable_elsewhere` approaches with ever more trials: only a larger test set goes below it
     power : of the test over trial means for the wanted difference, with the trials at hand
-    trials : trials that reach the wanted power for the wanted difference on these utterances; None: more than 1000
-    trials_elsewhere : the same where other utterances count; None: no number of trials reaches it
+    needed : trials that reach the wanted power for the wanted difference on these utterances; None: more than 1000
+    needed_elsewhere : the same where other utterances count; None: no number of trials reaches it
     """
 
     detectable: float
     detectable_elsewhere: float
     floor: float
     power: float
-    trials: int | None
-    trials_elsewhere: int | None
+    needed: int | None
+    needed_elsewhere: int | None
 
 
 def t_power(difference: float, error: float, degrees: float, alpha: float = ALPHA) -> float:

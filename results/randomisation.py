@@ -20,7 +20,7 @@ from ..datasets._errors import SerbenchError
 from ..datasets._task import Task
 from ._sums import CellSums, Floats
 from .bootstrap import BLOCK, paired_sums
-from .scoring import MEAN, scored_targets
+from .scoring import MEAN, check_predictions, scored_targets
 
 ROUNDING = 1e-12
 
@@ -46,6 +46,8 @@ def approximate_randomisation(
     if swaps < 1:
         raise SerbenchError(f"swaps={swaps} is out of range. Expected 1 or more, such as 10000.")
     name = metric or task.metric
+    check_predictions(a, task)
+    check_predictions(b, task)
     draws, observed = {}, {}
     for target in task.targets:
         pair = paired_sums(a, b, task, name, target, clusters)
@@ -65,7 +67,7 @@ def swapped_differences(a: CellSums, b: CellSums, swaps: int, seed: int = 0) -> 
         difference = np.zeros(len(swapped))
         for row_a, row_b in zip(a.cells, b.cells, strict=True):
             for cell_a, cell_b, span in zip(row_a, row_b, a.spans, strict=True):
-                moved = swapped[:, span] @ (cell_b - cell_a)
+                moved = swapped[:, span] @ np.asfortranarray(cell_b - cell_a)
                 difference += a.metric.value(cell_a.sum(axis=0) + moved) - a.metric.value(cell_b.sum(axis=0) - moved)
         found.append(difference / sum(len(row) for row in a.cells))
     return np.concatenate(found)

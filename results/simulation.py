@@ -78,7 +78,7 @@ def draw(world: World, seed: int | Sequence[int]) -> Experiment:
     rng = np.random.default_rng(seed)
     n = world.utterances
     speaker = np.arange(n) % world.speakers
-    ids = np.array([f"u{i:05}" for i in range(n)])
+    ids = np.arange(n)
     gold, common = rng.normal(size=n), world.common * rng.normal(size=n)
     subset = rng.permutation(np.arange(n) % world.subsets)
     sides = []
@@ -171,24 +171,31 @@ def rejections(
 
     Returns
     -------
-    indexed by test: rate, low, high (Wilson's 95 % interval), experiments; `attrs` holds the mean difference of the
-    scores and the mean components of their differences as standard deviations (trial, subset, rest)
+    indexed by test: rate (of the experiments in which the test is defined; NaN where it never is), low, high (Wilson's
+    95 % interval), experiments; `attrs` holds the mean difference of the scores and the mean components of their
+    differences as standard deviations (trial, subset, rest)
     """
     chosen, sizes = tests or TESTS, draws or Draws()
-    found = np.zeros(len(chosen), dtype=np.int64)
+    found, defined = np.zeros(len(chosen), dtype=np.int64), np.zeros(len(chosen), dtype=np.int64)
     facts = []
     for k in range(experiments):
         experiment = draw(world, [seed, k])
         paired = scores(experiment)
-        found += [test(experiment, paired, sizes) < alpha for test in chosen.values()]
+        p = np.array([test(experiment, paired, sizes) for test in chosen.values()])
+        found += p < alpha
+        defined += ~np.isnan(p)
         parts = components(paired["a"], paired["b"], paired["trial"], paired["subset"])
         facts.append((parts.mean, parts.trial, parts.subset, parts.rest))
-    rows = [(n / experiments, *wilson(int(n), experiments), experiments) for n in found]
+    rows = [(*_rate(int(n), int(of)), experiments) for n, of in zip(found, defined, strict=True)]
     frame = pd.DataFrame(rows, index=list(chosen), columns=["rate", "low", "high", "experiments"])
     mean = np.mean(facts, axis=0)
     trial, subset, rest = map(float, np.sqrt(mean[1:]))
     frame.attrs = {"difference": float(mean[0]), "trial": trial, "subset": subset, "rest": rest}
     return frame
+
+
+def _rate(count: int, n: int) -> tuple[float, float, float]:
+    return (count / n, *wilson(count, n)) if n else (math.nan, math.nan, math.nan)
 
 
 def wilson(count: int, n: int, level: float = 0.95) -> tuple[float, float]:
