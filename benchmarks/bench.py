@@ -29,9 +29,9 @@ from .trial import versions
 Row = dict[str, Any]
 HEAD = """# Performance
 
-Written by `make bench`; don't edit. Each row is a process of its own; CPU-seconds count all of its threads and
-children, start and imports included where whole commands are measured. References run in the same session, interleaved with
-ours. Wall seconds on a shared machine mean little; CPU-seconds and ratios are what to compare.
+Written by `make bench`; don't edit. Each row is a process of its own; CPU-seconds count all threads and children, and
+for whole commands the start and imports too. References run in the same session, interleaved with ours. Wall seconds on
+a shared machine mean little; CPU-seconds and ratios are what to compare.
 """
 
 
