@@ -156,10 +156,13 @@ def canonical(raw: pd.Series[Any], corpus: str, source: str = "the label file") 
 
 
 def canonical_words(raw: pd.Series[Any]) -> pd.Series[Any]:
-    """Canonical emotion of single raters' words; "Other-..." is other, an unknown word stays missing."""
+    """Canonical emotion of single raters' words (categories give categories); unknown words stay missing."""
     emotions = {word: emotion for emotion, words in WORDS.items() for word in words}
-    found = {word: _emotion_of(str(word), emotions) for word in raw.dropna().unique()}
-    return raw.map({word: emotion for word, emotion in found.items() if emotion}).astype("string")
+    codes, words = pd.factorize(raw)
+    found = pd.Index(EMOTIONS).get_indexer(pd.Index([_emotion_of(str(word), emotions) for word in words], dtype=object))
+    chosen = pd.Categorical.from_codes(np.append(found, -1)[codes], pd.Index(EMOTIONS))
+    result = pd.Series(chosen, raw.index, name=raw.name)
+    return result if isinstance(raw.dtype, pd.CategoricalDtype) else result.astype("string")
 
 
 def _emotion_of(word: str, emotions: Mapping[str, str]) -> str | None:

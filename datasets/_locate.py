@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,11 +148,12 @@ def relative(root: Path, path: Path) -> str:
 
 
 def _unnested(folder: Path, names: Sequence[str]) -> Path:
-    entries = visible(folder)
-    if len(entries) != 1 or not entries[0].is_dir():
+    with os.scandir(folder) as entries:
+        first = list(islice((e for e in entries if not e.name.startswith(".")), 2))  # it may hold 300,000 files
+    if len(first) != 1 or not first[0].is_dir():
         return folder
-    inner = entries[0].name.lower()
-    return Path(entries[0].path) if any(fnmatchcase(inner, n.lower()) for n in names) else folder
+    inner = first[0].name.lower()
+    return Path(first[0].path) if any(fnmatchcase(inner, n.lower()) for n in names) else folder
 
 
 def _stem(name: str) -> str:

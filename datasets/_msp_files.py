@@ -18,7 +18,7 @@ import pyarrow.compute
 import pyarrow.csv
 
 from ._errors import SerbenchError, unknown
-from ._locate import find, refuse_escapes, visible
+from ._locate import find, refuse_escapes
 from ._reading import numbers, read_columns, refuse_doubles
 
 RELEASES = ("1.6", "1.7", "1.8", "1.9", "1.10", "1.11", "1.12", "2.0")
@@ -36,6 +36,7 @@ _ATTRIBUTES = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
 _REQUIRED = ("FileName", "EmoClass", *_ATTRIBUTES, "Split_Set")
 _RELEASE = re.compile(r"\brelease\s+v?(\d+\.\d+)\b", re.IGNORECASE)
 _FOLDER = re.compile(r"(?:.*podcast.*?|v|r|release)?[\s_-]*v?(\d\.\d{1,2})(?![\d.]).*", re.IGNORECASE)
+_PARTITIONED = r"^(?P<Split_Set>[^;]+?)\s*;\s*(?P<FileName>[^;]+)$"
 _RATED = (
     r"^\s*(?P<rater>[^;]+?)\s*;\s*(?P<labels>.*?)\s*;\s*(?P<secondary>[^;]*?)\s*;"
     r"\s*A:(?P<arousal>[^;]*);\s*V:(?P<valence>[^;]*);\s*D:(?P<dominance>[^;]*);?\s*$"
@@ -155,12 +156,16 @@ def _partitions(values: pd.Series[Any], source: str) -> pd.Series[Any]:
 
 def read_partitions(path: Path) -> pd.Series[Any]:
     """Partitions.txt: id -> partition; lines "Train; MSP-PODCAST_0023_0048.wav", blank lines between groups."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    bad = next((line for line in lines if line.count(";") != 1), None)
-    if bad is not None:
-        raise SerbenchError(f"{str(path)!r} has the line {bad!r}. Expected 'Train; MSP-PODCAST_0023_0048.wav'.")
-    pairs = pd.DataFrame([line.split(";") for line in lines], columns=["Split_Set", "FileName"], dtype="string")
-    refuse_escapes(pairs["FileName"].str.strip(), str(path))
+    lines = pd.Series(path.read_text(encoding="utf-8-sig").splitlines(), dtype="string").str.strip()
+    lines = lines[lines.ne("").to_numpy(dtype=bool)]
+    parts = pa.compute.extract_regex(pa.array(lines, type=pa.large_string()), pattern=_PARTITIONED)
+    bad = parts.is_null().to_numpy(zero_copy_only=False)
+    if bad.any():
+        raise SerbenchError(
+            f"{str(path)!r} has the line {lines[bad].iloc[0]!r}. Expected 'Train; MSP-PODCAST_0023_0048.wav'."
+        )
+    pairs = pd.DataFrame({field.name: parts.field(i).to_pandas() for i, field in enumerate(parts.type)}, dtype="string")
+    refuse_escapes(pairs["FileName"], str(path))
     pairs = pairs.set_index(_stems(pairs["FileName"]))
     refuse_doubles(pairs.index, str(path))
     return _partitions(pairs["Split_Set"], str(path))
@@ -245,12 +250,11 @@ def _take_apart(names: pd.Series[Any], cells: pd.Series[Any], path: Path) -> pd.
 
 def read_transcripts(folder: Path, ids: pd.Index[str]) -> pd.Series[Any]:
     """id -> text of the one-file-a-segment transcripts that `folder` has for `ids`."""
-    wanted, texts = set(ids), {}
-    for entry in visible(folder):
-        stem, ending = os.path.splitext(entry.name)
-        if ending.lower() == ".txt" and stem in wanted:
-            with open(entry.path, "rb", buffering=0) as file:
-                texts[stem] = _decoded(file.read()).strip()
+    wanted, texts = set(ids.to_numpy(dtype=object)), {}
+    for name in os.listdir(folder):
+        if name[:-4] in wanted and name[-4:].lower() == ".txt":
+            with open(os.path.join(folder, name), "rb", buffering=0) as file:
+                texts[name[:-4]] = _decoded(file.read()).strip()
     found = pd.Series(texts, dtype="string")
     return found[found.ne("").to_numpy(dtype=bool)]
 

@@ -42,7 +42,7 @@ from ._aligned import no_words, read_textgrid
 from ._corpus import OFFICIAL, Corpus, Fold, make_table
 from ._errors import SerbenchError
 from ._labels import canonical, canonical_words, emotion_task, soft_labels
-from ._locate import find, find_root, missing, need_root, packed_archives, relative, visible
+from ._locate import find, find_root, missing, need_root, packed_archives, relative
 from ._task import attribute_tasks
 
 CITATION = (
@@ -184,7 +184,7 @@ def _with_votes(table: pd.DataFrame, details: pd.DataFrame | None) -> tuple[pd.D
         empty = pd.DataFrame(float("nan"), index=table.index, columns=["raters", *soft])
         return table.join(empty), ["no detailed labels were found, so soft labels and single ratings are missing"]
     details = details.assign(emotion=canonical_words(details["labels"]))
-    foreign = int((~pd.Index(details["id"].unique()).isin(table.index)).sum())
+    foreign = int((table.index.get_indexer(details["id"].cat.categories) < 0).sum())
     strange = details["labels"][details["emotion"].isna()].dropna()
     words = ", ".join(sorted(map(str, strange.unique()))[:8])
     notes = [
@@ -201,7 +201,7 @@ def _with_test3(table: pd.DataFrame, base: Path, labels: Path) -> tuple[pd.DataF
     if path is None:
         return table, []
     listed = files.read_partitions(path)
-    new = listed[~listed.index.isin(table.index)]
+    new = listed[table.index.get_indexer(listed.index) < 0]
     hidden = new[new.eq("test3").to_numpy(dtype=bool)]
     both = listed.reindex(table.index).dropna()
     moved = int((both != table.loc[both.index, "partition"]).sum())
@@ -225,8 +225,9 @@ def _with_audio(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str
     notes = [f"{len(odd)} segment names don't follow the usual grammar, such as {odd[0]}" if len(odd) else ""]
     if folder is None:
         return table, [*notes, "no folder Audios: labels can be read, features can't be made"]
-    present = {os.path.splitext(e.name)[0] for e in visible(folder) if e.name.lower().endswith(".wav")}
-    absent, extra = len(set(table.index) - present), len(present - set(table.index))
+    present = {name[:-4] for name in os.listdir(folder) if name[-4:].lower() == ".wav" and name[0] != "."}
+    named = set(table.index.to_numpy(dtype=object))
+    absent, extra = len(named - present), len(present - named)
     return table, [
         *notes,
         f"{absent} segments have no sound file in {prefix}" if absent else "",

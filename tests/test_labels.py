@@ -80,7 +80,7 @@ def test_raters_words_are_compared_by_prefix_of_other_and_without_case() -> None
     got = canonical_words(raw)
     assert got.fillna("-").tolist() == ["anger", "happiness", "other", "other", "neutral", "-", "-"]
     again = canonical_words(raw.astype("category"))
-    assert again.fillna("-").tolist() == got.fillna("-").tolist()
+    assert again.astype("string").fillna("-").tolist() == got.fillna("-").tolist()
 
 
 def test_soft_labels_against_a_plain_count() -> None:
