@@ -1,7 +1,7 @@
 """emobase45: the 45 descriptors per frame that MAEC listens to, every 10 ms.
 
 Fu, Liu, Ishi and Ishiguro, "MAEC: multi-instance learning with an adversarial auto-encoder-based classifier for speech
-emotion recognition", ICASSP 2021, section 2.1. The paper names "Emobase 2010" and 45 dimensions; which ones they are
+emotion recognition", ICASSP 2021, section 2. The paper names "Emobase 2010" and 45 dimensions; which ones they are
 follows from the column list of the authors' release (github.com/CZFuChason/ISEMOR), which is that of Yeh et al., "An
 interaction-aware attention network for speech emotion recognition in spoken dialogs", ICASSP 2019: openSMILE's emobase
 set, not emobase2010, with first and second deltas. In this order:

@@ -1,0 +1,76 @@
+"""z-normalisation of frames: by the training fold, by speaker, or not at all.
+
+"train" takes the moments of all frames of the training items. "speaker" takes, for each speaker, the moments of all of
+that speaker's frames in the corpus, test items included: no label is used, but the audio of the test speakers is
+(a transductive use, which a score's signature has to say: `TRANSDUCTIVE`). A speaker who is unknown gets the training
+fold's moments.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..features._store import FeatureTable
+from ._model import Data
+from ._moments import Vector, inverse_std, moments
+
+Array = npt.NDArray[np.float32]
+Scale = tuple[Vector, Vector]
+"""Mean and inverse standard deviation, each (dim,); the inverse of a constant column is 0, so that it becomes 0."""
+MODES = ("train", "speaker", "none")
+TRANSDUCTIVE = "transductive: features z-normalised by speaker"
+
+
+class FrameNormaliser:
+    """Normalises the frames of any utterance of a feature table.
+
+    Parameters
+    ----------
+    mode : one of `MODES`
+    table : features of all utterances
+    speakers : id -> speaker; ids that are not in it have an unknown speaker
+    fold : mean and inverse standard deviation of the training fold
+    """
+
+    def __init__(self, mode: str, table: FeatureTable, speakers: Mapping[str, str], fold: Scale) -> None:
+        self._mode, self._table, self._speakers, self._fold = mode, table, speakers, fold
+        self._known: dict[str, Scale] = {}
+        self._spoken: dict[str, list[str]] = defaultdict(list)
+        if mode == "speaker":
+            for item in table:
+                if item in speakers:
+                    self._spoken[speakers[item]].append(item)
+
+    def __call__(self, item: str, frames: Array) -> Array:
+        """The frames (frame, dim) of an utterance, normalised; values that are no numbers become 0."""
+        if self._mode == "none":
+            return np.nan_to_num(frames, posinf=0.0, neginf=0.0)
+        mean, inverse = self._scale(item)
+        scaled = (frames.astype(np.float64) - mean) * inverse
+        return np.nan_to_num(scaled, posinf=0.0, neginf=0.0).astype(np.float32)
+
+    def _scale(self, item: str) -> Scale:
+        speaker = self._speakers.get(item) if self._mode == "speaker" else None
+        if speaker is None:
+            return self._fold
+        if speaker not in self._known:
+            self._known[speaker] = scale_of(self._table, self._spoken[speaker])
+        return self._known[speaker]
+
+
+def scale_of(table: FeatureTable, items: list[str]) -> Scale:
+    """Mean and inverse standard deviation over all frames of some utterances."""
+    found = moments((table[item] for item in items), table.dim)
+    return found.mean, inverse_std(found)
+
+
+def speakers_of(data: Data) -> dict[str, str]:
+    """id -> speaker of every utterance that the data know of, context turns included; unknown speakers are left out."""
+    rows = data.items if data.turns is None else data.turns
+    known: pd.Series[str] = rows["speaker"].dropna()
+    return {str(item): str(speaker) for item, speaker in known.items()}
