@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..datasets._errors import SerbenchError
-from . import cli_data, cli_results
+from . import cli_data, cli_results, cli_statistics
 from ._arguments import checked, pairs, roots
 
 app = typer.Typer(
@@ -103,6 +103,7 @@ def env() -> None:
 
 cli_data.register(app)
 cli_results.register(app)
+cli_statistics.register(app)
 
 
 def main() -> None:

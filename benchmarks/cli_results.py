@@ -26,18 +26,33 @@ def leaderboard(
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     digest: Annotated[str | None, typer.Option(help="Only runs of this protocol digest.")] = None,
+    bootstrap: Annotated[int, typer.Option(help="Intervals by this many resamples, such as 10000.")] = 0,
+    cluster: Annotated[str, typer.Option(help="What is resampled: auto, utterance or a column.")] = "auto",
+    references: Annotated[bool, typer.Option(help="Show published results below each ranking.")] = False,
+    verify: Annotated[bool, typer.Option(help="Check leaderboard.csv against the predictions instead.")] = False,
 ) -> None:
     """Rank the models of every dataset and task; writes leaderboard.csv and leaderboard.md."""
     from rich.console import Console
 
     from ..datasets._files import write_text
     from ..results import leaderboard as board
+    from ..results import references as published
+    from ..results.inference import Options
 
+    if verify:
+        _verify(results)
+        return
     runs = load(results, dataset=dataset, task=task)
     frame = board.leaderboard(runs, protocol_digest=digest)
+    if bootstrap:
+        frame = board.with_intervals(frame, runs, Options(bootstrap=bootstrap, cluster=cluster))
     path = board.write_leaderboard(frame, results)
-    write_text(results / "leaderboard.md", board.to_markdown(frame))
+    beside = published.beside(frame) if references else None
+    below = "" if beside is None else "\n" + published.to_markdown(beside)
+    write_text(results / "leaderboard.md", board.to_markdown(frame) + below)
     Console().print(board.to_rich(frame))
+    if beside is not None:
+        Console().print(published.render(beside))
     typer.echo(f"written: {path} and {results / 'leaderboard.md'}")
 
 
@@ -46,6 +61,11 @@ def compare(
     dataset: Annotated[str, typer.Option(help="The dataset.")],
     task: Annotated[str | None, typer.Option(help="The task; needed when there are runs of several.")] = None,
     metric: Annotated[str | None, typer.Option(help="Metric; default: the task's own (UAR or CCC).")] = None,
+    bootstrap: Annotated[int, typer.Option(help="Resamples of speakers and trials; 0 = none.")] = 10_000,
+    swaps: Annotated[int, typer.Option(help="Random swaps of predictions; 0 = none.")] = 10_000,
+    cluster: Annotated[str, typer.Option(help="What is resampled and swapped: auto, utterance or a column.")] = "auto",
+    adjust: Annotated[str, typer.Option(help="For many tests: holm, or bh (Benjamini and Hochberg).")] = "holm",
+    seed: Annotated[int, typer.Option(help="Seed of resamples and swaps.")] = 0,
     results: Results = Path("results"),
     out: Annotated[Path | None, typer.Option(help="CSV file; default: RESULTS/compare_DATASET.csv.")] = None,
 ) -> None:
@@ -54,11 +74,17 @@ def compare(
 
     from ..results.compare import compare as compare_runs
     from ..results.compare import render_compare, write_compare
+    from ..results.inference import Options, further_tests, render_further
 
+    if adjust not in ("holm", "bh"):
+        raise SerbenchError(f"--adjust {adjust}: expected holm or bh.")
     runs = load(results, dataset=dataset, task=task)
-    frame = compare_runs([choose(runs, name) for name in models], metric=metric)
+    chosen = [choose(runs, name) for name in models]
+    frame = compare_runs(chosen, metric=metric)
+    frame = further_tests(frame, chosen, Options(bootstrap, swaps, cluster, seed))
     path = write_compare(frame, out or results / f"compare_{dataset}.csv")
     Console().print(render_compare(frame))
+    Console().print(render_further(frame, "bh" if adjust == "bh" else "holm"))
     typer.echo(f"written: {path}")
 
 
@@ -76,6 +102,19 @@ def load(results: Path, *, dataset: str | None = None, task: str | None = None) 
             "Type 'serbench run --model chance --dataset demo' to make one."
         )
     return runs
+
+
+def _verify(results: Path) -> None:
+    """Print what of leaderboard.csv does not follow from the predictions, and end with status 1 if anything."""
+    from ..results.verify import verify_leaderboard
+
+    found = verify_leaderboard(results)
+    for problem in found.problems:
+        typer.echo(problem)
+    if found.problems:
+        typer.echo(f"{len(found.problems)} findings: leaderboard.csv does not follow from the predictions.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{found.rows} rows of {found.runs} runs follow from the stored predictions.")
 
 
 def choose(runs: list[Run], name: str) -> Run:

@@ -23,7 +23,7 @@ import pandas as pd
 from ..datasets._errors import SerbenchError
 from ..datasets._files import write_text
 from ..results._storage import write_csv
-from ..results.simulation import TESTS, TYPICAL, WORLDS, WORSE, Draws, rejections
+from ..results.simulation import TESTS, TYPICAL, WORLDS, WORSE, Draws, World, rejections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def study(experiments: int = 1000, power: int = 500, seed: int = 0, draws: Draws
     parts = []
     for kind, name, world, n in _worlds(experiments, power):
         found = rejections(world, n, seed=seed, draws=draws or Draws(500, 500))
-        facts = {"kind": kind, "world": name, **found.attrs}
+        facts = {"kind": kind, "world": name, **{str(k): v for k, v in found.attrs.items()}}
         sys.stderr.write(f"{kind}: {name}: {n} experiments\n")
         parts.append(found.reset_index(names="test").assign(**facts))
     columns = ["kind", "world", "test", "rate", "low", "high", "experiments", "difference", "trial", "subset", "rest"]
@@ -118,7 +118,7 @@ def svg(shape: Figure) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def _worlds(experiments: int, power: int) -> Iterator[tuple[str, str, object, int]]:
+def _worlds(experiments: int, power: int) -> Iterator[tuple[str, str, World, int]]:
     for name, world in WORLDS.items():
         yield "level", name, world, experiments
     for worse in WORSE:

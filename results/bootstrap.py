@@ -32,7 +32,7 @@ from ._sums import CellSums, Floats, cell_sums
 from .scoring import MEAN, check_predictions, scored_targets
 
 BLOCK = 1 << 17
-"""Numbers in one block of weights (1 MiB): blocks stay in the processor's cache, below what BLAS splits over threads."""
+"""Numbers in one block of weights (1 MiB): it stays in the processor's cache, below what BLAS splits over threads."""
 ROTATE_FROM = 1000
 NAN = float("nan")
 

@@ -10,7 +10,7 @@ which to trust.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,11 +36,13 @@ ADJUST = {"holm": holm, "bh": benjamini_hochberg}
 Adjust = Literal["holm", "bh"]
 TESTS = {"p_crossed": "crossed", "p_corrected": "corrected", "p_bootstrap": "bootstrap", "p_random": "random"}
 """Column of the p-value -> its header on the screen."""
+PRINTED = (("bootstrap", "random"), ("crossed", "corrected"))
+"""Tests that share a column of the screen."""
 NOTE = (
-    "crossed: t-test with trials and subsets as crossed random samples. corrected: Nadeau and Bengio's corrected "
-    "t-test. bootstrap: over {cluster}s ({clusters}) and trials, with its interval. random: approximate randomisation "
-    "of the predictions by {cluster}. mdd: smallest difference found with 80 % power on these test items. d: over the "
-    "average standard deviation of the two. {adjust}"
+    "bootstrap: over {cluster}s ({clusters}) and trials, with its interval. random: approximate randomisation of the "
+    "predictions by {cluster}. crossed: t-test with trials and subsets as crossed random samples. corrected: Nadeau and "
+    "Bengio's corrected t-test. d: over the average standard deviation of the two. mdd: smallest difference found with "
+    "80 % power on these test items. {adjust}"
 )
 ADJUSTED = {"holm": "p are adjusted by Holm over this table.", "bh": "p are adjusted by Benjamini and Hochberg "
             "over this table: the share of false findings."}  # fmt: skip
@@ -102,35 +104,6 @@ def score_intervals(
     return found, clusters
 
 
-def power_table(
-    runs: Sequence[Run], difference: float, *, metric: str | None = None, wanted: float = power.POWER,
-    alpha: float = power.ALPHA,
-) -> pd.DataFrame:  # fmt: skip
-    """What each pair of runs can find, and what a wanted difference needs, one row per pair and target.
-
-    Returns
-    -------
-    columns dataset, task, metric, target, a, b (run ids), trials, subsets, difference (observed), sd_trial, sd_subset,
-    sd_rest (components on the metric's scale), and the fields of `power.Plan`; planned (the difference asked for)
-    """
-    scored = [load_scored(run) for run in runs]
-    rows: list[dict[str, Any]] = []
-    for a, b in combinations(scored, 2):
-        name = metric or a.run.task.metric
-        table = pair(a, b, name).scores
-        for target in scored_targets(a.run.task):
-            part = table[table["target"].eq(target)]
-            found = components(part["a"], part["b"], part["trial"], part["subset"])
-            rows.append({
-                "dataset": a.run.spec["dataset"]["name"], "task": a.run.task.name, "metric": name, "target": target,
-                "a": a.run.run_id, "b": b.run.run_id, "trials": found.trials, "subsets": found.subsets,
-                "difference": found.mean, "sd_trial": found.trial**0.5, "sd_subset": found.subset**0.5,
-                "sd_rest": found.rest**0.5, "planned": difference,
-                **asdict(power.plan(found, difference, wanted, alpha)),
-            })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def run_clusters(runs: Sequence[Run], predictions: pd.DataFrame, by: str = "auto") -> Clusters:
     """What is drawn together for these runs' predictions, from the items of the first run that has them."""
     items = next((found for run in runs if (found := run.items()) is not None), None)
@@ -156,7 +129,10 @@ def render_further(frame: pd.DataFrame, adjust: Adjust = "holm") -> Group:
     tables = []
     for target, group in frame.groupby("target", sort=False):
         rows = [_cells({str(k): v for k, v in row.items()}, adjust) for row in group.to_dict("records")]
-        tables.append(screen_table(f"{group['task'].iloc[0]}, {target}: further tests", "", rows, [False] * len(rows)))
+        first = group.iloc[0]
+        what = first["task"] if target == first["task"] else f"{first['task']}, {target}"
+        title = f"{first['dataset']}, {what}: tests that know of the dependence"
+        tables.append(screen_table(title, "", rows, [False] * len(rows)))
     first = frame.iloc[0]
     notes = [NOTE.format(cluster=first["cluster"], clusters=first["clusters"], adjust=ADJUSTED[adjust])]
     notes += [f"Note: {text}" for text in dict.fromkeys(frame["cluster_note"]) if text]
@@ -203,9 +179,12 @@ def _score_tests(part: pd.DataFrame, ratio: float, level: float) -> dict[str, An
 
 
 def _cells(row: dict[str, Any], adjust: str) -> dict[str, str]:
-    asked = {head: p_value(row[f"{column}_{adjust}"]) for column, head in TESTS.items() if column in row}
+    p = {head: p_value(row[f"{column}_{adjust}"]) for column, head in TESTS.items() if column in row}
+    asked = {"\n".join(pair): "\n".join(p[head] for head in pair)
+             for pair in (tuple(h for h in two if h in p) for two in PRINTED) if pair}  # fmt: skip
     difference = number(row["difference"], "+.3f")
     if "boot_low" in row:
         difference += "\n" + interval(row["boot_low"], row["boot_high"], "+.3f")
-    return {"a": f"{row['a']}\n{row['b']}", "a - b\n95 % interval" if "boot_low" in row else "a - b": difference, **asked,
+    head = "a - b\n95 % interval" if "boot_low" in row else "a - b"
+    return {"a": f"{row['a']}\n{row['b']}", head: difference, **asked,
             "d": number(row["dav"], "+.2f"), "mdd": number(row["mdd"])}  # fmt: skip

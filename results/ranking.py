@@ -12,17 +12,20 @@ Friedman's statistic and the studentised range are scipy's.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
+from ..datasets._errors import SerbenchError, unknown
+from ._display import p_value, screen_table
 from .significance import holm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import Group
 
 ALPHA = 0.05
 PostHoc = Literal["nemenyi", "holm"]
@@ -80,6 +83,49 @@ def rank_models(scores: pd.DataFrame, alpha: float = ALPHA, *, higher_is_better:
     return Ranking(scores, ranks, chi2, p, f, p_f, critical_difference(k, n, alpha), alpha, _pairs(ranks, n))
 
 
+def across_datasets(
+    frame: pd.DataFrame, models: Sequence[str] | None = None, tasks: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Mean scores of models on datasets, from a leaderboard.
+
+    Parameters
+    ----------
+    frame : a leaderboard of several datasets
+    models : MODEL or MODEL:PRESET; default: all but the chance rows
+    tasks : tasks that count; default: all
+
+    Returns
+    -------
+    (dataset, model) table without gaps, one task per dataset (the one that most of the models have, by its mean over
+    targets); and what was left out, with the reason
+    """
+    rows = frame[frame["task"].isin(tasks)] if tasks else frame
+    rows = rows[rows.groupby(["dataset", "task"])["target"].transform("first").eq(rows["target"])]
+    labels = rows["model"].where(rows["preset"].eq("default"), rows["model"] + ":" + rows["preset"])
+    rows = rows.assign(label=labels)
+    wanted = list(models or dict.fromkeys(rows.loc[~rows["chance"].astype(bool), "label"]))
+    if lost := [name for name in wanted if name not in set(labels)]:
+        raise unknown("model of these results", lost[0], set(labels))
+    rows = rows[rows["label"].isin(wanted)]
+    if rows.duplicated(["dataset", "task", "label"]).any():
+        twice = rows[rows.duplicated(["dataset", "task", "label"], keep=False)].iloc[0]
+        raise SerbenchError(
+            f"there are several runs of {twice['label']} on {twice['dataset']}, {twice['task']}, with different "
+            "settings. Keep one of them in this results folder, or give the other a preset."
+        )
+    kept, left_out = {}, []
+    for dataset, group in rows.groupby("dataset", sort=False):
+        held = {str(name): part["label"].nunique() for name, part in group.groupby("task", sort=False)}
+        task = max(held, key=lambda name: held[name])
+        left_out += [f"{dataset}, {name}: one task per dataset counts, {task} does" for name in held if name != task]
+        scores = group[group["task"].eq(task)].set_index("label")["mean"]
+        if missing := [name for name in wanted if not np.isfinite(scores.get(name, np.nan))]:
+            left_out.append(f"{dataset}, {task}: no score of {', '.join(missing)}")
+        else:
+            kept[f"{dataset}, {task}"] = scores.reindex(wanted)
+    return pd.DataFrame(kept, index=pd.Index(wanted)).T, left_out
+
+
 def critical_difference(models: int, datasets: int, alpha: float = ALPHA) -> float:
     """Nemenyi's critical difference of two mean ranks: q_alpha sqrt(k (k + 1) / (6 N)), q over sqrt(2)."""
     from scipy.stats import studentized_range
@@ -103,6 +149,29 @@ def cliques(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> list[tuple[str, 
         if len(group) > 1 and not any(set(group) <= set(other) for other in found):
             found.append(group)
     return found
+
+
+def render_ranking(ranking: Ranking) -> Group:
+    """Mean ranks, the tests and the pairs for the screen."""
+    from rich.console import Group
+    from rich.text import Text
+
+    n = len(ranking.scores)
+    ranks = [{"model": str(name), "mean rank": f"{rank:.2f}"} for name, rank in ranking.ranks.items()]
+    pairs = [
+        {"a": str(row["a"]), "b": str(row["b"]), "rank difference": f"{row['difference']:+.2f}",
+         "Nemenyi": p_value(row["p_nemenyi"]), "Holm": p_value(row["p_holm"])}
+        for row in ranking.pairs.to_dict("records")
+    ]  # fmt: skip
+    note = (
+        f"Friedman: chi2 = {ranking.chi2:.3f}, p = {p_value(ranking.p)}; Iman and Davenport: F = {ranking.f:.3f}, "
+        f"p = {p_value(ranking.p_f)}. Critical difference of two mean ranks (Nemenyi, {ranking.alpha:g}): "
+        f"{ranking.critical:.3f}. Datasets: {'; '.join(map(str, ranking.scores.index))}."
+    )
+    return Group(
+        screen_table(f"Mean ranks over {n} datasets (1 = best)", "", ranks, [False] * len(ranks)),
+        screen_table("Pairs of models: p-values", "", pairs, [False] * len(pairs)), Text(note, style="dim"),
+    )  # fmt: skip
 
 
 def critical_difference_diagram(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> Figure:

@@ -1,0 +1,92 @@
+"""Commands about what can be concluded from results, and about passing them on: power, rank, merge, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..datasets._errors import SerbenchError
+from .cli_results import Results, choose, load
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    for command in (power, rank, merge, export):
+        app.command()(command)
+
+
+def power(
+    models: Annotated[list[str], typer.Argument(help="Two or more: MODEL, MODEL:PRESET or a run id.")],
+    dataset: Annotated[str, typer.Option(help="The dataset.")],
+    task: Annotated[str | None, typer.Option(help="The task; needed when there are runs of several.")] = None,
+    difference: Annotated[float, typer.Option(help="Smallest difference that matters, on the metric's scale.")] = 0.02,
+    power: Annotated[float, typer.Option(help="Wanted chance to find it.")] = 0.8,
+    metric: Annotated[str | None, typer.Option(help="Metric; default: the task's own (UAR or CCC).")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """What the stored trials can find, and how many trials a difference needs."""
+    from rich.console import Console
+
+    from ..results.planning import power_table, render_power
+
+    if len(set(models)) < 2:
+        raise SerbenchError("power is about a difference: name two or more models.")
+    runs = load(results, dataset=dataset, task=task)
+    table = power_table([choose(runs, name) for name in models], difference, metric=metric, wanted=power)
+    Console().print(render_power(table))
+
+
+def rank(
+    models: Annotated[list[str] | None, typer.Argument(help="Three or more models; default: all but chance.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    post_hoc: Annotated[str, typer.Option(help="nemenyi or holm.")] = "nemenyi",
+    results: Results = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="Diagram (.svg, .png or .pdf).")] = None,
+) -> None:
+    """Rank models across datasets: Friedman's test, post-hoc tests, critical-difference diagram."""
+    from rich.console import Console
+
+    from ..results.leaderboard import leaderboard
+    from ..results.ranking import across_datasets, critical_difference_diagram, rank_models, render_ranking
+
+    frame = leaderboard(load(results))
+    scores, left_out = across_datasets(frame, models, task)
+    for line in left_out:
+        typer.echo(f"serbench: left out: {line}", err=True)
+    ranking = rank_models(scores)
+    if post_hoc not in ("nemenyi", "holm"):
+        raise SerbenchError(f"--post-hoc {post_hoc}: expected nemenyi or holm.")
+    Console().print(render_ranking(ranking))
+    path = out or results / "critical_difference.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    critical_difference_diagram(ranking, "holm" if post_hoc == "holm" else "nemenyi").savefig(path)
+    typer.echo(f"written: {path}")
+
+
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Results folders, or zip files of 'serbench export'.")],
+    out: Annotated[Path, typer.Option(help="Results folder to join them into; may hold runs already.")],
+) -> None:
+    """Join results of several machines or groups; duplicates are dropped, conflicts refused."""
+    from ..results.sharing import merge as merge_results
+
+    done = merge_results(sources, out)
+    for note in done.notes:
+        typer.echo(f"serbench: note: {note}", err=True)
+    typer.echo(f"{done.units} units of {done.runs} runs in {out}; {done.duplicates} duplicates dropped")
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder, a run id, MODEL or MODEL:PRESET.")],
+    out: Annotated[Path, typer.Option(help="The zip file.")],
+    labels: Annotated[bool, typer.Option(help="Include the gold labels; see to the corpus's licence.")] = False,
+    results: Results = Path("results"),
+) -> None:
+    """Pack a run with its predictions for sharing, without audio, gold labels and paths."""
+    from ..results.records import Run
+    from ..results.sharing import export_run
+
+    record = Run.open(Path(run)) if (Path(run) / "run.json").is_file() else choose(load(results), run)
+    typer.echo(f"written: {export_run(record, out, labels=labels)}")

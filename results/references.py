@@ -1,0 +1,128 @@
+"""Published results on the same corpora, from `references.csv` beside this file: numbers to read ours against.
+
+Only numbers that were seen in their source are there, each with it. `distance` says how far the protocol behind a
+number is from ours, with the reason: "same" (same release, items, classes, selection and repetition), "near" (same
+items and classes; selection, repetition or averaging differ), "not comparable" (other training data, classes or test
+items, or selection on the test set). Rows stand beside a ranking and never in it; only a "same" one is given the
+place that it would have there.
+
+Columns: dataset, release, task and target as registered here, classes, split, metric (UAR, WA, macroF1 and CCC, all
+as shares), value, model, source, distance, reason. A row belongs to every release if its own is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ._display import markdown_table, number, screen_table
+
+COLUMNS = ("dataset", "release", "task", "target", "classes", "split", "metric", "value", "model", "source",
+           "distance", "reason")  # fmt: skip
+DISTANCES = ("same", "near", "not comparable")
+
+
+def references(dataset: str | None = None, task: str | None = None) -> pd.DataFrame:
+    """The published results on a dataset and task (None: on all), in the columns of `COLUMNS`; possibly none.
+
+    Ordered by dataset, task, target, metric, distance and value.
+    """
+    table = _table()
+    keep = pd.Series(True, index=table.index)
+    for column, wanted in (("dataset", dataset), ("task", task)):
+        if wanted is not None:
+            keep &= table[column].eq(wanted)
+    return table[keep].reset_index(drop=True)
+
+
+def place(row: Mapping[str, Any], ranking: pd.DataFrame) -> str:
+    """The place that a reference would have in a ranking, as "before #2" or "last"; empty unless its distance is
+    "same".
+
+    `ranking` holds the rows of one dataset, task and target of a leaderboard.
+    """
+    if row["distance"] != "same" or not len(ranking) or ranking["metric"].iloc[0] != row["metric"]:
+        return ""
+    below = ranking[ranking["mean"] < row["value"]]
+    return f"before #{int(below['rank'].min())}" if len(below) else "last"
+
+
+def beside(frame: pd.DataFrame) -> pd.DataFrame:
+    """The references that belong to the rankings of a leaderboard, with a column `place`; of the primary metric
+    first."""
+    parts = []
+    for (dataset, task), group in frame.groupby(["dataset", "task"], sort=False):
+        found = references(str(dataset), str(task))
+        releases = set(group["release"].fillna("").astype(str))
+        found = found[found["target"].isin(group["target"])].copy()
+        other = found["release"].ne("") & ~found["release"].isin(releases)
+        mine = group["release"].iloc[0] or "unknown"
+        found.loc[other & found["distance"].ne("not comparable"), "reason"] += f"; another release than {mine}"
+        found.loc[other, "distance"] = "not comparable"
+        found["place"] = [
+            place({str(k): v for k, v in row.items()}, group[group["target"].eq(row["target"])])
+            for row in found.to_dict("records")
+        ]
+        first = found["metric"].eq(group["metric"].iloc[0])
+        parts.append(pd.concat([found[first], found[~first]]))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS, "place"])
+
+
+def render(found: pd.DataFrame) -> Any:
+    """References for the screen: a table per dataset, task and target, then each source once."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if not len(found):
+        return Text("No published results are known for these datasets and tasks.")
+    sources = {source: i + 1 for i, source in enumerate(dict.fromkeys(found["source"]))}
+    tables = [
+        screen_table(title, "", rows, [row["distance"] == "not comparable" for row in rows])
+        for title, rows in _titled(found, sources)
+    ]
+    notes = [f"[{i}] {source}" for source, i in sources.items()]
+    why = [f"({i}) {reason}" for reason, i in _reasons(found).items()]
+    return Group(*tables, *(Text(line, style="dim") for line in [*why, *notes]))
+
+
+def to_markdown(found: pd.DataFrame) -> str:
+    """References as Markdown tables, then each reason and source once."""
+    sources = {source: i + 1 for i, source in enumerate(dict.fromkeys(found["source"]))}
+    parts = [f"#### {title}\n\n{markdown_table(rows)}" for title, rows in _titled(found, sources)]
+    notes = [f"- ({i}) {reason}" for reason, i in _reasons(found).items()]
+    notes += [f"- [{i}] {source}" for source, i in sources.items()]
+    return "\n\n".join([*parts, "\n".join(notes)]) + "\n" if parts else ""
+
+
+def _titled(found: pd.DataFrame, sources: Mapping[str, int]) -> list[tuple[str, list[dict[str, str]]]]:
+    reasons, tables = _reasons(found), []
+    for (dataset, task, target), group in found.groupby(["dataset", "task", "target"], sort=False):
+        what = task if target == task else f"{task}, {target}"
+        ranked = group["place"].any()
+        rows = [
+            {"model": str(row["model"]), "metric": str(row["metric"]), "value": number(row["value"]),
+             "release": str(row["release"]), "split": str(row["split"]), "distance": str(row["distance"]),
+             "why": f"({reasons[row['reason']]})", "source": f"[{sources[row['source']]}]",
+             **({"place": str(row["place"])} if ranked else {})}
+            for row in group.to_dict("records")
+        ]  # fmt: skip
+        tables.append((f"{dataset}, {what}: published results, not ranked with ours", rows))
+    return tables
+
+
+def _reasons(found: pd.DataFrame) -> dict[str, int]:
+    return {reason: i + 1 for i, reason in enumerate(dict.fromkeys(found["reason"]))}
+
+
+@lru_cache(maxsize=1)
+def _table() -> pd.DataFrame:
+    with resources.files(__package__).joinpath("references.csv").open(encoding="utf-8") as stream:
+        table = pd.read_csv(stream, dtype=str, keep_default_na=False)
+    if list(table.columns) != list(COLUMNS):
+        raise SerbenchError("results/references.csv is damaged: reinstall serbench.")
+    return table.assign(value=table["value"].astype(float))
