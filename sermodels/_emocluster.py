@@ -25,6 +25,7 @@ from torch.nn import functional
 from ..datasets._config import option
 from ..datasets._errors import SerbenchError
 from ._chunks import RULES, SHORT
+from ._convolutions import convolution_stack
 from ._losses import EPSILON
 from ._training import TrainConfig
 
@@ -115,9 +116,7 @@ class Encoder(nn.Module):
     def forward(self, chunks: Tensor) -> Tensor:
         """(chunk, time, mel), normalised -> h (chunk, width)."""
         maps = chunks.unsqueeze(1)  # (chunk, channel, time, mel)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            maps = norm(convolution(maps)) if self.training else _convolve_normed(convolution, norm, maps)
-            maps = functional.relu_(maps)
+        maps = convolution_stack(maps, list(self.convolutions), list(self.norms), self.training)
         hidden: Tensor = self.dropout(functional.relu(self.latent(torch.flatten(maps, 1))))
         return hidden
 
@@ -176,16 +175,3 @@ def _normal(weight: Tensor, std: float, generator: torch.Generator) -> None:
     """Draw in the usual order of the indices, whatever the memory order."""
     with torch.no_grad():
         weight.copy_(torch.empty(weight.shape).normal_(0, std, generator=generator))
-
-
-def _convolve_normed(convolution: nn.Module, norm: nn.Module, maps: Tensor) -> Tensor:
-    """Convolution and batch normalisation as one convolution, which evaluation mode allows."""
-    assert isinstance(convolution, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert convolution.bias is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    bias = (convolution.bias - norm.running_mean) * scale + norm.bias
-    weight = convolution.weight * scale[:, None, None, None]
-    return functional.conv2d(maps, weight, bias, convolution.stride, convolution.padding)

@@ -89,31 +89,32 @@ def test_any_size_and_stride(size: tuple[int, int], strides: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_equals_a_plain_writing(training: bool) -> None:
-    """The plain one is an nn.Sequential in the usual memory order, with nothing fused."""
-    network = paper_network(outputs=2, seed=4)
+    """The plain one is an nn.Sequential in the usual memory order, with nothing fused; both in double precision."""
+    network = paper_network(outputs=2, seed=4).double()
     network.encoder.dropout.p = 0.0
+    random = generator(3)
     for norm in network.encoder.norms:
         assert isinstance(norm, nn.BatchNorm2d)
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.running_mean, 0, 0.1)
-        nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        nn.init.uniform_(norm.weight, 0.5, 1.5, generator=random)
+        nn.init.normal_(norm.running_mean, 0, 0.1, generator=random)
+        nn.init.uniform_(norm.running_var, 0.5, 1.5, generator=random)
     plain = nn.Sequential(*plain_layers(network.encoder), *copy.deepcopy(network.emotion))
     assert [type(m) for m in plain][:4] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d]
-    network.train(training)
-    plain.train(training)
-    chunks = torch.randn(5, 62, 128, generator=generator(1)).clamp(-3, 3)
-    ours, theirs = network(chunks), plain(chunks[:, None])
-    scale = theirs.abs().max().item()
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * scale)
-    if training:
-        for mine, other in zip(network.encoder.norms, [m for m in plain if isinstance(m, nn.BatchNorm2d)], strict=True):
-            torch.testing.assert_close(mine.running_var, other.running_var)
-        weights = torch.randn(ours.shape, generator=generator(2))
-        ours.mul(weights).sum().backward()
-        theirs.mul(weights).sum().backward()
-        mine, other = network.encoder.latent.weight.grad, plain[22].weight.grad
-        assert mine is not None
-        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4 * other.abs().max().item())
+    chunks = torch.randn(5, 62, 128, generator=generator(1), dtype=torch.float64).clamp(-3, 3)
+    ours, theirs = network.train(training)(chunks), plain.train(training)(chunks[:, None])
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    ours.square().sum().backward()
+    theirs.square().sum().backward()
+    for (name, mine), other in zip(network.encoder.named_parameters(), plain_order(plain), strict=True):
+        if not (training and name.startswith("convolutions") and name.endswith("bias")):  # has no effect in training
+            torch.testing.assert_close(mine.grad, other.grad, rtol=1e-7, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def plain_order(plain: nn.Sequential) -> list[nn.Parameter]:
+    """The plain parameters in the order of the encoder's: convolutions, norms, fully connected layer."""
+    kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+    modules = [[m for m in list(plain)[:-3] if isinstance(m, kind)] for kind in kinds]
+    return [p for same in modules for m in same for p in m.parameters()]
 
 
 def test_initial_weights_are_the_release_s() -> None:
