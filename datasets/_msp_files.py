@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
@@ -126,8 +128,19 @@ def _load_json(path: Path) -> dict[str, Any]:
 
 def recordings(ids: pd.Index[Any]) -> pd.Series[Any]:
     """The podcast recording that each segment name says, missing where a name does not follow the grammar."""
-    parts = pa.compute.extract_regex(pa.array(ids, type=pa.large_string()), pattern=NAME)
-    return pd.Series(pa.compute.struct_field(parts, "recording").to_pandas(), dtype="string").set_axis(ids)
+    return _extract(ids, NAME)[0]["recording"].astype("string").set_axis(ids)
+
+
+def _extract(values: pd.Series[Any] | pd.Index[Any], pattern: str) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """The named groups of a pattern as categories (empty ones missing), and where the pattern does not fit."""
+    texts = pa.array(values, type=pa.large_string())
+    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    parts = pa.compute.extract_regex(texts, pattern=pattern)
+    groups = {field.name: parts.field(i) for i, field in enumerate(parts.type)}
+    empty = {name: pa.compute.equal(group, "") for name, group in groups.items()}
+    columns = {name: pa.compute.if_else(empty[name], None, group).dictionary_encode() for name, group in groups.items()}
+    table = pd.DataFrame({name: column.to_pandas() for name, column in columns.items()})
+    return table, parts.is_null().to_numpy(zero_copy_only=False)
 
 
 def _stems(names: pd.Series[Any]) -> pd.Series[Any]:
@@ -158,13 +171,12 @@ def read_partitions(path: Path) -> pd.Series[Any]:
     """Partitions.txt: id -> partition; lines "Train; MSP-PODCAST_0023_0048.wav", blank lines between groups."""
     lines = pd.Series(path.read_text(encoding="utf-8-sig").splitlines(), dtype="string").str.strip()
     lines = lines[lines.ne("").to_numpy(dtype=bool)]
-    parts = pa.compute.extract_regex(pa.array(lines, type=pa.large_string()), pattern=_PARTITIONED)
-    bad = parts.is_null().to_numpy(zero_copy_only=False)
+    parts, bad = _extract(lines, _PARTITIONED)
     if bad.any():
         raise SerbenchError(
             f"{str(path)!r} has the line {lines[bad].iloc[0]!r}. Expected 'Train; MSP-PODCAST_0023_0048.wav'."
         )
-    pairs = pd.DataFrame({field.name: parts.field(i).to_pandas() for i, field in enumerate(parts.type)}, dtype="string")
+    pairs = parts.astype("string")
     refuse_escapes(pairs["FileName"], str(path))
     pairs = pairs.set_index(_stems(pairs["FileName"]))
     refuse_doubles(pairs.index, str(path))
@@ -185,7 +197,7 @@ def read_details(path: Path) -> pd.DataFrame:
     table = shape(path).reset_index(drop=True)
     for name in _ATTRIBUTES.values():
         if not pd.api.types.is_float_dtype(table[name]):
-            table[name] = numbers(table[name].set_axis(pd.Index(table["id"])), str(path)).to_numpy()
+            table[name] = _numbers(table[name], table["id"], str(path))
     return table.astype(dict.fromkeys(RATING_COLUMNS[:4], "category"))[list(RATING_COLUMNS)]
 
 
@@ -201,6 +213,14 @@ def _details_of_csv(path: Path) -> pd.DataFrame:
         has = ", ".join(table.columns)
         raise SerbenchError(f"{str(path)!r} lacks the column(s) {', '.join(lacking)}; it has: {has}.")
     return table.rename(columns=names).assign(id=_stems(table["FileName"]))
+
+
+def _numbers(values: pd.Series[Any], ids: pd.Series[Any], source: str) -> npt.NDArray[np.float64]:
+    """Text, as a rule of a few different values, to numbers: each value is converted once."""
+    codes, texts = pd.factorize(values)
+    first = np.unique(codes, return_index=True)[1][int((codes < 0).any()) :]
+    named = pd.Series(pd.Index(texts), dtype="string", name=values.name).set_axis(pd.Index(ids.iloc[first]))
+    return np.append(numbers(named, source).to_numpy(), np.nan)[codes]
 
 
 def _read_large(path: Path) -> pd.DataFrame:
@@ -237,15 +257,13 @@ def _details_of_text(path: Path) -> pd.DataFrame:
 
 def _take_apart(names: pd.Series[Any], cells: pd.Series[Any], path: Path) -> pd.DataFrame:
     """Cells such as "WORKER00000001; Neutral; Neutral,Concerned; A:3.000000; V:4.000000; D:2.000000;"."""
-    parts = pa.compute.extract_regex(pa.array(cells, type=pa.large_string()), pattern=_RATED)
-    bad = parts.is_null().to_numpy(zero_copy_only=False)
+    table, bad = _extract(cells, _RATED)
     if bad.any():
         raise SerbenchError(
             f"the rating {cells[bad].iloc[0]!r} of {names[bad].iloc[0]!r} in {str(path)!r} can't be read "
             f"({int(bad.sum())} such rows). Expected 'WORKER; primary; secondary; A:n; V:n; D:n;'."
         )
-    table = pd.DataFrame({field.name: parts.field(i).to_pandas() for i, field in enumerate(parts.type)}, dtype="string")
-    return table.mask(table.isin([""]).to_numpy(dtype=bool)).assign(id=names.to_numpy())
+    return table.assign(id=names.reset_index(drop=True))
 
 
 def read_transcripts(folder: Path, ids: pd.Index[str]) -> pd.Series[Any]:

@@ -519,6 +519,16 @@ def test_detailed_file_that_is_wrong(tmp_path: Path, release: str, old: str, new
         msp_podcast.load(tmp_path)
 
 
+def test_detailed_file_larger_than_one_block_of_the_reader(tmp_path: Path) -> None:
+    """A few megabytes arrive in several pieces; nothing may hang on their number."""
+    path = labels(tmp_path, "1.12") / "Labels/labels_detailed.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(rows * 100)]) + "\n")
+    assert path.stat().st_size > 3e6
+    assert len(msp_podcast.ratings(tmp_path)) == 100 * len(rows)
+    assert msp_podcast.load(tmp_path).utterances["raters"].sum() == 100 * len(rows)
+
+
 def test_partitions_file_that_is_wrong(tmp_path: Path) -> None:
     path = labels(tmp_path) / "Partitions.txt"
     edit(path, "Train; MSP", "Train MSP")
