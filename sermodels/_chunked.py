@@ -7,7 +7,7 @@ classification with cross-entropy; class scores are the softmax of the mean logi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,12 +20,13 @@ from torch.optim import Optimizer
 from ..datasets._errors import SerbenchError
 from ..datasets._task import Task
 from ..features._extractor import FeatureRequest
-from ._batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
+from ._batches import Batch, Batches, even_batches, micro_batches, shuffled
 from ._chunks import Chunking, ChunkSet
-from ._emocluster import ChunkNetwork, EncoderConfig
+from ._emocluster import ChunkNetwork, Encoder, EncoderConfig
 from ._losses import balanced_weights, ccc_losses
 from ._model import Data, Predictions
 from ._moments import inverse_std, moments
+from ._shared_maps import Folded, chunk_maps
 from ._torch import TorchModel
 from ._training import Training, make_optimiser
 
@@ -139,14 +140,31 @@ class ChunkedModel(TorchModel):
 
     def infer(self, network: nn.Module, data: Data) -> Predictions:
         """Mean of the chunk outputs of each sentence, on the label scale or as class scores."""
-        chunks = self.chunk_set(data)
-
-        means = map_batches(self.sentences(chunks), lambda batch: self.sentence_means(network(batch[0])))
+        assert isinstance(network, ChunkNetwork)
+        latents = self.latents(network, self.chunk_set(data))
+        means = torch.cat([self.sentence_means(network.emotion(hidden)) for hidden in latents])
         outputs = means.cpu().double()
         if self.task.kind == "classification":
             return np.asarray(torch.softmax(outputs, dim=1).numpy())
         mean, std = _moments_of_labels(network)
         return np.asarray(outputs.numpy() * std + mean)
+
+    def latents(self, network: ChunkNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
+        """h of all chunks in order, (sentences * C, width) for a few sentences at a time, in evaluation mode.
+
+        On a CPU one sentence at a time, and what its overlapping chunks have in common is computed once; a set
+        `train.micro_batch`, and an accelerator, take the chunks of several sentences as they are.
+        """
+        encoder = network.encoder
+        if self.device.type != "cpu" or self.train_config.micro_batch or not isinstance(encoder, Encoder):
+            for batch in self.sentences(chunks):
+                yield network.latent(batch[0])
+            return
+        layers = [Folded.of(c, n) for c, n in zip(encoder.convolutions, encoder.norms, strict=True)]
+        for position in range(len(chunks) // chunks.chunking.count):
+            frames = network.normaliser(torch.tensor(chunks.sentence(position)))
+            maps = chunk_maps(frames, chunks.starts[position], chunks.chunking.length, layers)
+            yield functional.relu(encoder.latent(torch.flatten(maps, 1)))
 
     def sentences(self, chunks: ChunkSet) -> Batches:
         """All sentences in order, a few at a time, for passes without training: (chunk, frame, band)."""

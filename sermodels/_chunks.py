@@ -138,6 +138,10 @@ class ChunkSet:
         frames = self._frames(position)
         return [frames[s : s + self.chunking.length] for s in self.starts[position]]
 
+    def sentence(self, position: int) -> Array:
+        """One sentence (frame, band), at least as long as a chunk."""
+        return self._frames(position)
+
     def gather(self, chunks: Indices) -> Array:
         """Copy chunks into one batch, (chunk, frame, band) float32; each sentence is opened once."""
         m = self.chunking.length

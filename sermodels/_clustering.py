@@ -6,7 +6,7 @@ What goes from one epoch to the next (assignments, sizes, and for a warm start c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets._config import option
-from ._batches import Batch, Batches
 from ._device import autocast
 from ._kmeans import BACKENDS, EMPTY, STARTS, kmeans
 from ._partitions import entropy, nmi, sizes
@@ -46,17 +45,14 @@ class ClusterConfig:
     cluster_mb: int = option(1024, "megabytes of points to cluster held in memory; more go to a file", low=0)
 
 
-def gather(
-    training: Training, batches: Batches, outputs: Callable[[Batch], Tensor], shape: tuple[int, int], c: ClusterConfig
-) -> Points:
-    """What `outputs` gives for every batch, of `shape` (point, dim) in all; evaluation mode, no gradients."""
+def gather(training: Training, blocks: Iterable[Tensor], shape: tuple[int, int], c: ClusterConfig) -> Points:
+    """Rows that come block by block, of `shape` (point, dim) in all, computed in evaluation mode without gradients."""
     points, first = make_points(*shape, training.device, c.cluster_mb * 2**20), 0
     training.network.eval()
     with torch.inference_mode(), autocast(training.device, training.settings.amp):
-        for batch in batches:
-            rows = outputs(batch).float()
-            points.put(first, rows)
-            first += len(rows)
+        for block in blocks:
+            points.put(first, block.float())
+            first += len(block)
     training.network.train()
     return points
 

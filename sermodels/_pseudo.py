@@ -42,7 +42,8 @@ def stored_order(assignment: Indices, generator: torch.Generator) -> Indices:
     about in proportion to their size.
     """
     stored: Indices = np.argsort(assignment, kind="stable")
-    return np.asarray(stored[balanced(assignment, generator)])
+    drawn: Indices = stored[balanced(assignment, generator)]
+    return drawn
 
 
 SAMPLERS = {"balanced": balanced, "stored-order": stored_order}
@@ -62,6 +63,7 @@ def matched(old: Tensor, new: Tensor) -> Indices:
 
 
 def _draw(chunks: Indices, count: int, generator: torch.Generator) -> Indices:
-    if len(chunks) <= count:
-        return chunks[torch.randint(len(chunks), (count,), generator=generator).numpy()]
-    return chunks[shuffled(len(chunks), generator)[:count]]
+    several = len(chunks) <= count
+    which = torch.randint(len(chunks), (count,), generator=generator).numpy() if several else None
+    drawn: Indices = chunks[shuffled(len(chunks), generator)[:count] if which is None else which]
+    return drawn

@@ -39,7 +39,7 @@ from torch.optim import Optimizer
 from ..datasets._config import option
 from ..datasets._errors import SerbenchError
 from . import _pool
-from ._batches import Batch, Batches, even_batches, map_batches
+from ._batches import Batch, Batches, even_batches
 from ._chunked import ChunkedModel
 from ._chunks import ChunkSet
 from ._clustering import ClusterConfig, Labels, cluster, gather, keep_top, restore_top, sizes_so_far
@@ -129,9 +129,8 @@ class ClusterNetwork(ChunkNetwork):
         super().__init__(frames, bands, outputs, config)
         self.cluster = Head(config.width, config.clusters)
 
-    def points(self, chunks: Tensor, which: str) -> Tensor:
-        """Raw features (chunk, time, mel) -> what is clustered, (chunk, width)."""
-        hidden = self.latent(chunks)
+    def points(self, hidden: Tensor, which: str) -> Tensor:
+        """h (chunk, width) -> what is clustered, (chunk, width)."""
         return hidden if which == "h" else torch.as_tensor(self.cluster[0](hidden))
 
     @property
@@ -263,7 +262,7 @@ class Model(ChunkedModel):
         chunks, size = self.chunk_set(dev), self.train_config.batch_size * self.train_chunks.chunking.count
         targets = torch.from_numpy(np.repeat(self.targets(network, dev), chunks.chunking.count, axis=0))
         with torch.inference_mode():
-            outputs = map_batches(self.sentences(chunks), lambda batch: network(batch[0]))
+            outputs = torch.cat([network.emotion(hidden).float() for hidden in self.latents(network, chunks)])
             pairs = zip(torch.split(outputs, size), torch.split(targets.to(outputs.device), size), strict=True)
             return -float(torch.stack([self.emotion_losses(o, t)["loss"] for o, t in pairs]).mean())
 
@@ -271,8 +270,9 @@ class Model(ChunkedModel):
         """Cluster a set of chunks as the network sees them now, and make the top layer ready for it."""
         network, c = _network(training), self.config
         training.report(f"clusters of {name}", 0.0)
-        points = gather(training, self.sentences(chunks), lambda batch: network.points(batch[0], c.cluster_input),
-                        (len(chunks), c.width), c)  # fmt: skip
+        training.network.eval()
+        rows = (network.points(hidden, c.cluster_input) for hidden in self.latents(network, chunks))
+        points = gather(training, rows, (len(chunks), c.width), c)
         labels, row = cluster(training, name, points, c)
         if not (c.warm_start and restore_top(training, name, network.top)):
             initialise(network.top, training.generator(f"top layer, {name}"))

@@ -229,7 +229,7 @@ def test_the_release_s_draws_written_a_second_time() -> None:
     reported = (0.295, 0.194, 0.147, 0.105, 0.085, 0.062, 0.049, 0.031, 0.018, 0.014)
     np.testing.assert_allclose(found, reported, atol=0.015)  # one draw of random shares near these, with the release
     seen = sum(0.1 if s > 0.1 else s * (1 - math.exp(-0.1 / s)) for s in SHARES)
-    assert len(np.unique(drawn)) / len(labels) == pytest.approx(seen, abs=0.01), "large clusters once, others with repeats"
+    assert len(np.unique(drawn)) / len(labels) == pytest.approx(seen, abs=0.01), "large ones once, others with repeats"
 
 
 # What is minimised
@@ -320,7 +320,7 @@ def test_what_is_clustered_is_the_evaluated_network(which: str) -> None:
         maps = functional.relu(norm(convolution(maps)))
     h = functional.relu(network.encoder.latent(maps.flatten(1)))
     expected = h if which == "h" else functional.linear(h, network.cluster[0].weight, network.cluster[0].bias)
-    torch.testing.assert_close(network.points(chunks, which), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(network.points(network.latent(chunks), which), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_the_epoch_logs_sizes_entropy_and_agreement() -> None:
