@@ -25,8 +25,9 @@ demo: $(READY)
 	$(BIN)/serbench leaderboard --dataset demo
 	$(BIN)/serbench compare linear svm cnn-regressor:small chance --dataset demo
 
+# two workers, one thread each: most tests are single-threaded, and torch's own threads would fight over the cores
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
