@@ -40,9 +40,9 @@ PRINTED = (("bootstrap", "random"), ("crossed", "corrected"))
 """Tests that share a column of the screen."""
 NOTE = (
     "bootstrap: over {cluster}s ({clusters}) and trials, with its interval. random: approximate randomisation of the "
-    "predictions by {cluster}. crossed: t-test with trials and subsets as crossed random samples. corrected: Nadeau and "
-    "Bengio's corrected t-test. d: over the average standard deviation of the two. mdd: smallest difference found with "
-    "80 % power on these test items. {adjust}"
+    "predictions by {cluster}. crossed: t-test with trials and subsets as crossed random samples. corrected: Nadeau "
+    "and Bengio's corrected t-test. d: over the average standard deviation of the two. mdd: smallest difference found "
+    "with 80 % power on these test items. {adjust}"
 )
 ADJUSTED = {"holm": "p are adjusted by Holm over this table.", "bh": "p are adjusted by Benjamini and Hochberg "
             "over this table: the share of false findings."}  # fmt: skip

@@ -151,6 +151,7 @@ WORLDS: dict[str, World] = {
     "shared utterances": replace(TYPICAL, trial=0.0, speaker=0.0),
     "shared utterances and speakers": replace(TYPICAL, trial=0.0),
     "all of them (typical)": TYPICAL,
+    "all of them, 6 speakers": replace(TYPICAL, speakers=6),
     "all of them, no luck (deterministic)": replace(TYPICAL, deterministic=True),
 }
 """The null worlds of the study: what makes the 4 x 5 scores dependent, one cause after the other."""
