@@ -119,8 +119,9 @@ def attention(queries: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tens
     -------
     (bag, instance, width), and the weights (bag, query, key), which sum to 1 over the keys of a bag with instances
     """
-    scores = torch.where(mask[:, None, :], queries @ keys.transpose(1, 2), torch.finfo(queries.dtype).min)
-    weights = torch.softmax(scores.float(), dim=-1).to(keys.dtype)
+    scores = at_least_single(queries @ keys.transpose(1, 2))
+    scores = torch.where(mask[:, None, :], scores, torch.finfo(scores.dtype).min)  # finite: an empty bag gives no NaN
+    weights = torch.softmax(scores, dim=-1).to(keys.dtype)
     return weights @ keys, weights
 
 
@@ -132,11 +133,16 @@ def mean_of_instances(values: Tensor, mask: Tensor) -> Tensor:
 
 def fuse(current: Tensor, previous: Tensor, interlocutor: Tensor, config: NetworkConfig) -> Tensor:
     """Z of Eq. 5 from the HF of the three turns, each (item, width)."""
-    gate = torch.softmax((previous * interlocutor).float(), dim=-1).to(current.dtype)  # (5a)
+    gate = torch.softmax(at_least_single(previous * interlocutor), dim=-1).to(current.dtype)  # (5a)
     if config.gate == "scaled":
         gate = gate * current.shape[1]
     parts = [current * gate, current] if config.latent == "gated" else [current, current * gate, previous, interlocutor]
     return torch.cat(parts, dim=1)  # (5b)
+
+
+def at_least_single(values: Tensor) -> Tensor:
+    """Half-precision values as float32, in which a softmax is safe."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class MaecNetwork(nn.Module):
