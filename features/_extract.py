@@ -78,11 +78,13 @@ def extract(
     pending = [rest for task in tasks if (rest := _look_up(task, section, hashes, tally, verify)) is not None]
     tally.report()
     try:
-        for outcome in _outcomes(_rotated(pending), extractor, section, jobs):
+        for outcome in _outcomes(tasks, _rotated(pending), extractor, section, jobs):
             tally.add(outcome, hashes)
     finally:
         hashes.save()
         section.refresh()
+        if pending:
+            extractor.release()
     return _table(rows, tasks, tally, extractor, section)
 
 
@@ -144,8 +146,15 @@ def _rotated(tasks: list[FileTask]) -> list[FileTask]:
     return tasks[first:] + tasks[:first]
 
 
-def _outcomes(tasks: list[FileTask], extractor: FeatureExtractor, section: Section, jobs: int) -> Iterator[Outcome]:
-    if jobs > 1 and len(tasks) > 1 and extractor.parallel:
+def _outcomes(
+    every: list[FileTask], tasks: list[FileTask], extractor: FeatureExtractor, section: Section, jobs: int
+) -> Iterator[Outcome]:
+    """What becomes of the pending tasks; batches are made up of all tasks, so that it matters not which are pending."""
+    if tasks and extractor.batch_seconds:
+        from ._batched import in_batches
+
+        yield from in_batches(every, tasks, extractor, section, jobs)
+    elif jobs > 1 and len(tasks) > 1 and extractor.parallel:
         from ._processes import in_processes
 
         yield from in_processes(tasks, partial(make, extractor=extractor, section=section), jobs, died)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -58,11 +58,28 @@ class FeatureExtractor(ABC):
             When the signal can't be described (too short, say); the run lists the file with this reason.
         """
 
+    @property
+    def batch_seconds(self) -> float:
+        """Seconds of audio that `extract_many` takes best at once; 0 = utterances are extracted one by one."""
+        return 0.0
+
+    @property
+    def parameters(self) -> int:
+        """Number of scalars of the pre-trained network that the extractor runs, 0 without one."""
+        return 0
+
+    def extract_many(self, signals: Sequence[Array]) -> list[Array]:
+        """Features of several signals, each as `extract` gives them up to rounding; see `batch_seconds`."""
+        return [self.extract(signal) for signal in signals]
+
     def prepare(self) -> None:  # noqa: B027
         """Load what `extract` needs, such as a checkpoint, if that has not been done in this process.
 
         An error here ends the extraction; an error of `extract` is that of one file.
         """
+
+    def release(self) -> None:  # noqa: B027
+        """Give back what `prepare` has taken; called when an extraction ends. `extract` may prepare anew."""
 
     def identity(self) -> dict[str, Any]:
         """Everything but the audio that decides the output: name, version, full config, library versions."""

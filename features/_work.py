@@ -102,32 +102,37 @@ def make(task: FileTask, extractor: FeatureExtractor, section: Section) -> Outco
     seconds = 0.0
     read_at = time.time()
     try:
-        seen = signature(task.path)
-        content = _content(task.path) if seen[0] <= IN_MEMORY_BYTES else None
-        sha = task.sha if task.sha is not None and task.seen == seen else audio_sha256(task.path, content=content)
+        task, content = hashed(task)
     except Exception as error:
-        reason = _reason(error, task.path)
+        reason = reason_of(error, task.path)
         return Outcome(replace(task, sha=None), read_at, frames, {s.item: reason for s in task.segments}, seconds)
-    task = replace(task, sha=sha, seen=seen)
+    assert task.sha is not None
+    assert task.seen is not None
     section.refresh(REFRESH_SECONDS)
     for segment in task.segments:
-        key = entry_key(sha, segment.start, segment.end)
+        key = entry_key(task.sha, segment.start, segment.end)
         try:
             known = section.frames(key)
             if known is None:
-                array, decoded = compute(task.path, segment, extractor, seen, content)
+                array, decoded = compute(task.path, segment, extractor, task.seen, content)
                 section.write(key, array)
                 known, seconds = len(array), seconds + decoded
             frames[segment.item] = known
         except CacheError:
             raise
         except ImportError as error:
-            raise SerbenchError(
-                f"the feature {extractor.name} can't be used: {error}. 'serbench env' shows which parts are missing."
-            ) from error
+            raise unusable(extractor, error) from error
         except Exception as error:
-            failed[segment.item] = _reason(error, task.path)
+            failed[segment.item] = reason_of(error, task.path)
     return Outcome(task, read_at, frames, failed, seconds)
+
+
+def hashed(task: FileTask) -> tuple[FileTask, bytes | None]:
+    """The task with the digest and the signature that its file has now, and the file's bytes unless it is long."""
+    seen = signature(task.path)
+    content = _content(task.path) if seen[0] <= IN_MEMORY_BYTES else None
+    sha = task.sha if task.sha is not None and task.seen == seen else audio_sha256(task.path, content=content)
+    return replace(task, sha=sha, seen=seen), content
 
 
 def compute(
@@ -142,10 +147,22 @@ def compute(
     SerbenchError
         If the audio can't be used, was changed since it had the signature `seen`, or the extractor refuses it.
     """
+    signal, seconds = samples(path, segment, extractor, seen, content)
+    return checked(extractor.extract(signal), extractor, path), seconds
+
+
+def samples(
+    path: str, segment: Segment, extractor: FeatureExtractor, seen: Signature, content: bytes | None = None
+) -> tuple[Array, float]:
+    """The signal (samples,) of a segment at the extractor's rate, and its seconds; see `compute`."""
     signal, rate = read_audio(path, extractor.sampling_rate, segment.start, segment.end, content=content)
     if signature(path) != seen:
         raise SerbenchError(f"{path} was changed while it was read. Run the same command again.")
-    array = extractor.extract(signal)
+    return signal, len(signal) / rate
+
+
+def checked(array: Array, extractor: FeatureExtractor, path: str) -> Array:
+    """The features of a segment of a file, if they have the form that the extractor states and are finite."""
     if array.ndim != 2 or array.shape[1] != extractor.dim or not len(array) or array.dtype != np.float32:
         raise SerbenchError(
             f"{extractor.name} gave {array.dtype} {array.shape}. Expected float32 (frames, {extractor.dim}) with at "
@@ -154,7 +171,7 @@ def compute(
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
         raise SerbenchError(f"{extractor.name} gave {bad} of {array.size} values that are not finite for {path}.")
-    return array, len(signal) / rate
+    return array
 
 
 def unchanged(path: str, sha: str) -> Signature:
@@ -179,7 +196,15 @@ def _content(path: str) -> bytes:
         return stream.read()
 
 
-def _reason(error: Exception, path: str) -> str:
+def unusable(extractor: FeatureExtractor, error: ImportError) -> SerbenchError:
+    """The error for an extractor that lacks a library."""
+    return SerbenchError(
+        f"the feature {extractor.name} can't be used: {error}. 'serbench env' shows which parts are missing."
+    )
+
+
+def reason_of(error: Exception, path: str) -> str:
+    """Why a file could not be used, for its user."""
     if isinstance(error, SerbenchError):
         return str(error)
     if isinstance(error, OSError):

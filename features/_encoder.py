@@ -1,0 +1,290 @@
+"""A pre-trained speech encoder in torch: loading it, feeding it, and its hidden states, batch by batch.
+
+The network is transformers' own, called through its public `forward`; what is added are the rules of
+`_encoder_families` that keep an utterance's vectors the same in every company. Hidden state 0 is what enters the first
+transformer block, state k what leaves the k-th; the last one is `last_hidden_state`, after the final normalisation
+where the architecture has one.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ..datasets._errors import SerbenchError
+from ._encoder_families import AST, RANDOM_SEED, WAVEFORM, WHISPER
+from ._encoder_source import Source
+from ._extractor import Array
+
+NORMALISE_EPSILON = 1e-7
+"""Added to the variance of a waveform that is normalised, as in transformers."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch on its way into an encoder.
+
+    Attributes
+    ----------
+    values : (batch, samples) float32, zeros behind an utterance's end, or (batch, ...) log-mel windows
+    samples : length of each utterance in samples
+    """
+
+    values: Tensor
+    samples: tuple[int, ...]
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Inputs:
+        """The batch on a device, in a number format."""
+        return Inputs(self.values.to(device=device, dtype=dtype), self.samples)
+
+
+class SpeechEncoder(nn.Module):
+    """A network of the transformers library with the rules of its family.
+
+    Parameters
+    ----------
+    source : where it comes from
+    model : the encoder part of the network
+    """
+
+    def __init__(self, source: Source, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.geometry, self.name = model, source.geometry, source.name
+        self.normalises = bool(source.preprocessor.get("do_normalize", False))
+        self._preprocessor = _mel_preprocessor(source)
+        self._samples: tuple[int, ...] | None = None
+        self._mask: Tensor | None = None
+        if self.geometry.kind == WAVEFORM:
+            front: Any = self.model.feature_extractor
+            front.forward = self._front_end(front.forward)
+            positions = getattr(getattr(self.model, "encoder", None), "pos_conv_embed", None)
+            for module in positions.modules() if isinstance(positions, nn.Module) else ():
+                if isinstance(module, nn.Conv1d):
+                    module.register_forward_pre_hook(self._zero_beyond)
+
+    def inputs(self, signals: Sequence[Array], *, normalise: bool = False) -> Inputs:
+        """Make a batch of signals (samples,) at the encoder's rate.
+
+        A waveform that is shorter than the front end's field is followed by zeros up to that length, so that it has
+        one frame. With `normalise`, each waveform is brought to mean 0 and variance 1 before anything is added.
+        """
+        lengths = tuple(len(signal) for signal in signals)
+        if self.geometry.kind != WAVEFORM:
+            return Inputs(self._preprocessor(list(signals)), lengths)
+        values = torch.zeros(len(signals), max([*lengths, self.geometry.field]))
+        for row, signal in zip(values, signals, strict=True):
+            row[: len(signal)] = torch.from_numpy(unit_variance(signal) if normalise else np.asarray(signal))
+        return Inputs(values, lengths)
+
+    def forward(self, inputs: Inputs, masked: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Hidden states 0 .. layers, each (batch, frames, width); what lies behind an utterance's frames is arbitrary.
+
+        `masked`, (batch, frames) bool, marks the frames that are replaced by the encoder's mask vector in training.
+        """
+        if self.geometry.kind != WAVEFORM:
+            outputs = self.model(inputs.values, output_hidden_states=True)
+            states = (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+            return tuple(self._by_time(state) for state in states)
+        samples = tuple(max(n, self.geometry.field) for n in inputs.samples)
+        mixed = len(set(samples)) > 1 or max(samples) < inputs.values.shape[1]
+        if mixed and not self.geometry.mixes_lengths:
+            raise ValueError(f"{self.geometry.family} takes batches of equal lengths alone")
+        extra = {} if masked is None else {"mask_time_indices": masked}
+        with self._batch_of(samples if mixed else None, inputs.values.device):
+            outputs = self.model(inputs.values, attention_mask=self._attention(inputs.values, samples, mixed),
+                                 output_hidden_states=True, **extra)  # fmt: skip
+        return (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+
+    def frames(self, inputs: Inputs) -> list[int]:
+        """Number of frames of each utterance of a batch."""
+        return [self.geometry.frames(n) for n in inputs.samples]
+
+    def _attention(self, values: Tensor, samples: tuple[int, ...], mixed: bool) -> Tensor | None:
+        if not mixed:
+            return None
+        lengths = torch.tensor(samples, device=values.device)
+        return (torch.arange(values.shape[1], device=values.device) < lengths[:, None]).long()
+
+    @contextmanager
+    def _batch_of(self, samples: tuple[int, ...] | None, device: torch.device) -> Iterator[None]:
+        """Let the front end and the positional convolutions know how long the utterances of a mixed batch are."""
+        self._samples = samples
+        if samples is not None:
+            frames = torch.tensor([self.geometry.frames(n) for n in samples], device=device)
+            self._mask = torch.arange(int(frames.max()), device=device) < frames[:, None]
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own call
+                yield
+        finally:
+            self._samples = self._mask = None
+
+    def _front_end(self, inner: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The front end, utterance by utterance in a mixed batch: (batch, samples) to (batch, dim, frame)."""
+
+        def forward(values: Tensor) -> Tensor:
+            if self._samples is None:
+                return inner(values)
+            parts = [inner(row[None, :n]) for row, n in zip(values, self._samples, strict=True)]
+            longest = max(part.shape[2] for part in parts)
+            return torch.cat([nn.functional.pad(part, (0, longest - part.shape[2])) for part in parts])
+
+        return forward
+
+    def _zero_beyond(self, _module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """Before a positional convolution: zeros behind each utterance's end, (batch, dim, frame)."""
+        if self._mask is None:
+            return None
+        return (arguments[0] * self._mask[:, None, : arguments[0].shape[2]], *arguments[1:])
+
+    def _by_time(self, state: Tensor) -> Tensor:
+        """Tokens as frames: AST's patches are averaged over frequency; its two summary tokens are left out."""
+        if self.geometry.kind != AST:
+            return state
+        frames = self.geometry.window_frames
+        assert frames is not None
+        patches = state[:, 2:]  # frequency by frequency, each with all of its time steps
+        return patches.reshape(len(state), -1, frames, state.shape[2]).mean(1)
+
+
+def load(source: Source, *, masks: bool = False) -> SpeechEncoder:
+    """Load an encoder on the CPU in float32 and evaluation mode.
+
+    `masks` makes sure that there is a vector to mask frames with in training; one that the checkpoint lacks is random.
+
+    Raises
+    ------
+    SerbenchError
+        When the weight files don't hold all of the encoder's weights.
+    """
+    config = _prepared(source, masks)
+    with quiet():
+        model = _random_model(config) if source.folder is None else _stored_model(source, config)
+    for setting in ("mask_time_prob", "mask_feature_prob"):  # transformers would draw masks by itself in training
+        if hasattr(model.config, setting):
+            setattr(model.config, setting, 0.0)
+    return SpeechEncoder(source, model).eval()
+
+
+def skeleton(source: Source) -> SpeechEncoder:
+    """The encoder's network with any weights, to be filled from a saved model."""
+    with quiet():
+        return SpeechEncoder(source, _random_model(_prepared(source, True))).eval()
+
+
+def freeze_for_extraction(encoder: SpeechEncoder) -> SpeechEncoder:
+    """Drop gradients, and compute once what weight normalisation computes in every call; the numbers stay the same."""
+    for module in encoder.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    return encoder.requires_grad_(False)
+
+
+def unit_variance(signal: Array) -> Array:
+    """A waveform (samples,) with mean 0 and variance 1, as transformers does it; silence stays zero."""
+    return np.asarray((signal - signal.mean()) / np.sqrt(signal.var() + NORMALISE_EPSILON), dtype=np.float32)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from reporting on the screen what is checked here: which weights were found."""
+    from transformers.utils import logging as theirs
+
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity(logging.CRITICAL)
+    theirs.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _prepared(source: Source, masks: bool) -> Any:
+    """A copy of the config without the parts that are not used, and with a mask vector if one is wanted."""
+    config = type(source.config).from_dict(source.config.to_dict())
+    if hasattr(config, "add_adapter"):
+        config.add_adapter = False
+    if masks and getattr(config, "mask_time_prob", None) == 0.0:
+        config.mask_time_prob = 0.05
+    return config
+
+
+def _encoder_class(config: Any) -> Any:
+    """The class that holds the encoder alone."""
+    if config.model_type == "whisper":
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        return WhisperEncoder
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    return MODEL_MAPPING[type(config)]
+
+
+def _random_model(config: Any) -> nn.Module:
+    """Weights drawn as transformers initialises them, always the same ones; torch's random state is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        model: nn.Module = _encoder_class(config)(config)
+    return model
+
+
+def _stored_model(source: Source, config: Any) -> nn.Module:
+    """The weights of the checkpoint; every one of the encoder's must be there."""
+    names = {r"^(model\.)?encoder\.": ""} if config.model_type == "whisper" else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        try:
+            model, report = _encoder_class(config).from_pretrained(
+                source.folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+                output_loading_info=True, key_mapping=names,
+            )  # fmt: skip
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise SerbenchError(
+                f"the weights of {source.name} can't be loaded: {str(error).splitlines()[0]} Copy or download the "
+                "checkpoint again."
+            ) from error
+    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if missing or report["mismatched_keys"]:
+        raise SerbenchError(
+            f"{source.name} lacks {len(missing) + len(report['mismatched_keys'])} weights of a "
+            f"{source.geometry.family} encoder, such as {[*missing, *report['mismatched_keys']][0]!r}. Expected a "
+            "whole checkpoint; copy or download it again."
+        )
+    loaded: nn.Module = model
+    return loaded
+
+
+def _mel_preprocessor(source: Source) -> Callable[[list[Array]], Tensor]:
+    """For Whisper and AST: signals -> log-mel windows, by the preprocessor of transformers."""
+    if source.geometry.kind == WAVEFORM:
+        return _no_preprocessor
+    from transformers import ASTFeatureExtractor, WhisperFeatureExtractor
+
+    kind = WhisperFeatureExtractor if source.geometry.kind == WHISPER else ASTFeatureExtractor
+    settings = {k: v for k, v in source.preprocessor.items() if k not in ("feature_extractor_type", "processor_class")}
+    processor = kind(**settings)
+    name = "input_features" if source.geometry.kind == WHISPER else "input_values"
+    shortest = source.geometry.field if source.geometry.kind == AST else 1
+    rate = source.geometry.sampling_rate
+
+    def windows(signals: list[Array]) -> Tensor:
+        long_enough = [np.pad(s, (0, max(0, shortest - len(s)))) for s in signals]
+        return torch.as_tensor(np.asarray(processor(long_enough, sampling_rate=rate, return_tensors="np")[name]))
+
+    return windows
+
+
+def _no_preprocessor(signals: list[Array]) -> Tensor:
+    raise AssertionError("waveforms are fed as they are")
