@@ -1,0 +1,204 @@
+"""What CNN-AE and CNN-VAE share: encoder and emotion head as in CNN-regressor, a decoder, and an epoch of two stages.
+
+Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1. The paper says that a decoder
+takes the place of the cluster classifier, that it mirrors the encoder (`_decoder`), and that the baselines can be made
+semi-supervised as the proposed system is; the authors released no code of them. Each choice that this leaves open is a
+field of `AutoencoderConfig`.
+
+One epoch, as in `deepemocluster`. Stage 1, if there is an unlabelled pool: one pass over its chunks minimises the
+unsupervised loss U, moving encoder and decoder alone. Stage 2: one pass over the labelled chunks minimises
+L = (1 - CCC) + weight * U (Eq. 3 with U for the cluster loss). U is the reconstruction error, averaged over all values
+of the maps; CNN-VAE adds its divergence. For classification, our addition, cross-entropy stands for 1 - CCC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from ..datasets._config import option
+from . import _pool
+from ._batches import Batch, Batches
+from ._chunked import ChunkedModel
+from ._chunks import ChunkSet
+from ._decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
+from ._emocluster import ChunkNetwork, EncoderConfig, initialise
+from ._model import Data, FitLog, Score
+from ._training import Training, make_optimiser
+
+ERRORS = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth-l1": functional.smooth_l1_loss}
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(EncoderConfig):
+    """Settings of the encoder, and of what the paper leaves open about the decoder and its loss."""
+
+    unlabelled: int | None = option(
+        None, "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
+        source="section 5.3", low=0,
+    )  # fmt: skip
+    reconstruction: str = option("mse", "error of the reconstruction", source="free choice", choices=tuple(ERRORS))
+    reconstruction_weight: float = option(
+        1.0, "weight of the unsupervised loss beside 1 - CCC", source="lambda of Eq. 3, section 5.1", low=0
+    )
+    target: str = option(
+        "clipped", "what is reconstructed: the encoder's input, or that before clipping", source="free choice",
+        choices=("clipped", "unclipped"),
+    )  # fmt: skip
+    decoder_norm: bool = option(True, "batch normalisation in the decoder's hidden layers", source="free choice")
+    decoder_activation: str = option("relu", "activation of those", source="free choice", choices=ACTIVATIONS)
+    decoder_output: str = option(
+        "linear", "last layer of the decoder; tanh is scaled to the bound model.clip", source="free choice",
+        choices=OUTPUTS,
+    )  # fmt: skip
+    decode_dropout: bool = option(False, "whether the code that is decoded has model.dropout", source="free choice")
+    decoder_optimiser: str = option("adam", "optimiser of the decoder", source="free choice", choices=("adam", "sgd"))
+    decoder_rate: float | None = option(None, "its step size; none = train.learning_rate", source="free choice", low=0)
+
+
+class Code(NamedTuple):
+    """What the two branches read of a chunk, (chunk, dim) each, and the divergence (chunk,) of a variational code."""
+
+    decoded: Tensor
+    regressed: Tensor
+    divergence: Tensor | None = None
+
+
+class AutoencoderNetwork(ChunkNetwork):
+    """Encoder, emotion head, decoder; the code is the latent h."""
+
+    def __init__(self, frames: int, bands: int, outputs: int, config: AutoencoderConfig) -> None:
+        super().__init__(frames, bands, outputs, config)
+        self.encoder.dropout = nn.Dropout(0.0)  # each branch has its own say about dropout
+        self.dropout, self.decode_dropout = nn.Dropout(config.dropout), config.decode_dropout
+        bound = config.clip if config.decoder_output == "tanh" else None
+        self.decoder = Decoder(
+            self.code_size(config), frames, bands, config.channels, config.strides, norm=config.decoder_norm,
+            activation=config.decoder_activation, bound=bound,
+        )  # fmt: skip
+
+    def code_size(self, config: AutoencoderConfig) -> int:
+        """Width of the code that is decoded."""
+        return config.width
+
+    def code(self, hidden: Tensor) -> Code:
+        """The encoder's output (chunk, width) -> what is decoded and what is regressed."""
+        dropped = self.dropout(hidden)
+        return Code(dropped if self.decode_dropout else hidden, dropped)
+
+    def latent(self, chunks: Tensor) -> Tensor:
+        """Raw features (chunk, time, mel) -> what the emotion head reads (chunk, dim)."""
+        return self.code(self.encoder(self.normaliser(chunks))).regressed
+
+    def target(self, chunks: Tensor, clipped: bool) -> Tensor:
+        """What the decoder is to rebuild of raw features (chunk, time, mel), the same shape."""
+        if clipped:
+            return torch.as_tensor(self.normaliser(chunks))
+        return torch.nan_to_num((chunks - self.normaliser.mean) * self.normaliser.inverse)
+
+    def reconstruct(self, chunks: Tensor) -> Tensor:
+        """Raw features -> reconstruction (chunk, time, mel), in normalised units."""
+        return torch.as_tensor(self.decoder(self.code(self.encoder(self.normaliser(chunks))).decoded))
+
+
+class AutoencoderModel(ChunkedModel):
+    """Base of `cnn-ae` and `cnn-vae`."""
+
+    uses_unlabelled: ClassVar[bool] = True
+    network_class: ClassVar[type[AutoencoderNetwork]] = AutoencoderNetwork
+    config: AutoencoderConfig
+    pool_chunks: ChunkSet | None
+    """Chunks of the unlabelled pool, from `begin` on; None without a pool."""
+
+    @classmethod
+    def pool(cls, config: AutoencoderConfig, ids: Sequence[str]) -> list[str]:
+        """The ids of the unlabelled pool that are used."""
+        return _pool.chosen(ids, config.unlabelled)
+
+    def build(self, sizes: Mapping[str, int], generator: torch.Generator) -> nn.Module:
+        """The network: encoder and heads as in the release, the decoder like the layers that it mirrors."""
+        network = self.network_class(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
+        initialise(network, generator)
+        initialise_decoder(network.decoder, generator)
+        return network
+
+    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+        """One per part: the encoder, the decoder (with what makes its code), the emotion head."""
+        c, train = self.config, self.train_config
+
+        def over(parts: list[nn.Parameter], kind: str, rate: float | None) -> Optimizer:
+            step = train.learning_rate if rate is None else rate
+            return make_optimiser(kind, parts, step, train.weight_decay, train.momentum)
+
+        named: dict[str, list[nn.Parameter]] = {"encoder": [], "decoder": [], "emotion": []}
+        for name, parameter in network.named_parameters():
+            part = name.split(".")[0]
+            named[part if part in named else "decoder"].append(parameter)
+        return {"encoder": over(named["encoder"], c.encoder_optimiser, c.encoder_rate),
+                "decoder": over(named["decoder"], c.decoder_optimiser, c.decoder_rate),
+                "emotion": over(named["emotion"], train.optimiser, train.learning_rate)}  # fmt: skip
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
+        return super().fit(train, dev, score, _pool.taken(unlabelled, (train, dev), self.config.unlabelled))
+
+    def begin(self, training: Training) -> None:
+        """Lay out the labelled and the unlabelled chunks."""
+        super().begin(training)
+        pool = training.unlabelled
+        self.pool_chunks = None if pool is None else self.chunk_set(pool)
+        training.log.facts["unlabelled_sentences"] = 0 if pool is None else len(pool)
+
+    def epoch(self, training: Training) -> Mapping[str, float]:
+        """Stage 1 on the pool, stage 2 on the labelled chunks."""
+        total = len(self.train_chunks) + (0 if self.pool_chunks is None else len(self.pool_chunks))
+        middle = 1 - len(self.train_chunks) / total
+        rows = {} if self.pool_chunks is None else self.stage_one(training, self.pool_chunks, middle)
+        return rows | self.stage_two(training, middle)
+
+    def stage_one(self, training: Training, pool: ChunkSet, end: float) -> dict[str, float]:
+        """Encoder and decoder on the pool's chunks; the emotion head takes no part."""
+        network = network_of(training)
+
+        def losses(batch: Batch) -> Mapping[str, Tensor]:
+            (chunks,) = batch
+            code = network.code(network.encoder(network.normaliser(chunks)))
+            return self.unsupervised(training, chunks, code)
+
+        drawn = self.draws(pool, training.generator("order, unlabelled"))
+        batches = Batches(drawn, lambda some: (torch.from_numpy(pool.gather(some)),), training.device)
+        steps = [training.optimisers["encoder"], training.optimisers["decoder"]]
+        means = training.sweep("stage 1", batches, losses, steps, (0.0, end))
+        return {f"unlabelled_{name}": value for name, value in means.items()}
+
+    def stage_two(self, training: Training, start: float) -> dict[str, float]:
+        """The whole network on labelled chunks: (1 - CCC) + weight * U."""
+        network, weight = network_of(training), self.config.reconstruction_weight
+
+        def losses(batch: Batch) -> Mapping[str, Tensor]:
+            chunks, targets = batch
+            code = network.code(network.encoder(network.normaliser(chunks)))
+            found = self.emotion_losses(network.emotion(code.regressed), targets)
+            emotion, other = found.pop("loss"), dict(self.unsupervised(training, chunks, code))
+            return {"loss": emotion + weight * other.pop("loss"), "emotion_loss": emotion, **other, **found}
+
+        return training.sweep("stage 2", self.batches(training), losses, span=(start, 1.0))
+
+    def unsupervised(self, training: Training, chunks: Tensor, code: Code) -> dict[str, Tensor]:
+        """U of a batch as "loss", and its parts."""
+        network, c = network_of(training), self.config
+        rebuilt = network.decoder(code.decoded).float()
+        error = ERRORS[c.reconstruction](rebuilt, network.target(chunks, c.target == "clipped"))
+        return {"loss": error, "reconstruction_loss": error}
+
+
+def network_of(training: Training) -> AutoencoderNetwork:
+    """The training's network, as what it is."""
+    assert isinstance(training.network, AutoencoderNetwork)
+    return training.network
