@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
 from ..datasets._files import digest, write_json
+from ..results._storage import plain
 from ..results.records import Run
-from .plan import Request
+from .request import Request
 
 PACKAGES = ("datasets", "features", "sermodels", "results", "benchmarks")
 
 
-def recall(results: Path, request: Request, corpus: Corpus) -> Run | None:
-    """The finished run of an unchanged request, or None."""
-    note = _note(results, request, corpus)
+def recall(results: Path, request: Request, corpora: Sequence[str]) -> Run | None:
+    """The finished run of an unchanged request, or None; `corpora` are the digests of all of its corpora."""
+    note = _note(results, request, corpora)
     try:
         held = json.loads(note.read_text(encoding="utf-8"))
         run = Run.open(results / "runs" / held["run_id"])
@@ -34,13 +34,13 @@ def recall(results: Path, request: Request, corpus: Corpus) -> Run | None:
         return None
 
 
-def remember(results: Path, request: Request, corpus: Corpus, run: Run, folds: Sequence[str]) -> None:
+def remember(results: Path, request: Request, corpora: Sequence[str], run: Run, folds: Sequence[str]) -> None:
     """Leave the note that a request is finished."""
-    write_json(_note(results, request, corpus), {"run_id": run.run_id, "folds": list(folds)})
+    write_json(_note(results, request, corpora), {"run_id": run.run_id, "folds": list(folds)})
 
 
-def _note(results: Path, request: Request, corpus: Corpus) -> Path:
-    key = digest([asdict(request), corpus.digest(), _sources(request.model)], 32)
+def _note(results: Path, request: Request, corpora: Sequence[str]) -> Path:
+    key = digest(plain([asdict(request), list(corpora), _sources(request.model)]), 32)
     return results / "runs" / ".finished" / f"{key}.json"
 
 

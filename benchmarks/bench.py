@@ -24,7 +24,7 @@ from typing import Any
 
 from ..datasets._files import write_text
 from . import __path__ as folders
-from .trial import versions
+from ._machine import versions
 
 Row = dict[str, Any]
 HEAD = """# Performance

@@ -13,7 +13,8 @@ import pandas as pd
 from ..datasets._corpus import Corpus
 from ..datasets._labels import mapping_report
 from ..datasets._task import Task
-from .protocol import Division, Protocol, assign_subsets, describe, divide, leaks
+from .guards import NAMES, leaks, sides
+from .protocol import Division, Protocol, assign_subsets, describe, divide
 
 METRICS = {
     "classification": (
@@ -42,8 +43,8 @@ def lines(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[str]:
     yield from _cut(corpus, task, protocol, divisions)
     yield from _folds(items, divisions)
     yield f"metric: {METRICS[task.kind]}"
-    shared = leaks(corpus, divisions, items)
-    problems = [f"{n} {column}s stand in training and in test" for column, n in shared.items()]
+    shared = leaks(sides(corpus, divisions, items), texts=True)
+    problems = [f"{found.count} {NAMES[kind]} stand in training and in test" for kind, found in shared.items()]
     problems += [*corpus.notes, *(f"unusable: {i}" for i in sorted(corpus.known_unusable))]
     if not corpus.has_dialogues:
         problems.append("no dialogue context: models that use it see the current turn alone")

@@ -2,47 +2,50 @@
 
 `run` is what `serbench run` does. For each (model, dataset) it makes a plan, extracts the missing features once, then
 works through the units (trial, fold) that have no finished record, in this process or in several. Records are the only
-state: a killed run is resumed by the same call.
+state: a killed run is resumed by the same call. Runs that differ in the corpus that is tested alone share their units:
+one training, one set of predictions for each.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from functools import lru_cache
-from multiprocessing import get_context
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets._config import from_dict, to_dict
-from ..datasets._corpus import Corpus
+from ..datasets._config import from_dict
 from ..datasets._errors import SerbenchError, unknown
-from ..datasets._load import load_corpus
-from ..datasets._task import Task
-from ..features._cache import FeatureCache
-from ..features._extract import extract
-from ..features._extractor import FeatureRequest, build
-from ..features._store import FeatureTable
+from ..datasets._files import canonical_json
+from ..results._storage import plain
 from ..results.records import Run
 from ..sermodels import registry
+from ._items import item_table
 from ._memo import recall, remember
 from ._progress import Display, Silent
-from .plan import Plan, Request, needed_rows, open_corpus, prepare
-from .protocol import Protocol, divide, unit_seed
-from .trial import Job, resolve_device, run_unit
+from .plan import Plan, Request, prepare
+from .protocol import Protocol
+from .request import Place
+from .setting import Corpora, resolve
+from .work import execute
 
 CHANCE = (("chance", None), ("chance", "random"))
 """(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
+Given = str | Path | Mapping[str, str | Path] | None
+"""A text for every corpus, or corpus name -> text."""
 
 
 def run(
     model: str | Sequence[str],
     dataset: str | Sequence[str],
     *,
-    root: str | Path | Mapping[str, str | Path] | None = None,
-    release: str | None = None,
+    test_dataset: str | Sequence[str] = (),
+    root: Given = None,
+    release: Given = None,
+    test_root: Given = None,
+    test_release: Given = None,
+    test_split: str | None = None,
     task: str | None = None,
+    classes: Sequence[str] = (),
     preset: str | None = None,
     settings: Mapping[str, str] | None = None,
     protocol: Protocol | None = None,
@@ -60,10 +63,17 @@ def run(
 
     Parameters
     ----------
-    model, dataset : one registered name, or several; `MODEL:PRESET` names a preset of one model
-    root : folder of the corpus, or dataset name -> folder
+    model, dataset : one registered name, or several; `MODEL:PRESET` names a preset of one model, and `A+B` trains on
+        two corpora together (with a `test_dataset`)
+    test_dataset : corpora to test instead of the one that is trained on (rules: `serbench.benchmarks.setting`); naming
+        that one too tests it by its own folds. One training serves all of them
+    root, release : folder and release of the corpus, or dataset name -> folder, release; test_root and test_release are
+        those of tested corpora
+    task : a task of the corpus that is trained on, or a label set that corpora share, such as "emotion-4"
+    classes : classes of the task that are kept; all, if empty
     preset, settings : for every model that is named; settings are `model.KEY`, `train.KEY` or `feature.KEY` -> text,
         as after `--set`
+    options : for the reader of the corpora that are trained on; `DATASET.KEY` is for that corpus alone
     results : folder that holds `runs/`
     jobs : processes that work on units at the same time
     threads : threads of each process; None = the machine's cores divided by `jobs`. Numbers are identical on one
@@ -73,37 +83,41 @@ def run(
 
     Returns
     -------
-    one `Run` per (model, dataset), in the order of the arguments
+    one `Run` per (dataset, model, test dataset), in the order of the arguments
 
     Raises
     ------
     SerbenchError
         For bad input. A unit that fails is recorded as failed and does not end the grid.
     """
-    names = _several(dataset)
     if trials < 1 or jobs < 1:
         raise SerbenchError(f"trials={trials}, jobs={jobs}: expected 1 or more of each.")
     asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in _several(model))]
     added = [row for row in CHANCE if row not in asked]
+    trained = places(_several(dataset), root, release, options)
+    tests = _tested(_several(test_dataset), test_root, test_release, test_split, options, trained)
+    base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,
+                   classes=tuple(classes))  # fmt: skip
     requests = [
-        Request(
-            model=name,
-            dataset=where,
-            root=_root_of(root, where, names),
-            release=release,
-            options=dict(options or {}),
-            task=task,
-            preset=chosen,
-            settings=dict(settings or {}) if (name, chosen) not in CHANCE else {},
-            protocol=protocol or Protocol(),
-            trials=trials,
-            allow_leak=allow_leak,
-        )
-        for where in names
+        request_of(base, name, chosen, {} if (name, chosen) in CHANCE else settings or {}, group, test)
+        for group in trained
         for name, chosen in (*asked, *added)
+        for test in tests
     ]
     done = run_requests(requests, results, device, jobs, threads, save_models, display)
     return [one for one, request in zip(done, requests, strict=True) if (request.model, request.preset) not in added]
+
+
+def request_of(
+    base: Request, model: str, preset: str | None, settings: Mapping[str, str], trained: tuple[Place, ...],
+    test: Place | None,
+) -> Request:  # fmt: skip
+    """A request with its model and corpora; a test on the only corpus that is trained on is one by its own folds."""
+    first, *also = trained
+    return replace(
+        base, model=model, preset=preset, settings=dict(settings), dataset=first.name, root=first.root,
+        release=first.release, options=dict(first.options), also=tuple(also), test=None if trained == (test,) else test,
+    )  # fmt: skip
 
 
 def run_requests(
@@ -116,21 +130,30 @@ def run_requests(
     display: Display | None = None,
     configs: Mapping[str, Any] | None = None,
 ) -> list[Run]:
-    """Work through requests one after the other; `configs` (model name -> config) replaces preset and settings."""
-    shown = display or Silent()
-    runs = []
-    for request in requests:
-        corpus = open_corpus(request)
-        finished = None if configs else recall(Path(results), request, corpus)
-        if finished is None:
-            plan = prepare(request, results, corpus, (configs or {}).get(request.model))
-            execute(plan, device, jobs, threads, save_models, shown)
-            if not plan.missing() and not configs:
-                remember(Path(results), request, corpus, plan.run, [d.fold for d in plan.divisions])
-            finished = plan.run
-        shown.message(f"{finished.run_id}: {request.trials} trials are recorded")
-        runs.append(finished)
-    return runs
+    """Work through requests, those that share a training together; `configs` (model -> config) replaces settings."""
+    shown, corpora, asked = display or Silent(), Corpora(), list(requests)
+    groups: dict[str, list[Request]] = {}
+    for request in asked:
+        groups.setdefault(canonical_json(plain(asdict(replace(request, test=None)))), []).append(request)
+    found: dict[int, Run] = {}
+    told: set[str] = set()
+    for group in groups.values():
+        plans: dict[int, Plan] = {}
+        for request in group:
+            finished = None if configs else recall(Path(results), request, _digests(request, corpora))
+            if finished is None:
+                plan = plans[id(request)] = prepare(request, results, corpora, (configs or {}).get(request.model))
+                _tell(plan, shown, told)
+                _keep_items(plan)
+                finished = plan.run
+            found[id(request)] = finished
+        execute(list(plans.values()), device, jobs, threads, save_models, shown)
+        for request in group:
+            done = plans.get(id(request))
+            if done and not done.missing() and not configs:
+                remember(Path(results), request, _digests(request, corpora), done.run, done.setting.folds)
+            shown.message(f"{found[id(request)].run_id}: {request.trials} trials are recorded")
+    return [found[id(request)] for request in asked]
 
 
 def from_record(
@@ -144,18 +167,17 @@ def from_record(
 ) -> list[Run]:
     """Repeat the run of a record (a run folder or its run.json), with its complete configuration.
 
-    The other arguments are those of `run`. Raises SerbenchError when the corpus on disk is not the recorded one.
+    The other arguments are those of `run`. Raises SerbenchError when the corpora on disk are not the recorded ones.
     """
     folder = Path(path)
     folder = folder if folder.is_dir() else folder.parent
     spec = Run.open(folder).spec
-    given = dict(spec["arguments"])
-    request = Request(**{**given, "protocol": from_dict(Protocol, given["protocol"])})
-    corpus = open_corpus(request)
-    if corpus.digest() != spec["dataset"]["digest"]:
+    request = Request.from_dict(spec["arguments"])
+    found = resolve(request).dataset()["digest"]
+    if found != spec["dataset"]["digest"]:
         raise SerbenchError(
-            f"the corpus at {request.root!r} has the digest {corpus.digest()}, the record was made with "
-            f"{spec['dataset']['digest']}. Expected the same release of {request.dataset}; "
+            f"the corpus at {request.root!r} has the digest {found}, the record was made with "
+            f"{spec['dataset']['digest']}. Expected the same release of {spec['dataset']['name']}; "
             f"type serbench check {request.dataset} to see what it holds."
         )
     config = from_dict(registry.load(request.model).Config, spec["model"]["config"])
@@ -164,93 +186,75 @@ def from_record(
     )
 
 
-def execute(plan: Plan, device: str, jobs: int, threads: int | None, save_models: bool, display: Display) -> None:
-    """Extract what is missing and work through the units that have no finished record."""
-    missing = plan.missing()
-    if not missing:
-        return
-    threads = threads or max(1, _cores() // jobs)
-    uses_device = registry.load(plan.request.model).Model.uses_device
-    where = resolve_device(device) if uses_device else "cpu"
-    tables = extract_features(plan, jobs if jobs > 1 else _cores(), display)
-    by_fold = {d.fold: d for d in plan.divisions}
-    work = [
-        Job(plan.run.path, plan.request.model, to_dict(plan.config), by_fold[fold], plan.subsets, trial,
-            unit_seed(plan.request.protocol, trial, fold), where, threads, save_models)
-        for trial, fold in missing
-    ]  # fmt: skip
-    with display.units(f"{plan.request.model} on {plan.request.dataset}", len(work)) as shown:
-        if jobs == 1 or len(work) == 1:
-            for job in work:
-                shown.done(job, run_unit(job, plan.corpus, plan.task, tables, shown.step))
-        else:
-            _in_processes(plan, work, jobs, shown)
+def _digests(request: Request, corpora: Corpora) -> list[str]:
+    """Digests of all corpora of a request."""
+    tested = () if request.test is None else (request.test,)
+    return [corpora.get(place).digest() for place in (*request.places(), *tested)]
 
 
-def extract_features(plan: Plan, jobs: int, display: Display) -> dict[str, FeatureTable]:
-    """Feature tables by role for every item that the plan touches, from the cache or made now."""
-    rows = needed_rows(plan)
-    tables = {}
-    for role, request in plan.features.items():
-        with display.extraction(request.name, len(rows)) as progress:
-            tables[role] = extract(rows, plan.corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress)
-        if tables[role].failed:
-            display.message(
-                f"{len(tables[role].failed)} files are left out of {request.name}: {_first(tables[role].failed)}"
-            )
-    return tables
+def _keep_items(plan: Plan) -> None:
+    """Leave in the record, once, what is known of its test items."""
+    if plan.run.items() is None:
+        setting = plan.setting
+        plan.run.write_items(item_table(setting.tested, setting.asked, list(setting.subsets)))
 
 
-def _in_processes(plan: Plan, work: Sequence[Job], jobs: int, shown: Any) -> None:
-    arguments = (plan.request, plan.task.to_dict(), dict(plan.features))
-    with ProcessPoolExecutor(min(jobs, len(work)), mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_work, job, *arguments): job for job in work}
-        try:
-            while waiting:
-                ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    shown.done(waiting.pop(future), future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _tell(plan: Plan, shown: Display, told: set[str]) -> None:
+    """Show once what a pair of corpora loses by the mapping of their labels."""
+    name = plan.setting.dataset()["name"]
+    if plan.setting.crosses and name not in told:
+        told.add(name)
+        for line in (f"{name}, task {plan.setting.asked.name}:", *(f"  {note}" for note in plan.setting.notes)):
+            shown.message(line)
 
 
-def _work(
-    job: Job, request: Request, task: Mapping[str, Any], features: Mapping[str, FeatureRequest]
-) -> dict[str, Any]:
-    """A unit in a process of its own: the corpus and the (by now cached) features are opened once per process."""
-    key = (request.dataset, request.root, request.release, tuple(request.options.items()))
-    corpus = _process_corpus(key)
-    the_task = Task.from_dict(task)
-    plan = Plan(
-        request, corpus, the_task, None, features, divide(corpus, the_task, request.protocol), {}, Run.open(job.run)
-    )
-    tables = extract_features(plan, 1, Silent())
-    return run_unit(job, corpus, the_task, tables)
+def places(
+    datasets: Sequence[str], root: Given, release: Given, options: Mapping[str, Any] | None
+) -> list[tuple[Place, ...]]:
+    """What `A` and `A+B` stand for, with folders, releases and options of each corpus."""
+    groups = [name.split("+") for name in datasets]
+    names = list(dict.fromkeys(name for group in groups for name in group))
+    roots, releases = _of_each("--root", root, names), _of_each("--release", release, names)
+    known = {n: Place(n, roots.get(n), releases.get(n), _options(options, n, everywhere=True)) for n in names}
+    return [tuple(known[name] for name in group) for group in groups]
 
 
-@lru_cache(maxsize=4)
-def _process_corpus(key: tuple[str, str | None, str | None, tuple[tuple[str, Any], ...]]) -> Corpus:
-    return load_corpus(key[0], key[1], key[2], dict(key[3]))
+def _tested(
+    names: Sequence[str], root: Given, release: Given, split: str | None, options: Mapping[str, Any] | None,
+    trained: Sequence[tuple[Place, ...]],
+) -> list[Place | None]:  # fmt: skip
+    """The corpora to test (None without names: the one that is trained on).
+
+    One that is trained on too is taken as it is, unless another folder or release is given.
+    """
+    roots, releases = _of_each("--test-root", root, names), _of_each("--test-release", release, names)
+    known = {place.name: place for group in trained for place in group}
+    found = []
+    for name in names:
+        own = known.get(name, Place(name, options=_options(options, name, everywhere=False)))
+        place = replace(own, root=roots.get(name) or own.root, release=releases.get(name) or own.release, split=split)
+        found.append(place)
+    return [*found] or [None]
+
+
+def _options(options: Mapping[str, Any] | None, name: str, *, everywhere: bool) -> dict[str, Any]:
+    """The options of one corpus: those that carry its name, and with `everywhere` those that carry none."""
+    given = {key: value for key, value in (options or {}).items() if "." not in key and everywhere}
+    own = {key.partition(".")[2]: value for key, value in (options or {}).items() if key.startswith(f"{name}.")}
+    return given | own
 
 
 def _several(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _root_of(root: str | Path | Mapping[str, str | Path] | None, name: str, names: Sequence[str]) -> str | None:
-    if isinstance(root, Mapping):
-        wrong = [key for key in root if key not in names]
-        if wrong:
-            raise unknown("dataset of --root", wrong[0], names)
-        return None if root.get(name) is None else str(root[name])
-    return None if root is None else str(root)
-
-
-def _first(failed: Mapping[str, str]) -> str:
-    item = next(iter(failed))
-    return f"{item} ({failed[item]})" + (" and others" if len(failed) > 1 else "")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _of_each(flag: str, given: Given, names: Sequence[str]) -> dict[str, str]:
+    """A text for all of the names, or texts by name."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, str(given))
+    for key in given:
+        if key not in names:
+            raise unknown(f"dataset of {flag}", key, names)
+    return {name: str(value) for name, value in given.items() if value is not None}

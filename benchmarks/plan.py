@@ -1,103 +1,84 @@
 """Resolving a request: from what was typed to a corpus, folds, subsets, a configuration and an opened record.
 
 Nothing is trained or extracted here. A `Request` is plain data and stands in the record; a `Plan` is a request met by
-the corpus on disk and the registered model.
+the corpora on disk and the registered model.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..datasets._config import config_digest, override, to_dict
+from ..datasets._config import config_digest, from_dict, override, to_dict
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError, unknown
-from ..datasets._load import load_corpus
 from ..datasets._task import Task
 from ..features._extractor import FeatureExtractor, FeatureRequest, build
 from ..results.records import Run
 from ..sermodels import registry
-from .protocol import Division, Protocol, assign_subsets, describe, divide, guard
-from .trial import versions
-
-
-@dataclass(frozen=True)
-class Request:
-    """One (model, dataset) of the grid, as plain data; the record holds it, and `--from-record` runs it again."""
-
-    model: str
-    dataset: str
-    root: str | None = None
-    release: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    task: str | None = None
-    preset: str | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    protocol: Protocol = field(default_factory=Protocol)
-    trials: int = 5
-    allow_leak: bool = False
-
-    def command(self) -> str:
-        """The command line that runs this request."""
-        parts = ["serbench", "run", "--model", self.model, "--dataset", self.dataset]
-        named = {"root": self.root, "release": self.release, "task": self.task, "preset": self.preset}
-        parts += [text for key, value in named.items() if value is not None for text in (f"--{key}", value)]
-        default = Protocol()
-        for key, value in asdict(self.protocol).items():
-            if value != getattr(default, key):
-                parts += [f"--{'protocol' if key == 'name' else key}", str(value)]
-        parts += ["--trials", str(self.trials)] if self.trials != 5 else []
-        parts += [text for key, value in self.settings.items() for text in ("--set", f"{key}={value}")]
-        parts += [text for key, value in self.options.items() for text in ("--option", f"{key}={value}")]
-        return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
+from ..sermodels._model import SERModel
+from ._machine import versions
+from .guards import Side, guard, sides
+from .request import Request as Request
+from .setting import Corpora, Setting, resolve
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A request resolved against the corpus and the registry, with its record opened."""
+    """A request resolved against the corpora and the registry, with its record opened."""
 
     request: Request
-    corpus: Corpus
-    task: Task
+    setting: Setting
     config: Any
     features: Mapping[str, FeatureRequest]
-    divisions: Sequence[Division]
-    subsets: Mapping[str, int]
     run: Run
 
     def missing(self) -> list[tuple[int, str]]:
         """Units (trial, fold) without a finished record."""
-        return self.run.finished(self.request.trials, [d.fold for d in self.divisions])
+        return self.run.finished(self.request.trials, self.setting.folds)
 
 
-def open_corpus(request: Request) -> Corpus:
-    """The corpus that a request names."""
-    return load_corpus(request.dataset, request.root, request.release, request.options)
-
-
-def prepare(request: Request, results: str | Path, corpus: Corpus | None = None, config: Any = None) -> Plan:
+def prepare(request: Request, results: str | Path, corpora: Corpora | None = None, config: Any = None) -> Plan:
     """Resolve a request and open (or create) its record; nothing is trained or extracted."""
-    corpus = corpus or open_corpus(request)
-    task = corpus.task(request.task)
+    setting = resolve(request, corpora)
     module = registry.load(request.model)
     config = config if config is not None else configure(module, request)
-    model = module.Model(config, task)
-    settings = _settings(request, "feature.")
-    features = dict(model.requests(config, task))
+    features = features_of(request, setting, config)
+    found = guard(_pairs(setting), texts=module.Model.uses_words, allow_leak=request.allow_leak)
+    spec = _specification(request, setting, config, features, [*found, *module.Model.labels(config)])
+    return Plan(request, setting, config, features, Run.create(Path(results), spec))
+
+
+def rebuild(request: Request, run: Path, config: Mapping[str, Any], corpora: Corpora) -> Plan:
+    """The plan of a record that is there, in another process."""
+    setting = resolve(request, corpora)
+    chosen = from_dict(registry.load(request.model).Config, config)
+    return Plan(request, setting, chosen, features_of(request, setting, chosen), Run.open(run))
+
+
+def features_of(request: Request, setting: Setting, config: Any) -> dict[str, FeatureRequest]:
+    """The features that the model takes, by role, with the request's `feature.KEY` settings."""
+    model = registry.load(request.model).Model(config, setting.task)
+    settings, features = _settings(request, "feature."), dict(model.requests(config, setting.task))
     if settings and "input" not in features:
         raise SerbenchError(f"the model {request.model!r} takes no features, so feature.* can't be set.")
     if settings:
         features["input"] = features["input"].with_settings(settings)
-    divisions = divide(corpus, task, request.protocol)
-    labels = [*guard(corpus, divisions, corpus.items(task), allow_leak=request.allow_leak), *model.labels(config)]
-    spec = _specification(request, corpus, task, config, features, divisions, labels)
-    subsets = assign_subsets(corpus, task, request.protocol, divisions)
-    return Plan(request, corpus, task, config, features, divisions, subsets, Run.create(Path(results), spec))
+    return features
+
+
+def _pairs(setting: Setting) -> list[tuple[Side, Side]]:
+    """The sides that nothing may cross between: of every fold, or of all of them where corpora differ."""
+    divisions, items = setting.divisions, setting.corpus.items(setting.task)
+    if not setting.crosses:
+        return sides(setting.corpus, divisions, items)
+    trained = list(dict.fromkeys(i for d in divisions for i in (*d.train, *d.dev)))
+    tested = setting.tested.items(setting.asked).loc[list(setting.subsets)]
+    return [(Side(setting.corpus, items.loc[trained]), Side(setting.tested, tested))]
 
 
 def configure(module: Any, request: Request) -> Any:
@@ -117,25 +98,24 @@ def configure(module: Any, request: Request) -> Any:
     return config
 
 
-def needed_rows(plan: Plan) -> pd.DataFrame:
-    """Table rows of all items of all folds, and of the context turns and unlabelled pool that the model wants."""
-    corpus, model = plan.corpus, registry.load(plan.request.model).Model
-    ids = dict.fromkeys(i for d in plan.divisions for i in (*d.train, *d.dev, *d.test))
-    table = corpus.recordings if plan.task.kind == "continuous" and corpus.recordings is not None else corpus.utterances
+def needed_rows(
+    corpus: Corpus, task: Task, ids: Iterable[str], model: type[SERModel], pool: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Table rows of some items, of the context turns that the model wants beside them, and of a pool of ids."""
+    wanted = dict.fromkeys(ids)
+    table = corpus.recordings if task.kind == "continuous" and corpus.recordings is not None else corpus.utterances
     if model.uses_context and table is corpus.utterances:
-        context = corpus.utterances.loc[list(ids), ["previous", "interlocutor"]]
-        ids |= dict.fromkeys(str(i) for column in context for i in context[column].dropna())
-    rows = table.loc[list(ids)]
-    if model.uses_unlabelled:
-        pool = corpus.unlabelled()
-        rows = pd.concat([rows, pool[~pool.index.isin(rows.index)]])
-    return rows
+        context = corpus.utterances.loc[list(wanted), ["previous", "interlocutor"]]
+        wanted |= dict.fromkeys(str(i) for column in context for i in context[column].dropna())
+    rows = table.loc[list(wanted)]
+    more = corpus.utterances.loc[[i for i in pool if i not in rows.index]]
+    return pd.concat([rows, more]) if len(more) else rows
 
 
 def _specification(
-    request: Request, corpus: Corpus, task: Task, config: Any, features: Mapping[str, FeatureRequest],
-    divisions: Sequence[Division], labels: list[str],
-) -> dict[str, Any]:  # fmt: skip
+    request: Request, setting: Setting, config: Any, features: Mapping[str, FeatureRequest], labels: list[str]
+) -> dict[str, Any]:
+    transfer = setting.transfer()
     extractors: dict[str, FeatureExtractor] = {role: build(wanted) for role, wanted in features.items()}
     return {
         "schema": 1,
@@ -145,10 +125,10 @@ def _specification(
             role: {"request": asdict(features[role]), "identity": e.identity(), "signature": e.signature()}
             for role, e in extractors.items()
         },
-        "dataset": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest(),
-                    "licence": corpus.licence, "citation": corpus.citation},
-        "task": task.to_dict(),
-        "protocol": describe(corpus, task, request.protocol, divisions),
+        "dataset": setting.dataset(),
+        "task": setting.asked.to_dict(),
+        "protocol": setting.describe(request.protocol, request.test.split if request.test else None),
+        **({} if transfer is None else {"transfer": transfer}),
         "labels": labels,
         "arguments": {**asdict(request), "options": dict(request.options), "settings": dict(request.settings)},
         "command": request.command(),

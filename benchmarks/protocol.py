@@ -14,7 +14,7 @@ regression the order itself is dealt out. Continuous tasks, and any task under `
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,7 @@ from ..datasets._errors import SerbenchError
 from ..datasets._files import digest
 from ..datasets._task import Task
 
-GUARDED = ("speaker", "dialogue", "session")
-"""Columns whose values may not cross from train or dev to test."""
+ROLES = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -55,23 +54,21 @@ class Division:
     test: tuple[str, ...]
 
 
-def divide(corpus: Corpus, task: Task, protocol: Protocol) -> list[Division]:
+def divide(corpus: Corpus, task: Task, protocol: Protocol, needed: Sequence[str] = ROLES) -> list[Division]:
     """Ids of train, dev and test of every fold.
 
     Raises
     ------
     SerbenchError
-        When a role of a fold is empty, or an item is tested in two folds.
+        When a role of a fold that is `needed` is empty, or an item is tested in two folds.
     """
     items = corpus.items(task)
     divisions = []
     for fold in corpus.folds(protocol.split):
         role = fold.assign(items)
-        ids = {
-            name: tuple(str(i) for i in items.index[role.eq(name).fillna(False)]) for name in ("train", "dev", "test")
-        }
-        for name, found in ids.items():
-            if not found:
+        ids = {name: tuple(str(i) for i in items.index[role.eq(name).fillna(False)]) for name in ROLES}
+        for name in needed:
+            if not ids[name]:
                 raise SerbenchError(
                     f"fold {fold.name!r} of {corpus.name} has no {name} items for the task {task.name!r}. Choose "
                     f"another split ({', '.join(corpus.splits)}) with --split, or another task."
@@ -104,48 +101,12 @@ def assign_subsets(corpus: Corpus, task: Task, protocol: Protocol, divisions: Se
     return {item: position % protocol.subsets for position, item in enumerate(order)}
 
 
-def leaks(corpus: Corpus, divisions: Sequence[Division], items: pd.DataFrame) -> dict[str, int]:
-    """Column -> number of its values that stand in train or dev as well as in test of some fold (0 left out)."""
-    found: dict[str, int] = {}
-    for column in GUARDED:
-        if column not in items or items[column].isna().all():
-            continue
-        values = items[column]
-        crossing = max(
-            len(set(values.loc[[*d.train, *d.dev]].dropna()) & set(values.loc[list(d.test)].dropna()))
-            for d in divisions
-        )
-        if crossing:
-            found[column] = crossing
-    return found
-
-
-def guard(corpus: Corpus, divisions: Sequence[Division], items: pd.DataFrame, *, allow_leak: bool = False) -> list[str]:
-    """Labels for the signature (`shared:speaker`, `leak:dialogue`, `speakers-unknown`); an undeclared leak is refused.
-
-    Raises
-    ------
-    SerbenchError
-        When values of a guarded column cross into the test set, the corpus does not declare that its own split
-        shares them, and `allow_leak` is not set.
-    """
-    found = leaks(corpus, divisions, items)
-    undeclared = {c: n for c, n in found.items() if c not in corpus.shared}
-    if undeclared and not allow_leak:
-        what = ", ".join(f"{n} {column}s" for column, n in undeclared.items())
-        raise SerbenchError(
-            f"{what} of {corpus.name} stand both in training and in test, so the score would be too good. Choose "
-            f"another split ({', '.join(corpus.splits)}) with --split, or add --allow-leak, which labels the score."
-        )
-    labels = [f"{'shared' if column in corpus.shared else 'leak'}:{column}" for column in found]
-    if items["speaker"].isna().any():
-        labels.append("speakers-unknown" if items["speaker"].isna().all() else "speakers-partly-unknown")
-    return labels
-
-
-def describe(corpus: Corpus, task: Task, protocol: Protocol, divisions: Sequence[Division]) -> dict[str, Any]:
+def describe(
+    corpus: Corpus, task: Task, protocol: Protocol, divisions: Sequence[Division],
+    subsets: Mapping[str, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The protocol as records hold it: resolved split and group, folds, sizes, and a digest of the cut itself."""
-    subsets = assign_subsets(corpus, task, protocol, divisions)
+    subsets = assign_subsets(corpus, task, protocol, divisions) if subsets is None else subsets
     split = protocol.split or next(iter(corpus.splits))
     return {
         **to_dict(protocol),

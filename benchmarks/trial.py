@@ -1,17 +1,13 @@
-"""One unit of work: train one model on one fold with one seed, predict the fold's test items, leave the record.
+"""One unit of work: train one model on one fold with one seed, predict test items, leave the records.
 
-`Job` holds everything a unit needs as plain data, so that it can be sent to another process or machine. The unit
-reads features from the cache, never sees a test label before its predictions are made, and ends with a finished
-record, whatever happens: an exception becomes a failed record with the reason.
+`Job` holds everything a unit needs as plain data, so that it can be sent to another process or machine. One training
+may serve several records: the fold's own test items, and those of other corpora. The unit reads features from the
+cache, never sees a test label before its predictions are made, and ends with finished records, whatever happens: an
+exception becomes a failed record with the reason.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,26 +21,44 @@ import pandas as pd
 from ..datasets._config import from_dict
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
+from ..datasets._labels import Scale, rescale
 from ..datasets._task import Task
 from ..features._store import FeatureTable
 from ..results.records import Run
 from ..results.scoring import dev_score
 from ..sermodels import registry
 from ..sermodels._model import Data, Predictions, Resources, SERModel
+from ._machine import cpu_seconds, device_name, limit_threads, versions
 from .protocol import Division
 
-VERSIONS = ("serbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "opensmile", "librosa", "transformers")
+
+@dataclass(frozen=True)
+class Target:
+    """A record that a unit adds to: the items to predict, their subsets, and their corpus's place among the sources."""
+
+    run: Path
+    ids: tuple[str, ...]
+    subsets: Mapping[str, int]
+    source: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus, its task, and features by role. The first source of a unit is trained on."""
+
+    corpus: Corpus
+    task: Task
+    tables: Mapping[str, FeatureTable]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a unit needs: the model, the task, the division, the subsets, the seed, the device and where to write."""
+    """What a unit needs: the model, the division, the seed, the device, and the records that take its predictions."""
 
-    run: Path
     model: str
     config: Mapping[str, Any]
     division: Division
-    subsets: Mapping[str, int]
+    targets: tuple[Target, ...]
     trial: int
     seed: int
     device: str
@@ -52,40 +66,33 @@ class Job:
     save_model: bool = False
 
 
-def run_unit(
-    job: Job,
-    corpus: Corpus,
-    task: Task,
-    tables: Mapping[str, FeatureTable],
-    progress: Callable[[str, float], None] | None = None,
-) -> dict[str, Any]:
-    """Train, predict and record one unit; returns the unit's facts as written.
+Outcome = tuple[dict[str, Any], "pd.DataFrame | None"]
+"""Facts of a record's unit, and its predictions."""
 
-    A `KeyboardInterrupt` passes through and leaves no record; any other exception is recorded as a failed unit.
+
+def run_unit(
+    job: Job, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
+) -> list[dict[str, Any]]:
+    """Train, predict and record one unit; returns the facts as written, one per target.
+
+    A `KeyboardInterrupt` passes through and leaves no record; any other exception is recorded as a failed unit: of all
+    targets if training fails, else of the one whose prediction fails.
     """
-    run = Run.open(job.run)
     started, cpu = time.perf_counter(), cpu_seconds()
     facts: dict[str, Any] = {"status": "failed", "error": None, "trial": job.trial, "fold": job.division.fold,
                              "seed": job.seed, "threads": job.threads, "versions": versions()}  # fmt: skip
-    predictions: pd.DataFrame | None = None
+    if len(job.targets) > 1:
+        facts["trained_for"] = [target.run.name for target in job.targets]
     try:
-        module = registry.load(job.model)
-        limit_threads(job.threads)
-        facts["device"] = device_name(job.device)
-        checkpoint = job.run / f".unfinished-{job.trial}-{job.division.fold}"
-        resources = Resources(job.seed, job.device, progress, checkpoint)
-        model = module.Model(from_dict(module.Config, job.config), task, resources)
-        predictions, outcome = _train_and_predict(model, job, corpus, task, tables)
-        facts |= outcome | {"status": "done"}
-        if job.save_model:
-            from ..sermodels._persist import save_model
-
-            save_model(model, job.run / f"unit-{job.trial}-{job.division.fold}.safetensors")
+        outcomes = _train_and_predict(job, sources, facts, progress)
     except Exception as error:
-        facts["error"] = str(error) if isinstance(error, SerbenchError) else f"{type(error).__name__}: {error}"
+        outcomes = [({"error": _reason(error)}, None)] * len(job.targets)
     facts["seconds"] = round(time.perf_counter() - started, 3)
     facts["cpu_seconds"] = round(cpu_seconds() - cpu, 3)
-    return run.write_unit(job.trial, job.division.fold, facts, predictions)
+    return [
+        Run.open(target.run).write_unit(job.trial, job.division.fold, facts | outcome, predictions)
+        for target, (outcome, predictions) in zip(job.targets, outcomes, strict=True)
+    ]
 
 
 def build_data(
@@ -131,100 +138,91 @@ def prediction_table(
     return pd.DataFrame(columns)
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and its ended children, in seconds."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can change a number."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def resolve_device(device: str) -> str:
-    """Turn "auto" into "cuda", "mps" or "cpu"; refuse a device that is not there."""
-    if device == "cpu":
-        return device
-    import torch
-
-    there = [
-        "cpu",
-        *(["cuda"] if torch.cuda.is_available() else []),
-        *(["mps"] if torch.backends.mps.is_available() else []),
-    ]
-    if device == "auto":
-        return next((d for d in ("cuda", "mps") if d in there), "cpu")
-    if device.split(":")[0] not in there:
-        raise SerbenchError(
-            f"--device {device}: there is no such device here. Expected auto or one of: {', '.join(there)}."
-        )
-    return device
-
-
-def device_name(device: str) -> str:
-    """The device as records name it: "cpu" with the machine's architecture, or the graphics card's name."""
-    if not device.startswith("cuda"):
-        return f"{device} ({platform.machine()})"
-    import torch
-
-    return f"{device} ({torch.cuda.get_device_name(device)})"
-
-
-def limit_threads(threads: int) -> None:
-    """Fix this process's threads, so that jobs don't fight over cores and sums are made in one order.
-
-    Call it after the model's module was imported: libraries that are loaded later take the environment's setting.
-    """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(threads)
-    if "numpy" in sys.modules:
-        import threadpoolctl
-
-        threadpoolctl.threadpool_limits(threads)
-
-
 def _train_and_predict(
-    model: SERModel, job: Job, corpus: Corpus, task: Task, tables: Mapping[str, FeatureTable]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    train, out_train = build_data(corpus, task, job.division.train, tables, labelled=True)
-    dev, out_dev = build_data(corpus, task, job.division.dev, tables, labelled=True)
-    test, out_test = build_data(corpus, task, job.division.test, tables, labelled=False)
-    for role, data in (("train", train), ("dev", dev), ("test", test)):
-        if not len(data):
-            raise SerbenchError(
-                f"no usable {role} item is left in fold {job.division.fold!r}: every audio file failed."
-            )
+    job: Job, sources: Sequence[Source], facts: dict[str, Any], progress: Callable[[str, float], None] | None
+) -> list[Outcome]:
+    """Train once and predict for every target; what holds for all of them is added to `facts`."""
+    module = registry.load(job.model)
+    limit_threads(job.threads)
+    facts["device"] = device_name(job.device)
+    checkpoint = job.targets[0].run / f".unfinished-{job.trial}-{job.division.fold}"
+    config = from_dict(module.Config, job.config)
+    model = module.Model(config, sources[0].task, Resources(job.seed, job.device, progress, checkpoint))
+    trained = _train(model, config, job.division, sources[0])
+    outcomes = [_predict(model, job.division.fold, target, sources, trained) for target in job.targets]
+    if job.save_model:
+        from ..sermodels._persist import save_model
+
+        for target in job.targets:
+            save_model(model, target.run / f"unit-{job.trial}-{job.division.fold}.safetensors")
+    return outcomes
+
+
+def _train(model: SERModel, config: Any, division: Division, source: Source) -> dict[str, Any]:
+    """Fit the model; returns the facts of the training."""
+    corpus, task, tables = source.corpus, source.task, source.tables
+    train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
+    dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
+    for role, data in (("train", train), ("dev", dev)):
+        _expect_items(data, role, division.fold)
     unlabelled = None
     if model.uses_unlabelled:
-        pool = [str(i) for i in corpus.unlabelled().index]
+        pool = model.pool(config, [str(i) for i in corpus.unlabelled().index])
         unlabelled, out_pool = build_data(corpus, task, pool, tables, labelled=False)
         out_train |= out_pool
     score = dev_score(task)
     begun = time.perf_counter()
     log = model.fit(train, dev, score, unlabelled)
-    fitted = time.perf_counter()
-    predictions = model.predict(test)
-    predicted = time.perf_counter()
-    gold = build_data(corpus, task, test.ids, tables, labelled=True)[0].labels
-    outcome = {
-        "seconds_fit": round(fitted - begun, 3), "seconds_predict": round(predicted - fitted, 3),
-        "parameters": model.parameters, "dev_score": _number(score(dev.labels, model.predict(dev))),
+    return {
+        "seconds_fit": round(time.perf_counter() - begun, 3), "parameters": model.parameters,
+        "dev_score": _number(score(dev.labels, model.predict(dev))),
         "epochs": [{k: _number(v) for k, v in row.items()} for row in log.epochs], "best_epoch": log.best_epoch,
-        "facts": log.facts, "counts": {"train": len(train), "dev": len(dev), "test": len(test)},
-        "excluded": out_train | out_dev | out_test,
+        "facts": log.facts, "counts": {"train": len(train), "dev": len(dev)}, "excluded": out_train | out_dev,
     }  # fmt: skip
-    return prediction_table(task, test, predictions, gold, job.subsets), outcome
+
+
+def _predict(
+    model: SERModel, fold: str, target: Target, sources: Sequence[Source], trained: Mapping[str, Any]
+) -> Outcome:
+    """Predictions of a target's items beside their gold labels; a failure is this target's alone."""
+    source, task = sources[target.source], sources[0].task
+    try:
+        test, out_test = build_data(source.corpus, task, target.ids, source.tables, labelled=False)
+        _expect_items(test, "test", fold)
+        begun = time.perf_counter()
+        predictions = carry(model.predict(test), task, source.task)
+        seconds = round(time.perf_counter() - begun, 3)
+        gold = build_data(source.corpus, source.task, test.ids, source.tables, labelled=True)[0].labels
+        table = prediction_table(source.task, test, predictions, gold, target.subsets)
+    except Exception as error:
+        return {**trained, "error": _reason(error)}, None
+    counts, excluded = {**trained["counts"], "test": len(test)}, {**trained["excluded"], **out_test}
+    return {**trained, "status": "done", "seconds_predict": seconds, "counts": counts, "excluded": excluded}, table
+
+
+def _expect_items(data: Data, role: str, fold: str) -> None:
+    if not len(data):
+        raise SerbenchError(f"no usable {role} item is left in fold {fold!r}: every audio file failed.")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, SerbenchError) else f"{type(error).__name__}: {error}"
+
+
+def carry(predictions: Predictions, trained: Task, asked: Task) -> Predictions:
+    """Predicted attributes carried from the scales of the trained task to those of the asked one; classes stay."""
+    if trained.kind == "classification" or trained.scales == asked.scales:
+        return predictions
+    pairs = [(trained.scales[target], asked.scales[target]) for target in trained.targets]
+    if isinstance(predictions, list):
+        return [_carry(frames, pairs) for frames in predictions]
+    return _carry(predictions, pairs)
+
+
+def _carry(values: npt.NDArray[Any], pairs: Sequence[tuple[Scale, Scale]]) -> npt.NDArray[np.float64]:
+    """(row, target) values, each column from one scale to another."""
+    columns = np.asarray(values, dtype=np.float64)
+    return np.stack([rescale(columns[:, k], *pair) for k, pair in enumerate(pairs)], axis=1)
 
 
 def _frame_table(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ._corpus import EMOTIONS, Corpus
@@ -27,7 +28,7 @@ from ._errors import SerbenchError, unknown
 from ._task import Task
 
 Scale = tuple[float, float]
-Numbers = TypeVar("Numbers", float, "pd.Series[float]", pd.DataFrame)
+Numbers = TypeVar("Numbers", float, "pd.Series[float]", pd.DataFrame, "npt.NDArray[np.float64]")
 
 VOCABULARIES: Mapping[str, Mapping[str, str | None]] = {
     "msp-podcast": {

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks.protocol import Protocol, assign_subsets, describe, divide, guard, leaks, unit_seed
+from serbench.benchmarks.protocol import Protocol, assign_subsets, describe, divide, unit_seed
 from serbench.datasets._corpus import OFFICIAL, Corpus, Fold, make_table, rotation
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._task import Task, attribute_tasks
@@ -110,29 +110,6 @@ def test_too_few_groups_or_items_say_what_to_type():
         cut(one, one.task("arousal"), Protocol(group="colour"))
     with pytest.raises(SerbenchError, match="--subsets"):
         cut(corpus(n=60), EMOTION, Protocol(subsets=99))
-
-
-def test_speaker_leaks_are_refused_labelled_or_declared():
-    halves = Fold("halves", test={"half": ("b",)}, dev={"half": ("c",)})
-    one = corpus(partitioned=False)
-    table = one.utterances.assign(half=[("a", "b", "c")[i % 3] for i in range(len(one.utterances))])
-    leaky = replace(one, utterances=table, splits={"random": (halves,)})
-    divisions = divide(leaky, EMOTION, Protocol())
-    assert leaks(leaky, divisions, table)["speaker"] == 6
-    with pytest.raises(SerbenchError, match="--allow-leak"):
-        guard(leaky, divisions, table)
-    assert "leak:speaker" in guard(leaky, divisions, table, allow_leak=True)
-    declared = replace(leaky, shared=("speaker", "session"))
-    assert guard(declared, divisions, table) == ["shared:speaker", "shared:session"]
-    assert guard(one, divide(one, EMOTION, Protocol()), one.utterances, allow_leak=True)[0] == "leak:session"
-
-
-def test_missing_speakers_are_labelled():
-    one = corpus()
-    table = one.utterances.drop(columns="session")
-    table["speaker"] = pd.Series(pd.NA, index=table.index, dtype="string")
-    nameless = replace(one, utterances=table)
-    assert guard(nameless, divide(nameless, EMOTION, Protocol()), table) == ["speakers-unknown"]
 
 
 def test_an_empty_role_names_the_fold_and_the_splits():

@@ -1,0 +1,76 @@
+"""The machine that a unit runs on: devices, threads, CPU time, and the versions of what decides the numbers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+
+from ..datasets._errors import SerbenchError
+
+VERSIONS = ("serbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "opensmile", "librosa", "transformers")
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and its ended children, in seconds."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def resolve_device(device: str) -> str:
+    """Turn "auto" into "cuda", "mps" or "cpu"; refuse a device that is not there."""
+    if device == "cpu":
+        return device
+    import torch
+
+    there = [
+        "cpu",
+        *(["cuda"] if torch.cuda.is_available() else []),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+    ]
+    if device == "auto":
+        return next((d for d in ("cuda", "mps") if d in there), "cpu")
+    if device.split(":")[0] not in there:
+        raise SerbenchError(
+            f"--device {device}: there is no such device here. Expected auto or one of: {', '.join(there)}."
+        )
+    return device
+
+
+def device_name(device: str) -> str:
+    """The device as records name it: "cpu" with the machine's architecture, or the graphics card's name."""
+    if not device.startswith("cuda"):
+        return f"{device} ({platform.machine()})"
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def limit_threads(threads: int) -> None:
+    """Fix this process's threads, so that jobs don't fight over cores and sums are made in one order.
+
+    Call it after the model's module was imported: libraries that are loaded later take the environment's setting.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
+    if "numpy" in sys.modules:
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(threads)

@@ -1,0 +1,59 @@
+"""Tasks across corpora: the one that is trained, with all or some of its classes, and the same put to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError, unknown
+from ..datasets._labels import SETS, emotion_task, transfer
+from ..datasets._task import Task
+
+
+def task_of(corpus: Corpus, name: str | None, classes: Sequence[str] = ()) -> Task:
+    """The corpus's task of that name, else the label set of that name that corpora share, with `classes` alone.
+
+    Raises
+    ------
+    SerbenchError
+        For an unknown task or class.
+    """
+    if name in SETS and name not in [t.name for t in corpus.tasks]:
+        task = emotion_task(str(name), str(name))
+    else:
+        task = corpus.task(name)
+    return keep_classes(task, classes)
+
+
+def keep_classes(task: Task, classes: Collection[str]) -> Task:
+    """The task with some of its classes; its name says which. All classes, or none named, change nothing."""
+    if not classes or set(classes) == set(task.labels):
+        return task
+    if task.kind != "classification":
+        raise SerbenchError(f"the task {task.name!r} has no classes. Leave --classes out.")
+    for name in classes:
+        if name not in task.labels:
+            raise unknown(f"class of {task.name}", name, task.labels)
+    kept = tuple(label for label in task.labels if label in classes)
+    mapping = {raw: label for raw, label in task.mapping.items() if label in kept}
+    return replace(task, name=f"{task.name}:{'+'.join(kept)}", labels=kept, mapping=mapping)
+
+
+def ask(task: Task, corpus: Corpus, classes: Collection[str]) -> Task:
+    """The task as it is put to another corpus: that corpus's own one if it is the same, else transferred."""
+    same = ("name", "kind", "labels", "targets", "frame_seconds")
+    for one in corpus.tasks:
+        own = keep_classes(one, classes) if set(classes) <= set(one.labels) else one
+        if all(getattr(own, key) == getattr(task, key) for key in same):
+            return own
+    asked, _, _ = transfer(task, corpus)
+    if task.kind == "continuous":
+        hops = {t.frame_seconds for t in corpus.tasks if t.kind == "continuous"}
+        if task.frame_seconds not in hops:
+            raise SerbenchError(
+                f"{corpus.name} has a label every {' or '.join(map(str, hops))} s, {task.name!r} one every "
+                f"{task.frame_seconds} s: one model can't predict both."
+            )
+    own_scales = {target: corpus.scales[target] for target in task.targets if target in corpus.scales}
+    return asked if task.kind == "classification" else replace(asked, scales=own_scales)

@@ -1,0 +1,151 @@
+"""Working through the units of runs that share their training, in this process or in several.
+
+The features that are missing are extracted first, once for all units. Then each unit (trial, fold) that some of the
+runs lacks is trained, and predicts the items of every run that lacks it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..datasets._config import to_dict
+from ..datasets._corpus import Corpus
+from ..datasets._files import canonical_json
+from ..features._cache import FeatureCache
+from ..features._extract import extract
+from ..features._extractor import build
+from ..features._store import FeatureTable
+from ..results._storage import plain
+from ..sermodels import registry
+from ._machine import resolve_device
+from ._progress import Display, Silent
+from .plan import Plan, needed_rows, rebuild
+from .protocol import unit_seed
+from .request import Request
+from .setting import Corpora
+from .trial import Job, Source, Target, run_unit
+
+
+def execute(
+    plans: Sequence[Plan], device: str, jobs: int, threads: int | None, save_models: bool, display: Display
+) -> None:
+    """Extract what is missing and work through the units that some of the plans has no finished record of.
+
+    The plans share their training: one fit serves every plan that lacks its unit.
+    """
+    lacking: dict[tuple[int, str], list[Plan]] = {}
+    for plan in plans:
+        for unit in plan.missing():
+            lacking.setdefault(unit, []).append(plan)
+    if not lacking:
+        return
+    request, setting, tested = plans[0].request, plans[0].setting, _sources_of(plans)
+    threads = threads or max(1, _cores() // jobs)
+    where = resolve_device(device) if registry.load(request.model).Model.uses_device else "cpu"
+    sources = open_sources(plans, jobs if jobs > 1 else _cores(), display)
+    work = [
+        Job(request.model, to_dict(plans[0].config), setting.division(trial, fold),
+            tuple(_target(plan, trial, fold, tested) for plan in lacking[trial, fold]), trial,
+            unit_seed(request.protocol, trial, fold), where, threads, save_models)
+        for trial, fold in sorted(lacking, key=lambda unit: (unit[0], setting.folds.index(unit[1])))
+    ]  # fmt: skip
+    with display.units(f"{request.model} on {setting.corpus.name}", len(work)) as shown:
+        if jobs == 1 or len(work) == 1:
+            for job in work:
+                shown.done(job, _worst(run_unit(job, sources, shown.step)))
+        else:
+            _in_processes(plans, work, jobs, shown)
+
+
+def open_sources(plans: Sequence[Plan], jobs: int, display: Display) -> list[Source]:
+    """The corpus that the plans train on, then those that they test on, with features from the cache or made now."""
+    setting, model = plans[0].setting, registry.load(plans[0].request.model).Model
+    pool: list[str] = []
+    if model.uses_unlabelled:
+        pool = model.pool(plans[0].config, [str(i) for i in setting.corpus.unlabelled().index])
+    own = [i for d in setting.divisions for i in (*d.train, *d.dev)]
+    own += [i for plan in plans if not plan.setting.crosses for i in plan.setting.subsets]
+    wanted = [(setting.corpus, needed_rows(setting.corpus, setting.task, own, model, pool), setting.task)]
+    for tested in (plan.setting for plan in plans if plan.setting.crosses):
+        rows = needed_rows(tested.tested, tested.asked, tested.subsets, model)
+        wanted.append((tested.tested, rows, tested.asked))
+    return [Source(c, task, extract_features(c, rows, plans[0], jobs, display)) for c, rows, task in wanted]
+
+
+def extract_features(
+    corpus: Corpus, rows: pd.DataFrame, plan: Plan, jobs: int, display: Display
+) -> dict[str, FeatureTable]:
+    """Feature tables by role for some rows of a corpus."""
+    tables = {}
+    for role, request in plan.features.items():
+        with display.extraction(request.name, len(rows)) as progress:
+            tables[role] = extract(rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress)
+        if tables[role].failed:
+            display.message(
+                f"{len(tables[role].failed)} files are left out of {request.name}: {_first(tables[role].failed)}"
+            )
+    return tables
+
+
+def _sources_of(plans: Sequence[Plan]) -> dict[Path, int]:
+    """Run folder -> place among the sources of the corpus that the run tests."""
+    crossing = [plan.run.path for plan in plans if plan.setting.crosses]
+    return {plan.run.path: crossing.index(plan.run.path) + 1 if plan.setting.crosses else 0 for plan in plans}
+
+
+def _target(plan: Plan, trial: int, fold: str, tested: Mapping[Path, int]) -> Target:
+    ids = plan.setting.division(trial, fold).test
+    return Target(plan.run.path, ids, {i: plan.setting.subsets[i] for i in ids}, tested[plan.run.path])
+
+
+def _worst(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the line of a unit shows: its first failure, if there is one."""
+    return next((f for f in facts if f["status"] != "done"), facts[0])
+
+
+def _in_processes(plans: Sequence[Plan], work: Sequence[Job], jobs: int, shown: Any) -> None:
+    described = canonical_json(plain([[asdict(plan.request), plan.run.path] for plan in plans]))
+    with ProcessPoolExecutor(min(jobs, len(work)), mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_work, job, described): job for job in work}
+        try:
+            while waiting:
+                ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    shown.done(waiting.pop(future), _worst(future.result()))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _work(job: Job, described: str) -> list[dict[str, Any]]:
+    """A unit in a process of its own: corpora and the (by now cached) features are opened once per process."""
+    return run_unit(job, _process_sources(described, canonical_json(plain(job.config))))
+
+
+@lru_cache(maxsize=2)
+def _process_sources(described: str, config: str) -> list[Source]:
+    corpora = Corpora()
+    plans = [
+        rebuild(Request.from_dict(request), Path(path), json.loads(config), corpora)
+        for request, path in json.loads(described)
+    ]
+    return open_sources(plans, 1, Silent())
+
+
+def _first(failed: Mapping[str, str]) -> str:
+    item = next(iter(failed))
+    return f"{item} ({failed[item]})" + (" and others" if len(failed) > 1 else "")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
