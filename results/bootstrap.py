@@ -212,10 +212,16 @@ def draw_counts(n: int, size: int, generator: np.random.Generator) -> Floats:
 
 
 def _scores(one: CellSums, cells: Sequence[Sequence[Any]], sums: Callable[[Any], Floats], trials: Any) -> Floats:
-    """Score of each resample: subsets are averaged within a trial, trials with their counts."""
+    """Score of each resample: subsets are averaged within a trial, trials with their counts.
+
+    A subset of which no cluster was drawn has no score, and the others' mean stands.
+    """
     total = np.zeros(len(trials))
     for row, counts in zip(cells, trials.T, strict=True):
-        score = np.mean([one.metric.value(sums(cell)) for cell in row], axis=0)
+        values = np.stack([one.metric.value(sums(cell)) for cell in row])
+        defined = np.isfinite(values)
+        with np.errstate(invalid="ignore"):
+            score = np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0)
         total += np.where(counts > 0, counts * score, 0.0)
     return np.asarray(total / trials.sum(axis=1))
 

@@ -59,8 +59,9 @@ def t_power(difference: float, error: float, degrees: float, alpha: float = ALPH
     from scipy.special import nctdtr, stdtrit
 
     critical, shift = float(stdtrit(degrees, 1 - alpha / 2)), abs(difference) / error
-    below = float(nctdtr(degrees, shift, critical)) - float(nctdtr(degrees, shift, -critical))
-    return min(1.0, max(0.0, 1 - below)) if math.isfinite(below) else 1.0
+    # the library answers NaN where a probability is below 1e-10: the far tail, and everything when the shift is huge
+    inside, tail = (float(nctdtr(degrees, shift, edge)) for edge in (critical, -critical))
+    return min(1.0, 1 - (inside if math.isfinite(inside) else 0.0) + (tail if math.isfinite(tail) else 0.0))
 
 
 def normal_power(difference: float, error: float, alpha: float = ALPHA) -> float:
