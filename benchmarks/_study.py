@@ -1,0 +1,277 @@
+"""A study: rows (a model with settings) on tasks of one corpus, run as a grid, and written as tables and a plot.
+
+The protocol is that of Lin, Sridhar and Busso (ICASSP 2021), section 5.1: subsets x trials scores per row and
+attribute, two-tailed t-test, significant at p < 0.05. Runs are ordinary records: what is finished is not run again, and
+`serbench compare` and the leaderboard see the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..datasets._config import override
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError, unknown
+from ..datasets._files import atomic_write, write_text
+from ..datasets._task import Task
+from ..results._display import interval, markdown_table, number, p_value
+from ..results._storage import write_csv
+from ..results.compare import compare
+from ..results.records import Run
+from ..results.scoring import scored_targets
+from ..sermodels import registry
+from ._progress import Display
+from .grid import run_requests
+from .plan import Request
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEVEL = 0.05
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Colours of Okabe and Ito, told apart by colour-blind readers."""
+MARKS = (
+    "`*`: significantly better than {rivals} (two-tailed paired t-test over the scores, p < 0.05, as in the paper). "
+    "The scores of one trial share a trained model, so that test rejects too easily; `**`: so too by the t-test over "
+    "the trial means, adjusted by Holm. Bold: the best of a column. ± is the standard deviation over the scores."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a study: its name in the table, the model, and the settings that make it this row."""
+
+    label: str
+    model: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes
+    ----------
+    name, title : of the files, and the heading
+    rows : in the order of the table
+    rivals : what a mark says that a row beats: "others" (every other row) or "first" (the first row)
+    axis : what the rows stand for, under the plot; "" = rows are unordered, and the plot draws no line
+    notes : sentences below the table, such as what was made smaller
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    rivals: str
+    axis: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a study runs; the arguments of `grid.run_requests`."""
+
+    results: Path = Path("results")
+    device: str = "auto"
+    jobs: int = 1
+    threads: int | None = None
+    save_models: bool = False
+    display: Display | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found: `summary` (row, target), `tests` (pair, target) and `scores` (row, target, trial, subset)."""
+
+    study: Study
+    summary: pd.DataFrame
+    tests: pd.DataFrame
+    scores: pd.DataFrame
+    runs: tuple[Run, ...]
+
+
+def run_study(study: Study, tasks: Sequence[str], base: Request, how: Execution) -> Findings:
+    """Run every row on every task and compare them.
+
+    Parameters
+    ----------
+    tasks : names of tasks of one kind; usually one attribute each
+    base : corpus, protocol, trials, preset and settings; a setting is given to those models that have it
+
+    Raises
+    ------
+    SerbenchError
+        For a setting that no row has or that the study decides, or when trials failed (says what to run).
+    """
+    requests = [_request(study, row, task, base) for task in tasks for row in study.rows]
+    runs = run_requests(requests, how.results, how.device, how.jobs, how.threads, how.save_models, how.display)
+    width = len(study.rows)
+    groups = [runs[i : i + width] for i in range(0, len(runs), width)]
+    labels = [row.label for row in study.rows]
+    tests = pd.concat([_tests(group, labels) for group in groups], ignore_index=True)
+    scores = pd.concat([_scores(run, label) for group in groups for run, label in zip(group, labels, strict=True)])
+    return Findings(study, summarise(study, scores, tests), tests, scores.reset_index(drop=True), tuple(runs))
+
+
+def default_tasks(corpus: Corpus, asked: Sequence[str] = ()) -> list[str]:
+    """The tasks asked for, or each attribute by itself as in the paper, or the corpus's first task."""
+    if asked:
+        return [corpus.task(name).name for name in asked]
+    single = [task.name for task in corpus.tasks if task.kind == "regression" and len(task.targets) == 1]
+    return single or [corpus.tasks[0].name]
+
+
+def summarise(study: Study, scores: pd.DataFrame, tests: pd.DataFrame) -> pd.DataFrame:
+    """One row per row and target: mean, std, n, and `mark` ("", "*" or "**")."""
+    rows = []
+    for (target, label), part in scores.groupby(["target", "row"], sort=False):
+        here = tests[tests["target"].eq(str(target))]
+        values = part["value"]
+        rows.append({"row": label, "task": part["task"].iloc[0], "target": target, "metric": part["metric"].iloc[0],
+                     "mean": values.mean(skipna=False), "std": values.std(), "n": len(values),
+                     "mark": _mark(study, str(label), here)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def markdown(findings: Findings) -> str:
+    """The table with its marks, every pair with its tests, and the recipe of the scores."""
+    study, summary = findings.study, findings.summary
+    targets = list(dict.fromkeys(summary["target"]))
+    best = summary.groupby("target")["mean"].transform("max").eq(summary["mean"])
+    records = zip(summary.to_dict("records"), best, strict=True)
+    cells = {(r["row"], r["target"]): _cell({str(k): v for k, v in r.items()}, bool(top)) for r, top in records}
+    metric = summary["metric"].iloc[0]
+    table = [{"model": row.label, **{f"{t} ({metric})": cells[row.label, t] for t in targets}} for row in study.rows]
+    rivals = "every other row" if study.rivals == "others" else f"the first row ({study.rows[0].label})"
+    pairs = [
+        {"a": r["a"], "b": r["b"], "target": str(r["target"]), "a - b": number(r["difference"], "+.3f"),
+         "95 % interval": interval(r["low"], r["high"], "+.3f"), "p": p_value(r["p"]), "p Holm": p_value(r["p_holm"]),
+         "p trials": p_value(r["p_trials_holm"]), "d": number(r["dz"], "+.2f")}
+        for r in findings.tests.to_dict("records")
+    ]  # fmt: skip
+    recipes = [f"- {run.signature}" for run in findings.runs]
+    return "\n".join([
+        f"# {study.title}", "", markdown_table(table), "", MARKS.format(rivals=rivals), *study.notes, "",
+        "## Every pair", "", markdown_table(pairs), "",
+        "p: paired t-test over the scores; p Holm: the same, adjusted over the task's pairs; p trials: over the trial "
+        "means, adjusted likewise; d: Cohen's d for pairs.", "", "## Recipes", "", *recipes, "",
+    ])  # fmt: skip
+
+
+def figure(findings: Findings) -> Figure:
+    """One panel per target: every score as a dot, the mean as a bar; a line where the rows are ordered."""
+    from matplotlib.figure import Figure
+
+    targets = list(dict.fromkeys(findings.summary["target"]))
+    drawn = Figure(figsize=(1.2 + 3.4 * len(targets), 3.8), layout="constrained")
+    panels = drawn.subplots(1, len(targets), squeeze=False)[0]
+    for axes, target in zip(panels, targets, strict=True):
+        _panel(axes, findings, target)
+    panels[0].set_ylabel(str(findings.summary["metric"].iloc[0]))
+    drawn.suptitle(findings.study.title, fontsize=11)
+    return drawn
+
+
+def write(findings: Findings, folder: Path, dataset: str) -> list[Path]:
+    """Write NAME_DATASET.csv (summary), _scores.csv, _tests.csv, .md and .png; returns their paths."""
+    stem = f"{findings.study.name}_{dataset}"
+    parts = {"": findings.summary, "_scores": findings.scores, "_tests": findings.tests}
+    paths = [write_csv(folder / f"{stem}{part}.csv", frame) for part, frame in parts.items()]
+    write_text(folder / f"{stem}.md", markdown(findings))
+    save_figure(figure(findings), folder / f"{stem}.png")
+    return [*paths, folder / f"{stem}.md", folder / f"{stem}.png"]
+
+
+def save_figure(drawn: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    atomic_write(path, lambda stream: drawn.savefig(stream, format="png", dpi=150))
+
+
+def _request(study: Study, row: Row, task: str, base: Request) -> Request:
+    for key in base.settings:
+        if any(key in other.settings for other in study.rows):
+            raise SerbenchError(f"--set {key}: the study {study.name} decides this setting itself. Leave it out.")
+        if not any(_has(other.model, key) for other in study.rows):
+            names = sorted({name for other in study.rows for name in _keys(other.model)})
+            raise unknown("setting", key, names)
+    fitting = {key: value for key, value in base.settings.items() if _has(row.model, key)}
+    return replace(base, model=row.model, task=task, settings={**fitting, **row.settings})
+
+
+def _has(model: str, key: str) -> bool:
+    return key.startswith("feature.") or key in _keys(model)
+
+
+def _keys(model: str) -> list[str]:
+    """Names of a model's settings."""
+    config = registry.load(model).PRESETS["default"]
+    override(config, {})
+    own = [f"model.{f.name}" for f in fields(config)]
+    return own + ([f"train.{f.name}" for f in fields(config.train)] if hasattr(config, "train") else [])
+
+
+def _tests(runs: Sequence[Run], labels: Sequence[str]) -> pd.DataFrame:
+    """The paired tests of one task's runs, with the rows' names."""
+    frame, names = compare(runs), dict(zip([run.run_id for run in runs], labels, strict=True))
+    return frame.assign(a=frame["run_a"].map(names), b=frame["run_b"].map(names))
+
+
+def _scores(run: Run, label: str) -> pd.DataFrame:
+    """The scores of the task's own metric."""
+    task: Task = run.task
+    frame = run.scores()
+    frame = frame[frame["metric"].eq(task.metric) & frame["target"].isin(scored_targets(task))]
+    return frame.assign(row=label, task=task.name, run=run.run_id)
+
+
+def _mark(study: Study, label: str, tests: pd.DataFrame) -> str:
+    rivals = [r.label for r in study.rows if r.label != label]
+    rivals = rivals if study.rivals == "others" else [r for r in rivals if r == study.rows[0].label]
+    found = [_beats(tests, label, rival) for rival in rivals]
+    return "*" * min(found, default=0)
+
+
+def _beats(tests: pd.DataFrame, label: str, rival: str) -> int:
+    """2: better by both tests, 1: by the paper's, 0: not significantly better."""
+    for row in tests.to_dict("records"):
+        if {row["a"], row["b"]} == {label, rival}:
+            gain = row["difference"] if row["a"] == label else -row["difference"]
+            if not (gain > 0 and row["p"] < LEVEL):
+                return 0
+            return 2 if row["p_trials_holm"] < LEVEL else 1
+    raise KeyError(rival)
+
+
+def _cell(row: Mapping[str, Any], best: bool) -> str:
+    mean = number(row["mean"])
+    text = f"**{mean}**" if best and not math.isnan(row["mean"]) else mean
+    return f"{text} ± {number(row['std'])}" + str(row["mark"]).replace("*", "\\*")
+
+
+def _panel(axes: Axes, findings: Findings, target: str) -> None:
+    study = findings.study
+    part = findings.summary[findings.summary["target"].eq(target)].set_index("row")
+    for k, row in enumerate(study.rows):
+        values = findings.scores.query("row == @row.label and target == @target")["value"]
+        spread = [k + 0.24 * ((i + 0.5) / len(values) - 0.5) for i in range(len(values))]
+        colour = COLOURS[0 if study.axis else k % len(COLOURS)]
+        axes.scatter(spread, values, s=10, color=colour, alpha=0.45, linewidths=0)
+        axes.plot([k - 0.22, k + 0.22], [part["mean"][row.label]] * 2, color=colour, lw=2.5, solid_capstyle="butt")
+        if part["mark"][row.label]:
+            axes.annotate(part["mark"][row.label], (k, values.max()), (0, 3), textcoords="offset points", ha="center")
+    if study.axis:
+        axes.plot(range(len(study.rows)), [part["mean"][row.label] for row in study.rows], color=COLOURS[0], lw=1)
+        axes.set_xlabel(study.axis)
+    ordered = bool(study.axis)
+    axes.set_xticks(range(len(study.rows)), [row.label for row in study.rows], rotation=0 if ordered else 25,
+                    ha="center" if ordered else "right", fontsize=9)  # fmt: skip
+    axes.margins(y=0.12)
+    axes.set_title(target, fontsize=10)
+    axes.grid(axis="y", lw=0.4, alpha=0.6)
