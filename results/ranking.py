@@ -222,7 +222,7 @@ def _draw_names(axes: object, ranking: Ranking, half: int, top: float, margin: f
 def _caption(ranking: Ranking, post_hoc: PostHoc) -> str:
     test = "Nemenyi" if post_hoc == "nemenyi" else "z-tests of mean ranks, Holm-adjusted"
     return (
-        f"Mean rank over {len(ranking.scores)} datasets (1 = best). Friedman p = {ranking.p_f:.3g}; "
+        f"Mean rank over {len(ranking.scores)} datasets (1 = best). Friedman test p = {ranking.p_f:.3g}\n"
         f"bars join models that do not differ ({test}, {ranking.alpha:g})"
     )
 

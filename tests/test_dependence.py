@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_power_grows_with_the_difference_and_ends_at_one() -> None:
     for degrees, alpha in ((1, 0.05), (4, 0.01), (30, 0.05), (1e6, 0.01)):
         values = [power.t_power(d, 1.0, degrees, alpha) for d in np.arange(0, 60, 0.25)]
         assert values[0] == pytest.approx(alpha)
-        assert all(later >= earlier - 1e-9 for earlier, later in zip(values, values[1:], strict=False))
+        assert all(later >= earlier - 1e-9 for earlier, later in pairwise(values))
         assert values[-1] > 0.9 if degrees == 1 else values[-1] == pytest.approx(1, abs=1e-6)
 
 
