@@ -180,6 +180,12 @@ class _Loaders(Mapping[str, Callable[[], Array]]):
     def __len__(self) -> int:
         return len(self.where)
 
+    def part(self, item: str, first: int, stop: int) -> Array:
+        """Frames `first` .. `stop` - 1 of an array."""
+        path, segment, sha = self.where[item]
+        found = self.section.read_part(entry_key(sha, segment.start, segment.end), first, stop)
+        return self._load(path, segment, sha)[first:stop] if found is None else found
+
     def _load(self, path: str, segment: Segment, sha: str) -> Array:
         key = entry_key(sha, segment.start, segment.end)
         array = self.section.read(key)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from ..datasets._errors import SerbenchError
-from ._pack import SUFFIX, Array, Entry, append, load, new_pack, scan
+from ._pack import SUFFIX, Array, Entry, append, load, load_part, new_pack, scan
 
 PACK_BYTES = 32 << 20
 """A pack that is longer than this is full."""
@@ -41,6 +41,7 @@ class Section:
         self.folder, self.dim = folder, dim
         self._index: dict[bytes, Place] = {}
         self._older: dict[bytes, list[Place]] = {}
+        self._checked: dict[bytes, Place] = {}
         self._scanned: dict[str, int] = {}
         self._used: dict[str, float] = {}
         self._refreshed = float("-inf")
@@ -87,12 +88,25 @@ class Section:
         for _ in range(2):
             while (place := self._index.pop(key, None)) is not None:
                 if (array := load(*place)) is not None:
-                    self._index[key] = place
+                    self._index[key] = self._checked[key] = place
                     return array
                 if older := self._older.get(key):
                     self._index[key] = older.pop()
             self.refresh()  # another process may have made it again
         return None
+
+    def read_part(self, key: bytes, first: int, stop: int) -> Array | None:
+        """Frames `first` .. `stop` - 1 of an array; None if it is missing or damaged.
+
+        The checksum is that of the whole array: it is verified when this object reads of the array for the first time,
+        and from then on only what is asked for is read.
+        """
+        place = self._checked.get(key)
+        part = load_part(*place, first, stop) if place is not None else None
+        if part is not None:
+            return part
+        whole = self.read(key)
+        return None if whole is None else whole[first:stop]
 
     def write(self, key: bytes, array: Array) -> None:
         """Append an array (frames, dim) float32 to the pack of this process; CacheError if that fails."""

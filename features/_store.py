@@ -42,6 +42,16 @@ class FeatureTable(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.loaders)
 
+    def part(self, item: str, first: int, stop: int) -> Array:
+        """Frames `first` .. `stop` - 1 of an utterance; where the table `reads_parts`, nothing else of it is read."""
+        reader = getattr(self.loaders, "part", None)
+        return self[item][first:stop] if reader is None else np.asarray(reader(item, first, stop))
+
+    @property
+    def reads_parts(self) -> bool:
+        """Whether the loaders offer `part(item, first, stop)`."""
+        return hasattr(self.loaders, "part")
+
     def frames(self, item: str) -> int:
         """Number of frames of an utterance, without loading it."""
         return self.shapes[item][0]

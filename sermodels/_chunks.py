@@ -103,8 +103,9 @@ class ChunkSet:
     data : utterances with features (frame, band)
     chunking : where chunks lie
     role : which features
-    keep_bytes : most bytes of feature arrays held for the next batch; beyond it the least recently used ones go, so
-        memory does not grow with the corpus
+    keep_bytes : most bytes of feature arrays held for the next batch. A set that takes more is read chunk by chunk, or,
+        where its features can only be read as a whole, the least recently used arrays go: memory does not grow with
+        the corpus, and no more is read than is needed
     """
 
     def __init__(self, data: Data, chunking: Chunking, role: str = "input", keep_bytes: int = 0) -> None:
@@ -115,6 +116,8 @@ class ChunkSet:
         self.starts = chunking.starts(self.lengths).astype(np.int32)
         self._limit, self._held = keep_bytes, 0
         self._kept: OrderedDict[int, Array] = OrderedDict()
+        total = int(np.maximum(self.lengths, chunking.length).sum()) * self.bands * 4
+        self._by_parts = table.reads_parts and total > keep_bytes
 
     def __len__(self) -> int:
         return int(self.starts.size)
@@ -143,24 +146,37 @@ class ChunkSet:
         return self._frames(position)
 
     def gather(self, chunks: Indices) -> Array:
-        """Copy chunks into one batch, (chunk, frame, band) float32; each sentence is opened once."""
+        """Copy chunks into one batch, (chunk, frame, band) float32; each sentence is opened once, or read in part."""
         m = self.chunking.length
         out = np.empty((len(chunks), m, self.bands), dtype=np.float32)
-        sentences = self.sentence_of(chunks)
         rows = self.starts.reshape(-1)[chunks]
-        last, frames = -1, out[:0, 0]
-        for k in np.argsort(sentences, kind="stable"):
-            if sentences[k] != last:
-                last = int(sentences[k])
-                frames = self._frames(last)
-            out[k] = frames[rows[k] : rows[k] + m]
+        owners = self.sentence_of(chunks)
+        order = np.argsort(owners, kind="stable")
+        sentences, counts = np.unique(owners, return_counts=True)
+        at = np.cumsum(counts) - counts
+        for position, begin, count in zip(sentences.tolist(), at.tolist(), counts.tolist(), strict=True):
+            some = order[begin : begin + count]
+            if self._by_parts and m <= self.lengths[position] > count * m:
+                for k in some:
+                    out[k] = self._part(position, int(rows[k]))
+            else:
+                frames = self._frames(position)
+                for k in some:
+                    out[k] = frames[rows[k] : rows[k] + m]
         return out
+
+    def _part(self, position: int, first: int) -> Array:
+        """The frames of one chunk, read by themselves."""
+        item = str(self._data.items.index[position])
+        return self._data.features[self._role].part(item, first, first + self.chunking.length)
 
     def _frames(self, position: int) -> Array:
         if position in self._kept:
             self._kept.move_to_end(position)
             return self._kept[position]
         frames = self.chunking.extend(self._data.array(position, self._role))
+        if self._by_parts:
+            return frames
         self._kept[position] = frames
         self._held += frames.nbytes
         while len(self._kept) > 1 and (self._held > self._limit or len(self._kept) > MAX_OPEN):

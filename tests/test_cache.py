@@ -436,3 +436,23 @@ def test_an_index_of_many_entries_is_quick(tmp_path: Path) -> None:
     assert time.process_time() - before < 0.5  # measured: 0.03 s
 
 
+
+
+def test_a_part_is_checked_as_a_whole_once_and_then_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section, array = Section(tmp_path, 5), np.arange(200, dtype=np.float32).reshape(40, 5)
+    section.write(entry_key("a" * 64), array)
+    section.write(entry_key("b" * 64), array + 1)
+    whole: list[Entry] = []
+    real = _section.load
+    monkeypatch.setattr(_section, "load", lambda path, entry: (whole.append(entry), real(path, entry))[1])
+    for first, stop in ((0, 40), (3, 9), (39, 40), (7, 7)):
+        np.testing.assert_array_equal(section.read_part(entry_key("b" * 64), first, stop), (array + 1)[first:stop])
+    assert len(whole) == 1
+    assert section.read_part(entry_key("c" * 64), 0, 1) is None
+    pack = next(tmp_path.glob("*.pack"))
+    content = bytearray(pack.read_bytes())
+    content[64 + 4 * 17] ^= 1
+    pack.write_bytes(bytes(content))
+    assert Section(tmp_path, 5).read_part(entry_key("a" * 64), 30, 40) is None, "damaged elsewhere in the array"
+    pack.unlink()
+    assert section.read_part(entry_key("b" * 64), 0, 5) is None

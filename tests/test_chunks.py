@@ -184,3 +184,28 @@ def test_a_corpus_that_fits_is_read_once() -> None:
         for order in np.array_split(np.random.default_rng(seed).permutation(32), 4):
             chunks.gather(order)
     assert sorted(opened) == list(range(8))
+
+
+def test_a_large_corpus_is_read_chunk_by_chunk() -> None:
+    generator = np.random.default_rng(4)
+    arrays = {f"u{i}": generator.normal(size=(n, 3)).astype(np.float32) for i, n in enumerate([40, 55, 7, 90])}
+    read: list[tuple[str, int, int]] = []
+
+    class Loaders(dict):  # type: ignore[type-arg]
+        def part(self, item: str, first: int, stop: int) -> np.ndarray:
+            read.append((item, first, stop))
+            return arrays[item][first:stop]
+
+    loaders = Loaders({i: (lambda a=a: a) for i, a in arrays.items()})
+    table = FeatureTable(loaders, {i: a.shape for i, a in arrays.items()}, 3, 0.016, 16000)
+    data = Data(TASK, pd.DataFrame(index=pd.Index(list(arrays), name="id")), {"input": table})
+    held, parts = ChunkSet(data, Chunking(10, 6), keep_bytes=2**20), ChunkSet(data, Chunking(10, 6))
+    order = generator.permutation(24)
+    for batch in np.array_split(order, 8):
+        np.testing.assert_array_equal(parts.gather(batch), held.gather(batch))
+    assert all(stop - first == 10 for _, first, stop in read)
+    assert {item for item, *_ in read} == {"u0", "u1", "u3"}, "what is shorter than a chunk is read as a whole"
+    read.clear()
+    np.testing.assert_array_equal(parts.gather(np.arange(6)), held.gather(np.arange(6)))
+    assert not read, "all chunks of a sentence are more than the sentence"
+    np.testing.assert_array_equal(parts.sentence(3), arrays["u3"])
