@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..datasets._errors import SerbenchError
-from . import cli_data, cli_results, cli_statistics
+from . import cli_cross, cli_data, cli_predict, cli_results, cli_statistics, cli_study
 from ._arguments import checked, pairs, roots
 
 app = typer.Typer(
@@ -24,10 +24,21 @@ Results = Annotated[Path, typer.Option(help="Folder that holds runs/ and the lea
 @app.command()
 def run(
     model: Annotated[list[str] | None, typer.Option(help="Registered model; may be repeated.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Registered dataset; may be repeated.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Registered dataset; may be repeated. A+B: trained on together.")
+    ] = None,
     root: Annotated[list[str] | None, typer.Option(help="Folder of the corpus, or DATASET=FOLDER for several.")] = None,
-    task: Annotated[str | None, typer.Option(help="Task of the dataset; default: its first.")] = None,
-    release: Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of the dataset, or a shared label set such as emotion-4; default: its first.")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="Classes of the task to keep, with commas between.")] = None,
+    release: Annotated[list[str] | None, typer.Option(help="Release, or DATASET=RELEASE; default: detected.")] = None,
+    test_dataset: Annotated[
+        list[str] | None, typer.Option(help="Test on this corpus instead; may be repeated, one training serves all.")
+    ] = None,
+    test_root: Annotated[list[str] | None, typer.Option(help="Folder of it, or DATASET=FOLDER for several.")] = None,
+    test_release: Annotated[list[str] | None, typer.Option(help="Release of it, or DATASET=RELEASE.")] = None,
+    test_split: Annotated[str | None, typer.Option(help="Split of it whose test items are tested.")] = None,
     protocol: Annotated[str, typer.Option(help="Protocol.")] = "4x5",
     split: Annotated[str | None, typer.Option(help="Split of the corpus; default: its first.")] = None,
     trials: Annotated[int, typer.Option(help="Trainings with different seeds.")] = 5,
@@ -38,7 +49,8 @@ def run(
         list[str] | None, typer.Option("--set", help="model.KEY=VALUE, train.KEY=VALUE or feature.KEY=VALUE.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the dataset, such as test_clips=plain.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the dataset, such as test_clips=plain; DATASET.KEY=VALUE for one of several."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Named configuration of the model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -62,9 +74,13 @@ def run(
         else:
             if not model or not dataset:
                 raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")
+            trained, tested = [name for text in dataset for name in text.split("+")], test_dataset or []
             runs = run_grid(
-                model, dataset, root=roots(root, dataset), release=release, task=task, preset=preset,
-                settings=pairs("--set", set_), protocol=checked(Protocol(protocol, split, subsets, group, seed)),
+                model, dataset, test_dataset=tested, root=roots(root, trained),
+                release=roots(release, trained, "--release"), test_root=roots(test_root, tested, "--test-root"),
+                test_release=roots(test_release, tested, "--test-release"), test_split=test_split, task=task,
+                classes=classes.split(",") if classes else (), preset=preset, settings=pairs("--set", set_),
+                protocol=checked(Protocol(protocol, split, subsets, group, seed)),
                 trials=trials, allow_leak=allow_leak, options=pairs("--option", option), results=results,
                 device=device, jobs=jobs, threads=threads, save_models=save_models, display=shown,
             )  # fmt: skip
@@ -101,9 +117,12 @@ def env() -> None:
         typer.echo(line)
 
 
+cli_cross.register(app)
 cli_data.register(app)
+cli_predict.register(app)
 cli_results.register(app)
 cli_statistics.register(app)
+cli_study.register(app)
 
 
 def main() -> None:

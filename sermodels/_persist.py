@@ -1,7 +1,8 @@
 """Trained models as files: one safetensors file, arrays as tensors, all else as JSON in its metadata. No pickle.
 
-The metadata entry "serbench" holds {schema, serbench (version), model, config, task, facts}; `load_model` needs nothing
-but the file and the code of the model.
+The metadata entry "serbench" holds {schema, serbench (version), model, config, task, facts}, and where they are known
+`features` (role -> what the model was trained on) and `notes` (where weights of other programs came from); `load_model`
+needs nothing but the file and the code of the model.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ..datasets._config import from_dict, to_dict
 from ..datasets._errors import SerbenchError
 from ..datasets._files import atomic_write, canonical_json
 from ..datasets._task import Task
+from ..features._extractor import FeatureRequest
 from . import registry
 from ._model import Resources, SERModel
 
@@ -29,13 +32,20 @@ FILE_NAME = "model.safetensors"
 SUFFIX = ".safetensors"
 
 
-def save_model(model: SERModel, folder_or_file: Path | str) -> Path:
+def save_model(
+    model: SERModel,
+    folder_or_file: Path | str,
+    features: Mapping[str, FeatureRequest] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a trained model and return the file's path.
 
     Parameters
     ----------
     folder_or_file : a path that ends in ".safetensors" is the file; any other is a folder, and the file in it is
         called "model.safetensors". Parents are made, an older file is replaced at once or not at all.
+    features : role -> the request that the training data were made by; None = those that the model asks for
+    notes : JSON-able facts about the weights' origin
     """
     path = _file(Path(folder_or_file))
     arrays, facts = model.state()
@@ -47,6 +57,10 @@ def save_model(model: SERModel, folder_or_file: Path | str) -> Path:
         "task": model.task.to_dict(),
         "facts": facts,
     }
+    if features is not None:
+        head["features"] = {role: asdict(request) for role, request in features.items()}
+    if notes:
+        head["notes"] = dict(notes)
     tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
     content = safetensors.numpy.save(tensors, metadata={"serbench": canonical_json(head)})
     atomic_write(path, lambda stream: stream.write(content))
@@ -76,6 +90,35 @@ def load_model(path: Path | str, resources: Resources | None = None) -> SERModel
         ) from error
     assert isinstance(model, SERModel)
     return model
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """The description of a trained model in its file: model, config, task, facts, features, notes, and more.
+
+    Raises
+    ------
+    SerbenchError
+        For a path without such a file, or a file of another kind or schema.
+    """
+    file = _file(Path(path))
+    return _read(file)[0]
+
+
+def weights_file(path: Path | str) -> Path:
+    """The file that a path given to `load_model` means."""
+    return _file(Path(path))
+
+
+def trained_on(head: Mapping[str, Any]) -> dict[str, FeatureRequest]:
+    """Role -> feature request of a described model: as recorded, else what the model asks for."""
+    held = head.get("features")
+    if held is not None:
+        return {role: FeatureRequest(r["name"], tuple((k, v) for k, v in r["settings"])) for role, r in held.items()}
+    module = registry.load(head["model"])
+    found: dict[str, FeatureRequest] = module.Model.requests(
+        from_dict(module.Config, head["config"]), Task.from_dict(head["task"])
+    )
+    return found
 
 
 def expect(arrays: Mapping[str, npt.NDArray[Any]], key: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:

@@ -1,0 +1,78 @@
+"""Commands about trained weights: predict with any, import those that other programs trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..datasets._errors import SerbenchError
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command()(predict)
+    app.command(name="import")(import_)
+
+
+def predict(
+    audio: Annotated[list[Path] | None, typer.Argument(help="Audio files, or folders of them.")] = None,
+    weights: Annotated[list[Path] | None, typer.Option(help="Trained weights; may be repeated.")] = None,
+    out: Annotated[Path, typer.Option(help="CSV file: file, then one column per target.")] = Path("predictions.csv"),
+    model: Annotated[str | None, typer.Option(help="Model that the weights are of; default: any.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Predict every utterance of this dataset instead.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder of the corpus.")] = None,
+    release: Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Processes that make features.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Threads; default: the machine's cores.")] = None,
+) -> None:
+    """Write the predictions of trained weights on audio files or a corpus to a CSV file."""
+    if bool(audio) == bool(dataset):
+        raise SerbenchError("expected either audio files (or folders), or --dataset; one of the two.")
+    from ..datasets._files import write_text
+    from . import predict as predictor
+    from ._arguments import open_dataset
+    from ._progress import Terminal
+    from ._machine import limit_threads
+
+    shown = Terminal()
+    given = open_dataset(dataset, root, release, option) if dataset else list(audio or [])
+    if threads is not None:
+        import torch  # noqa: F401  (so that the limit reaches it)
+
+        limit_threads(threads)
+    done = predictor.predict(weights or [], given, model=model, device=device, jobs=jobs, display=shown)
+    write_text(out, predictor.to_csv(done))
+    for file, reason in done.failed.items():
+        shown.message(f"left out: {file}: {reason}")
+    left = f"; {len(done.failed)} files are left out" if done.failed else ""
+    typer.echo(f"{done.table['file'].nunique()} files are in {out}{left}")
+
+
+def import_(
+    model: Annotated[str, typer.Argument(help="Model, such as deepemocluster.")],
+    file: Annotated[Path, typer.Argument(help="Checkpoint of the authors' program.")],
+    norm: Annotated[Path, typer.Option(help="Folder of the normalisation constants.")],
+    out: Annotated[Path, typer.Option(help="The weights: a file that ends in .safetensors, or a folder for it.")],
+    target: Annotated[str | None, typer.Option(help="What it predicts; default: told by the file's name.")] = None,
+) -> None:
+    """Read weights that a model's authors released; nothing in their files is executed."""
+    import importlib
+    import pkgutil
+
+    from .. import sermodels
+    from ..datasets._errors import unknown
+    from ..sermodels._persist import save_model
+
+    prefix = "_import_"
+    known = {m.name.removeprefix(prefix).replace("_", "-"): m.name for m in pkgutil.iter_modules(sermodels.__path__)
+             if m.name.startswith(prefix)}  # fmt: skip
+    if model not in known:
+        raise unknown("importer", model, known)
+    trained, notes = importlib.import_module(f"{sermodels.__name__}.{known[model]}").convert(file, norm, target)
+    requests = trained.requests(trained.config, trained.task)
+    path = save_model(trained, out, requests, notes)
+    typer.echo(f"{model} for {trained.task.name}, {trained.parameters} parameters: {path}")
