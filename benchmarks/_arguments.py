@@ -22,17 +22,18 @@ def pairs(flag: str, texts: list[str] | None) -> dict[str, str]:
     return found
 
 
-def roots(given: list[str] | None, datasets: list[str]) -> dict[str, str]:
-    """`--root FOLDER` (one dataset) or `--root DATASET=FOLDER` (several) as dataset -> folder."""
+def roots(given: list[str] | None, datasets: list[str], flag: str = "--root") -> dict[str, str]:
+    """`--root FOLDER` (one dataset) or `--root DATASET=FOLDER` (several) as dataset -> folder; so for other flags."""
     found: dict[str, str] = {}
     for text in given or []:
         name, sign, folder = text.partition("=")
         if sign and name in datasets:
             found[name] = folder
-        elif len(datasets) == 1:
+        elif len(set(datasets)) == 1:
             found[datasets[0]] = text
         else:
-            raise SerbenchError(f"--root {text!r}: with several datasets, expected DATASET=FOLDER for each.")
+            several = f"with several datasets, expected DATASET={flag.split('-')[-1].upper()} for each"
+            raise SerbenchError(f"{flag} {text!r}: {several if datasets else 'there is no dataset that it is for'}.")
     return found
 
 

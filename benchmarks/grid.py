@@ -129,9 +129,10 @@ def run_requests(
     save_models: bool = False,
     display: Display | None = None,
     configs: Mapping[str, Any] | None = None,
+    corpora: Corpora | None = None,
 ) -> list[Run]:
     """Work through requests, those that share a training together; `configs` (model -> config) replaces settings."""
-    shown, corpora, asked = display or Silent(), Corpora(), list(requests)
+    shown, corpora, asked = display or Silent(), corpora or Corpora(), list(requests)
     groups: dict[str, list[Request]] = {}
     for request in asked:
         groups.setdefault(canonical_json(plain(asdict(replace(request, test=None)))), []).append(request)

@@ -1,0 +1,139 @@
+"""Cross-corpus runs: train on each corpus, test on each, and train on all but one.
+
+Every (model, trained corpus) is trained once per trial and fold, whatever the number of tested corpora. All cells have
+one task: a label set that corpora share, or an attribute. Classes that some corpus has no training or no test item of
+are left out everywhere, so that all cells of a matrix have the same classes; what is left out is said. The matrix
+itself, with its intervals and tests, is made from the records (`serbench.results.matrix`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError
+from ..datasets._labels import SETS
+from ..datasets._task import Task
+from ..results.matrix import matrix
+from ._progress import Display, Silent
+from .grid import CHANCE, Given, places, request_of, run_requests
+from .protocol import Protocol, divide
+from .request import Place, Request
+from .setting import Corpora
+from .tasks import task_of
+
+TASK = "emotion-4"
+
+
+def cross(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    *,
+    task: str = TASK,
+    root: Given = None,
+    release: Given = None,
+    classes: Sequence[str] = (),
+    leave_one_out: bool = False,
+    preset: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    protocol: Protocol | None = None,
+    trials: int = 5,
+    allow_leak: bool = False,
+    options: Mapping[str, Any] | None = None,
+    results: str | Path = "results",
+    device: str = "auto",
+    jobs: int = 1,
+    threads: int | None = None,
+    save_models: bool = False,
+    display: Display | None = None,
+) -> pd.DataFrame:
+    """Train each model on each corpus and test it on each; finished trials are skipped.
+
+    Parameters
+    ----------
+    datasets : two or more registered names
+    task : a label set that corpora share (`datasets._labels.SETS`), or a task that all of them have, such as "arousal"
+    root, release : by dataset name; options: `DATASET.KEY` -> value
+    classes : classes of the task that are kept; default: all that every corpus has
+    leave_one_out : also train on all corpora but one together, and test on that one (three corpora or more)
+
+    The other arguments are those of `serbench.benchmarks.run`.
+
+    Returns
+    -------
+    table of `serbench.results.matrix.matrix`
+
+    Raises
+    ------
+    SerbenchError
+        For fewer than two corpora (three to leave one out), or corpora that share no task or fewer than two classes.
+    """
+    names = list(dict.fromkeys(datasets))
+    if len(names) < (3 if leave_one_out else 2):
+        least = "three or more to leave one out" if leave_one_out else "two or more"
+        raise SerbenchError(f"--datasets {' '.join(names)}: expected {least}.")
+    shown, corpora = display or Silent(), Corpora()
+    known = [place for (place,) in places(names, root, release, options)]
+    opened = [corpora.get(place) for place in known]
+    kept = shared_classes(opened, task, classes, shown)
+    asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in models)]
+    base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,
+                   classes=kept)  # fmt: skip
+    requests = [
+        request_of(base, name, chosen, {} if (name, chosen) in CHANCE else settings or {}, trained, test)
+        for name, chosen in (*asked, *(row for row in CHANCE if row not in asked))
+        for trained, test in pairs(known, leave_one_out=leave_one_out)
+    ]
+    return matrix(run_requests(requests, results, device, jobs, threads, save_models, shown, corpora=corpora))
+
+
+def pairs(known: Sequence[Place], *, leave_one_out: bool) -> Iterator[tuple[tuple[Place, ...], Place]]:
+    """(trained on, tested on) of every cell, those that share their training one after the other."""
+    yield from (((trained,), test) for trained in known for test in known)
+    if leave_one_out:
+        yield from ((tuple(place for place in known if place is not test), test) for test in known)
+
+
+def shared_classes(corpora: Sequence[Corpus], name: str, classes: Sequence[str], shown: Display) -> tuple[str, ...]:
+    """The classes of all cells: those asked for, else those that every corpus can train and test; () for attributes.
+
+    Raises
+    ------
+    SerbenchError
+        When a task means different things in the corpora, or fewer than two classes are left.
+    """
+    tasks = [task_of(corpus, name, classes) for corpus in corpora]
+    for corpus, task in zip(corpora, tasks, strict=True):
+        if (task.kind, task.targets, set(task.labels)) != (tasks[0].kind, tasks[0].targets, set(tasks[0].labels)):
+            raise SerbenchError(
+                f"the task {name!r} is {_meaning(tasks[0])} in {corpora[0].name}, {_meaning(task)} in {corpus.name}. "
+                f"Expected a label set that corpora share ({', '.join(SETS)}), or an attribute that all of them have."
+            )
+    if tasks[0].kind != "classification" or classes:
+        return tuple(classes)
+    common = list(tasks[0].labels)
+    for corpus, task in zip(corpora, tasks, strict=True):
+        met = _met(corpus, task)
+        if lost := [label for label in common if label not in met]:
+            shown.message(f"left out everywhere: {', '.join(lost)}, which {corpus.name} can't train and test")
+        common = [label for label in common if label in met]
+    if len(common) < 2:
+        names = ", ".join(corpus.name for corpus in corpora)
+        raise SerbenchError(f"{names} share {len(common)} classes of {name!r}. Expected two or more.")
+    return () if len(common) == len(tasks[0].labels) else tuple(common)
+
+
+def _met(corpus: Corpus, task: Task) -> set[str]:
+    """Classes with items both to train on and to test."""
+    items, divisions = corpus.items(task), divide(corpus, task, Protocol())
+    roles = [{i for d in divisions for i in getattr(d, role)} for role in ("train", "test")]
+    found = [{task.labels[k] for k in task.encode(items[items.index.isin(ids)]).tolist()} for ids in roles]
+    return found[0] & found[1]
+
+
+def _meaning(task: Task) -> str:
+    return ", ".join(task.labels or task.targets)
