@@ -145,6 +145,14 @@ class SERModel(ABC):
         return ()
 
     @classmethod
+    def seen(cls, config: Any) -> frozenset[str]:
+        """Registered names of corpora that a pre-trained part of the model was trained on, as far as is known.
+
+        Scores on one of them are marked in the record.
+        """
+        return frozenset()
+
+    @classmethod
     def pool(cls, config: Any, ids: Sequence[str]) -> list[str]:
         """The ids of a corpus's unlabelled pool that are wanted: all, or none where the model takes no pool."""
         return list(ids) if cls.uses_unlabelled else []

@@ -1,0 +1,57 @@
+"""What models on a pre-trained encoder share: settings, feature requests, labels of their scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..datasets._config import option
+from ..datasets._errors import SerbenchError
+from ..features._encoder_source import Source, locate
+from ._leaks import TUNED, corpora_seen, tuned_on_emotions
+
+FREE = "free choice"
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """Which encoder, for models that stand on one."""
+
+    encoder: str = option("", "folder, name on the Hugging Face hub, or random:NAME", source=FREE)
+    revision: str = option("main", "branch, tag or commit of a repository", source=FREE)
+
+
+def source_of(config: EncoderChoice) -> Source:
+    """The checkpoint that a configuration names."""
+    return locate(config.encoder, config.revision)
+
+
+def seen(config: EncoderChoice) -> frozenset[str]:
+    """Registered names of the corpora that the encoder is known to be trained on."""
+    return corpora_seen(config.encoder, _settings(config))
+
+
+def labels(config: EncoderChoice) -> tuple[str, ...]:
+    """What a score has to say of the encoder: that its own classes are emotions."""
+    return (TUNED,) if tuned_on_emotions(_settings(config)) else ()
+
+
+def described(config: EncoderChoice) -> dict[str, Any]:
+    """The encoder as a record holds it: which one, and what its frames are."""
+    source = source_of(config)
+    shape = source.geometry
+    return {
+        "name": config.encoder, "family": shape.family, "layers": shape.layers, "width": shape.width,
+        "hop_seconds": shape.hop / shape.sampling_rate, "receptive_field_seconds": shape.field / shape.sampling_rate,
+        "sampling_rate": shape.sampling_rate, **dict(source.identity),
+    }  # fmt: skip
+
+
+def _settings(config: EncoderChoice) -> dict[str, Any]:
+    """The contents of the checkpoint's config.json; empty for random weights, and where it can't be found."""
+    if not config.encoder or config.encoder.startswith("random:"):
+        return {}
+    try:
+        return dict(source_of(config).config.to_dict())
+    except SerbenchError:
+        return {}

@@ -1,0 +1,241 @@
+"""Probe: a small head on the frozen hidden states of a pre-trained speech encoder.
+
+    frames -> standardise -> learned sum of layers -> projection -> pooling -> hidden layer -> outputs
+
+Each step may be left out, and the presets are public recipes; what they leave open is a free choice. Type the encoder
+with `--set model.encoder=NAME` (a folder, a name on the Hugging Face hub that is in the local cache, random:NAME).
+
+- `default`: all layers, standardised with the training set's moments, learned weights, linear projection to 256, mean,
+  Adam 1e-3. Free choices, made so that small corpora train in few epochs.
+- `superb`: emotion recognition of SUPERB (Yang et al., Interspeech 2021, arXiv:2105.01051), from its code
+  (github.com/s3prl/s3prl, s3prl/downstream/emotion): learned sum of all layers, linear projection to 256, mean, linear
+  outputs; cross-entropy, Adam 1e-4, 32 utterances per step (8 times 4), gradients clipped to norm 1. 30,000 steps are
+  271 epochs of a fold of IEMOCAP. Not kept: its dev set shares speakers with training, here the protocol decides.
+- `emobox`: EmoBox (Ma et al., Interspeech 2024, arXiv:2406.07162), from its code (github.com/emo-box/EmoBox,
+  examples/sb) and the command of its README: the last layer, normalised over each whole utterance; projection to 128,
+  ReLU, mean, linear outputs; Adam 1e-4 with 10 epochs of warm-up and a linear fall, 32 utterances per step, 100
+  epochs. Not kept: it tests the weights of every epoch; here dev chooses one.
+- `attentive`: attentive statistics pooling and the hidden layer of the MSP-Podcast challenge's baseline (see the preset
+  of `transformer`) on a frozen encoder; the rest as `default`.
+
+A mean over time and a linear projection may change places, so where nothing nonlinear stands before the mean, the
+feature is asked for one vector per utterance and layer: the same function, at a thousandth of the memory.
+
+For attributes the outputs are trained jointly, 1 - CCC averaged over them. For traces each label frame takes the mean
+of the encoder's frames around its time, and the head sees it by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ..datasets._config import option
+from ..datasets._errors import SerbenchError
+from ..datasets._task import Task
+from ..features._extractor import FeatureRequest
+from . import _pretrained
+from ._batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
+from ._emocluster import Normaliser
+from ._model import Data, FitLog, Predictions, Score
+from ._moments import inverse_std, moments
+from ._objective import LabelScale, Objective
+from ._pooling import Head, LayerSum
+from ._pretrained import FREE, EncoderChoice
+from ._rows import frame_counts
+from ._sequences import Sequences, padded_traces
+from ._torch import TorchModel
+from ._training import TrainConfig, Training
+
+
+@dataclass(frozen=True)
+class Config(EncoderChoice):
+    """Settings of `probe`."""
+
+    train: TrainConfig = option(TrainConfig(learning_rate=1e-3, batch_size=32), "training", source=FREE)  # noqa: RUF009
+    layers: str = option("all", "hidden states: last, all, 5, a range such as 4-8, or several (0,6,12)", source=FREE)
+    utterance_norm: bool = option(False, "bring the features of each utterance as a whole to mean 0, variance 1",
+                                  source=FREE)  # fmt: skip
+    standardise: bool = option(True, "z-normalise each dimension with the training set's moments", source=FREE)
+    projection: int = option(256, "dimensions of a linear layer on each frame; 0 = none", source=FREE, low=0)
+    activation: str = option("none", "behind the projection", source=FREE, choices=("none", "relu"))
+    pooling: str = option("mean", "over the frames of an utterance", source=FREE, choices=("mean", "attentive"))
+    hidden: int = option(0, "dimensions of a layer behind the pooling; 0 = none", source=FREE, low=0)
+    dropout: float = option(0.0, "share of pooled and hidden dimensions dropped", source=FREE, low=0, high=1)
+    class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
+    piece_seconds: float = option(30.0, "length of the pieces that recordings are cut into for training [s]",
+                                  source=FREE, low=1)  # fmt: skip
+
+
+_SUPERB = TrainConfig(epochs=271, patience=0, batch_size=32, learning_rate=1e-4, clip_norm=1.0)
+_EMOBOX = TrainConfig(
+    epochs=100, patience=0, batch_size=32, learning_rate=1e-4, schedule="linear", warmup_epochs=10.0
+)
+PRESETS: dict[str, Config] = {
+    "default": Config(),
+    "superb": Config(train=_SUPERB, standardise=False),
+    "emobox": Config(
+        train=_EMOBOX, layers="last", utterance_norm=True, standardise=False, projection=128, activation="relu"
+    ),
+    "attentive": Config(projection=0, pooling="attentive", hidden=1024, dropout=0.5),
+}
+TINY = Config(
+    encoder="random:wav2vec2-tiny",
+    train=TrainConfig(epochs=40, patience=0, batch_size=4, learning_rate=1e-2),
+    projection=16, pooling="attentive", piece_seconds=4.0,
+)  # fmt: skip
+"""For tests: a random encoder that needs no checkpoint, and a head that learns a few utterances by heart."""
+
+
+class ProbeNetwork(LabelScale):
+    """The head with everything before it, on features (batch, frame, layers * width)."""
+
+    def __init__(self, layers: int, width: int, outputs: int, pooling: str, config: Config) -> None:
+        super().__init__(outputs)
+        self.normaliser = Normaliser(layers * width, torch.inf)
+        self.layers = LayerSum(layers)
+        c = config
+        self.head = Head(width, outputs, c.projection, c.activation, pooling, c.hidden, c.dropout)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, outputs), or (batch, frame, outputs) for traces."""
+        outputs: Tensor = self.head(self.layers(self.normaliser(frames)), lengths)
+        return outputs
+
+
+class Model(TorchModel):
+    """Frozen encoder, trained head."""
+
+    name: ClassVar[str] = "probe"
+    kinds: ClassVar[frozenset[str]] = frozenset({"classification", "regression", "continuous"})
+    config: Config
+
+    def __init__(self, config: Config, task: Task, *arguments: Any) -> None:
+        super().__init__(config, task, *arguments)
+        self.objective = Objective(task, config.class_weights)
+
+    @classmethod
+    def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
+        """The encoder's hidden states, pooled as far as the head allows it."""
+        settings = {"layers": config.layers, "revision": config.revision}
+        if task.kind == "continuous":
+            shape = _pretrained.source_of(config).geometry
+            if task.frame_seconds and task.frame_seconds >= shape.hop / shape.sampling_rate:
+                settings["average_seconds"] = repr(task.frame_seconds)
+        elif pools_first(config):
+            settings["pooling"] = "mean"
+        return {"input": FeatureRequest(f"transformers:{config.encoder}", tuple(settings.items()))}
+
+    @classmethod
+    def labels(cls, config: Config) -> tuple[str, ...]:
+        """Says so where the encoder's own classes are emotions."""
+        return _pretrained.labels(config)
+
+    @classmethod
+    def seen(cls, config: Config) -> frozenset[str]:
+        """The corpora that the encoder is known to be trained on."""
+        return _pretrained.seen(config)
+
+    def sizes(self, train: Data) -> dict[str, Any]:
+        """Number of layers and width of each, from the feature's width and the encoder's."""
+        table = train.features["input"]
+        if table.hop_seconds is None and not pools_first(self.config):
+            raise SerbenchError(
+                f"the feature has one row per utterance, but this configuration of {self.name!r} does more with frames "
+                "than take their mean. Expected a feature with frames: leave feature.pooling out."
+            )
+        width, dim = _pretrained.source_of(self.config).geometry.width, table.dim
+        if dim % width:
+            raise SerbenchError(
+                f"the features have {dim} dimensions, which are no whole number of layers of {self.config.encoder} "
+                f"({width} each). Expected feature.pooling of none or mean."
+            )
+        return {"layers": dim // width, "width": width}
+
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+        """The head, as torch initialises it; all layers weigh the same."""
+        pooling = "none" if self.task.kind == "continuous" else self.config.pooling
+        return ProbeNetwork(sizes["layers"], sizes["width"], self.task.n_outputs, pooling, self.config)
+
+    def calibrate(self, network: nn.Module, train: Data) -> None:
+        """Moments of the features, if they are standardised, and of the labels."""
+        assert isinstance(network, ProbeNetwork)
+        self.objective.calibrate(network, train.labels)
+        if self.config.standardise:
+            frames = self._sequences(train)
+            found = moments((frames[i] for i in range(len(frames))), train.features["input"].dim)
+            network.normaliser.set(found.mean, inverse_std(found))
+
+    def begin(self, training: Training) -> None:
+        """Lay out the training items and their targets."""
+        network = training.network
+        assert isinstance(network, ProbeNetwork)
+        self.objective.begin(training.train.labels)
+        self._train = self._sequences(training.train)
+        self._pieces = self._train.pieces(self.config.piece_seconds)
+        labels = training.train.labels
+        if self.task.kind == "continuous":
+            self._targets: Any = [self.objective.targets(network, labels[p.position][p.start : p.stop])
+                                  for p in self._pieces]  # fmt: skip
+        else:
+            self._targets = self.objective.targets(network, labels)
+
+    def batches(self, training: Training) -> Batches:
+        """Every utterance, or piece of a recording, once, in random order."""
+        order = shuffled(len(self._pieces), training.generator("order"))
+        return Batches(even_batches(order, self.train_config.batch_size), self._load, training.device)
+
+    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+        """The loss of a batch."""
+        frames, lengths, targets = batch
+        return self.objective.losses(training.network(frames, lengths), targets)
+
+    def infer(self, network: nn.Module, data: Data) -> Predictions:
+        """Predictions of utterances, or of recordings piece by piece."""
+        assert isinstance(network, ProbeNetwork)
+        frames = self._sequences(data)
+        pieces = frames.pieces(self.config.piece_seconds)
+        size = 1 if self.task.kind == "continuous" else self.micro_batch(cpu=8, card=64)
+
+        def load(positions: npt.NDArray[np.int64]) -> Batch:
+            return frames.padded([pieces[i] for i in positions])
+
+        batches = Batches(micro_batches(len(pieces), size), load, self.device)
+        if self.task.kind != "continuous":
+            outputs = map_batches(batches, lambda batch: network(*batch))
+            return self.objective.predictions(network, outputs.cpu().double().numpy())
+        traces: list[npt.NDArray[np.floating[Any]]] = self.objective.empty_traces(frame_counts(data))
+        for piece, batch in zip(pieces, batches, strict=True):
+            found = network(*batch)[0].float().cpu().double().numpy()
+            traces[piece.position][piece.start : piece.stop] = self.objective.predictions(network, found)
+        return traces
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Train the head; the record says what the layers weigh, and what the encoder is."""
+        log = super().fit(train, dev, score, unlabelled)
+        assert isinstance(self.network, ProbeNetwork)
+        weights = self.network.layers.weights.detach().cpu().tolist()
+        log.facts |= {"encoder": _pretrained.described(self.config),
+                      "layer_weights": [round(w, 5) for w in weights]}  # fmt: skip
+        return log
+
+    def _sequences(self, data: Data) -> Sequences:
+        return Sequences(data, self.train_config.keep_mb * 2**20, self.config.utterance_norm)
+
+    def _load(self, items: npt.NDArray[np.int64]) -> Batch:
+        frames, lengths = self._train.padded([self._pieces[i] for i in items])
+        if self.task.kind == "continuous":
+            return frames, lengths, padded_traces([self._targets[i] for i in items])
+        return frames, lengths, self._targets[torch.from_numpy(items)]
+
+
+def pools_first(config: Config) -> bool:
+    """Whether the mean over time may be taken before everything else without changing the function."""
+    return config.pooling == "mean" and config.activation == "none" and not config.utterance_norm
+
