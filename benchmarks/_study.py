@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..datasets._config import override
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError, unknown
 from ..datasets._files import atomic_write, write_text
@@ -194,6 +193,11 @@ def save_figure(drawn: Figure, path: Path) -> None:
     atomic_write(path, lambda stream: drawn.savefig(stream, format="png", dpi=150))
 
 
+def fitting(model: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings that a model has."""
+    return {key: value for key, value in settings.items() if _has(model, key)}
+
+
 def _request(study: Study, row: Row, task: str, base: Request) -> Request:
     for key in base.settings:
         if any(key in other.settings for other in study.rows):
@@ -201,8 +205,7 @@ def _request(study: Study, row: Row, task: str, base: Request) -> Request:
         if not any(_has(other.model, key) for other in study.rows):
             names = sorted({name for other in study.rows for name in _keys(other.model)})
             raise unknown("setting", key, names)
-    fitting = {key: value for key, value in base.settings.items() if _has(row.model, key)}
-    return replace(base, model=row.model, task=task, settings={**fitting, **row.settings})
+    return replace(base, model=row.model, task=task, settings={**fitting(row.model, base.settings), **row.settings})
 
 
 def _has(model: str, key: str) -> bool:
@@ -212,7 +215,6 @@ def _has(model: str, key: str) -> bool:
 def _keys(model: str) -> list[str]:
     """Names of a model's settings."""
     config = registry.load(model).PRESETS["default"]
-    override(config, {})
     own = [f"model.{f.name}" for f in fields(config)]
     return own + ([f"train.{f.name}" for f in fields(config.train)] if hasattr(config, "train") else [])
 

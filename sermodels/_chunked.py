@@ -166,6 +166,21 @@ class ChunkedModel(TorchModel):
             maps = chunk_maps(frames, chunks.starts[position], chunks.chunking.length, layers)
             yield functional.relu(encoder.latent(torch.flatten(maps, 1)))
 
+    def chunk_features(self, data: Data, layer: str = "auto") -> npt.NDArray[np.float32]:
+        """Features of every chunk, (sentence * C, width): the latent h, or with "auto" what the model clusters."""
+        network = self.network
+        if network is None:
+            raise SerbenchError(f"the model {self.name!r} is not trained. Call fit, or load trained weights.")
+        assert isinstance(network, ChunkNetwork)
+        with torch.inference_mode():
+            latents = ChunkedModel.latents(self, network.eval(), self.chunk_set(data))  # h, whatever the head reads
+            found = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
+        return np.asarray(found.cpu().numpy())
+
+    def clustered(self, network: ChunkNetwork, hidden: Tensor, layer: str) -> Tensor:
+        """h (chunk, width) -> what `chunk_features` gives of it, (chunk, width)."""
+        return hidden
+
     def sentences(self, chunks: ChunkSet) -> Batches:
         """All sentences in order, a few at a time, for passes without training: (chunk, frame, band)."""
         size = self.micro_batch(cpu=max(1, CPU_CHUNKS // chunks.chunking.count), card=64)

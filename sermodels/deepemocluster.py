@@ -254,6 +254,12 @@ class Model(ChunkedModel):
         keep_top(training, "labelled", network.top)
         return {**means, **row}
 
+    def clustered(self, network: ChunkNetwork, hidden: Tensor, layer: str) -> Tensor:
+        """What is clustered in training, or h: h (chunk, width) -> (chunk, width)."""
+        assert isinstance(network, ClusterNetwork)
+        which = self.config.cluster_input if layer == "auto" else layer
+        return hidden if which == "h" else torch.as_tensor(network.cluster[0](hidden))
+
     def rank(self, training: Training, score: float) -> float:
         """What the best epoch is chosen by: the dev score, or minus the chunks' mean loss over dev batches."""
         if self.config.selection == "sentences":

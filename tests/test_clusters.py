@@ -1,0 +1,221 @@
+"""The cluster analysis: its numbers against closed forms and scikit-learn, what it reads and writes, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from sklearn.decomposition import PCA
+from sklearn.metrics import normalized_mutual_info_score
+from typer.testing import CliRunner
+
+from serbench.benchmarks.cli import app
+from serbench.benchmarks.clusters import (
+    Clustered,
+    Options,
+    analyse,
+    class_nmi,
+    find_baseline,
+    in_order,
+    measure,
+    project,
+    variance_ratio,
+    write,
+)  # fmt: skip
+from serbench.benchmarks.grid import run
+from serbench.benchmarks.protocol import Protocol
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._synthesis import babble
+from serbench.results.records import Run
+from serbench.sermodels._persist import load_model
+
+SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
+TINY = {
+    "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",
+    "model.max_seconds": "0.5", "train.epochs": "2",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """One trial of deepemocluster and of cnn-regressor on 40 babbles, with their weights."""
+    folder = tmp_path_factory.mktemp("toy")
+    rows = []
+    for k in range(40):
+        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
+        arousal = (k * 7 % 11 - 5) / 5
+        soundfile.write(folder / f"{k:02}.wav", babble(0.6, k, arousal=arousal) * 10 ** (arousal / 4), 16000)
+        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "arousal": 4 + 2.5 * arousal}
+        rows.append(row | {"valence": 4 + (k % 5 - 2) / 2, "label": "anger" if arousal > 0 else "sadness"})
+    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
+    found = []
+    for model, more in (("deepemocluster", {"model.clusters": "3"}), ("cnn-regressor", {})):
+        found += run(model, "table", root=folder / "toy.csv", task="arousal", settings={**TINY, **more}, trials=1,
+                     protocol=Protocol(subsets=2), results=folder / "results", threads=1, device="cpu",
+                     save_models=True)  # fmt: skip
+    return found[0], found[1]
+
+
+# Numbers
+
+
+def test_the_variance_ratio_is_that_of_the_analysis_of_variance() -> None:
+    values, labels = np.array([1.0, 3.0, 5.0, 7.0, np.nan]), np.array([0, 0, 1, 1, 1])
+    assert variance_ratio(values, labels) == pytest.approx((2 * 4 + 2 * 4) / (4 * 1))
+    numbers = np.random.default_rng(0)
+    labels = numbers.integers(0, 5, 400)
+    values = numbers.normal(size=400) + 0.3 * labels
+    from scipy.stats import f_oneway
+
+    f = f_oneway(*(values[labels == k] for k in range(5))).statistic
+    assert variance_ratio(values, labels) == pytest.approx(f * (5 - 1) / (400 - 5))
+    assert variance_ratio(np.array([1.0, 1.0, 2.0]), np.array([0, 0, 1])) == np.inf
+    assert np.isnan(variance_ratio(np.ones(3), np.array([0, 0, 1])))
+    assert np.isnan(variance_ratio(np.full(3, np.nan), np.array([0, 0, 1])))
+
+
+def test_nmi_is_scikit_learn_s_over_known_classes() -> None:
+    numbers = np.random.default_rng(0)
+    labels = numbers.integers(0, 4, 300)
+    classes = np.array(["anger", "joy", "fear"], dtype=object)[(labels + numbers.integers(0, 2, 300)) % 3]
+    assert class_nmi(classes, labels) == pytest.approx(normalized_mutual_info_score(classes, labels))
+    holes = classes.copy()
+    holes[::3] = None
+    known = np.arange(300) % 3 != 0
+    assert class_nmi(holes, labels) == pytest.approx(normalized_mutual_info_score(classes[known], labels[known]))
+    assert np.isnan(class_nmi(np.array(["joy"] * 5, dtype=object), np.arange(5)))
+
+
+def test_chance_keeps_a_sentence_s_chunks_together() -> None:
+    """Clusters that are the speaker, say, go with any label that is constant within a sentence, by chance alone."""
+    numbers, sentences, count = np.random.default_rng(1), 40, 30
+    label = numbers.normal(size=sentences)
+    ids = np.repeat([f"u{i}" for i in range(sentences)], count)
+    chunks = pd.DataFrame({"id": ids, "arousal": np.repeat(label, count), "emotion": np.repeat(label > 0, count)})
+    chunks["emotion"] = chunks["emotion"].map({True: "joy", False: "fear"})
+    constant = chunks.assign(cluster=np.repeat(numbers.integers(0, 10, sentences), count))
+    free = chunks.assign(cluster=numbers.integers(0, 10, len(chunks)))
+    within, without = (measure(c, ["arousal"], 0).set_index("target") for c in (constant, free))
+    # sentences are the independent units: E[SSB] / E[SSW] is (k - 1) / (n - k)
+    assert within["chance"]["arousal"] == pytest.approx(9 / 30, rel=0.35)
+    assert without["chance"]["arousal"] < 0.02
+    assert within["value"]["arousal"] == variance_ratio(np.repeat(label, count), constant["cluster"].to_numpy())
+    assert list(within["measure"]) == ["ratio", "NMI"]
+    assert (within["n"] == 1200).all()
+
+
+def test_clusters_are_numbered_by_the_mean_of_an_attribute() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 3])
+    values = np.array([5.0, 7.0, 1.0, 1.0, 3.0, np.nan])
+    assert in_order(labels, values).tolist() == [2, 2, 0, 0, 1, 3]
+
+
+def test_the_projection_holds_the_principal_components() -> None:
+    points = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32) * np.arange(1, 7)
+    plane = project(points, "pca", 0)
+    expected = PCA(2).fit_transform(points.astype(np.float64))
+    np.testing.assert_allclose(np.abs(plane), np.abs(expected), atol=1e-6)
+    assert project(points[:, :1], "pca", 0).shape == (50, 2)
+    assert project(points, "tsne", 0).shape == (50, 2)
+
+
+# The whole analysis
+
+
+def test_what_is_clustered_are_the_features_of_the_test_items(trained: tuple[Run, Run]) -> None:
+    found = analyse(*trained, Options())
+    assert [one.name for one in found] == ["deepemocluster", "cnn-regressor"]
+    for one, run_ in zip(found, trained, strict=True):
+        tested = run_.predictions(0)["id"]
+        assert set(one.chunks["id"]) == set(tested)
+        assert len(one.chunks) == 2 * len(tested)
+        assert one.attributes == ("arousal", "valence")
+        assert set(one.chunks["cluster"]) <= {0, 1, 2}, "as many clusters as deepemocluster has, for both"
+        gold = run_.predictions(0).set_index("id")["gold_arousal"]
+        np.testing.assert_allclose(one.chunks["arousal"], gold[one.chunks["id"]].to_numpy())
+        means = one.chunks.groupby("cluster")["arousal"].mean()
+        assert means.is_monotonic_increasing
+        row = one.measures.set_index("target")
+        clusters = one.chunks["cluster"].to_numpy()
+        assert row["value"]["emotion"] == pytest.approx(normalized_mutual_info_score(one.chunks["emotion"], clusters))
+        assert row["value"]["arousal"] == variance_ratio(one.chunks["arousal"].to_numpy(), clusters)
+    again = analyse(*trained, Options())
+    pd.testing.assert_frame_equal(found[0].chunks, again[0].chunks)
+
+
+def test_layers_are_those_of_the_network(trained: tuple[Run, Run]) -> None:
+    h, own = (analyse(trained[0], None, Options(layer=layer))[0].chunks for layer in ("h", "auto"))
+    assert not np.allclose(h["x"], own["x"])
+    model = load_model(trained[0].path / "unit-0-official.safetensors")
+    assert model.config.cluster_input == "classifier"
+
+
+@pytest.mark.parametrize("plot", ["box", "violin"])
+def test_files(trained: tuple[Run, Run], tmp_path: Path, plot: str) -> None:
+    paths = write(analyse(*trained, Options()), tmp_path, plot)
+    stem = f"clusters_{trained[0].run_id}"
+    assert {p.name for p in paths} == {f"{stem}{end}" for end in (".csv", "_chunks.csv", ".md", "_distribution.png",
+                                                                  "_projection.png")}  # fmt: skip
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths if p.suffix == ".png")
+    table = pd.read_csv(tmp_path / f"{stem}.csv")
+    assert sorted(table["target"].unique()) == ["arousal", "emotion", "valence"]
+    text = (tmp_path / f"{stem}.md").read_text(encoding="utf-8")
+    assert "| measure | deepemocluster | deepemocluster, by chance | cnn-regressor |" in text
+
+
+def test_labels_may_be_missing(tmp_path: Path) -> None:
+    """A corpus without emotion classes or without attributes still gives the rest."""
+    numbers = np.random.default_rng(0)
+    chunks = pd.DataFrame({"id": [f"u{i // 2}" for i in range(40)], "chunk": [0, 1] * 20, "x": numbers.normal(size=40),
+                           "y": numbers.normal(size=40), "cluster": numbers.integers(0, 3, 40),
+                           "emotion": pd.Series([None] * 40, dtype=object)})  # fmt: skip
+    chunks["emotion"] = np.repeat(np.where(np.arange(20) % 2, "joy", "fear"), 2)
+    one = Clustered("m", "no-attributes", chunks, (), measure(chunks, (), 0))
+    assert not any(p.name.endswith("_distribution.png") for p in write([one], tmp_path))
+    bare = chunks.assign(emotion=None, arousal=1.0 + np.arange(40) // 2)
+    one = Clustered("m", "no-classes", bare, ("arousal",), measure(bare, ["arousal"], 0))
+    assert one.measures["value"].isna().tolist() == [False, True]
+    assert len(write([one], tmp_path, "violin")) == 5
+
+
+def test_the_command_finds_the_baseline(trained: tuple[Run, Run], tmp_path: Path) -> None:
+    assert find_baseline(trained[0]).run_id == trained[1].run_id
+    command = ["clusters", "deepemocluster", "--results", str(trained[0].results), "--threads", "1", "--device", "cpu"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+# Bad input
+
+
+def test_missing_weights_are_answered_with_what_to_type(trained: tuple[Run, Run], tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(trained[0].results, tmp_path / "results")
+    bare = Run.open(tmp_path / "results" / "runs" / trained[0].run_id)
+    with pytest.raises(SerbenchError, match=r"There are: unit-0-official.safetensors. Choose one with --trial"):
+        analyse(bare, None, Options(trial=3))
+    (bare.path / "unit-0-official.safetensors").unlink()
+    with pytest.raises(SerbenchError, match=r"serbench run --from-record .*--save-models --results .*-models") as found:
+        analyse(bare, None, Options())
+    assert f"serbench clusters {bare.run_id} --results" in str(found.value)
+    with pytest.raises(SerbenchError, match=r"serbench run --model deepemocluster.*--trials 3.*--save-models"):
+        analyse(bare, None, Options(trial=2))
+    shutil.rmtree(tmp_path / "results" / "runs" / trained[1].run_id)
+    with pytest.raises(SerbenchError, match=r"serbench run --model cnn-regressor .*--save-models") as found:
+        find_baseline(bare)
+    assert "model.clusters" not in str(found.value)
+    assert "--against none" in str(found.value)
+
+
+def test_bad_input(trained: tuple[Run, Run]) -> None:
+    with pytest.raises(SerbenchError, match="chunks for 500 clusters"):
+        analyse(trained[0], None, Options(clusters=500))
+    with pytest.raises(SerbenchError, match=r"has no such fold\. Expected one of: official"):
+        analyse(trained[0], None, Options(fold="x"))
+    command = ["clusters", "deepemocluster", "--results", str(trained[0].results), "--plot", "pie"]
+    assert "--plot pie: expected one of: box, violin" in str(CliRunner().invoke(app, command).exception)
