@@ -42,7 +42,7 @@ class ClusterConfig:
     kmeans_iterations: int = option(20, "most iterations of k-means", source="released code", low=1)
     empty_clusters: str = option("farthest", "what an empty cluster is given", source="free choice", choices=EMPTY)
     warm_start: bool = option(False, "match clusters to the last epoch's and keep the top layer", source="free choice")
-    cluster_mb: int = option(1024, "megabytes of points to cluster held in memory; more go to a file", low=0)
+    cluster_mb: int = option(512, "megabytes of points to cluster held in memory; more go to a file", low=0)
 
 
 def gather(training: Training, blocks: Iterable[Tensor], shape: tuple[int, int], c: ClusterConfig) -> Points:

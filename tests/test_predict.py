@@ -1,0 +1,369 @@
+"""Importing the authors' networks, and predicting with any weights on files, folders and corpora."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import soundfile
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from serbench.benchmarks.cli import app
+from serbench.benchmarks.predict import AUDIO, audio_files, predict, to_csv
+from serbench.datasets._corpus import Corpus, make_table
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._task import Task
+from serbench.features._extractor import FeatureRequest, build
+from serbench.features._store import FeatureTable
+from serbench.sermodels import cnn_regressor, deepemocluster, linear
+from serbench.sermodels._import_deepemocluster import convert
+from serbench.sermodels._model import Data, Resources, SERModel
+from serbench.sermodels._persist import describe, load_model, save_model, trained_on
+
+SINGLE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
+JOINT = Task("both", "regression", ("dominance", "valence"), scales={"dominance": (1, 7), "valence": (1, 7)})
+CLASSES = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
+OFFICIAL = "deepemoclusters_official"
+
+
+def speech(seconds: float, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    time = np.arange(int(16000 * seconds)) / 16000
+    tone = 0.3 * np.sin(2 * np.pi * (100 + 20 * seed) * time)
+    return (tone + 0.05 * generator.standard_normal(len(time))).astype("f4")
+
+
+@pytest.fixture
+def wavs(tmp_path: Path) -> Path:
+    folder = tmp_path / "audio"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for k, name in enumerate(("a.wav", "b.flac", "deep/c.wav", "deep/er/d.WAV")):
+        kind = "FLAC" if name.endswith("flac") else "WAV"
+        soundfile.write(folder / name, speech(0.8 + 0.4 * k, k), 16000, format=kind)
+    (folder / "notes.txt").write_text("no audio")
+    return folder
+
+
+def trained(module: Any, task: Task, folder: Path, name: str) -> tuple[SERModel, Path]:
+    """A tiny model trained on generated mel features, and its file."""
+    model = module.Model(module.TINY, task, Resources(seed=1))
+    generator = np.random.default_rng(0)
+    arrays = {f"t{i}": generator.random((60 + i, 128)).astype("f4") for i in range(12)}
+    items = pd.DataFrame({"path": list(arrays)}, index=pd.Index(list(arrays), name="id"))
+    labels: Any = generator.uniform(1, 7, (12, len(task.targets)))
+    labels = np.arange(12) % 2 if task.kind == "classification" else labels
+    data = Data(task, items, {"input": FeatureTable.from_arrays(arrays, 0.016)}, labels)
+    model.fit(data, data, lambda gold, predicted: 0.0)
+    return model, save_model(model, folder / f"{name}.safetensors")
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    short = replace(cnn_regressor.TINY, train=replace(cnn_regressor.TINY.train, epochs=1))
+    monkeypatch.setattr(cnn_regressor, "TINY", short)
+    tiny = replace(deepemocluster.TINY, train=replace(deepemocluster.TINY.train, epochs=1))
+    monkeypatch.setattr(deepemocluster, "TINY", tiny)
+    return {name: trained(module, task, tmp_path, name)[1] for name, module, task in
+            (("arousal", deepemocluster, SINGLE), ("both", cnn_regressor, JOINT), ("classes", cnn_regressor, CLASSES))}
+
+
+def by_hand(path: Path, file: Path) -> np.ndarray:
+    """The prediction for one file, through the extractor and the model directly."""
+    signal, _ = soundfile.read(file, dtype="float32")
+    table = FeatureTable.from_arrays({"x": build("mel").extract(signal)}, 0.016)
+    model = load_model(path)
+    data = Data(model.task, pd.DataFrame(index=pd.Index(["x"], name="id")), {"input": table})
+    return np.asarray(model.predict(data))[0]
+
+
+# Predicting
+
+
+def test_several_weights_on_a_folder(wavs: Path, weights: dict[str, Path]) -> None:
+    found = predict([weights["arousal"], weights["both"], weights["classes"]], [wavs])
+    assert list(found.table.columns) == ["file", "arousal", "dominance", "valence", "emotion", "p_anger", "p_neutral"]
+    assert found.table["file"].tolist() == ["a.wav", "b.flac", "deep/c.wav", "deep/er/d.WAV"]
+    for row in found.table.to_dict("records"):
+        assert row["arousal"] == pytest.approx(by_hand(weights["arousal"], wavs / row["file"])[0], abs=1e-4)
+        both = by_hand(weights["both"], wavs / row["file"])
+        assert (row["dominance"], row["valence"]) == pytest.approx(tuple(both), abs=1e-4)
+        scores = by_hand(weights["classes"], wavs / row["file"])
+        assert (row["p_anger"], row["p_neutral"]) == pytest.approx(tuple(scores), abs=1e-4)
+        assert row["emotion"] == CLASSES.labels[int(scores.argmax())]
+    assert not found.failed
+
+
+def test_files_are_named_as_given_and_taken_once(wavs: Path, weights: dict[str, Path], monkeypatch: Any) -> None:
+    monkeypatch.chdir(wavs)
+    found = predict([weights["arousal"]], ["deep/c.wav", wavs / "a.wav", "deep", "a.wav"])
+    assert found.table["file"].tolist() == ["deep/c.wav", (wavs / "a.wav").as_posix(), "deep/er/d.WAV"]
+    assert [p.name for p in audio_files(wavs)] == ["a.wav", "b.flac", "c.wav", "d.WAV"]
+    assert ".wav" in AUDIO
+
+
+def test_a_corpus_with_segments_is_named_by_utterance(wavs: Path, weights: dict[str, Path]) -> None:
+    first, second = {"id": "x1", "start": 0.0, "end": 0.7}, {"id": "x2", "start": 0.7}
+    rows = [{"path": "deep/c.wav", **row} for row in (first, second)]
+    corpus = Corpus("c", "", wavs, make_table(rows), tasks=(), splits={})
+    assert predict([weights["arousal"]], corpus).table["file"].tolist() == ["x1", "x2"]
+    whole = Corpus("c", "", wavs, make_table(rows[:1]).assign(start=np.nan, end=np.nan), tasks=(), splits={})
+    assert predict([weights["arousal"]], whole).table["file"].tolist() == ["deep/c.wav"]
+
+
+def test_a_bad_file_is_named_and_the_others_are_predicted(wavs: Path, weights: dict[str, Path]) -> None:
+    (wavs / "empty.wav").touch()
+    (wavs / "torn.wav").write_bytes(b"RIFF0000")
+    found = predict([weights["arousal"]], [wavs])
+    assert len(found.table) == 4
+    assert set(found.failed) == {"empty.wav", "torn.wav"}
+    assert "empty" in found.failed["empty.wav"]
+    with pytest.raises(SerbenchError, match="none of the 1 files can be used"):
+        predict([weights["arousal"]], [wavs / "empty.wav"])
+
+
+def test_slices_change_nothing(wavs: Path, weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = predict([weights["arousal"], weights["both"]], [wavs]).table
+    monkeypatch.setattr("serbench.benchmarks.predict.SLICE", 3)
+    pd.testing.assert_frame_equal(predict([weights["arousal"], weights["both"]], [wavs]).table, whole, atol=1e-5)
+
+
+def test_weights_that_do_not_go_together(wavs: Path, weights: dict[str, Path]) -> None:
+    with pytest.raises(SerbenchError, match="both predict 'arousal'"):
+        predict([weights["arousal"], weights["arousal"]], [wavs])
+    with pytest.raises(SerbenchError, match=r"holds weights of 'deepemocluster', but --model linear"):
+        predict([weights["arousal"]], [wavs], model="linear")
+    with pytest.raises(SerbenchError, match="--weights FILE"):
+        predict([], [wavs])
+    with pytest.raises(SerbenchError, match="there is no audio in"):
+        predict([weights["arousal"]], [_empty(wavs)])
+    with pytest.raises(SerbenchError, match="there is no file or folder"):
+        predict([weights["arousal"]], [wavs / "nothing"])
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "void").mkdir()
+    return folder / "void"
+
+
+def test_recorded_features_are_those_of_the_training(tmp_path: Path, weights: dict[str, Path]) -> None:
+    """Weights trained on other settings of a feature say so, and prediction follows them."""
+    model = load_model(weights["arousal"])
+    other = {"input": FeatureRequest("mel", (("power", "1"),))}
+    path = save_model(model, tmp_path / "other.safetensors", other, {"from": "here"})
+    assert trained_on(describe(path)) == other
+    assert describe(path)["notes"] == {"from": "here"}
+    assert trained_on(describe(weights["arousal"])) == {"input": FeatureRequest("mel")}
+    soundfile.write(tmp_path / "x.wav", speech(1.0, 3), 16000)
+    plain, changed = (predict([p], [tmp_path / "x.wav"]).table["arousal"][0] for p in (weights["arousal"], path))
+    assert plain != changed
+
+
+def test_the_command_writes_csv_and_names_what_is_left_out(
+    wavs: Path, weights: dict[str, Path], tmp_path: Path
+) -> None:
+    (wavs / "empty.wav").touch()
+    out = tmp_path / "new" / "p.csv"
+    arguments = ["predict", "--model", "deepemocluster", "--weights", str(weights["arousal"]), "--out", str(out)]
+    done = CliRunner().invoke(app, [*arguments, str(wavs)])
+    assert done.exit_code == 0, done.output
+    assert "1 files are left out" in done.output
+    written = pd.read_csv(out)
+    assert list(written.columns) == ["file", "arousal"]
+    expected = predict([weights["arousal"]], [wavs]).table
+    np.testing.assert_allclose(written["arousal"], expected["arousal"], atol=1e-6)
+    assert to_csv(predict([weights["arousal"]], [wavs])) == out.read_text()
+    both = CliRunner().invoke(app, [*arguments, str(wavs), "--dataset", "demo"])
+    assert isinstance(both.exception, SerbenchError)
+    assert "one of the two" in str(both.exception)
+
+
+def test_any_model_predicts(tmp_path: Path, wavs: Path) -> None:
+    """A model on functionals, and one without features."""
+    request = linear.Model.requests(linear.PRESETS["default"], SINGLE)["input"]
+    dim = build(request).dim
+    generator = np.random.default_rng(0)
+    arrays = {f"t{i}": generator.random((1, dim)).astype("f4") for i in range(12)}
+    items = pd.DataFrame({"path": list(arrays), "speaker": "s"}, index=pd.Index(list(arrays), name="id"))
+    data = Data(SINGLE, items, {"input": FeatureTable.from_arrays(arrays)}, generator.uniform(1, 7, (12, 1)))
+    model = linear.Model(linear.PRESETS["default"], SINGLE, Resources(seed=1))
+    model.fit(data, data, lambda gold, predicted: float(-np.abs(gold - predicted).mean()))
+    found = predict([save_model(model, tmp_path / "linear.safetensors")], [wavs])
+    assert np.isfinite(found.table["arousal"]).all()
+    assert len(found.table) == 4
+
+
+# Importing
+
+
+class Reference(nn.Module):
+    """The released layout, with its names."""
+
+    def __init__(self, clusters: int, width: int = 256) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inside = 1
+        for outside, stride in zip((32, 32, 64, 64, 128, 128, 128), (1, 1, 2, 2, 2, 2, 2), strict=True):
+            layers += [nn.Conv2d(inside, outside, 3, stride, 1), nn.BatchNorm2d(outside), nn.ReLU()]
+            inside = outside
+        self.cnn_features = nn.Sequential(*layers)
+        self.cnn_out = nn.Sequential(nn.Linear(1024, width), nn.ReLU(), nn.Dropout(0.5))
+        self.classifier = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        self.emo_regressor = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        self.top_layer_class, self.top_layer_attri = nn.Linear(width, clusters), nn.Linear(width, 1)
+
+    def forward(self, chunks: torch.Tensor) -> torch.Tensor:
+        hidden = self.cnn_out(self.cnn_features(chunks[:, None]).flatten(1))
+        return self.top_layer_attri(self.emo_regressor(hidden))
+
+
+def checkpoint(folder: Path, name: str = "x_12clusters_Act.pth.tar", clusters: int = 12, width: int = 256) -> Path:
+    torch.manual_seed(5)
+    network = Reference(clusters, width)
+    state = {k.replace("cnn_features.", "cnn_features.module.").replace("cnn_out.", "cnn_out.module."): v
+             for k, v in network.state_dict().items()}  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    torch.save({"arch": "Vgg16", "state_dict": state}, folder / name)
+    return folder / name
+
+
+def constants(folder: Path) -> Path:
+    generator = np.random.default_rng(2)
+    folder.mkdir(exist_ok=True)
+    for name, size in (("feat", 128), ("act", 1), ("dom", 1), ("val", 1)):
+        for kind in ("means", "stds"):
+            values = {"normal_para": generator.uniform(0.5, 2, (1, size))}
+            scipy.io.savemat(folder / f"{name}_norm_{kind}.mat", values)
+    return folder
+
+
+def test_an_imported_network_predicts_what_the_original_predicts(tmp_path: Path) -> None:
+    file, norm = checkpoint(tmp_path / "w"), constants(tmp_path / "norm")
+    model, notes = convert(file, norm)
+    assert (model.task.name, model.config.clusters, model.parameters) == ("arousal", 12, 832_493)
+    assert notes["imported_from"] == file.name
+    mel = np.random.default_rng(1).gamma(0.5, 2.0, (150, 128)).astype("f4")
+    torch.manual_seed(5)
+    network = Reference(12).eval()
+    held = {p.stem: scipy.io.loadmat(p)["normal_para"].ravel() for p in norm.glob("*.mat")}
+    normed = np.clip((mel - held["feat_norm_means"]) / held["feat_norm_stds"], -3, 3).astype("f4")
+    chunks = np.stack([normed[8 * k : 8 * k + 62] for k in range(11)])
+    with torch.no_grad():
+        expected = network(torch.from_numpy(chunks)).mean() * held["act_norm_stds"][0] + held["act_norm_means"][0]
+    items = pd.DataFrame(index=pd.Index(["x"], name="id"))
+    data = Data(SINGLE, items, {"input": FeatureTable.from_arrays({"x": mel}, 0.016)})
+    assert np.asarray(model.predict(data))[0, 0] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_the_import_command(tmp_path: Path) -> None:
+    file, norm = checkpoint(tmp_path / "w", "net_9clusters.pth.tar", 9), constants(tmp_path / "norm")
+    arguments = ["import", "deepemocluster", str(file), "--norm", str(norm), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, arguments)
+    assert "--target arousal, dominance or valence" in str(refused.exception)
+    done = CliRunner().invoke(app, [*arguments, "--target", "valence"])
+    assert done.exit_code == 0, done.output
+    head = describe(tmp_path / "out")
+    assert head["task"]["targets"] == ["valence"]
+    assert head["notes"]["imported_from"] == "net_9clusters.pth.tar"
+    assert trained_on(head) == {"input": FeatureRequest("mel")}
+    wrong = CliRunner().invoke(app, ["import", "deepemo", *arguments[2:]])
+    assert "Did you mean 'deepemocluster'?" in str(wrong.exception)
+
+
+class Evil:
+    """What unpickling would run."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("owned"),))
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"a": Evil()}}, tmp_path / "e_Act.pth.tar")
+    (tmp_path / "p_Act.pth.tar").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    for name in ("e_Act.pth.tar", "p_Act.pth.tar"):
+        with pytest.raises(SerbenchError, match="can't be read as tensors alone"):
+            convert(tmp_path / name, constants(tmp_path / "norm"))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_checkpoints_of_another_shape_or_kind_are_refused_in_words(tmp_path: Path) -> None:
+    norm, folder = constants(tmp_path / "norm"), tmp_path / "w"
+    with pytest.raises(SerbenchError, match=r"no checkpoint of the DeepEmoCluster release: size mismatch"):
+        convert(checkpoint(folder, "w_Act.pth.tar", width=64), norm)
+    state = torch.load(checkpoint(folder, "d_Dom.pth.tar"), weights_only=True)["state_dict"]
+    variants = {
+        "missing": {k: v for k, v in state.items() if "top_layer_attri" not in k},
+        "no cluster": {k: v for k, v in state.items() if "top_layer_class" not in k},
+        "more": state | {"attention.weight": torch.zeros(3)},
+    }
+    for text, changed in variants.items():
+        torch.save({"state_dict": changed}, folder / "v_Dom.pth.tar")
+        with pytest.raises(SerbenchError, match="no checkpoint of the DeepEmoCluster release"):
+            convert(folder / "v_Dom.pth.tar", norm)
+        assert text
+    torch.save([1, 2], folder / "l_Dom.pth.tar")
+    with pytest.raises(SerbenchError, match="no entry state_dict"):
+        convert(folder / "l_Dom.pth.tar", norm)
+    (folder / "torn_Dom.pth.tar").write_bytes((folder / "d_Dom.pth.tar").read_bytes()[:5000])
+    with pytest.raises(SerbenchError, match="can't be read"):
+        convert(folder / "torn_Dom.pth.tar", norm)
+    with pytest.raises(SerbenchError, match="there is no file"):
+        convert(folder / "none_Dom.pth.tar", norm)
+
+
+def test_normalisation_constants_are_checked(tmp_path: Path) -> None:
+    file, norm = checkpoint(tmp_path / "w"), constants(tmp_path / "norm")
+    scipy.io.savemat(norm / "feat_norm_stds.mat", {"normal_para": np.zeros((1, 128))})
+    with pytest.raises(SerbenchError, match=r"feat_norm_stds.*spreads above 0"):
+        convert(file, norm)
+    scipy.io.savemat(norm / "feat_norm_stds.mat", {"normal_para": np.ones((1, 40))})
+    with pytest.raises(SerbenchError, match=r"holds 40 numbers\. Expected 128"):
+        convert(file, norm)
+    scipy.io.savemat(norm / "feat_norm_stds.mat", {"other": np.ones((1, 128))})
+    with pytest.raises(SerbenchError, match="variable 'normal_para'"):
+        convert(file, norm)
+    with pytest.raises(SerbenchError, match=r"--norm"):
+        convert(file, tmp_path)
+
+
+# The authors' own networks on real speech
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -> list[Path]:
+    folder, out = test_data / OFFICIAL, tmp_path_factory.mktemp("official")
+    found = []
+    for file in sorted((folder / "weights").glob("*.pth.tar")):
+        model, notes = convert(file, folder / "norm")
+        found.append(save_model(model, out / f"{model.task.name}.safetensors", None, notes))
+    assert [p.stem for p in found] == ["arousal", "dominance", "valence"]
+    return found
+
+
+def compare_with_authors(official: list[Path], test_data: Path, audio: Any) -> None:
+    expected = pd.read_csv(test_data / OFFICIAL / "expected_emodb.csv", index_col=0)
+    table = predict(official, audio).table
+    table.index = pd.Index([Path(str(name)).name for name in table["file"]])
+    targets = ["arousal", "dominance", "valence"]
+    assert list(table.columns) == ["file", *targets]
+    np.testing.assert_allclose(table[targets], expected.loc[table.index, targets], rtol=0, atol=1e-3)
+    if len(table) > 100:
+        assert set(table.index) == set(expected.index)
+        assert len(expected) == 535
+
+
+def test_some_files_of_emodb_are_predicted_as_by_the_authors(official: list[Path], test_data: Path) -> None:
+    compare_with_authors(official, test_data, sorted((test_data / "emodb").rglob("*.wav"))[::53])
+
+
+@pytest.mark.slow
+def test_all_of_emodb_is_predicted_as_by_the_authors(official: list[Path], test_data: Path) -> None:
+    compare_with_authors(official, test_data, [test_data / "emodb" / "wav"])
