@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..datasets._errors import SerbenchError
-from . import cli_cross, cli_data, cli_predict, cli_results, cli_statistics, cli_study
+from . import cli_clusters, cli_cross, cli_data, cli_predict, cli_results, cli_statistics, cli_study
 from ._arguments import checked, pairs, roots
 
 app = typer.Typer(
@@ -117,6 +117,7 @@ def env() -> None:
         typer.echo(line)
 
 
+cli_clusters.register(app)
 cli_cross.register(app)
 cli_data.register(app)
 cli_predict.register(app)
