@@ -42,20 +42,19 @@ class CellSums:
 
     Attributes
     ----------
-    cells : [trial][subset] -> (cluster of the subset's span, column)
-    spans : of each subset, the range of clusters that holds all of its rows; other clusters have no row there
+    cells : per trial, the cells that have rows: (span, sums), where the span is the range of clusters that holds all
+        rows of the subset, and the sums are (cluster of the span, column)
     n_clusters : number of clusters
     metric : how sums become scores
     """
 
-    cells: Sequence[Sequence[Floats]]
-    spans: Sequence[slice]
+    cells: Sequence[Sequence[tuple[slice, Floats]]]
     n_clusters: int
     metric: Metric
 
     def score(self) -> float:
         """The mean score over the cells, every cluster once: what the leaderboard prints."""
-        values = [self.metric.value(cell.sum(axis=0)) for row in self.cells for cell in row]
+        values = [self.metric.value(cell.sum(axis=0)) for row in self.cells for _, cell in row]
         return float(np.mean(values))
 
 
@@ -88,9 +87,10 @@ def cell_sums(
         row = []
         for s, span in enumerate(spans):
             rows = (trial_codes == t) & (subset_codes == s)
-            row.append(_sum_by(codes[rows] - span.start, table[rows], span.stop - span.start))
+            if rows.any():
+                row.append((span, _sum_by(codes[rows] - span.start, table[rows], span.stop - span.start)))
         cells.append(row)
-    return CellSums(cells, spans, n, chosen)
+    return CellSums(cells, n, chosen)
 
 
 def cluster_codes(predictions: pd.DataFrame, clusters: pd.Series[str] | None) -> tuple[npt.NDArray[np.intp], int]:

@@ -118,7 +118,7 @@ def paired_sums(
 ) -> tuple[CellSums, CellSums]:
     """The sums of two runs over the same items; raises `SerbenchError` when they are not the same."""
     left, right = (cell_sums(side, task, metric, target, clusters) for side in (a, b))
-    if [np.shape(c) for row in left.cells for c in row] != [np.shape(c) for row in right.cells for c in row]:
+    if _layout(left) != _layout(right):
         raise SerbenchError(
             "the two tables of predictions hold other items, trials or subsets. Expected the same ones; "
             "results.compare pairs two runs so."
@@ -133,7 +133,7 @@ def replicates(sums: Sequence[CellSums], resamples: int, seed: int = 0) -> list[
     generator = np.random.Generator(np.random.SFC64(seed))
     n_clusters, n_trials = sums[0].n_clusters, len(sums[0].cells)
     draws = (Rotations if n_clusters > ROTATE_FROM else Products)(n_clusters, generator)
-    prepared = [[[draws.prepare(*at) for at in zip(row, one.spans, strict=True)] for row in one.cells] for one in sums]
+    prepared = [[[draws.prepare(*cell) for cell in row] for row in one.cells] for one in sums]
     found = [np.empty(resamples) for _ in sums]
     done = 0
     for size in draws.blocks(resamples):
@@ -159,7 +159,7 @@ class Products:
             self.counts = draw_counts(self.n, size, self.generator)
             yield size
 
-    def prepare(self, cell: Floats, span: slice) -> tuple[slice, Any]:
+    def prepare(self, span: slice, cell: Floats) -> tuple[slice, Any]:
         """What `sums` takes of a cell, (cluster of the span, column); tall products are several times faster in this
         order."""
         return span, np.asfortranarray(cell)
@@ -191,7 +191,7 @@ class Rotations:
             self.spectrum = np.fft.rfft(counts)[:, None].conj()
             yield self.size
 
-    def prepare(self, cell: Floats, span: slice) -> tuple[slice, Any]:
+    def prepare(self, span: slice, cell: Floats) -> tuple[slice, Any]:
         """The transform of a cell in the random order of clusters."""
         whole = np.zeros((self.n, cell.shape[1]))
         whole[span] = cell
@@ -224,6 +224,10 @@ def _scores(one: CellSums, cells: Sequence[Sequence[Any]], sums: Callable[[Any],
             score = np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0)
         total += np.where(counts > 0, counts * score, 0.0)
     return np.asarray(total / trials.sum(axis=1))
+
+
+def _layout(sums: CellSums) -> list[list[tuple[int, int]]]:
+    return [[(span.start, span.stop) for span, _ in row] for row in sums.cells]
 
 
 def _intervals(

@@ -66,7 +66,7 @@ def swapped_differences(a: CellSums, b: CellSums, swaps: int, seed: int = 0) -> 
     for swapped in _patterns(a.n_clusters, swaps, seed):
         difference = np.zeros(len(swapped))
         for row_a, row_b in zip(a.cells, b.cells, strict=True):
-            for cell_a, cell_b, span in zip(row_a, row_b, a.spans, strict=True):
+            for (span, cell_a), (_, cell_b) in zip(row_a, row_b, strict=True):
                 moved = swapped[:, span] @ np.asfortranarray(cell_b - cell_a)
                 difference += a.metric.value(cell_a.sum(axis=0) + moved) - a.metric.value(cell_b.sum(axis=0) - moved)
         found.append(difference / sum(len(row) for row in a.cells))
