@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..datasets._errors import SerbenchError
-from . import cli_clusters, cli_cross, cli_data, cli_predict, cli_results, cli_statistics, cli_study
+from . import cli_clusters, cli_cross, cli_data, cli_predict, cli_report, cli_results, cli_statistics, cli_study
 from ._arguments import checked, pairs, roots
 
 app = typer.Typer(
@@ -121,6 +121,7 @@ cli_clusters.register(app)
 cli_cross.register(app)
 cli_data.register(app)
 cli_predict.register(app)
+cli_report.register(app)
 cli_results.register(app)
 cli_statistics.register(app)
 cli_study.register(app)

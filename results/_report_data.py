@@ -1,0 +1,270 @@
+"""What the report shows of one ranking (dataset, task, protocol digest), gathered from its runs.
+
+Nothing ends the report: what can't be ranked, paired or read is a line in `notes`, with what to type.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ..datasets._task import Task
+from ._pairing import Scored, load_scored
+from ._report_letters import letters
+from .compare import compare
+from .inference import Options
+from .leaderboard import ALPHA, leaderboard, with_intervals
+from .records import Run
+from .scoring import score_predictions, scored_targets
+
+GROUPS = ("speaker", "gender", "duration")
+BINS = 4
+"""Duration is cut into this many groups of equally many items."""
+
+
+@dataclass
+class Ranking:
+    """One dataset and task under one protocol.
+
+    Attributes
+    ----------
+    dataset, digest, task : which one
+    runs : all runs of it, the ranked ones first and best first
+    frame : its leaderboard, with the column `letters`; empty when no run has a complete trial
+    pairs : what `compare` says of every pair of runs with the same trials; empty for fewer than two
+    scored : run id -> predictions of the complete trials
+    names : run id -> short name
+    notes : what could not be done, and what to type
+    """
+
+    dataset: str
+    digest: str
+    task: Task
+    runs: list[Run]
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    scored: dict[str, Scored] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """Dataset and task."""
+        return f"{self.dataset}, {self.task.name}"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Targets in the order of tables."""
+        return scored_targets(self.task)
+
+    @property
+    def ranked(self) -> list[Run]:
+        """Runs of the leaderboard by the first target, the best first."""
+        return [run for run in self.runs if run.run_id in self.scored]
+
+    def rows(self, target: str) -> list[dict[str, Any]]:
+        """Rows of the leaderboard of one target, the best first."""
+        if not len(self.frame):
+            return []
+        found = self.frame[self.frame["target"].eq(target)].sort_values("rank")
+        return [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
+
+
+def gather(runs: Sequence[Run], bootstrap: int = 0) -> list[Ranking]:
+    """The rankings of the runs, by dataset, task and protocol digest; `bootstrap` resamples for intervals (0: none)."""
+    found: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        found.setdefault((str(run.spec["dataset"]["name"]), run.task.name, run.protocol_digest), []).append(run)
+    several = Counter(key[:2] for key in found)
+    rankings = []
+    for (dataset, task, digest), group in sorted(found.items()):
+        ranking = Ranking(dataset, digest, group[0].task, list(group))
+        if several[dataset, task] > 1:
+            ranking.notes.append(
+                f"There are runs of {several[dataset, task]} protocols on {ranking.title}; scores under different "
+                f"protocol digests are not compared. This ranking is the one of {digest}."
+            )
+        _rank(ranking, bootstrap)
+        rankings.append(ranking)
+    return rankings
+
+
+def breakdown(ranking: Ranking, by: str) -> tuple[pd.DataFrame, str]:
+    """Scores within groups of test items.
+
+    Parameters
+    ----------
+    by : one of `GROUPS`; durations are cut at quartiles of the items [s]
+
+    Returns
+    -------
+    (table, note): run_id, name, target, group, items, metric, mean, sd, trials, one row per run, target and group, with
+    the mean and standard deviation over trials; and why runs are lacking in it
+    """
+    tables, lacking = [], []
+    for run in ranking.ranked:
+        groups = _groups(run, ranking.scored[run.run_id].predictions, by)
+        if groups is None:
+            lacking.append(ranking.names[run.run_id])
+            continue
+        found = _group_scores(ranking.scored[run.run_id], groups)
+        tables.append(found.assign(run_id=run.run_id, name=ranking.names[run.run_id]))
+    note = f"The {by} of test items is not recorded for {', '.join(lacking)}: the record holds no items or the corpus "
+    note = note + "does not say; repeating the run's command adds items and trains nothing." if lacking else ""
+    return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), note
+
+
+def audio_seconds(run: Run) -> float:
+    """Duration of the run's test items in seconds; NaN where it is not recorded."""
+    items = _items(run)
+    if items is None or "duration_seconds" not in items:
+        return float("nan")
+    return float(items["duration_seconds"].sum(skipna=False))
+
+
+def cost(run: Run) -> dict[str, float]:
+    """What a run cost: parameters, seconds and CPU seconds of all units; real-time factor of prediction from cached
+    features; peak memory [MiB] if recorded. NaN where a record does not say."""
+    units = [u for u in run.units() if u["status"] == "done"]
+    trials = max(len(run.complete_trials()), 1)
+    predicting = _sum(units, "seconds_predict")
+    memory = [u.get("peak_memory_mib") or (u.get("facts") or {}).get("peak_memory_mib") for u in units]
+    known = [float(m) for m in memory if m is not None]
+    parameters = [float(u["parameters"]) for u in units if u.get("parameters") is not None]
+    return {
+        "parameters": max(parameters, default=float("nan")), "seconds": _sum(units, "seconds"),
+        "cpu_seconds": _sum(units, "cpu_seconds"),
+        "real_time_factor": predicting / trials / audio_seconds(run) if audio_seconds(run) else float("nan"),
+        "peak_memory_mib": max(known, default=float("nan")),
+    }  # fmt: skip
+
+
+def epochs(run: Run) -> pd.DataFrame:
+    """Learning curves: trial, fold, epoch, best (the epoch that was kept) and the columns that the model logged."""
+    rows = []
+    for unit in run.units():
+        for i, row in enumerate(unit.get("epochs") or ()):
+            epoch = row.get("epoch", i + 1)
+            rows.append({"trial": unit["trial"], "fold": unit["fold"], **row, "epoch": epoch,
+                         "best": epoch == unit.get("best_epoch")})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def excluded(run: Run) -> dict[str, str]:
+    """Files that a run had to leave out, with the reason."""
+    return {str(item): str(why) for u in run.units() for item, why in (u.get("excluded") or {}).items()}
+
+
+def failed(run: Run) -> list[tuple[int, str, str]]:
+    """(trial, fold, error) of the failed units."""
+    return [(u["trial"], u["fold"], str(u.get("error") or "")) for u in run.units() if u["status"] == "failed"]
+
+
+def _rank(ranking: Ranking, bootstrap: int) -> None:
+    """Fill frame, scored, names, pairs and letters."""
+    try:
+        frame = leaderboard(ranking.runs)
+    except SerbenchError as error:
+        ranking.notes.append(f"There is no leaderboard: {error}")
+        return
+    ranking.notes += [f"Not ranked: {run_id}: {why}" for run_id, why in frame.attrs["problems"].items()]
+    ranking.names = dict(zip(frame["run_id"], frame["name"], strict=True))
+    order = {run_id: i for i, run_id in enumerate(dict.fromkeys(frame["run_id"]))}
+    ranking.runs.sort(key=lambda run: (order.get(run.run_id, len(order)), run.run_id))
+    ranking.scored = {run.run_id: load_scored(run) for run in ranking.runs if run.run_id in order}
+    if bootstrap and len(frame):
+        try:
+            frame = with_intervals(frame, ranking.runs, Options(bootstrap=bootstrap))
+        except SerbenchError as error:
+            ranking.notes.append(f"Intervals are those over the scores, there is no bootstrap: {error}")
+    ranking.pairs = _pairs(ranking)
+    ranking.frame = frame.assign(letters=_letters(frame, ranking.pairs))
+
+
+def _pairs(ranking: Ranking) -> pd.DataFrame:
+    """`compare` over the largest set of runs that have the same trials; the others are named with what to type."""
+    runs = ranking.ranked
+    if len(runs) < 2:
+        return pd.DataFrame()
+    held = Counter(frozenset(ranking.scored[run.run_id].trials) for run in runs)
+    common = max(held, key=lambda trials: (held[trials], len(trials), sorted(trials)))
+    whole = max(held, key=len)
+    chosen = [run for run in runs if ranking.scored[run.run_id].trials == common]
+    for run in runs:
+        if run not in chosen:
+            ranking.notes.append(
+                f"{ranking.names[run.run_id]} has other trials than the rest, so its differences are not tested. To "
+                f"fill them, type: {run.fill_line(max(whole | common | ranking.scored[run.run_id].trials) + 1)}"
+            )
+    if len(chosen) < 2:
+        return pd.DataFrame()
+    try:
+        pairs = compare(chosen)
+    except SerbenchError as error:
+        ranking.notes.append(f"Differences are not tested: {error}")
+        return pd.DataFrame()
+    return pairs.assign(a=pairs["run_a"].map(ranking.names), b=pairs["run_b"].map(ranking.names))
+
+
+def _letters(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """Letters of each row of the leaderboard; empty for runs that were not compared."""
+    found: dict[tuple[str, str], str] = {}
+    for target, part in pairs.groupby("target", sort=False) if len(pairs) else ():
+        compared = {*part["run_a"], *part["run_b"]}
+        names = [run_id for run_id in frame.loc[frame["target"].eq(target), "run_id"] if run_id in compared]
+        different = part.loc[part["p_holm"] < ALPHA, ["run_a", "run_b"]].itertuples(index=False, name=None)
+        found |= {(str(target), run_id): text for run_id, text in letters(names, different).items()}
+    return [found.get((target, run_id), "") for target, run_id in zip(frame["target"], frame["run_id"], strict=True)]
+
+
+def _groups(run: Run, predictions: pd.DataFrame, by: str) -> pd.Series[str] | None:
+    """The group of each row of the predictions, as text; None when it is not known for any."""
+    items = _items(run)
+    column = "duration_seconds" if by == "duration" else by
+    if items is None or column not in items or items[column].isna().all():
+        return None
+    values = items[column]
+    if by == "duration":
+        cut = pd.qcut(values.astype(float), BINS, duplicates="drop")
+        names = {c: f"{c.left:.2f} to {c.right:.2f} s" for c in cut.cat.categories}
+        values = cut.map(names).astype(object)
+    return predictions["id"].map(values).astype(object).where(lambda s: s.notna(), "unknown").astype(str)
+
+
+def _group_scores(scored: Scored, groups: pd.Series[str]) -> pd.DataFrame:
+    """Scores per group: a group takes the place of a subset in scoring."""
+    names = sorted(groups.unique(), key=_by_number)
+    codes = groups.map({name: i for i, name in enumerate(names)})
+    scores = score_predictions(scored.predictions.assign(subset=codes.to_numpy()), scored.run.task)
+    scores = scores[scores["metric"].eq(scored.run.task.metric)]
+    items = scored.predictions.assign(group=groups.to_numpy()).groupby("group")["id"].nunique()
+    made = scores.groupby(["target", "subset"], sort=False)["value"].agg(mean="mean", sd="std", trials="count")
+    found = made.reset_index().assign(metric=scored.run.task.metric)
+    found["group"] = [names[int(code)] for code in found.pop("subset")]
+    return found.assign(items=found["group"].map(items))
+
+
+def _by_number(name: str) -> tuple[float, str]:
+    head = name.split(" ")[0].lstrip("(")
+    try:
+        return float(head), name
+    except ValueError:
+        return np.inf, name
+
+
+def _items(run: Run) -> pd.DataFrame | None:
+    try:
+        return run.items()
+    except SerbenchError:
+        return None
+
+
+def _sum(units: Sequence[Mapping[str, Any]], key: str) -> float:
+    values = [float(u[key]) for u in units if u.get(key) is not None]
+    return sum(values) if values else float("nan")

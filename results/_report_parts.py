@@ -1,0 +1,229 @@
+"""The tables and figures of one ranking: leaderboard, references, pairs, errors, curves, groups, cost, bad files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from . import figures
+from . import references as published
+from ._display import count, duration, interval, number, p_value
+from ._report_data import GROUPS, Ranking, breakdown, cost, epochs, excluded, failed
+from ._report_tables import Cell, Table
+from .records import Run
+from .scoring import confusion_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COSTS = {
+    "parameters": "trainable parameters (count)", "seconds": "wall time of all trials [s]",
+    "cpu_seconds": "processor time of all trials [s]",
+    "real_time_factor": "real-time factor of prediction\n(processing s per s of audio)",
+    "peak_memory_mib": "peak memory [MiB]",
+}  # fmt: skip
+Row = dict[str, Cell | str]
+PAIRS_SHOWN = 20
+"""A forest plot shows at most so many pairs: those with the best model first."""
+GROUPS_SHOWN = 24
+MODELS_SHOWN = 8
+FILES_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the report: name (unique in a ranking), heading, what it shows, the figure."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def leaderboard_table(ranking: Ranking, target: str, stem: str) -> Table:
+    """Rank, score with interval and letters, test against chance, cost."""
+    rows, metric = ranking.rows(target), ranking.task.metric
+    frame = ranking.frame[ranking.frame["target"].eq(target)]
+    what = ranking.task.name if target == ranking.task.name else f"{ranking.task.name}, {target}"
+    return Table(
+        f"{stem}-leaderboard-{target}", f"{ranking.dataset}, {what}: {metric} as a share", [_board(r) for r in rows],
+        frame, _board_note(rows, ranking), ["chance" if r["chance"] else "" for r in rows], kind="leaderboard",
+    )  # fmt: skip
+
+
+def reference_table(ranking: Ranking, stem: str) -> Table | None:
+    """Published results on the same corpus and task, beside ours and never among them."""
+    found = published.beside(ranking.frame) if len(ranking.frame) else pd.DataFrame()
+    if not len(found):
+        return None
+    rows: list[Row] = [
+        {"model": str(r["model"]), "target": str(r["target"]), "metric": str(r["metric"]),
+         "value": Cell(number(r["value"]), r["value"]), "release": str(r["release"]), "split": str(r["split"]),
+         "protocol distance": str(r["distance"]), "reason": str(r["reason"]),
+         "place": str(r["place"]) or "not ranked", "source": str(r["source"])}
+        for r in found.to_dict("records")
+    ]  # fmt: skip
+    note = ("Numbers as published, as shares. A place in our ranking is named only where the protocol distance is "
+            '"same"; all others were measured on other data, splits or with other selection.')  # fmt: skip
+    return Table(f"{stem}-references", f"{ranking.title}: published results", rows, found, note)
+
+
+def pair_table(ranking: Ranking, stem: str) -> Table | None:
+    """Every pair of models with the difference and its tests."""
+    if not len(ranking.pairs):
+        return None
+    rows: list[Row] = [
+        {"a": str(r["a"]), "b": str(r["b"]), "target": str(r["target"]),
+         "a - b": Cell(number(r["difference"], "+.3f"), float(r["difference"])),
+         "95 % interval": interval(r["low"], r["high"], "+.3f"),
+         "d": Cell(number(r["dz"], "+.2f"), float(r["dz"])),
+         **{head: Cell(p_value(r[column]), float(r[column])) for head, column in (
+             ("p", "p_holm"), ("p trials", "p_trials_holm"), ("p Wilcoxon", "p_wilcoxon_holm"))},
+         "n": Cell(str(r["n"]), int(r["n"])), "items left out": Cell(str(r["left_out"]), int(r["left_out"]))}
+        for r in ranking.pairs.to_dict("records")
+    ]  # fmt: skip
+    note = (
+        "p: two-tailed paired t-test over the n scores (trial x subset); the scores share trained models and test "
+        "items, so it finds differences too easily. p trials: the same test over the trial means. p Wilcoxon: "
+        "signed-rank test. All are Holm-adjusted over this table. d: Cohen's d for pairs."
+    )
+    if ranking.pairs["repeated_trials"].any():
+        note += " Where both models train deterministically their trials repeat one another: p and d overstate."
+    return Table(f"{stem}-pairs", f"{ranking.title}: differences between models", rows, ranking.pairs, note)
+
+
+def bad_file_table(ranking: Ranking, stem: str) -> Table | None:
+    """Files that runs had to leave out, counted, and units that failed."""
+    found = [
+        {"model": ranking.names.get(run.run_id, run.name), "what": kind, "item": item, "reason": why,
+         "run_id": run.run_id}
+        for run in ranking.runs for kind, item, why in _bad(run)
+    ]  # fmt: skip
+    if not found:
+        return None
+    keys = ("model", "what", "item", "reason")
+    rows = [{key: entry[key] for key in keys} for entry in found[:FILES_SHOWN]]
+    more = f" The first {FILES_SHOWN} of {len(found)} are shown; the CSV has all." if len(found) > len(rows) else ""
+    note = f"{len(found)} entries. A file that could not be used counts for no score of its run.{more}"
+    return Table(f"{stem}-left-out", f"{ranking.title}: left out and failed", rows, pd.DataFrame(found), note)
+
+
+def cost_table(ranking: Ranking) -> pd.DataFrame:
+    """One row per ranked run: name, mean, low, high (first target) and its costs."""
+    rows = {r["run_id"]: r for r in ranking.rows(ranking.targets[0])}
+    found = [{"run_id": run.run_id, **{key: rows[run.run_id][key] for key in ("name", "mean", "low", "high")},
+              **cost(run)} for run in ranking.ranked]  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def drawings(ranking: Ranking) -> Iterator[Drawing]:
+    """All figures of the ranking, one at a time."""
+    yield from _forests(ranking)
+    yield from _errors(ranking)
+    for run in ranking.runs:
+        if len(table := epochs(run)):
+            name = ranking.names.get(run.run_id, run.name)
+            yield Drawing(f"curves-{run.run_id}", f"Learning curves: {name}", "A line per unit (trial and fold), "
+                          "coloured by trial; large dots are the epochs whose weights were kept.",
+                          figures.curves(table))  # fmt: skip
+    yield from _groups(ranking)
+    table = cost_table(ranking)
+    if len(table) and any((table[c] > 0).any() for c in COSTS):
+        caption = ("Bars: 95 % interval over the scores. Costs are sums over all units, features cached; parameters "
+                   "and memory are the largest of any unit. What a record does not say is not shown.")  # fmt: skip
+        yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS))
+
+
+def _forests(ranking: Ranking) -> Iterator[Drawing]:
+    best = [r["name"] for r in ranking.rows(ranking.targets[0])]
+    for target, part in ranking.pairs.groupby("target", sort=False) if len(ranking.pairs) else ():
+        place = {name: i for i, name in enumerate(best)}
+        ordered = part.assign(_a=part["a"].map(place), _b=part["b"].map(place)).sort_values(["_a", "_b"])
+        shown, lost = ordered.head(PAIRS_SHOWN), len(ordered) - PAIRS_SHOWN
+        more = f" {lost} further pairs are in the table." if lost > 0 else ""
+        caption = f"Right of 0: the first named is better. Filled: p < 0.05 after Holm's adjustment.{more}"
+        yield Drawing(f"forest-{target}", f"Differences between models: {target}", caption,
+                      figures.forest(shown, ranking.task.metric))  # fmt: skip
+
+
+def _errors(ranking: Ranking) -> Iterator[Drawing]:
+    """Confusion matrix or scatter of each run, the best first."""
+    task = ranking.task
+    for run in ranking.ranked:
+        predictions, name = ranking.scored[run.run_id].predictions, ranking.names[run.run_id]
+        if task.kind == "classification":
+            yield Drawing(f"confusion-{run.run_id}", f"Confusion matrix: {name}", "All trials together. Each row adds "
+                          "up to 100 % of its gold class; below, the number of predictions.",
+                          figures.confusion(confusion_table(predictions, task)))  # fmt: skip
+            continue
+        kind = "frames" if task.kind == "continuous" else "items"
+        shown = -(-len(predictions) // max(1, -(-len(predictions) // figures.POINTS)))
+        caption = f"{shown} of {len(predictions)} predicted {kind} of all trials, evenly taken. Line: equal values."
+        yield Drawing(f"scatter-{run.run_id}", f"Prediction against gold: {name}", caption,
+                      figures.scatter(predictions, task.targets, task.scales))  # fmt: skip
+
+
+def _groups(ranking: Ranking) -> Iterator[Drawing]:
+    for by in GROUPS:
+        table, note = breakdown(ranking, by)
+        if not len(table):
+            if note:
+                ranking.notes.append(note)
+            continue
+        part = table[table["target"].eq(ranking.targets[0])]
+        best, groups = ranking.ranked[:MODELS_SHOWN], list(dict.fromkeys(part["group"]))
+        shown = part[part["run_id"].isin([r.run_id for r in best]) & part["group"].isin(groups[:GROUPS_SHOWN])]
+        lines = [f"{ranking.task.metric} within each group of test items ({ranking.targets[0]}); few items say little."]
+        if len(ranking.ranked) > MODELS_SHOWN:
+            lines.append(f"The best {MODELS_SHOWN} models are shown.")
+        if len(groups) > GROUPS_SHOWN:
+            lines.append(f"The first {GROUPS_SHOWN} of {len(groups)} groups are shown.")
+        yield Drawing(f"by-{by}", f"Score by {by}", " ".join([*lines, note]).strip(),
+                      figures.breakdown(shown, by, ranking.task.metric))  # fmt: skip
+
+
+def _board(row: Mapping[str, Any]) -> Row:
+    bounds = (row["boot_low"], row["boot_high"]) if "boot_low" in row else (row["low"], row["high"])
+    mark = {"no": " †", "untested": " ?"}.get(row["beats_chance"], "")
+    failures = f" ({row['failed_trials']} failed)" if row["failed_trials"] else ""
+    parameters = float("nan") if pd.isna(row["parameters"]) else float(row["parameters"])
+    flags = f" [{row['labels']}]" if row["labels"] else ""
+    return {
+        "#": Cell(str(row["rank"]), int(row["rank"])),
+        "model": Cell(f"{row['name']}{mark}{failures}{flags}", row["name"], row["signature"]),
+        row["metric"]: Cell(number(row["mean"]), float(row["mean"])),
+        "95 % interval": Cell(interval(*bounds), float(bounds[0])),
+        "letters": row["letters"] or "-", "sd": Cell(number(row["sd"]), float(row["sd"])),
+        "p (chance)": Cell("" if row["chance"] else p_value(row["p_chance_holm"]), float(row["p_chance_holm"])),
+        "n": Cell(str(row["n"]), int(row["n"])), "trials": Cell(str(row["trials"]), int(row["trials"])),
+        "time": Cell(duration(row["seconds"]), float(row["seconds"])),
+        "parameters": Cell(count(parameters), parameters),
+        "files out": Cell(str(row["left_out"]), int(row["left_out"])),
+    }  # fmt: skip
+
+
+def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
+    first = rows[0]
+    parts = ["Means over n scores (trial x subset); sd: of these scores."]
+    if "boot_low" in first:
+        drawn = sorted({f"{r['boot_clusters']} {r['boot_cluster']}s" for r in rows})
+        parts.append(f"Intervals: bootstrap over {' or '.join(drawn)} and trials, {first['boot_resamples']} resamples.")
+    else:
+        parts.append("Intervals: t-interval over the scores.")
+    if len(ranking.pairs):
+        parts.append("Models that share a letter do not differ significantly (paired t-tests over the scores, "
+                     "Holm-adjusted over all pairs and targets of this ranking, 0.05); -: not compared.")  # fmt: skip
+    if chance := next((r["chance_row"] for r in rows if r["chance_row"]), ""):
+        parts.append(f"p (chance): paired t-test against {chance}, Holm-adjusted. Grey rows are chance.")
+    marks = {r["beats_chance"] for r in rows}
+    parts += ["† not significantly better than chance."] * ("no" in marks)
+    parts += ["? not tested against chance: run the model chance on this task too."] * ("untested" in marks)
+    return " ".join([*parts, "time: wall time of all trials."])
+
+
+def _bad(run: Run) -> Iterator[tuple[str, str, str]]:
+    yield from (("file left out", item, why) for item, why in excluded(run).items())
+    yield from (("unit failed", f"trial {trial}, fold {fold}", error) for trial, fold, error in failed(run))
