@@ -75,6 +75,8 @@ def compare(
     from ..results.compare import compare as compare_runs
     from ..results.compare import render_compare, write_compare
     from ..results.inference import Options, further_tests, render_further
+    from ..results.leaderboard import mixed_versions
+    from ..results.records import run_row
 
     if adjust not in ("holm", "bh"):
         raise SerbenchError(f"--adjust {adjust}: expected holm or bh.")
@@ -85,6 +87,8 @@ def compare(
     path = write_compare(frame, out or results / f"compare_{dataset}.csv")
     Console().print(render_compare(frame))
     Console().print(render_further(frame, "bh" if adjust == "bh" else "holm"))
+    if mixed := mixed_versions(map(run_row, chosen)):
+        typer.echo(f"Note: {mixed}")
     typer.echo(f"written: {path}")
 
 

@@ -7,7 +7,7 @@ common scores, Holm-adjusted over the ranking's models and targets). The best me
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +204,13 @@ def _test_against_chance(rows: list[Row], scored: dict[str, Scored]) -> None:
         row.update(p_chance_holm=float(p), beats_chance=beats)
 
 
+def mixed_versions(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A note when rows with a field "serbench" (versions, by commas) were made by more than one; else empty."""
+    versions = sorted({version for row in rows for version in str(row["serbench"]).split(",") if version})
+    made = f"{', '.join(versions[:-1])} and {versions[-1]}" if len(versions) > 1 else ""
+    return f"The scores were made by serbench {made}: numbers may differ between versions." if made else ""
+
+
 def _tables(frame: pd.DataFrame) -> list[tuple[str, list[Row]]]:
     """(title, rows) of each dataset, task and target."""
     tables = []
@@ -243,6 +250,8 @@ def _note(rows: Sequence[Row]) -> str:
     marks = {row["beats_chance"] for row in rows}
     chance = next((row["chance_row"] for row in rows if row["chance_row"]), "")
     parts = ["Over n scores (trial x subset). time: of all trials; size: parameters; out: files left out."]
+    if mixed := mixed_versions(rows):
+        parts.append(mixed)
     if drawn := {f"{row['boot_clusters']} {row['boot_cluster']}s" for row in rows if "boot_low" in row}:
         parts.append(f"Intervals: bootstrap over {' or '.join(sorted(drawn))} and the trials.")
     if chance:
