@@ -13,7 +13,7 @@ of the maps; CNN-VAE adds its divergence. For classification, our addition, cros
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -92,9 +92,9 @@ class AutoencoderNetwork(ChunkNetwork):
         dropped = self.dropout(hidden)
         return Code(dropped if self.decode_dropout else hidden, dropped)
 
-    def latent(self, chunks: Tensor) -> Tensor:
-        """Raw features (chunk, time, mel) -> what the emotion head reads (chunk, dim)."""
-        return self.code(self.encoder(self.normaliser(chunks))).regressed
+    def forward(self, chunks: Tensor) -> Tensor:
+        """Raw features (chunk, time, mel) -> z-scores or class logits (chunk, output)."""
+        return torch.as_tensor(self.emotion(self.code(self.latent(chunks)).regressed))
 
     def target(self, chunks: Tensor, clipped: bool) -> Tensor:
         """What the decoder is to rebuild of raw features (chunk, time, mel), the same shape."""
@@ -104,7 +104,7 @@ class AutoencoderNetwork(ChunkNetwork):
 
     def reconstruct(self, chunks: Tensor) -> Tensor:
         """Raw features -> reconstruction (chunk, time, mel), in normalised units."""
-        return torch.as_tensor(self.decoder(self.code(self.encoder(self.normaliser(chunks))).decoded))
+        return torch.as_tensor(self.decoder(self.code(self.latent(chunks)).decoded))
 
 
 class AutoencoderModel(ChunkedModel):
@@ -168,7 +168,7 @@ class AutoencoderModel(ChunkedModel):
 
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             (chunks,) = batch
-            code = network.code(network.encoder(network.normaliser(chunks)))
+            code = network.code(network.latent(chunks))
             return self.unsupervised(training, chunks, code)
 
         drawn = self.draws(pool, training.generator("order, unlabelled"))
@@ -183,12 +183,18 @@ class AutoencoderModel(ChunkedModel):
 
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             chunks, targets = batch
-            code = network.code(network.encoder(network.normaliser(chunks)))
+            code = network.code(network.latent(chunks))
             found = self.emotion_losses(network.emotion(code.regressed), targets)
             emotion, other = found.pop("loss"), dict(self.unsupervised(training, chunks, code))
             return {"loss": emotion + weight * other.pop("loss"), "emotion_loss": emotion, **other, **found}
 
         return training.sweep("stage 2", self.batches(training), losses, span=(start, 1.0))
+
+    def latents(self, network: ChunkNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
+        """What the emotion head reads of all chunks in order, a few sentences at a time, in evaluation mode."""
+        assert isinstance(network, AutoencoderNetwork)
+        for hidden in super().latents(network, chunks):
+            yield network.code(hidden).regressed
 
     def unsupervised(self, training: Training, chunks: Tensor, code: Code) -> dict[str, Tensor]:
         """U of a batch as "loss", and its parts."""

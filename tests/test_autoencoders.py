@@ -267,6 +267,17 @@ def test_the_head_reads_what_was_chosen(source: str) -> None:
     assert net.emotion(code.regressed).shape == (7, 2)
 
 
+@pytest.mark.parametrize("source", ["h", "mean", "sample"])
+def test_a_sentence_is_scored_through_the_code(source: str) -> None:
+    model, _ = fit(cnn_vae.Model, quick(cnn_vae, regress_from=source, train=replace(cnn_vae.TINY.train, epochs=1)))
+    test = corpus(JOINT, 5, 3)
+    net = model.network.eval()
+    chunks = torch.from_numpy(model.chunk_set(test).gather(np.arange(10)))
+    with torch.inference_mode():
+        means = net(chunks).reshape(5, 2, 2).mean(1).double() * net.label_std + net.label_mean
+    np.testing.assert_allclose(model.predict(replace(test, labels=None)), means, atol=1e-4)
+
+
 def test_each_branch_has_its_own_dropout() -> None:
     hidden = torch.ones(200, 16)
     for decodes, share in ((False, 0.0), (True, 0.5)):

@@ -199,7 +199,7 @@ def test_the_command_runs_all_attributes_and_a_second_time_trains_nothing(corpus
 @pytest.mark.slow
 def test_the_studies_run_on_demo_in_a_reduced_form(tmp_path: Path) -> None:
     demo = load_corpus("demo")
-    settings = {**TINY, "model.chunk_seconds": "1.0", "model.max_seconds": "2.0", "train.epochs": "2"}
+    settings = {**TINY, "model.chunk_seconds": "1.0", "model.max_seconds": "2.0"}
     base = Request("", "demo", settings=settings, trials=2)
     for study in (table2(4), table3(demo, clusters=4), table4(demo, [4, 6])):
         findings = run_study(study, ["arousal"], base, Execution(tmp_path, "cpu", threads=1))
