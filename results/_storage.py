@@ -63,15 +63,17 @@ def read_verified(path: Path, held: Any) -> bytes:
 def join_parquet(
     files: Iterable[tuple[bytes, Mapping[str, int | str]]], columns: Collection[str] | None
 ) -> pd.DataFrame | None:
-    """Rows of several parquet files below each other, each with constant columns added; None when there is no file."""
+    """Rows of several parquet files below each other, each with constant columns added; None when there is no file.
+
+    Of `columns` those are read that a file has: what must be there is checked by who needs it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = []
     for data, constants in files:
-        table = pq.read_table(
-            pa.BufferReader(data), columns=None if columns is None else list(columns), use_threads=False
-        )
+        there = None if columns is None else [c for c in columns if c in pq.read_schema(pa.BufferReader(data)).names]
+        table = pq.read_table(pa.BufferReader(data), columns=there, use_threads=False)
         for name, value in constants.items():
             table = table.append_column(name, pa.repeat(pa.scalar(value), len(table)))
         tables.append(table)
