@@ -5,7 +5,7 @@ crossing gigabytes of temporary maps as on the convolutions. Three things bring 
 
 - maps are in channels-last order, which the kernels want;
 - in evaluation mode, batch normalisation is folded into the convolution;
-- in training mode on a CPU, a layer works through the batch in blocks of a few chunks whose maps stay in the cache.
+- in training mode on a CPU, when maps are large, a layer works through the batch in blocks that stay in the cache.
   Only the convolutions' outputs z are kept for the backward pass; normalised maps are made again from them. The
   statistics of batch normalisation are those of the whole batch, merged over the blocks in double precision
   (Chan, Golub and LeVeque 1983), so the result does not depend on the blocks beyond rounding.
@@ -21,6 +21,7 @@ a convolution before batch normalisation has no effect, and its gradient is exac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,6 +38,8 @@ BLOCK_BYTES = 28 * 2**20
 class Layer(NamedTuple):
     """Geometry of one convolution or transposed convolution."""
 
+    channels: int
+    kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
     transposed: bool = False
@@ -47,8 +50,18 @@ class Layer(NamedTuple):
         """The geometry of a module."""
         assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
         assert isinstance(module.padding, tuple)
-        return cls(_pair(module.stride), _pair(module.padding), isinstance(module, nn.ConvTranspose2d),
-                   _pair(module.output_padding))  # fmt: skip
+        kernel, stride, padding = _pair(module.kernel_size), _pair(module.stride), _pair(module.padding)
+        extra = _pair(module.output_padding)
+        return cls(module.out_channels, kernel, stride, padding, isinstance(module, nn.ConvTranspose2d), extra)
+
+    def size(self, maps: Sequence[int]) -> tuple[int, int, int]:
+        """(channel, time, mel) of what the layer makes of maps of such a size."""
+        axes = zip(maps[1:], self.kernel, self.stride, self.padding, self.output_padding, strict=True)
+        if self.transposed:
+            time, mel = ((n - 1) * s - 2 * p + k + extra for n, k, s, p, extra in axes)
+        else:
+            time, mel = ((n + 2 * p - k) // s + 1 for n, k, s, p, _ in axes)
+        return self.channels, time, mel
 
     def convolve(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(item, channel in, time, mel) -> (item, channel out, time, mel)."""
@@ -103,20 +116,34 @@ def convolution_stack(
     convolutions : `nn.Conv2d` or `nn.ConvTranspose2d` with a bias and weights in channels-last order
     norms : one `nn.BatchNorm2d` per convolution; in training their running statistics are updated
     """
-    if training and maps.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-        return _train_in_blocks(maps, convolutions, norms)
+    layers = [Layer.of(convolution) for convolution in convolutions]
+    if training and _pays(maps, layers):
+        return _train_in_blocks(maps, layers, convolutions, norms)
     for convolution, norm in zip(convolutions, norms, strict=True):
         maps = functional.relu_(norm(convolution(maps)) if training else _folded(maps, convolution, norm))
     return maps
 
 
-def _train_in_blocks(maps: Tensor, convolutions: Sequence[nn.Module], norms: Sequence[nn.Module]) -> Tensor:
+def _pays(maps: Tensor, layers: Sequence[Layer]) -> bool:
+    """Whether blocks are for this device and number format, and some layer's maps are too large for one block."""
+    if maps.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    size: Sequence[int] = maps.shape[1:]
+    for layer in layers:
+        if len(_blocks(layer, len(maps), size, maps.element_size())) > 1:
+            return True
+        size = layer.size(size)
+    return False
+
+
+def _train_in_blocks(
+    maps: Tensor, layers: list[Layer], convolutions: Sequence[nn.Module], norms: Sequence[nn.Module]
+) -> Tensor:
     parameters: list[Any] = []
     for convolution, norm in zip(convolutions, norms, strict=True):
         parameters += [convolution.weight, convolution.bias, norm.weight, norm.bias]
     found: list[Norm] = []
     epsilons = [float(norm.eps) for norm in norms if isinstance(norm, nn.BatchNorm2d)]
-    layers = [Layer.of(convolution) for convolution in convolutions]
     out: Tensor = _Blocks.apply(maps, layers, epsilons, found, *parameters)  # type: ignore[no-untyped-call]
     for norm, batch in zip(norms, found, strict=True):
         assert isinstance(norm, nn.BatchNorm2d)
@@ -175,7 +202,7 @@ def _layer_forward(
     """Convolution outputs z of the whole batch, with their mean and population variance per channel."""
     z: Tensor | None = None
     total: _Total | None = None
-    blocks = _blocks(layer, below, weight)
+    blocks = _blocks(layer, len(below), below.shape[1:], below.element_size())
     for block in blocks:
         maps = below[block] if norm is None else norm.active(below[block])
         out = layer.convolve(maps, weight, bias)
@@ -205,7 +232,7 @@ def _layer_backward(
     lower = None if not want else gradient if gradient.shape == below.maps.shape else torch.empty_like(below.maps)
     weight_gradient = torch.zeros_like(weight)
     sums = (torch.zeros_like(dy[:0]), torch.zeros_like(dy[:0]))
-    for block in _blocks(layer, below.maps, weight):
+    for block in _blocks(layer, len(z), below.maps.shape[1:], z.element_size()):
         rest = functional.batch_norm(z[block], zero, one, factor, shift, False, 0.0, 0.0)
         maps = below.maps[block] if below.norm is None else below.norm.active(below.maps[block])
         into, part = layer.backward(rest.add_(gradient[block]), maps, weight, want)
@@ -234,13 +261,10 @@ class _Total(NamedTuple):
         return _Total(n, self.mean + gap * share, variance)
 
 
-def _blocks(layer: Layer, below: Tensor, weight: Tensor) -> list[slice]:
-    """Even blocks of items, so that the larger of the maps read and made stays under `BLOCK_BYTES`."""
-    up = layer.stride[0] * layer.stride[1] if layer.transposed else 1 / (layer.stride[0] * layer.stride[1])
-    made = below[0].numel() / below.shape[1] * up * weight.shape[1 if layer.transposed else 0]
-    largest = max(below[0].numel(), int(made)) * below.element_size()
-    count = len(below)
-    parts = min(count, -(-count * largest // BLOCK_BYTES))
+def _blocks(layer: Layer, count: int, below: Sequence[int], item_bytes: int) -> list[slice]:
+    """Even blocks of `count` items, so that the larger of the maps read and made stays under `BLOCK_BYTES`."""
+    largest = max(math.prod(below), math.prod(layer.size(below))) * item_bytes
+    parts = min(count, max(1, -(-count * largest // BLOCK_BYTES)))
     return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
 
 

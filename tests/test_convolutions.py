@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -131,6 +132,32 @@ def test_under_autocast_the_plain_modules_run() -> None:
 
 
 def test_geometry_is_read_from_the_module() -> None:
-    assert Layer.of(nn.Conv2d(1, 2, 3, (1, 2), 1)) == Layer((1, 2), (1, 1))
+    assert Layer.of(nn.Conv2d(1, 2, 3, (1, 2), 1)) == Layer(2, (3, 3), (1, 2), (1, 1))
     transposed = Layer.of(nn.ConvTranspose2d(1, 2, 3, 2, 1, output_padding=(0, 1)))
-    assert transposed == Layer((2, 2), (1, 1), True, (0, 1))
+    assert transposed == Layer(2, (3, 3), (2, 2), (1, 1), True, (0, 1))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_sizes_are_those_that_the_modules_make(transposed: bool) -> None:
+    maps = maps_of(1, transposed)
+    for module in make(0, transposed)[0]:
+        made = module(maps)
+        assert Layer.of(module).size(maps.shape[1:]) == tuple(made.shape[1:])
+        maps = made
+
+
+def test_small_maps_take_the_plain_way_and_large_ones_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    real = _convolutions._train_in_blocks
+
+    def counting(*arguments: Any) -> Tensor:
+        used.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(_convolutions, "_train_in_blocks", counting)
+    small = convolution_stack(maps_of(7), *make(1), training=True)
+    assert not used
+    monkeypatch.setattr(_convolutions, "BLOCK_BYTES", 9 * 14 * 4 * 8)
+    large = convolution_stack(maps_of(7), *make(1), training=True)
+    assert used
+    torch.testing.assert_close(small, large, rtol=1e-10, atol=1e-10)
