@@ -1,0 +1,149 @@
+"""What the statistics cost: one million bootstrap resamples of 10,000 predictions for CCC, against a plain loop.
+
+    python -m serbench.benchmarks.bench_statistics [--out FILE.json]
+
+Each measurement runs in a process of its own with one thread; imports and the making of the data are not counted in
+seconds, but are in the peak memory. The plain loop draws indices, takes gold and predictions, and calls `metrics.ccc`,
+one resample after the other; it is run for `LOOP` resamples and scaled to a million. With speakers it draws speakers
+and joins their indices. Ours gives the same scores for the same draws (tests/test_bootstrap.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ..datasets._files import write_json
+from ..datasets._task import Task
+from ..results import metrics
+from ..results._sums import cell_sums
+from ..results.bootstrap import bootstrap_difference, replicates
+from ..results.simulation import TASK, TYPICAL, draw
+
+ITEMS, RESAMPLES, LOOP, SPEAKERS = 10_000, 1_000_000, 3000, 100
+LEAST_RATIO = 20.0
+Costs = dict[str, float]
+ONE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
+
+
+def material() -> tuple[pd.DataFrame, pd.Series[str]]:
+    """10,000 predictions of one trial and subset, and the speaker of each."""
+    rng = np.random.default_rng(0)
+    gold = rng.uniform(1, 7, ITEMS)
+    ids = [f"u{i}" for i in range(ITEMS)]
+    table = pd.DataFrame({"id": ids, "trial": 0, "subset": 0, "gold_arousal": gold,
+                          "pred_arousal": 0.6 * gold + rng.normal(1.6, 1, ITEMS)})  # fmt: skip
+    return table, pd.Series([f"s{i % SPEAKERS}" for i in range(ITEMS)], index=ids)
+
+
+def ours(*, by_speaker: bool) -> Callable[[], object]:
+    """One million resamples as the library makes them, from the table of predictions on."""
+    table, speakers = material()
+    clusters = speakers if by_speaker else None
+    return lambda: replicates([cell_sums(table, ONE, "CCC", "arousal", clusters)], RESAMPLES)
+
+
+def loop(*, by_speaker: bool) -> Callable[[], object]:
+    """`LOOP` resamples one after the other, with numpy."""
+    table, speakers = material()
+    gold, predicted = table["gold_arousal"].to_numpy(), table["pred_arousal"].to_numpy()
+    members = [np.flatnonzero(speakers.to_numpy() == s) for s in speakers.unique()]
+    rng = np.random.default_rng(0)
+
+    def one() -> float:
+        if by_speaker:
+            drawn = np.concatenate([members[k] for k in rng.integers(0, SPEAKERS, SPEAKERS)])
+        else:
+            drawn = rng.integers(0, ITEMS, ITEMS)
+        return metrics.ccc(gold[drawn], predicted[drawn])
+
+    return lambda: [one() for _ in range(LOOP)]
+
+
+def comparison() -> Callable[[], object]:
+    """What `serbench compare` does for a pair: 10,000 resamples of speakers and trials, 5 trials of 10,000 items
+    each."""
+    from dataclasses import replace
+
+    made = draw(replace(TYPICAL, utterances=ITEMS, speakers=SPEAKERS), 0)
+    return lambda: bootstrap_difference(made.a, made.b, TASK, clusters=made.speakers, resamples=10_000)
+
+
+SIDES: dict[str, tuple[Callable[[], Callable[[], object]], float]] = {
+    "ours-utterances": (lambda: ours(by_speaker=False), 1.0),
+    "loop-utterances": (lambda: loop(by_speaker=False), RESAMPLES / LOOP),
+    "ours-speakers": (lambda: ours(by_speaker=True), 1.0),
+    "loop-speakers": (lambda: loop(by_speaker=True), RESAMPLES / LOOP),
+    "comparison": (comparison, 1.0),
+}
+"""Name -> what is measured, and the factor that its seconds are scaled by."""
+
+
+def measure_here(side: str) -> Costs:
+    """Run one side in this process: CPU-seconds and wall seconds (scaled), peak memory in MiB."""
+    prepare, factor = SIDES[side]
+    run = prepare()
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"cpu_seconds": cpu * factor, "wall_seconds": wall * factor, "peak_mib": peak}
+
+
+def measure_apart(side: str) -> Costs:
+    """Run one side in a fresh process with one thread."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    done = subprocess.run([sys.executable, "-m", "serbench.benchmarks.bench_statistics", "--side", side],
+                          env={**os.environ, **threads}, capture_output=True, text=True, check=False)  # fmt: skip
+    if done.returncode:
+        raise SerbenchError(f"{side} ended with status {done.returncode}: {done.stderr[-800:]}")
+    found: Costs = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row per measurement: title, cpu_seconds, wall_seconds, peak_mib; for ours also ratio, limit and met."""
+    found = []
+    for unit in ("utterances", "speakers"):
+        mine, theirs = measure_apart(f"ours-{unit}"), measure_apart(f"loop-{unit}")
+        what = f"one million bootstrap resamples of 10,000 predictions, CCC, over {unit}"
+        ratio = theirs["cpu_seconds"] / mine["cpu_seconds"]
+        found.append({"title": what, **_rounded(mine), "ratio": round(ratio, 1), "met": ratio >= LEAST_RATIO,
+                      "limit": f"at least {LEAST_RATIO:g} times faster than the loop"})  # fmt: skip
+        found.append({"title": f"reference, plain loop ({LOOP} resamples, scaled): {what}", **_rounded(theirs)})
+    title = "10,000 resamples of the difference of two models over 100 speakers and 5 trials of 10,000 utterances"
+    found.append({"title": title, **_rounded(measure_apart("comparison"))})
+    return found
+
+
+def _rounded(costs: Costs) -> Costs:
+    return {"cpu_seconds": round(costs["cpu_seconds"], 3), "wall_seconds": round(costs["wall_seconds"], 3),
+            "peak_mib": round(costs["peak_mib"])}  # fmt: skip
+
+
+def main() -> None:
+    """Print the rows (or one side's costs) as JSON, or write them to a file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--side", choices=sorted(SIDES))
+    given = parser.parse_args()
+    if given.out is not None:
+        write_json(given.out, rows())
+    else:
+        sys.stdout.write(json.dumps(measure_here(given.side) if given.side else rows()) + "\n")
+
+
+if __name__ == "__main__":
+    main()
