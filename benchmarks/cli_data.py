@@ -118,7 +118,10 @@ def extract(
             if progress:
                 progress(done, total, audio_seconds)
 
-        made = extract_all(pd.concat(tables), corpus.root, extractor, FeatureCache(), jobs=jobs, progress=step)
+        made = extract_all(
+            pd.concat(tables), corpus.root, extractor, FeatureCache(), jobs=jobs, progress=step,
+            source=corpus.audio_source,
+        )  # fmt: skip
     seconds = time.perf_counter() - started
     typer.echo(
         f"{feature} of {corpus.name}: {len(made)} made or found, {len(made.failed)} failed, {seconds:.1f} s, "

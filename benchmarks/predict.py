@@ -203,7 +203,10 @@ def _features(
     tables = {}
     for key, request in wanted.items():
         with shown.extraction(request.name, len(rows)) as progress:
-            made = extract(rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress)
+            made = extract(
+                rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress,
+                source=corpus.audio_source,
+            )  # fmt: skip
         tables[key] = replace(made, loaders=_Remembering(made.loaders))
     return tables
 

@@ -42,6 +42,8 @@ from .tasks import ask, task_of
 JOINED = "joined"
 """Name of the only fold of a training on several corpora."""
 TRAINED = ("train", "dev")
+Parts = Sequence[tuple[Corpus, Task, Sequence[Division]]]
+"""Corpora that are trained on, each with its task and folds."""
 
 
 class Corpora:
@@ -151,28 +153,33 @@ def resolve(request: Request, corpora: Corpora | None = None) -> Setting:
         return Setting(first, task, divisions, first, task, subsets)
     tested = opened.get(request.test)
     if len(places) > 1:
-        trained = _joined([opened.get(p) for p in places], task, request)
+        parts = _parts([opened.get(p) for p in places], task, request)
+        trained = _joined(parts)
     else:
-        trained = first, task, tuple(divide(first, task, protocol, TRAINED))
-    return _across(*trained, tested, ask(task, tested, request.classes), request, rotates=len(places) > 1)
+        parts = [(first, task, divide(first, task, protocol, TRAINED))]
+        trained = first, task, tuple(parts[0][2])
+    setting = _across(*trained, tested, ask(task, tested, request.classes), request, rotates=len(places) > 1)
+    return replace(setting, notes=tuple(_notes(parts, setting, request)))
 
 
-def _joined(corpora: Sequence[Corpus], task: Task, request: Request) -> tuple[Corpus, Task, tuple[Division, ...]]:
-    """The union of several corpora, its task, and what is trained and selected on in each turn of the rotation."""
+def _parts(corpora: Sequence[Corpus], task: Task, request: Request) -> Parts:
+    """Each of several corpora with the task as it is put to it."""
     if request.protocol.split is not None:
         raise SerbenchError("--split names the split of one corpus; several take their own defaults. Leave it out.")
-    parts = [(c, task if i == 0 else ask(task, c, request.classes)) for i, c in enumerate(corpora)]
-    union, joint = join(parts)
-    divided = [(c, divide(c, t, request.protocol, TRAINED)) for c, t in parts]
-    turns = max(len(divisions) for _, divisions in divided)
-    return union, joint, tuple(_turn(divided, k) for k in range(turns))
+    tasks = [task, *(ask(task, corpus, request.classes) for corpus in corpora[1:])]
+    return [(c, t, divide(c, t, request.protocol, TRAINED)) for c, t in zip(corpora, tasks, strict=True)]
 
 
-def _turn(divided: Sequence[tuple[Corpus, list[Division]]], k: int) -> Division:
-    chosen = [(corpus, divisions[k % len(divisions)]) for corpus, divisions in divided]
-    train, dev = (
-        tuple(joined_id(c, i) for c, d in chosen for i in getattr(d, role)) for role in TRAINED
-    )
+def _joined(parts: Parts) -> tuple[Corpus, Task, tuple[Division, ...]]:
+    """The union of several corpora, its task, and what is trained and selected on in each turn of the rotation."""
+    union, joint = join([(corpus, task) for corpus, task, _ in parts])
+    turns = max(len(divisions) for _, _, divisions in parts)
+    return union, joint, tuple(_turn(parts, k) for k in range(turns))
+
+
+def _turn(parts: Parts, k: int) -> Division:
+    chosen = [(corpus, divisions[k % len(divisions)]) for corpus, _, divisions in parts]
+    train, dev = (tuple(joined_id(c, i) for c, d in chosen for i in getattr(d, role)) for role in TRAINED)
     return Division(f"{JOINED}-{k}", train, dev, ())
 
 
@@ -199,8 +206,7 @@ def _across(
     subsets = assign_subsets(tested, asked, request.protocol, pooled)
     shares = [ids] * len(divisions) if rotates else _deal(items.loc[ids], asked, subsets, len(divisions))
     dealt = tuple(replace(d, test=tuple(share)) for d, share in zip(divisions, shares, strict=True))
-    notes = _notes(corpus, task, divisions, tested, asked, folds, left_out)
-    return Setting(corpus, task, dealt, tested, asked, subsets, rotates, tuple(notes), left_out)
+    return Setting(corpus, task, dealt, tested, asked, subsets, rotates, left_out=left_out)
 
 
 def _tests(table: pd.DataFrame, folds: Sequence[Fold]) -> Any:
@@ -237,30 +243,38 @@ def _hash(item: str) -> bytes:
     return hashlib.sha256(f"deal|{item}".encode()).digest()
 
 
-def _notes(
-    corpus: Corpus, task: Task, divisions: Sequence[Division], tested: Corpus, asked: Task, folds: Sequence[Fold],
-    left_out: Mapping[str, int],
-) -> Iterator[str]:  # fmt: skip
-    """What the mapping makes of both corpora, in lines."""
-    fallen = sorted(set(task.where) - set(asked.where))
+def _notes(parts: Parts, setting: Setting, request: Request) -> Iterator[str]:
+    """What the mapping makes of the corpora, in lines."""
+    tested, asked = setting.tested, setting.asked
+    fallen = sorted(set(parts[0][1].where) - set(asked.where))
     yield from (f"the condition on {column!r} falls: {tested.name} has no such column" for column in fallen)
     table = tested.recordings if asked.kind == "continuous" and tested.recordings is not None else tested.utterances
-    rows = table[_tests(table, folds)]
-    if task.kind != "classification":
-        for target in task.targets:
-            (a, b), (c, d) = task.scales[target], asked.scales[target]
-            carried = "" if (a, b) == (c, d) else f", predictions are carried to {tested.name}'s {c:g} .. {d:g}"
-            yield f"{target}: trained on {a:g} .. {b:g}{carried}"
-        lost = sum(asked.dropped(rows).values())
-        yield f"tested: {len(rows) - lost} of {tested.name}, {lost} without a label left out"
+    assert request.test is not None
+    rows = table[_tests(table, tested.folds(request.test.split))]
+    if asked.kind == "classification":
+        yield from _class_notes(parts, setting, rows)
         return
-    trained = {i for d in divisions for i in (*d.train, *d.dev)}
-    index = corpus.utterances.index
-    kept = corpus.utterances[index.isin(trained) | ~index.isin(corpus.items(task).index)]
-    yield from (f"trained on {corpus.name}: {line}" for line in mapping_report(task, kept))
-    yield from (f"tested on {tested.name}: {line}" for line in mapping_report(asked, rows))
-    for label, count in left_out.items():
-        yield f"left out: {count} test items of the class {label}, which {corpus.name} has no training item of"
+    for corpus, task, _ in parts:
+        yield from (_scale_note(corpus.name, task.scales[t], setting.task.scales[t], t) for t in task.targets)
+    yield from (_scale_note("predictions", setting.task.scales[t], asked.scales[t], t) for t in asked.targets)
+    lost = sum(asked.dropped(rows).values())
+    yield f"tested on {tested.name}: {len(rows) - lost}; dropped: no label {lost}"
+
+
+def _scale_note(what: str, source: tuple[float, float], target: tuple[float, float], name: str) -> str:
+    carried = f" carried to {target[0]:g} .. {target[1]:g}" if source != target else ""
+    return f"{name}: {what} on {source[0]:g} .. {source[1]:g}{carried}"
+
+
+def _class_notes(parts: Parts, setting: Setting, rows: pd.DataFrame) -> Iterator[str]:
+    for corpus, task, divisions in parts:
+        index, trained = corpus.utterances.index, {i for d in divisions for i in (*d.train, *d.dev)}
+        kept = corpus.utterances[index.isin(trained) | ~index.isin(corpus.items(task).index)]
+        yield from (f"trained on {corpus.name}: {line}" for line in mapping_report(task, kept))
+    asked, name = setting.asked, setting.tested.name
+    yield from (f"tested on {name}: {line}" for line in mapping_report(asked, rows))
+    for label, count in setting.left_out.items():
+        yield f"left out: {count} test items of the class {label}, which {setting.corpus.name} has no training item of"
     met = set(pd.Series(asked.encode(asked.select(rows))).map(dict(enumerate(asked.labels))))
     for label in (label for label in asked.labels if label not in met):
         yield f"{label} never occurs in the test set: as an answer it is always wrong, and UAR leaves it out"

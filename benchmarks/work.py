@@ -89,7 +89,10 @@ def extract_features(
     tables = {}
     for role, request in plan.features.items():
         with display.extraction(request.name, len(rows)) as progress:
-            tables[role] = extract(rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress)
+            tables[role] = extract(
+                rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress,
+                source=corpus.audio_source,
+            )  # fmt: skip
         if tables[role].failed:
             display.message(
                 f"{len(tables[role].failed)} files are left out of {request.name}: {_first(tables[role].failed)}"

@@ -24,7 +24,7 @@ from ._extractor import FeatureExtractor
 from ._pack import Array, entry_key
 from ._section import Section
 from ._store import FeatureTable
-from ._work import FileTask, Outcome, Segment, compute, died, make, tasks_of, unchanged
+from ._work import AudioSource, FileTask, Outcome, Segment, compute, died, make, tasks_of, unchanged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,7 @@ def extract(
     jobs: int = 1,
     progress: Progress | None = None,
     verify: bool = False,
+    source: AudioSource | None = None,
 ) -> FeatureTable:
     """Features of every row, from the cache or made now.
 
@@ -57,6 +58,7 @@ def extract(
         `if __name__ == "__main__":`
     progress : called once after the look-up and then after every file
     verify : check the checksums of cached arrays now, and not when they are loaded
+    source : from a corpus's file to the file that holds its sound (`Corpus.audio_source`); what it refuses fails alone
 
     Returns
     -------
@@ -73,7 +75,7 @@ def extract(
     cache = cache or FeatureCache()
     section = cache.section(extractor)
     hashes = AudioHashes(cache.folder.parent / "audio")
-    tasks, failed = tasks_of(rows, root)
+    tasks, failed = tasks_of(rows, root, source, jobs)
     tally = _Tally(len(rows), failed, progress)
     pending = [rest for task in tasks if (rest := _look_up(task, section, hashes, tally, verify)) is not None]
     tally.report()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,8 @@ from ._section import REFRESH_SECONDS, CacheError, Section
 if TYPE_CHECKING:
     import pandas as pd
 
+AudioSource = Callable[[Path], Path]
+"""From a corpus's file, such as a video clip, to the file that holds its sound; decodes it now if need be."""
 IN_MEMORY_BYTES = 16 << 20
 """Files up to this size are read once, to hash and to decode them; of longer ones only the segments are read."""
 
@@ -67,19 +71,44 @@ class Outcome:
     seconds: float
 
 
-def tasks_of(rows: pd.DataFrame, root: Path) -> tuple[list[FileTask], dict[str, str]]:
-    """Group the rows by file; rows whose path leaves the root fail."""
+def tasks_of(
+    rows: pd.DataFrame, root: Path, source: AudioSource | None = None, jobs: int = 1
+) -> tuple[list[FileTask], dict[str, str]]:
+    """Group the rows by file; rows whose path leaves the root, or whose file `source` refuses, fail."""
+    found, reasons = _sound_files(rows["path"].astype(str).unique().tolist(), root, source, jobs)
     files: dict[str, list[Segment]] = {}
     failed: dict[str, str] = {}
     bounds = zip(_seconds(rows, "start"), _seconds(rows, "end"), strict=True)
     for item, relative, (start, end) in zip(rows.index.tolist(), rows["path"].tolist(), bounds, strict=True):
-        try:
-            path = str(inside(root, str(relative)))
-        except SerbenchError as error:
-            failed[str(item)] = str(error)
-            continue
-        files.setdefault(path, []).append(Segment(str(item), start, end))
+        if str(relative) in reasons:
+            failed[str(item)] = reasons[str(relative)]
+        else:
+            files.setdefault(found[str(relative)], []).append(Segment(str(item), start, end))
     return [FileTask(path, tuple(segments)) for path, segments in files.items()], failed
+
+
+def _sound_files(
+    relative: list[str], root: Path, source: AudioSource | None, jobs: int
+) -> tuple[dict[str, str], dict[str, str]]:
+    """From each relative path to the file that holds its sound, or to the reason that there is none.
+
+    A `source` decodes in compiled code that lets other threads work, so threads are enough.
+    """
+
+    def find(path: str) -> tuple[str, str]:
+        try:
+            whole = inside(root, path)
+            return str(whole if source is None else source(whole)), ""
+        except Exception as error:
+            return "", reason_of(error, path)
+
+    if source is None:
+        outcomes = [find(path) for path in relative]
+    else:
+        with ThreadPoolExecutor(jobs) as pool:
+            outcomes = list(pool.map(find, relative))
+    pairs = list(zip(relative, outcomes, strict=True))
+    return {p: file for p, (file, why) in pairs if not why}, {p: why for p, (_, why) in pairs if why}
 
 
 def _seconds(rows: pd.DataFrame, column: str) -> list[float | None]:

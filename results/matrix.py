@@ -11,7 +11,7 @@ p-values are Holm-adjusted over the drops of one model and target.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,10 +146,10 @@ def write_matrix(frame: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `cross_TASK.csv`, and a heatmap of each model and target as PNG and SVG; returns the paths."""
     task = _plain(frame["task"].iloc[0])
     written = [write_csv(folder / f"cross_{task}.csv", frame)]
-    for (model, target), part in frame.groupby(["model", "target"], sort=False):
-        more = "" if frame["target"].nunique() == 1 else f"_{_plain(target)}"
-        stem = f"cross_{task}_{_plain(model)}{more}"
-        written += [_figure(part, folder / f"{stem}.{kind}") for kind in ("png", "svg")]
+    for title, part in _parts(frame):
+        target = f"_{part['target'].iloc[0]}" if frame["target"].nunique() > 1 else ""
+        stem = f"cross_{task}_{_plain(part['model'].iloc[0] + target)}"
+        written += [_figure(title, part, folder / f"{stem}.{kind}") for kind in ("png", "svg")]
     return written
 
 
@@ -159,16 +159,26 @@ def render_matrix(frame: pd.DataFrame) -> Group:
     from rich.text import Text
 
     tables = []
-    for (model, target), part in frame.groupby(["model", "target"], sort=False):
-        first = part.iloc[0]
+    for title, part in _parts(frame):
         tested = list(dict.fromkeys(part["tested_on"]))
         rows = []
-        for trained, line in part.groupby("trained_on", sort=False):
+        for trained, line in part.groupby(part["trained_on"].map(_trained), sort=False):
             by_test = {row["tested_on"]: row for row in line.to_dict("records")}
             rows.append({"model": str(trained), **{t: _text(by_test[t]) if t in by_test else "" for t in tested}})
-        what = first["task"] if target == first["task"] else f"{first['task']}, {target}"
-        tables.append(screen_table(f"{model}: {what}, {first['metric']}", "", rows, [False] * len(rows)))
+        tables.append(screen_table(f"{title}, {part['metric'].iloc[0]}", "", rows, [False] * len(rows)))
     return Group(*tables, Text(NOTE, style="dim"))
+
+
+def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and rows of each model and target."""
+    for (model, target), part in frame.groupby(["model", "target"], sort=False):
+        several = frame["target"].nunique() > 1
+        yield f"{model}: {part['task'].iloc[0]}{f', {target}' if several else ''}", part
+
+
+def _trained(name: str) -> str:
+    """What a row is called: a union of corpora is all of them but the one that is tested."""
+    return "the others" if "+" in name else name
 
 
 def stars(p: float) -> str:
@@ -188,30 +198,29 @@ def _plain(name: object) -> str:
     return re.sub(r"[^\w.+-]", "-", str(name))
 
 
-def _figure(part: pd.DataFrame, path: Path) -> Path:
+def _figure(title: str, part: pd.DataFrame, path: Path) -> Path:
     """One heatmap; the same numbers give the same file."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    trained, tested = list(dict.fromkeys(part["trained_on"])), list(dict.fromkeys(part["tested_on"]))
-    first = part.iloc[0]
+    part = part.assign(row=part["trained_on"].map(_trained))
+    trained, tested = list(dict.fromkeys(part["row"])), list(dict.fromkeys(part["tested_on"]))
     with rc_context({"svg.hashsalt": "serbench", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(2.6 + 1.45 * len(tested), 1.9 + 0.85 * len(trained)), layout="constrained")
         axes = figure.add_subplot()
-        values = part.pivot(index="trained_on", columns="tested_on", values="mean").reindex(trained, columns=tested)
+        values = part.pivot(index="row", columns="tested_on", values="mean").reindex(trained, columns=tested)
         known = values.to_numpy(dtype=np.float64)
         low = float(np.nanmin([np.nanmin(known), *part["chance"].dropna()])) if not np.isnan(known).all() else 0.0
         image = axes.imshow(np.ma.masked_invalid(known), cmap="cividis", vmin=low, aspect="auto")
         axes.set_xticks(range(len(tested)), tested, rotation=20, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(trained)), [name.replace("+", " +\n") for name in trained])
+        axes.set_yticks(range(len(trained)), trained)
         axes.set_xlabel("tested on")
         axes.set_ylabel("trained on")
-        target = "" if first["target"] == first["task"] else f", {first['target']}"
-        axes.set_title(f"{first['model']}: {first['task']}{target}", loc="left", fontweight="bold")
-        figure.colorbar(image, ax=axes, label=f"{first['metric']} (mean of {int(part['n'].max())} scores)")
+        axes.set_title(title, loc="left", fontweight="bold")
+        figure.colorbar(image, ax=axes, label=f"{part['metric'].iloc[0]} (mean of {int(part['n'].max())} scores)")
         figure.supxlabel(_wrapped(NOTE, len(tested)), fontsize=6.5, x=0.01, ha="left")
         for row in part.to_dict("records"):
-            _cell(axes, row, tested.index(row["tested_on"]), trained.index(row["trained_on"]), image)
+            _cell(axes, row, tested.index(row["tested_on"]), trained.index(row["row"]), image)
         kind = path.suffix.removeprefix(".")
         more: dict[str, Any] = {"dpi": 200} if kind == "png" else {}
         metadata = {"Date": None} if kind == "svg" else {"Software": None}

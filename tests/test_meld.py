@@ -469,6 +469,25 @@ def test_extracting_many_reports_bad_clips_and_goes_on(trapped: Path, tmp_path: 
     assert len(list(tmp_path.rglob("*.flac"))) == UTTERANCES - 2
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_features_are_made_of_clips_and_a_bad_clip_fails_alone(trapped: Path, tmp_path: Path, jobs: int) -> None:
+    pytest.importorskip("av")
+    from serbench.features._cache import FeatureCache
+    from serbench.features._extract import extract
+    from serbench.features._extractor import build
+
+    corpus = meld.load(trapped, audio_folder=tmp_path / "audio")
+    rows = corpus.utterances[corpus.utterances["dialogue"].str.endswith("/dia0")]
+    made = extract(rows, corpus.root, build("waveform"), FeatureCache(tmp_path / "cache" / "features"),
+                   jobs=jobs, source=corpus.audio_source)  # fmt: skip
+    assert set(made.failed) == {"train/dia0_utt0", "dev/dia0_utt0"}
+    assert "can't be decoded" in made.failed["train/dia0_utt0"]
+    assert len(made) == len(rows) - 2
+    item = "test/dia0_utt1"
+    signal, rate = video.decode(corpus.source_path(item))
+    assert abs(made[item].size / made.sampling_rate - len(signal) / rate) < 1e-3
+
+
 def test_downmix_is_in_the_corpus_digest(plain: Path) -> None:
     pytest.importorskip("av")
     assert meld.load(plain).digest() != meld.load(plain, downmix="centre").digest()
