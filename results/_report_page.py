@@ -8,7 +8,7 @@ from collections.abc import Sequence
 CSS = """
 :root { --ink: #1a1a1a; --soft: #595959; --line: #d0d0d0; --mark: #0072B2; --back: #fff; --stripe: #f5f7f9; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 64rem; color: var(--ink); background: var(--back);
+body { margin: 0 auto; padding: 1rem; max-width: 78rem; color: var(--ink); background: var(--back);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.6rem; margin: .2rem 0; } h2 { font-size: 1.3rem; margin: 2.2rem 0 .4rem;
   border-bottom: 2px solid var(--mark); } h3 { font-size: 1.05rem; margin: 1.4rem 0 .3rem; }
@@ -28,7 +28,9 @@ tr.chance td { color: var(--soft); font-style: italic; }
 .note, .files, figcaption { color: var(--soft); font-size: .85rem; margin: .2rem 0 .8rem; max-width: 48rem; }
 .problem { border-left: 4px solid #D55E00; padding: .2rem .8rem; margin: .5rem 0; overflow-wrap: anywhere;
   white-space: pre-wrap; font-size: .9rem; }
-figure { margin: .8rem 0; } figure svg { max-width: 100%; height: auto; display: block; }
+.figures { display: flex; flex-wrap: wrap; gap: 0 2rem; } figure { margin: .8rem 0; max-width: 100%; }
+figcaption { max-width: 34rem; } section { scroll-margin-top: 4.5rem; } td.short { white-space: nowrap; }
+ figure svg { max-width: 100%; height: auto; display: block; }
 nav ul { columns: 18rem; padding-left: 1.2rem; } dl { display: grid; grid-template-columns: max-content 1fr;
   gap: .15rem 1rem; font-size: .9rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 details { margin: .5rem 0; } summary { cursor: pointer; font-weight: 600; padding: .3rem 0; }
@@ -37,7 +39,8 @@ details { margin: .5rem 0; } summary { cursor: pointer; font-weight: 600; paddin
 .filters label { display: grid; font-size: .8rem; color: var(--soft); } .filters input, .filters select {
   font: inherit; font-size: 1rem; padding: .25rem .4rem; border: 1px solid #767676; border-radius: 4px;
   max-width: 100%; } [hidden] { display: none !important; }
-@media (max-width: 40rem) { body { padding: .6rem; font-size: 15px; } dl { grid-template-columns: 1fr; }
+@media (max-width: 40rem) { .filters { position: static; } section { scroll-margin-top: 0; }
+  body { padding: .6rem; font-size: 15px; } dl { grid-template-columns: 1fr; }
   dt { margin-top: .3rem; } th, td { padding: .25rem .4rem; } .filters label { flex: 1 1 8rem; min-width: 0; }
   .filters input, .filters select { width: 100%; } .filters [role=status] { flex-basis: 100%; } }
 @media print { .filters, .files { display: none; } body { max-width: none; font-size: 10pt; padding: 0; }

@@ -182,7 +182,8 @@ def _groups(ranking: Ranking) -> Iterator[Drawing]:
         if len(groups) > GROUPS_SHOWN:
             lines.append(f"The first {GROUPS_SHOWN} of {len(groups)} groups are shown.")
         yield Drawing(f"by-{by}", f"Score by {by}", " ".join([*lines, note]).strip(),
-                      figures.breakdown(shown, by, ranking.task.metric))  # fmt: skip
+                      figures.breakdown(shown, f"{by} [s]" if by == "duration" else by, ranking.task.metric,
+                                        [ranking.names[run.run_id] for run in ranking.ranked]))  # fmt: skip
 
 
 def _board(row: Mapping[str, Any]) -> Row:

@@ -23,6 +23,8 @@ LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "†": r"\dag{}", "±": r"\(\pm\)", "×": r"\(\times\)",
 }  # fmt: skip
+SHORT = 28
+"""Cells of at most so many characters are not broken into lines."""
 Value = str | float | int
 
 
@@ -128,7 +130,7 @@ def _row(row: Cells, style: str, numeric: Mapping[str, bool]) -> str:
         value = cell.value if isinstance(cell, Cell) and cell.value is not None else _text(cell)
         stored = "" if isinstance(value, float) and math.isnan(value) else str(value)
         hint = f' title="{html.escape(cell.hint)}"' if isinstance(cell, Cell) and cell.hint else ""
-        kind = ' class="number"' if numeric[header] else ""
+        kind = ' class="number"' if numeric[header] else ' class="short"' if len(_text(cell)) <= SHORT else ""
         cells.append(f'<td{kind} data-v="{html.escape(stored)}"{hint}>{html.escape(_text(cell))}</td>')
     kind = f' class="{html.escape(style)}"' if style else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#767676"
-WIDTH = 6.4
+WIDTH = 5.4
+"""Inches; text of 9 points stays readable where a phone shrinks the figure to its screen."""
 STYLE: Any = {
     "text.parse_math": False, "svg.hashsalt": "serbench", "svg.fonttype": "none", "font.size": 9,
     "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9,
@@ -122,16 +123,20 @@ def scatter(predictions: pd.DataFrame, targets: Sequence[str], scales: Mapping[s
 
 
 @_styled
-def breakdown(table: pd.DataFrame, by: str, metric: str) -> Figure:
-    """Scores within groups, one marker per model; `table` has the columns name, group, items, mean, of one target."""
+def breakdown(table: pd.DataFrame, by: str, metric: str, order: Sequence[str] = ()) -> Figure:
+    """Scores within groups, one marker per model; `table` has the columns name, group, items, mean, of one target.
+
+    `order` names all models of the report, so that each keeps its mark in every figure.
+    """
     groups = list(dict.fromkeys(table["group"]))
     figure, axes = _figure(1.2 + 0.27 * len(groups))
     names = list(dict.fromkeys(table["name"]))
+    marks = {name: _mark(i) for i, name in enumerate(dict.fromkeys([*order, *names]))}
     at = {group: len(groups) - 1 - i for i, group in enumerate(groups)}
     for i, name in enumerate(names):
         part = table[table["name"].eq(name)]
         shift = 0.0 if len(names) == 1 else 0.36 * (0.5 - i / (len(names) - 1))
-        axes.plot(part["mean"], part["group"].map(at) + shift, linestyle="none", label=name, **_mark(i))
+        axes.plot(part["mean"], part["group"].map(at) + shift, linestyle="none", label=name, **marks[name])
     items = table.groupby("group")["items"].max()
     axes.set_yticks([at[g] for g in groups], [f"{g} (n = {items[g]})" for g in groups])
     axes.set(xlabel=f"{metric} (share), mean over trials", ylabel=by, ylim=(-0.6, len(groups) - 0.4))
@@ -174,6 +179,7 @@ def inline(svg_file: bytes, prefix: str) -> str:
 @_styled
 def svg(figure: Figure) -> bytes:
     """The figure as a standalone SVG file."""
+    _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "serbench"})
     return buffer.getvalue()
@@ -182,9 +188,17 @@ def svg(figure: Figure) -> bytes:
 @_styled
 def png(figure: Figure, dpi: int = 200) -> bytes:
     """The figure as a PNG file."""
+    _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "serbench"})
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything once; every later drawing of the figure would do so again."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def _figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:

@@ -141,7 +141,8 @@ def _section(ranking: Ranking, stem: str, writer: _Writer) -> str:
     drawn = [(drawing, writer.figure(drawing, stem)) for drawing in drawings(ranking)]
 
     def those(*kinds: str) -> str:
-        return "".join(text for drawing, text in drawn if drawing.name.split("-")[0] in kinds)
+        found = "".join(text for drawing, text in drawn if drawing.name.split("-")[0] in kinds)
+        return f'<div class="figures">{found}</div>' if found else ""
 
     groups = "".join(writer.data(f"{stem}-by-{by}", table) for by in GROUPS if len(table := breakdown(ranking, by)[0]))
     costs = cost_table(ranking)
@@ -183,11 +184,11 @@ def _across(rankings: Sequence[Ranking], writer: _Writer) -> str:
 
 def _intro(rankings: Sequence[Ranking], problems: dict[str, str]) -> str:
     runs = sum(len(ranking.runs) for ranking in rankings)
-    versions = sorted({str(run.spec.get("serbench") or "unknown") for r in rankings for run in r.runs})
+    versions = sorted({name for r in rankings for run in r.runs for name in _versions(run)})
     lines = [f"<p>{runs} runs in {len(rankings)} rankings, made by serbench {html.escape(', '.join(versions))}. "
              f"Click a column's head to sort by it.</p>"]  # fmt: skip
     if len(versions) > 1:
-        lines.append(problem("These runs were made by different versions of serbench; each signature names its own."))
+        lines.append(problem("These runs were made by different versions of serbench; each run's recipe names its own."))
     lines += [problem(f"Left out, {name}: {reason}") for name, reason in problems.items()]
     return "\n".join(lines)
 
@@ -219,10 +220,17 @@ def _card(ranking: Ranking) -> list[tuple[str, str]]:
 
 def _recipes(ranking: Ranking, stem: str, writer: _Writer) -> str:
     rows = [{"model": ranking.names.get(run.run_id, run.name), "run": run.run_id, "signature": run.signature,
-             "made by": str(run.spec.get("command") or ""), "device": ", ".join(_devices(run)),
+             "made by": str(run.spec.get("command") or ""), "serbench": ", ".join(sorted(_versions(run))),
+             "device": ", ".join(_devices(run)),
              "repeat": f"serbench run --from-record {run.path / 'run.json'}"} for run in ranking.runs]  # fmt: skip
     title = f"{ranking.title}: recipe of each run"
     return writer.table(Table(f"{stem}-recipes", title, rows, pd.DataFrame(rows)))
+
+
+def _versions(run: Run) -> set[str]:
+    """Versions of serbench that worked on the run: the one that began it, and those of its units."""
+    units = {str((u.get("versions") or {}).get("serbench") or "") for u in run.units()}
+    return {str(run.spec.get("serbench") or "unknown"), *units} - {""}
 
 
 def _devices(run: Run) -> list[str]:

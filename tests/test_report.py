@@ -20,6 +20,7 @@ from serbench.results._report_data import breakdown, gather
 from serbench.results._report_letters import letters
 from serbench.results._report_tables import latex
 from serbench.results.records import Run, load_runs
+from serbench.results.references import references
 from serbench.results.report import write_report
 
 LABELS = ("anger", "joy", "sadness")
@@ -105,6 +106,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make(folder, "good", 0.8, VALUES)
     make(folder, "chance", 0.1, VALUES, items=False)
     return folder
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes the time, where the test is about the words and tables."""
+    monkeypatch.setattr("serbench.results.report.drawings", lambda ranking: iter(()))
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +218,7 @@ def test_latex_escapes_what_it_would_read_as_commands(results: Path, page: Page)
     assert all(len(re.findall(r"(?<!\\)&", line)) == columns - 1 for line in body)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_missing_trials_are_named_with_the_command_that_fills_them(tmp_path: Path) -> None:
     for model, trials in (("a", 3), ("b", 3), ("c", 2)):
         make(tmp_path, model, 0.7, trials=trials)
@@ -222,6 +230,7 @@ def test_missing_trials_are_named_with_the_command_that_fills_them(tmp_path: Pat
     assert list(board.index[board["letters"].isna()]) == ["c"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_damaged_records_are_left_out_by_name(tmp_path: Path) -> None:
     make(tmp_path, "sound", 0.7)
     cut, edited = make(tmp_path, "cut", 0.7), make(tmp_path, "edited", 0.7)
@@ -235,12 +244,50 @@ def test_damaged_records_are_left_out_by_name(tmp_path: Path) -> None:
     assert "1 runs in 1 rankings" in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_critical_difference_over_three_datasets(tmp_path: Path) -> None:
     for dataset in ("x", "y", "z"):
         for model, right in (("a", 0.9), ("b", 0.6), ("c", 0.2)):
             make(tmp_path, model, right, dataset=dataset, trials=2)
     done = write_report(load_runs(tmp_path), tmp_path / "report.html", 0)
     assert "across-datasets-critical-difference.svg" in {path.name for path in done.files}
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_published_results_stand_beside_the_ranking_and_not_in_it(tmp_path: Path) -> None:
+    known = references("iemocap", "attributes")
+    task = Task("attributes", "regression", ("arousal", "valence"), scales=VALUES.scales)
+    make(tmp_path, "a", 0.9, task, dataset="iemocap")
+    make(tmp_path, "b", 0.2, task, dataset="iemocap")
+    page = report(tmp_path)
+    folder = tmp_path / "report_files"
+    board = pd.read_csv(folder / "iemocap-attributes-leaderboard-arousal.csv")
+    shown = pd.read_csv(folder / "iemocap-attributes-references.csv", keep_default_na=False)
+    assert list(board["name"]) == ["a", "b"]
+    assert set(shown["model"]) <= set(known["model"])
+    assert len(shown) == known["target"].isin(["mean", "arousal", "valence"]).sum() > 0
+    assert set(shown.loc[shown["place"].ne(""), "distance"]) <= {"same"}
+    assert all(reason in page.text for reason in shown["reason"])
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_mixed_versions_are_named(tmp_path: Path) -> None:
+    make(tmp_path, "a", 0.9, versions={"serbench": "0.1.0"})
+    make(tmp_path, "b", 0.2, versions={"serbench": "0.2.0"})
+    text = report(tmp_path).text
+    assert "made by serbench 0.1.0, 0.2.0" in text
+    assert "different versions of serbench" in text
+
+
+def test_models_keep_their_letters_apart_from_an_untested_one(tmp_path: Path) -> None:
+    make(tmp_path, "a", 0.9, trials=2)
+    make(tmp_path, "b", 0.2, trials=2)
+    make(tmp_path, "a", 0.9, preset="long", trials=3)
+    ranking = gather(load_runs(tmp_path))[0]
+    letters_of = ranking.frame.set_index("name")["letters"]
+    assert letters_of["a:long"] == ""
+    assert letters_of["a"] == "a"
+    assert any("--trials 3" in note for note in ranking.notes)
 
 
 def test_one_class_in_a_subset_is_no_obstacle(tmp_path: Path) -> None:
