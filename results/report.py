@@ -188,7 +188,7 @@ def _intro(rankings: Sequence[Ranking], problems: dict[str, str]) -> str:
     lines = [f"<p>{runs} runs in {len(rankings)} rankings, made by serbench {html.escape(', '.join(versions))}. "
              f"Click a column's head to sort by it.</p>"]  # fmt: skip
     if len(versions) > 1:
-        lines.append(problem("These runs were made by different versions of serbench; each run's recipe names its own."))
+        lines.append(problem("The runs were made by different versions of serbench; each run's recipe names its own."))
     lines += [problem(f"Left out, {name}: {reason}") for name, reason in problems.items()]
     return "\n".join(lines)
 

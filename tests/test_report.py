@@ -276,7 +276,7 @@ def test_mixed_versions_are_named(tmp_path: Path) -> None:
     make(tmp_path, "b", 0.2, versions={"serbench": "0.2.0"})
     text = report(tmp_path).text
     assert "made by serbench 0.1.0, 0.2.0" in text
-    assert "different versions of serbench" in text
+    assert "different versions of serbench; each" in text
 
 
 def test_models_keep_their_letters_apart_from_an_untested_one(tmp_path: Path) -> None:
