@@ -81,16 +81,18 @@ def encode(
     with "mean+std" (1, 2 * layers * width), all means first
     """
     geometry = encoder.geometry
+    every = recipe.layers != (geometry.layers,)
     kept: dict[int, dict[int, Tensor]] = {}
     plan = [windows(geometry.frames(len(s)), recipe.chunk_frames, recipe.overlap_frames) for s in signals]
     pieces = [(i, window) for i, found in enumerate(plan) for window in found]
     normalised = _Normalised(signals, recipe.normalise and geometry.kind == WAVEFORM)
     for batch in _batches(pieces, signals, geometry, recipe.batch_samples):
         parts = [_piece(normalised[i], window, geometry) for i, window in batch]
-        states = encoder(encoder.inputs(parts).to(device, dtype))
+        states = encoder(encoder.inputs(parts).to(device, dtype), every=every)
         for row, (i, window) in enumerate(batch):
             inside = slice(window.keep - window.start, window.until - window.start)
-            found = torch.stack([states[layer][row, inside] for layer in recipe.layers], dim=1).float()
+            chosen = [states[layer if every else 0] for layer in recipe.layers]
+            found = torch.stack([state[row, inside] for state in chosen], dim=1).float()
             kept.setdefault(i, {})[window.keep] = found
             if len(kept[i]) == len(plan[i]):
                 ordered = [part for _, part in sorted(kept.pop(i).items())]

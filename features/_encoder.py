@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,15 +86,15 @@ class SpeechEncoder(nn.Module):
             row[: len(signal)] = torch.from_numpy(unit_variance(signal) if normalise else np.asarray(signal))
         return Inputs(values, lengths)
 
-    def forward(self, inputs: Inputs, masked: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(self, inputs: Inputs, masked: Tensor | None = None, *, every: bool = True) -> tuple[Tensor, ...]:
         """Hidden states 0 .. layers, each (batch, frames, width); what lies behind an utterance's frames is arbitrary.
 
         `masked`, (batch, frames) bool, marks the frames that are replaced by the encoder's mask vector in training.
+        Without `every` the last hidden state alone is kept.
         """
         if self.geometry.kind != WAVEFORM:
-            outputs = self.model(inputs.values, output_hidden_states=True)
-            states = (*outputs.hidden_states[:-1], outputs.last_hidden_state)
-            return tuple(self._by_time(state) for state in states)
+            outputs = self.model(inputs.values, output_hidden_states=every)
+            return tuple(self._by_time(state) for state in _states(outputs, every))
         samples = tuple(max(n, self.geometry.field) for n in inputs.samples)
         mixed = len(set(samples)) > 1 or max(samples) < inputs.values.shape[1]
         if mixed and not self.geometry.mixes_lengths:
@@ -102,8 +102,8 @@ class SpeechEncoder(nn.Module):
         extra = {} if masked is None else {"mask_time_indices": masked}
         with self._batch_of(samples if mixed else None, inputs.values.device):
             outputs = self.model(inputs.values, attention_mask=self._attention(inputs.values, samples, mixed),
-                                 output_hidden_states=True, **extra)  # fmt: skip
-        return (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+                                 output_hidden_states=every, **extra)  # fmt: skip
+        return _states(outputs, every)
 
     def frames(self, inputs: Inputs) -> list[int]:
         """Number of frames of each utterance of a batch."""
@@ -157,29 +157,31 @@ class SpeechEncoder(nn.Module):
         return patches.reshape(len(state), -1, frames, state.shape[2]).mean(1)
 
 
-def load(source: Source, *, masks: bool = False) -> SpeechEncoder:
+def load(source: Source, *, masks: bool = False, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
     """Load an encoder on the CPU in float32 and evaluation mode.
 
-    `masks` makes sure that there is a vector to mask frames with in training; one that the checkpoint lacks is random.
+    Parameters
+    ----------
+    source : the checkpoint
+    masks : make sure that there is a vector to mask frames with in training; one that the checkpoint lacks is random
+    changes : settings of its config, such as dropout, that are changed where the family has them
 
     Raises
     ------
     SerbenchError
         When the weight files don't hold all of the encoder's weights.
     """
-    config = _prepared(source, masks)
+    config = _prepared(source, masks, changes or {})
     with quiet():
         model = _random_model(config) if source.folder is None else _stored_model(source, config)
-    for setting in ("mask_time_prob", "mask_feature_prob"):  # transformers would draw masks by itself in training
-        if hasattr(model.config, setting):
-            setattr(model.config, setting, 0.0)
-    return SpeechEncoder(source, model).eval()
+    return _without_own_masks(SpeechEncoder(source, model)).eval()
 
 
-def skeleton(source: Source) -> SpeechEncoder:
-    """The encoder's network with any weights, to be filled from a saved model."""
+def skeleton(source: Source, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
+    """The network that `load` gives with `masks`, with any weights: to be filled from a saved model."""
     with quiet():
-        return SpeechEncoder(source, _random_model(_prepared(source, True))).eval()
+        model = _random_model(_prepared(source, True, changes or {}))
+    return _without_own_masks(SpeechEncoder(source, model)).eval()
 
 
 def freeze_for_extraction(encoder: SpeechEncoder) -> SpeechEncoder:
@@ -211,9 +213,28 @@ def quiet() -> Iterator[None]:
             theirs.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _prepared(source: Source, masks: bool) -> Any:
-    """A copy of the config without the parts that are not used, and with a mask vector if one is wanted."""
+def _states(outputs: Any, every: bool) -> tuple[Tensor, ...]:
+    last = outputs.last_hidden_state
+    return (*outputs.hidden_states[:-1], last) if every else (last,)
+
+
+def _without_own_masks(encoder: SpeechEncoder) -> SpeechEncoder:
+    """Keep transformers from drawing masks in training by itself, from a random state that nobody seeds."""
+    config: Any = encoder.model.config
+    for setting in ("mask_time_prob", "mask_feature_prob"):
+        if hasattr(config, setting):
+            setattr(config, setting, 0.0)
+    if hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = True  # else masks that are handed in are ignored
+    return encoder
+
+
+def _prepared(source: Source, masks: bool, changes: Mapping[str, Any]) -> Any:
+    """A copy of the config with changes, without the parts that are not used, with a mask vector if one is wanted."""
     config = type(source.config).from_dict(source.config.to_dict())
+    for setting, value in changes.items():
+        if hasattr(config, setting):
+            setattr(config, setting, value)
     if hasattr(config, "add_adapter"):
         config.add_adapter = False
     if masks and getattr(config, "mask_time_prob", None) == 0.0:

@@ -82,6 +82,17 @@ class Objective:
         several = {f"loss_{name}": loss for name, loss in zip(self.task.targets, each, strict=True)}
         return {"loss": each.mean(), **(several if len(several) > 1 else {})}
 
+    @property
+    def decomposes(self) -> bool:
+        """Whether the loss of a batch is a weighted mean over its items."""
+        return self.task.kind == "classification"
+
+    def weight(self, targets: Tensor) -> Tensor:
+        """The weight of some items in such a mean: their number, or the sum of their classes' weights."""
+        if self._weights is None:
+            return torch.tensor(float(len(targets)), device=targets.device)
+        return self._weights.to(targets.device)[targets].sum()
+
     def empty_traces(self, counts: Sequence[int]) -> list[npt.NDArray[np.floating[Any]]]:
         """Arrays (frame, target) to be filled with the predictions of recordings with so many label frames."""
         return [np.full((count, self.task.n_outputs), np.nan) for count in counts]

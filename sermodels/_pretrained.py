@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..datasets._config import option
 from ..datasets._errors import SerbenchError
+from ..features._encoder_families import geometry
 from ..features._encoder_source import Source, locate
 from ._leaks import TUNED, corpora_seen, tuned_on_emotions
 
@@ -24,6 +26,17 @@ class EncoderChoice:
 def source_of(config: EncoderChoice) -> Source:
     """The checkpoint that a configuration names."""
     return locate(config.encoder, config.revision)
+
+
+def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Source:
+    """The source of a saved model's encoder, from what stands in its file: no checkpoint is looked up."""
+    from transformers import AutoConfig
+
+    settings = dict(sizes["encoder"])
+    found = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    shape = geometry(found, sizes["preprocessor"], config.encoder)
+    identity = tuple((str(k), str(v)) for k, v in sizes["identity"].items())
+    return Source(config.encoder, config.encoder, None, identity, found, sizes["preprocessor"], shape)
 
 
 def seen(config: EncoderChoice) -> frozenset[str]:

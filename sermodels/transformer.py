@@ -1,0 +1,339 @@
+"""Transformer: a pre-trained speech encoder and a small head, trained together from the waveform.
+
+The head is that of `probe`, on the last hidden state. The encoder has a step size of its own, smaller than the head's
+(`encoder_rate`), which may fall from block to block downwards (`layer_decay`); its convolutional front end is frozen.
+Steps may be worked through in parts (`parts`) with the gradient of the whole batch, batch-wise CCC included, with
+gradient checkpointing and in bfloat16 (`train.amp=bf16`).
+
+Type the encoder with `--set model.encoder=NAME`, as for `probe`. Presets:
+
+- `default`: AdamW, 1e-3 for the head, 3e-5 for the encoder, warm-up over an epoch, then a linear fall; attentive
+  statistics, one hidden layer. Free choices.
+- `msp-podcast`: the organisers' baseline of the MSP-Podcast challenge, Odyssey 2024, from its code
+  (github.com/msplabresearch/MSP-Podcast_Challenge: run_dim.sh, run_cat.sh, train_ft_*.py, net/): WavLM large with a
+  frozen front end, waveforms normalised with the mean and the deviation of the training set and cut after 12 s,
+  attentive statistics, a hidden layer of 1024 with layer norm and dropout 0.5, AdamW 1e-5 for everything (weight decay
+  0.01, its default), 32 utterances per step in 4 parts, 20 epochs; attributes jointly, classes by a weighted
+  cross-entropy.
+  Differs: the published code takes 1 - CCC over each part of 8, and sums it over attributes; here it is that of all 32,
+  and their mean. Labels are z-scores instead of 0 .. 1, which the CCC does not see. Attributes were trained in fp16:
+  type train.amp=fp16 or bf16 on a graphics card. The best epoch is chosen by the protocol's dev score.
+
+Utterances longer than `max_seconds` are cut in training; in prediction they go through in overlapping windows (or are
+cut as well, with crop=start, as the baseline does it). Recordings with a trace are cut into pieces for training, and
+each label frame takes the mean of the encoder's frames around its time. Frames are masked in training as the
+checkpoint's configuration says, but never in utterances shorter than a mask.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..datasets._config import option
+from ..datasets._errors import SerbenchError
+from ..datasets._task import Task
+from ..features._encode import Recipe, encode
+from ..features._encoder import Inputs, load, skeleton
+from ..features._encoder_families import WAVEFORM
+from ..features._extractor import FeatureRequest
+from . import _pretrained
+from ._batches import Batch, Batches, even_batches, shuffled
+from ._finetune import FineTuned, Part, by_depth, freeze, save_memory, step_losses
+from ._model import Data, FitLog, Predictions, Score
+from ._objective import Objective
+from ._pooling import Head
+from ._pretrained import FREE, EncoderChoice
+from ._rows import frame_counts
+from ._torch import TorchModel
+from ._training import TrainConfig, Training, make_optimiser
+from ._waves import Waves, cuts, time_masks
+
+NORMALISE = ("checkpoint", "utterance", "corpus", "none")
+_DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "dropout",
+             "hidden_dropout_prob", "attention_probs_dropout_prob")  # fmt: skip
+_TRAIN = TrainConfig(
+    epochs=15, patience=5, batch_size=16, learning_rate=1e-3, optimiser="adamw", weight_decay=0.01, schedule="linear",
+    warmup_epochs=1.0, clip_norm=1.0, checkpoint_epochs=1,
+)  # fmt: skip
+_BASELINE = "MSP-Podcast challenge"
+
+
+@dataclass(frozen=True)
+class Config(EncoderChoice):
+    """Settings of `transformer`."""
+
+    train: TrainConfig = option(_TRAIN, "training; learning_rate is the head's", source=FREE)  # noqa: RUF009
+    encoder_rate: float = option(3e-5, "step size of the encoder's highest block", source=FREE, low=0)
+    layer_decay: float = option(1.0, "factor on it from a block to the one below", source=FREE, low=0.1, high=1)
+    freeze_front_end: bool = option(True, "leave the convolutional front end as it is", source=_BASELINE)
+    frozen_layers: int = option(0, "lowest blocks that are left as they are", source=FREE, low=0)
+    normalise: str = option("checkpoint", "waveforms to mean 0, variance 1, by whose moments", source=FREE,
+                            choices=NORMALISE)  # fmt: skip
+    max_seconds: float = option(12.0, "longest input in training [s]", source=_BASELINE, low=0.1)
+    crop: str = option("random", "which part of longer utterances is taken", source=FREE, choices=("random", "start"))
+    overlap_seconds: float = option(2.0, "overlap of windows in prediction [s]", source=FREE, low=0)
+    pooling: str = option("attentive", "over the frames of an utterance", source=_BASELINE,
+                          choices=("mean", "attentive"))  # fmt: skip
+    hidden: int = option(256, "dimensions of a layer behind the pooling; 0 = none", source=FREE, low=0)
+    dropout: float = option(0.1, "share of pooled and hidden dimensions dropped", source=FREE, low=0, high=1)
+    encoder_dropout: float | None = option(None, "dropout in the encoder; none = its own", source=FREE, low=0, high=1)
+    layerdrop: float | None = option(None, "share of blocks skipped; none = its own", source=FREE, low=0, high=1)
+    mask_time: float | None = option(None, "share of frames masked; none = its own", source=FREE, low=0, high=1)
+    parts: int = option(1, "parts that a step's batch is worked through in", source=FREE, low=1)
+    gradient_checkpointing: bool = option(False, "compute activations twice instead of keeping them", source=FREE)
+    class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
+    piece_seconds: float = option(10.0, "length of the pieces that recordings are cut into [s]", source=FREE, low=1)
+
+
+PRESETS: dict[str, Config] = {
+    "default": Config(),
+    "msp-podcast": Config(
+        encoder="microsoft/wavlm-large",
+        train=TrainConfig(epochs=20, patience=0, batch_size=32, learning_rate=1e-5, optimiser="adamw",
+                          weight_decay=0.01),
+        encoder_rate=1e-5, normalise="corpus", crop="start", hidden=1024, dropout=0.5, parts=4,
+        class_weights="balanced",
+    ),
+}  # fmt: skip
+TINY = Config(
+    encoder="random:wav2vec2-tiny",
+    train=TrainConfig(epochs=16, patience=0, batch_size=8, learning_rate=2e-2, optimiser="adamw"),
+    encoder_rate=3e-3, hidden=16, dropout=0.0, encoder_dropout=0.0, layerdrop=0.0, mask_time=0.0, piece_seconds=3.0,
+)  # fmt: skip
+"""For tests: a random encoder that needs no checkpoint, trained to learn a few utterances by heart."""
+
+
+class Model(TorchModel):
+    """Encoder and head, trained together."""
+
+    name: ClassVar[str] = "transformer"
+    kinds: ClassVar[frozenset[str]] = frozenset({"classification", "regression", "continuous"})
+    config: Config
+
+    def __init__(self, config: Config, task: Task, *arguments: Any) -> None:
+        super().__init__(config, task, *arguments)
+        self.objective = Objective(task, config.class_weights)
+        self._restored = False
+
+    @classmethod
+    def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
+        """The waveform at the encoder's rate."""
+        rate = _pretrained.source_of(config).geometry.sampling_rate
+        return {"input": FeatureRequest("waveform", (("sampling_rate", str(rate)),))}
+
+    @classmethod
+    def labels(cls, config: Config) -> tuple[str, ...]:
+        """Says so where the encoder's own classes are emotions."""
+        return _pretrained.labels(config)
+
+    @classmethod
+    def seen(cls, config: Config) -> frozenset[str]:
+        """The corpora that the encoder is known to be trained on."""
+        return _pretrained.seen(config)
+
+    def sizes(self, train: Data) -> dict[str, Any]:
+        """The encoder's configuration, so that a saved model needs no checkpoint; which one it was stands beside it."""
+        source, table = _pretrained.source_of(self.config), train.features["input"]
+        if table.sampling_rate != source.geometry.sampling_rate or table.dim != 1:
+            raise SerbenchError(
+                f"the input has {table.dim} dimension(s) at {table.sampling_rate} Hz. Expected the waveform at "
+                f"{source.geometry.sampling_rate} Hz, the rate of {self.config.encoder}: leave feature.sampling_rate "
+                "out."
+            )
+        if self.config.frozen_layers > source.geometry.layers:
+            raise SerbenchError(
+                f"model.frozen_layers={self.config.frozen_layers}: {self.config.encoder} has {source.geometry.layers} "
+                "blocks. Expected no more than these."
+            )
+        if self.config.mask_time and source.geometry.kind != WAVEFORM:
+            raise SerbenchError(
+                f"model.mask_time={self.config.mask_time:g}: frames of {source.geometry.family} can't be masked. Type "
+                "0."
+            )
+        settings = json.loads(source.config.to_json_string(use_diff=False))
+        return {"encoder": settings, "preprocessor": dict(source.preprocessor), "identity": dict(source.identity)}
+
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+        """The checkpoint's encoder (an empty one for a saved model) and a head as torch initialises it."""
+        c, traces = self.config, self.task.kind == "continuous"
+        source = _pretrained.rebuilt(c, sizes) if self._restored else _pretrained.source_of(c)
+        encoder = skeleton(source, self._changes) if self._restored else load(source, masks=True, changes=self._changes)
+        freeze(encoder, c.freeze_front_end, c.frozen_layers)
+        if c.gradient_checkpointing:
+            save_memory(encoder)
+        head = Head(source.geometry.width, self.task.n_outputs, 0, "none", "none" if traces else c.pooling, c.hidden,
+                    c.dropout)  # fmt: skip
+        return FineTuned(encoder, head, self.task.n_outputs, self.task.frame_seconds if traces else None)
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Inverse of `state`; the checkpoint need not be there."""
+        self._restored = True
+        super().restore(arrays, facts)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained scalars; what is frozen does not count."""
+        found = self.network.parameters() if self.network is not None else ()
+        return sum(p.numel() for p in found if p.requires_grad)
+
+    def calibrate(self, network: nn.Module, train: Data) -> None:
+        """Moments of the labels and, if waveforms are normalised by them, of all training samples."""
+        assert isinstance(network, FineTuned)
+        self.objective.calibrate(network, train.labels)
+        if self.config.normalise == "corpus":
+            mean, std = Waves(train, 0).moments()
+            network.wave_mean.fill_(mean)
+            network.wave_std.fill_(std)
+
+    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+        """One for the head, and one for the encoder or, where step sizes fall downwards, for each of its blocks."""
+        assert isinstance(network, FineTuned)
+        t, c = self.train_config, self.config
+        head = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
+        groups = by_depth(network.encoder)
+        if c.layer_decay == 1:
+            groups = [[p for group in groups for p in group]]
+        rates = [c.encoder_rate * c.layer_decay ** (len(groups) - 1 - k) for k in range(len(groups))]
+        found = {"head": make_optimiser(t.optimiser, head, t.learning_rate, t.weight_decay, t.momentum)}
+        for k, (group, rate) in enumerate(zip(groups, rates, strict=True)):
+            if group:
+                found[f"encoder.{k}"] = make_optimiser(t.optimiser, group, rate, t.weight_decay, t.momentum)
+        return found
+
+    def begin(self, training: Training) -> None:
+        """Lay out the training items and their targets."""
+        network = training.network
+        assert isinstance(network, FineTuned)
+        self.objective.begin(training.train.labels)
+        self._train = self._waves(network, training.train)
+        self._cuts = cuts(training.train, self._train, self.config.max_seconds, self.config.piece_seconds)
+        labels = training.train.labels
+        if self.task.kind == "continuous":
+            labels = [self.objective.targets(network, labels[c.position][c.first : c.first + c.count])
+                      for c in self._cuts]  # fmt: skip
+            self._targets = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=torch.nan)
+        else:
+            self._targets = self.objective.targets(network, labels)
+            most = self.config.max_seconds * network.encoder.geometry.sampling_rate
+            frames = [training.train.features["input"].frames(item) for item in training.train.ids]
+            training.log.facts["cut_in_training"] = sum(n > most for n in frames)
+
+    def batches(self, training: Training) -> Batches:
+        """Every utterance, or piece of a recording, once, in random order."""
+        place = training.generator("crop") if self.config.crop == "random" else None
+        masks = training.generator("masks")
+        indices = even_batches(shuffled(len(self._cuts), training.generator("order")), self.train_config.batch_size)
+        network = training.network
+        assert isinstance(network, FineTuned)
+
+        def load_batch(items: npt.NDArray[np.int64]) -> Batch:
+            signals = [self._train.cut(self._cuts[i], place) for i in items]
+            inputs = network.encoder.inputs(signals)
+            frames = network.encoder.frames(inputs)
+            masked = time_masks(frames, self._mask_share, self._mask_length, masks)
+            return inputs.values, torch.tensor(inputs.samples), masked, torch.from_numpy(items)
+
+        return Batches(indices, load_batch, training.device)
+
+    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+        """The loss of a batch, in as many parts as the configuration says."""
+        values, samples, masked, items = batch
+        network, chosen = training.network, items.cpu()
+        assert isinstance(network, FineTuned)
+        counts = [self._cuts[int(i)].count for i in chosen]
+        targets = self._targets[chosen].to(values.device)
+        if self.task.kind == "continuous":
+            targets = targets[:, : max(counts)]
+        lengths = [int(n) for n in samples]
+        groups = self._groups(network, lengths)
+        parts = [_part(rows, values, lengths, masked, counts, network) for rows in groups]
+        return step_losses(training, network, parts, targets, self.objective)
+
+    def infer(self, network: nn.Module, data: Data) -> Predictions:
+        """Predictions from windows of each utterance or recording, as many at once as the device likes."""
+        assert isinstance(network, FineTuned)
+        traces = self.task.kind == "continuous"
+        counts = frame_counts(data) if traces else [0] * len(data)
+        found: list[Any] = [None] * len(data)
+        waves = self._waves(network, data)
+        for i, frames in encode(network.encoder, waves, self._recipe(network), self.device, torch.float32):
+            outputs = network.from_frames([torch.from_numpy(frames).to(self.device)], [counts[i]])[0]
+            found[i] = self.objective.predictions(network, outputs.float().cpu().double().numpy())
+        return found if traces else np.stack(found)
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Train; the record says what the encoder is and how much of it was trained."""
+        log = super().fit(train, dev, score, unlabelled)
+        assert self.network is not None
+        frozen = sum(p.numel() for p in self.network.parameters() if not p.requires_grad)
+        log.facts |= {"encoder": _pretrained.described(self.config), "frozen_parameters": frozen}
+        return log
+
+    @property
+    def _changes(self) -> dict[str, float]:
+        """Settings of the encoder that are not its own."""
+        c = self.config
+        dropouts = {} if c.encoder_dropout is None else dict.fromkeys(_DROPOUTS, c.encoder_dropout)
+        drops = {} if c.layerdrop is None else dict.fromkeys(("layerdrop", "encoder_layerdrop"), c.layerdrop)
+        return {**dropouts, **drops}
+
+    @property
+    def _mask_share(self) -> float:
+        if self.config.mask_time is not None:
+            return self.config.mask_time
+        own = self._sizes["encoder"]
+        return float(own.get("mask_time_prob") or 0.0) if own.get("apply_spec_augment") else 0.0
+
+    @property
+    def _mask_length(self) -> int:
+        return int(self._sizes["encoder"].get("mask_time_length") or 10)
+
+    def _waves(self, network: FineTuned, data: Data) -> Waves:
+        """The waveforms of a data set, normalised as the configuration says."""
+        rule = self.config.normalise
+        if rule == "checkpoint":
+            rule = "utterance" if network.encoder.normalises else "none"
+        moments = (float(network.wave_mean), float(network.wave_std)) if rule == "corpus" else None
+        utterance = rule == "utterance" and network.encoder.geometry.kind == WAVEFORM
+        most = round(self.config.max_seconds * network.encoder.geometry.sampling_rate)
+        start = self.config.crop == "start" and self.task.kind != "continuous"
+        return Waves(data, self.train_config.keep_mb * 2**20, utterance, moments, most if start else None)
+
+    def _groups(self, network: FineTuned, lengths: list[int]) -> list[list[int]]:
+        """The rows of each part: by length, or of equal lengths alone where the family wants that."""
+        order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+        if network.encoder.geometry.mixes_lengths:
+            return [list(map(int, rows)) for rows in np.array_split(order, min(self.config.parts, len(order)))]
+        return [[row for row in order if lengths[row] == n] for n in dict.fromkeys(lengths[row] for row in order)]
+
+    def _recipe(self, network: FineTuned) -> Recipe:
+        """Windows of the length that was trained."""
+        c, shape = self.config, network.encoder.geometry
+        seconds = c.piece_seconds if self.task.kind == "continuous" else c.max_seconds
+        longest = shape.window_frames or shape.frames(round(seconds * shape.sampling_rate))
+        overlap = min(round(c.overlap_seconds * shape.sampling_rate / shape.hop), longest // 2)
+        at_once = round(self.micro_batch(cpu=2, card=16) * seconds * shape.sampling_rate)
+        return Recipe((shape.layers,), False, chunk_frames=longest, overlap_frames=overlap, batch_samples=at_once)
+
+
+def _part(
+    rows: list[int], values: Tensor, lengths: list[int], masked: Tensor, counts: list[int], network: FineTuned
+) -> Part:
+    """Some rows of a batch, without the zeros that only longer ones need."""
+    shape, own = network.encoder.geometry, tuple(lengths[row] for row in rows)
+    chosen = values[rows]
+    frames = max(shape.frames(n) for n in own)
+    if shape.kind == WAVEFORM:
+        chosen = chosen[:, : max(*own, shape.field, 0)]
+    inside = masked[rows, :frames]
+    return Part(tuple(rows), Inputs(chosen, own), inside if bool(inside.any()) else None,
+                tuple(counts[row] for row in rows))  # fmt: skip
