@@ -83,7 +83,7 @@ def figure(frame: pd.DataFrame) -> Figure:
     for k, test in enumerate(dict.fromkeys(null["test"])):
         part = null[null["test"].eq(test)].set_index("world").loc[worlds]
         height = [i + (k - len(COLOURS) / 2) * 0.085 for i in range(len(worlds))]
-        error = [100 * (part["rate"] - part["low"]), 100 * (part["high"] - part["rate"])]
+        error = [(100 * gap).clip(lower=0) for gap in (part["rate"] - part["low"], part["high"] - part["rate"])]
         left.errorbar(100 * part["rate"], height, xerr=error, fmt=MARKERS[k], color=COLOURS[k], ms=5, lw=1,
                       label=test)  # fmt: skip
     left.axvline(100 * NOMINAL, color="black", lw=1, ls="--")
