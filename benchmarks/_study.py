@@ -109,10 +109,15 @@ def run_study(study: Study, tasks: Sequence[str], base: Request, how: Execution)
     SerbenchError
         For a setting that no row has or that the study decides, or when trials failed (says what to run).
     """
-    requests = [_request(study, row, task, base) for task in tasks for row in study.rows]
+    requests = [request_for(study, row, task, base) for task in tasks for row in study.rows]
     runs = run_requests(requests, how.results, how.device, how.jobs, how.threads, how.save_models, how.display)
     width = len(study.rows)
-    groups = [runs[i : i + width] for i in range(0, len(runs), width)]
+    return findings_of(study, [runs[i : i + width] for i in range(0, len(runs), width)])
+
+
+def findings_of(study: Study, groups: Sequence[Sequence[Run]]) -> Findings:
+    """What the runs of a study say: `groups` holds, for each task, one run per row."""
+    runs = [run for group in groups for run in group]
     labels = [row.label for row in study.rows]
     tests = pd.concat([_tests(group, labels) for group in groups], ignore_index=True)
     scores = pd.concat([_scores(run, label) for group in groups for run, label in zip(group, labels, strict=True)])
@@ -198,7 +203,14 @@ def fitting(model: str, settings: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in settings.items() if _has(model, key)}
 
 
-def _request(study: Study, row: Row, task: str, base: Request) -> Request:
+def request_for(study: Study, row: Row, task: str, base: Request) -> Request:
+    """The request of a row: the base's corpus and protocol, those of its settings that fit, and the row's own.
+
+    Raises
+    ------
+    SerbenchError
+        For a setting that no row has or that the study decides.
+    """
     for key in base.settings:
         if any(key in other.settings for other in study.rows):
             raise SerbenchError(f"--set {key}: the study {study.name} decides this setting itself. Leave it out.")

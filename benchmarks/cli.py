@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from ..datasets._errors import SerbenchError
-from . import cli_clusters, cli_cross, cli_data, cli_predict, cli_report, cli_results, cli_statistics, cli_study
+from . import (
+    cli_clusters,
+    cli_cross,
+    cli_data,
+    cli_maec,
+    cli_predict,
+    cli_report,
+    cli_results,
+    cli_statistics,
+    cli_study,
+)
 from ._arguments import checked, pairs, roots
 
 app = typer.Typer(
@@ -29,7 +39,7 @@ def run(
     ] = None,
     root: Annotated[list[str] | None, typer.Option(help="Folder of the corpus, or DATASET=FOLDER for several.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task of the dataset, or a shared label set such as emotion-4; default: its first.")
+        str | None, typer.Option(help="Task of the dataset, or a shared label set (emotion-4); default: its first.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Classes of the task to keep, with commas between.")] = None,
     release: Annotated[list[str] | None, typer.Option(help="Release, or DATASET=RELEASE; default: detected.")] = None,
@@ -120,6 +130,7 @@ def env() -> None:
 cli_clusters.register(app)
 cli_cross.register(app)
 cli_data.register(app)
+cli_maec.register(app)
 cli_predict.register(app)
 cli_report.register(app)
 cli_results.register(app)

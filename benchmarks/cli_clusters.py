@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..datasets._errors import SerbenchError
+from .cli_results import open_run
 
 if TYPE_CHECKING:
     from ..results.records import Run
@@ -48,7 +49,7 @@ def clusters(
     for name, (value, known) in choices.items():
         if value not in known:
             raise SerbenchError(f"--{name} {value}: expected one of: {', '.join(known)}.")
-    chosen = _open(run, results, dataset, task)
+    chosen = open_run(run, results, dataset, task)
     options = analysis.Options(trial, fold, items, number, layer, projection, plot, seed)
     analysis.find_weights(chosen, options)
     other = _other(chosen, against, results, dataset, task)
@@ -65,14 +66,7 @@ def _other(run: Run, against: str | None, results: Path, dataset: str | None, ta
 
     if against == "none" or (against is None and run.spec["model"]["name"] == BASELINE):
         return None
-    other = find_baseline(run) if against is None else _open(against, results, dataset, task)
+    other = find_baseline(run) if against is None else open_run(against, results, dataset, task)
     if other.run_id == run.run_id:
         raise SerbenchError(f"--against {against} is the run itself. Name another one, or none.")
     return other
-
-
-def _open(name: str, results: Path, dataset: str | None, task: str | None) -> Run:
-    from ..results.records import Run
-    from .cli_results import choose, load
-
-    return Run.open(Path(name)) if Path(name).is_dir() else choose(load(results, dataset=dataset, task=task), name)

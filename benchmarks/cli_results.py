@@ -121,6 +121,13 @@ def _verify(results: Path) -> None:
     typer.echo(f"{found.rows} rows of {found.runs} runs follow from the stored predictions.")
 
 
+def open_run(name: str, results: Path, dataset: str | None = None, task: str | None = None) -> Run:
+    """The run that a folder, `MODEL`, `MODEL:PRESET` or a run id (or its beginning) names."""
+    from ..results.records import Run
+
+    return Run.open(Path(name)) if Path(name).is_dir() else choose(load(results, dataset=dataset, task=task), name)
+
+
 def choose(runs: list[Run], name: str) -> Run:
     """The one run that `MODEL`, `MODEL:PRESET` or a run id (or its beginning) names."""
     model, _, preset = name.partition(":")

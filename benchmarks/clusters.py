@@ -117,8 +117,11 @@ def find_baseline(run: Run) -> Run:
     )
 
 
-def find_weights(run: Run, options: Options) -> Path:
-    """The file of a unit's weights; an error that says how to get it, where it is missing."""
+def find_weights(run: Run, options: Options, command: str = "clusters {run}") -> Path:
+    """The file of a unit's weights; an error that says how to get it, where it is missing.
+
+    `command` is what the user typed after `serbench`, with `{run}` in the run's place.
+    """
     fold = _fold(run, options.fold)
     stem = run.unit_files(options.trial, fold)[0].with_suffix(".safetensors")
     for file in (stem, run.path / f"unit-{options.trial}-{fold}.safetensors"):
@@ -133,7 +136,7 @@ def find_weights(run: Run, options: Options) -> Path:
         remedy = (
             "Its trials are finished and would not be trained again, so train them in another folder. Type\n"
             f"  serbench run --from-record {run.path} --save-models --results {folder}\n"
-            f"  serbench clusters {run.run_id} --results {folder}"
+            f"  serbench {command.format(run=run.run_id)} --results {folder}"
         )
     else:
         remedy = f"Type\n  {run.fill_line(max(options.trial + 1, 1))} --save-models"

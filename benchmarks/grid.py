@@ -95,7 +95,7 @@ def run(
     asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in _several(model))]
     added = [row for row in CHANCE if row not in asked]
     trained = places(_several(dataset), root, release, options)
-    tests = _tested(_several(test_dataset), test_root, test_release, test_split, options, trained)
+    tests = tested_places(_several(test_dataset), test_root, test_release, test_split, options, trained)
     base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,
                    classes=tuple(classes))  # fmt: skip
     requests = [
@@ -220,7 +220,7 @@ def places(
     return [tuple(known[name] for name in group) for group in groups]
 
 
-def _tested(
+def tested_places(
     names: Sequence[str], root: Given, release: Given, split: str | None, options: Mapping[str, Any] | None,
     trained: Sequence[tuple[Place, ...]],
 ) -> list[Place | None]:  # fmt: skip

@@ -195,7 +195,7 @@ class Model(TorchModel):
         network = training.network
         assert isinstance(network, MaecNetwork)
         self._prepared = [self._make_bags(network, data) for data in (training.train, training.dev)]
-        self._targets = torch.from_numpy(self._labels(network, training.train))
+        self._targets = torch.tensor(self._labels(network, training.train))
         self._genders = torch.from_numpy(genders(training.train))
         self._class_weights = None
         if self.task.kind == "classification" and self.config.class_weights == "balanced":

@@ -1,0 +1,280 @@
+"""What MAEC costs: a training step against the plain path, memory at the paper's batch size, a trial of `small`.
+
+    python -m serbench.benchmarks.bench_maec [--out FILE.json] [--only steps memory trial card]
+
+- A training step of the classification pass (forward, loss, backward, Adam) on 16 generated items of three turns with
+  full bags of 70 instances, and on bags as long as IEMOCAP's: the preset as it is, and with `sharing` off, which
+  computes every window by itself. Both run the same convolutions' arithmetic on the same weights.
+- Peak memory of one step of each pass of `fixed` at its batch size of 32, with full bags.
+- `serbench run --model maec:small --dataset demo --trials 1` from nothing, features included.
+- Where there is a graphics card: items per second, an epoch of IEMOCAP's size, and the share of what a large matrix
+  product reaches on that card, in float32 and bf16.
+
+Each CPU measurement is a process of its own with one thread; the trial takes all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..datasets._files import write_json
+from ..sermodels._maec_convolutions import KERNEL
+from ..sermodels._maec_network import MaecNetwork, NetworkConfig, Turn, initialise
+from ..sermodels.maec import PRESETS, Config
+from ._measure import Cost, measure
+
+DIM, CLASSES, BATCH = 45, 4, 16
+TURNS = 3
+RATIO = 2.5
+PEAK_LIMIT = 4e9 / 2**20
+TRIAL_SECONDS = 90.0
+IEMOCAP_ITEMS = 4400
+"""Training items of a fold of IEMOCAP's four classes."""
+IEMOCAP_BAGS = (12, 18, 24, 29, 34, 42, 55, 70)
+"""Instances of eight equally frequent kinds of utterance, close to IEMOCAP's: mean 35.5 of at most 70, median 31.5."""
+
+
+def rows() -> list[dict[str, Any]]:
+    """All measurements as rows of the performance page."""
+    return [row for make in ROWS.values() for row in make()]
+
+
+def step_rows(batch: int = BATCH) -> list[dict[str, Any]]:
+    """A training step, shared and plain, of the released and of the default network."""
+    found = []
+    for preset in ("released", "fixed"):
+        for bags in ("full", "iemocap"):
+            plain, shared = (
+                _apart("step", preset=preset, bags=bags, sharing=str(sharing), batch=str(batch)) for sharing in (0, 1)
+            )
+            title = f"maec:{preset}, training step, {batch} items, {'full' if bags == 'full' else 'IEMOCAP-like'} bags"
+            ratio = plain[1]["cpu_seconds"] / shared[1]["cpu_seconds"]
+            found.append(_row(f"{title}: every window by itself", *plain))
+            ours = {**_row(f"{title}: shared", *shared), "ratio": ratio}
+            found.append({**ours, "limit": f"ratio {RATIO:g}", "met": ratio >= RATIO} if bags == "full" else ours)
+    return found
+
+
+def memory_rows(batch: int = 32) -> list[dict[str, Any]]:
+    """Peak memory of both passes at the batch size of the paper."""
+    cost, facts = _apart("passes", preset="fixed", batch=str(batch))
+    row = _row(f"maec:fixed, a step of each pass, {batch} items, full bags", cost, facts)
+    return [{**row, "limit": f"{PEAK_LIMIT:.0f} MiB", "met": row["peak_mib"] <= PEAK_LIMIT}]
+
+
+def trial_rows() -> list[dict[str, Any]]:
+    """A whole trial of `small` on the demo corpus, from nothing."""
+    command = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()", "run", "--model", "maec:small",
+               "--dataset", "demo", "--trials", "1"]  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        cost = measure(command, cwd=Path(name), env={"PYTHONSAFEPATH": "1"})
+    return [{"title": "`serbench run --model maec:small --dataset demo --trials 1`", "cpu_seconds": cost.cpu_seconds,
+             "wall_seconds": cost.wall_seconds, "peak_mib": round(cost.peak_mib),
+             "limit": f"{TRIAL_SECONDS:g} wall seconds", "met": cost.wall_seconds <= TRIAL_SECONDS}]  # fmt: skip
+
+
+def card_rows(batch: int = 64) -> list[dict[str, Any]]:
+    """Speed on a graphics card; no rows where there is none."""
+    if not torch.cuda.is_available():
+        return []
+    found = []
+    for amp in (False, True):
+        facts = card_speed("fixed", "cuda", amp=amp, batch=batch)
+        title = (f"maec:fixed on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}: "
+                 f"{facts['items_per_second']:.0f} items/s, an epoch of {IEMOCAP_ITEMS} items "
+                 f"{facts['epoch_seconds']:.0f} s, {facts['share_of_card']:.0%} of a large matrix product")  # fmt: skip
+        found.append({"title": title, "cpu_seconds": None, "wall_seconds": facts["epoch_seconds"], "peak_mib": None})
+    return found
+
+
+def run_step(preset: str, bags: str, sharing: str, batch: str) -> dict[str, Any]:
+    """One training step of the classification pass, after a warm-up on one item."""
+    config = replace(PRESETS[preset], sharing=bool(int(sharing)))
+    network = _network(config)
+    optimiser = torch.optim.Adam(network.parameters(), eps=config.epsilon)
+    for count in (1, int(batch)):
+        turns, classes = generated(config, count, bags), torch.arange(count) % CLASSES
+        cpu, wall = _cpu_seconds(), time.perf_counter()
+        loss = classification_loss(network, turns, classes)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+    return {"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall, "loss": loss.item()}
+
+
+def run_passes(preset: str, batch: str) -> dict[str, Any]:
+    """A training of one batch of full bags through the model's own two passes."""
+    config = PRESETS[preset]
+    network = _network(config)
+    parts = {"classification": list(network.parameters()), "regularisation": list(network.encoder.parameters())}
+    optimisers = {name: torch.optim.Adam(p) for name, p in parts.items()}
+    count = int(batch)
+    turns, classes = generated(config, count, "full"), torch.arange(count) % CLASSES
+    cpu, wall = _cpu_seconds(), time.perf_counter()
+    latent, _ = network.encode(turns)
+    functional.softplus(-network.judge(latent)).mean().backward()  # type: ignore[no-untyped-call]
+    optimisers["regularisation"].step()
+    network.zero_grad()
+    del latent
+    classification_loss(network, turns, classes).backward()  # type: ignore[no-untyped-call]
+    optimisers["classification"].step()
+    return {"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall}
+
+
+def card_speed(preset: str, device: str, *, amp: bool, batch: int, steps: int = 10) -> dict[str, float]:
+    """Items per second of training steps on a device, and what that is of a large matrix product's speed there.
+
+    An epoch has two passes over all items, each a step as measured here.
+    """
+    config = PRESETS[preset]
+    network = _network(config).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), fused=device.startswith("cuda"))
+    turns = [(frames.to(device), counts.to(device)) for frames, counts in generated(config, batch, "full")]
+    classes = (torch.arange(batch) % CLASSES).to(device)
+
+    def step() -> None:
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=amp):
+            loss = classification_loss(network, turns, classes)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    seconds = _seconds(step, steps, device)
+    operations = 3 * 2 * batch * shared_products(config)  # forward, and twice as much backward
+    side = 8192 if device.startswith("cuda") else 512
+    left = torch.randn(side, side, device=device, dtype=torch.bfloat16 if amp else torch.float32)
+    reached = 2 * side**3 / _seconds(lambda: left @ left, steps, device)
+    items = batch / seconds
+    return {"items_per_second": items, "epoch_seconds": 2 * IEMOCAP_ITEMS / items,
+            "share_of_card": operations / seconds / reached}  # fmt: skip
+
+
+def classification_loss(network: MaecNetwork, turns: Sequence[Turn], classes: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the emotion head."""
+    outputs, _ = network.heads(network.encode(turns)[0])
+    return functional.cross_entropy(outputs.float(), classes)
+
+
+def plain_products(config: NetworkConfig) -> int:
+    """Multiplications of one forward pass of an item with three full bags, every window by itself."""
+    first, second, last = config.widths
+    frames = config.instances * config.window
+    total = 0
+    for channels, positions in ((DIM, frames), (last, frames // 2)):
+        weights = channels * first + KERNEL * first * second + config.dilated_kernel * second * last + channels * last
+        total += positions * weights
+    return TURNS * (total + _dense_products(config))
+
+
+def shared_products(config: NetworkConfig) -> int:
+    """The same where what windows share is computed once: all frames once, and each window's own first frames."""
+    first, second, last = config.widths
+    windows, total, own = config.instances, 0, 0
+    frames = (windows - 1) * config.hop + config.window
+    for channels, positions in ((DIM, frames), (last, frames // 2)):
+        before = channels * (first + last) + KERNEL * first * second
+        dilated = config.dilated_kernel * second * last
+        own_dilated = own + KERNEL - 1  # a window's own frames after the second convolution
+        total += positions * (before + dilated) + windows * (own * before + own_dilated * dilated)
+        own = (own_dilated + (config.dilated_kernel - 1) * 2 + 1) // 2
+    return TURNS * (total + _dense_products(config))
+
+
+def generated(config: Config, items: int, bags: str) -> list[Turn]:
+    """Random frames of three turns; `bags` is "full" or "iemocap"."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = (config.instances,) if bags == "full" else IEMOCAP_BAGS
+    counts = torch.tensor(np.resize(kinds, items))
+    frames = int(((counts - 1) * config.hop + config.window).sum())
+    return [(torch.randn(frames, DIM, generator=generator), counts) for _ in range(TURNS)]
+
+
+def _dense_products(config: NetworkConfig) -> int:
+    """Bottleneck, BiGRU and attention of one full bag."""
+    features = config.window // 2 * config.widths[-1]
+    gru = 3 * config.width * (features + config.width // 2)
+    return config.instances * (features * config.width + gru + 2 * config.instances * config.width)
+
+
+def _network(config: Config) -> MaecNetwork:
+    network = MaecNetwork(DIM, CLASSES, config, context=True, gender=True, discriminator=True)
+    initialise(network, torch.Generator().manual_seed(1))
+    return network
+
+
+def _seconds(step: Callable[[], object], steps: int, device: str) -> float:
+    """Mean wall seconds of a step, after three that warm up."""
+    for _ in range(3):
+        step()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    begun = time.perf_counter()
+    for _ in range(steps):
+        step()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return (time.perf_counter() - begun) / steps
+
+
+def _apart(what: str, **arguments: str) -> tuple[Cost, dict[str, Any]]:
+    """Run one measurement in a process of its own: that process's cost, and what it measured."""
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "out.json"
+        given = [text for key, value in arguments.items() for text in ("--argument", f"{key}={value}")]
+        command = [sys.executable, "-m", __spec__.name, "--run", what, *given, "--out", str(out)]
+        cost = measure(command, env={"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"})
+        return cost, json.loads(out.read_text(encoding="utf-8"))
+
+
+def _row(title: str, cost: Cost, facts: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title, "cpu_seconds": facts["cpu_seconds"], "wall_seconds": facts["wall_seconds"],
+            "peak_mib": round(cost.peak_mib)}  # fmt: skip
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+RUNS: dict[str, Callable[..., dict[str, Any]]] = {"step": run_step, "passes": run_passes}
+ROWS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "steps": step_rows, "memory": memory_rows, "trial": trial_rows, "card": card_rows,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and write the rows as JSON or print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="+", choices=list(ROWS))
+    parser.add_argument("--run", choices=list(RUNS), help="one measurement, in this process")
+    parser.add_argument("--argument", action="append", default=[], help="KEY=VALUE of that measurement")
+    given = parser.parse_args(arguments)
+    result: Any
+    if given.run:
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        result = RUNS[given.run](**dict(text.split("=", 1) for text in given.argument))
+    else:
+        result = [row for name in given.only or ROWS for row in ROWS[name]()]
+    if given.out:
+        write_json(given.out, result)
+    else:
+        sys.stdout.write(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

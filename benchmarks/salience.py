@@ -1,0 +1,183 @@
+"""Where MAEC listens: the attention on the instances of one utterance, over its waveform and spectrogram.
+
+The weight of an instance is the mean, over all instances as queries, of the attention that they pay to it (Eq. 4b of
+`sermodels._maec_network`); the weights of an utterance sum to 1. Instances overlap, so the figure shows their density
+in time: each weight spread evenly over its window, divided by what an even attention would give. Above 1 is more than
+the share of that moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..datasets._errors import SerbenchError
+from ..features._audio import read_audio
+from ..results._storage import write_csv
+from ..results.figures import OKABE_ITO
+from ..results.records import Run
+from ..sermodels._model import Resources
+from ..sermodels._persist import load_model
+from ._progress import Display, Silent
+from ._study import save_figure
+from .clusters import Options, find_weights
+from .plan import Plan, needed_rows, rebuild
+from .request import Request
+from .setting import Corpora
+from .trial import build_data
+from .work import extract_features, open_sources
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Salience:
+    """What a trained model attends to in an utterance.
+
+    Attributes
+    ----------
+    item, run_id, trial, fold : the utterance, and the unit whose weights were used
+    segments : one row per instance: start and end in seconds, weight
+    signal, rate : the utterance's samples, and their rate in Hz
+    said : gold label or value and prediction, for the title
+    """
+
+    item: str
+    run_id: str
+    trial: int
+    fold: str
+    segments: pd.DataFrame
+    signal: Floats
+    rate: int
+    said: str
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the utterance."""
+        return len(self.signal) / self.rate
+
+
+def find_salience(
+    run: Run, item: str, trial: int = 0, fold: str | None = None, device: str = "cpu", display: Display | None = None
+) -> Salience:
+    """Apply the weights of the fold that tests the utterance (or of `fold`) to it.
+
+    Raises
+    ------
+    SerbenchError
+        For an utterance that is not there, a model without attention over instances, weights that were not kept (says
+        what to type), a corpus that has changed, or an utterance without features.
+    """
+    from ..sermodels.maec import Model
+
+    if run.spec["model"]["name"] != Model.name:
+        raise SerbenchError(
+            f"{run.run_id} is a run of {run.spec['model']['name']}, which has no attention over instances. Expected a "
+            f"run of {Model.name}."
+        )
+    plan = rebuild(Request.from_dict(run.spec["arguments"]), run.path, run.spec["model"]["config"], Corpora())
+    if plan.setting.dataset()["digest"] != run.spec["dataset"]["digest"]:
+        raise SerbenchError(
+            f"the corpus on disk is not the one that {run.run_id} was made with. Give the recorded one, or run again."
+        )
+    plan.setting.tested.row(item)  # raises for an unknown one
+    fold = fold or _testing_fold(plan, trial, item)
+    weights = find_weights(run, Options(trial, fold), f"salience {{run}} {item}")
+    model = load_model(weights, Resources(device=device))
+    assert isinstance(model, Model)
+    data = _data(plan, item, display or Silent())
+    (segments,) = model.salience(data)
+    row = plan.setting.tested.row(item)
+    bounds = (None if pd.isna(row[key]) else float(row[key]) for key in ("start", "end"))
+    signal, rate = read_audio(plan.setting.tested.audio_path(item), 16000, *bounds)
+    said = _said(plan, item, np.asarray(model.predict(data))[0])
+    return Salience(item, run.run_id, trial, fold, segments, signal, rate, said)
+
+
+def density(segments: pd.DataFrame, times: Floats) -> Floats:
+    """Attention at each time in seconds over what an even attention on all instances would give there; 0 outside."""
+    start, end = segments["start"].to_numpy(), segments["end"].to_numpy()
+    inside = (times[:, None] >= start) & (times[:, None] < end)
+    spread = inside / np.maximum(end - start, 1e-9)
+    even = spread.mean(axis=1)
+    weighted = spread @ segments["weight"].to_numpy()
+    return np.asarray(np.divide(weighted, even, out=np.zeros(len(times)), where=even > 0))
+
+
+def figure(found: Salience) -> Figure:
+    """Waveform above, spectrogram below, the attention over both; the instance with the most weight is framed."""
+    from matplotlib.figure import Figure
+    from scipy.signal import spectrogram
+
+    drawn = Figure(figsize=(8, 5), layout="constrained")
+    above, below = drawn.subplots(2, 1, sharex=True)
+    time = np.arange(len(found.signal)) / found.rate
+    above.plot(time, found.signal, color="#8a8a8a", lw=0.5)
+    above.set_ylabel("amplitude (share of full scale)")
+    frequencies, at, power = spectrogram(found.signal, found.rate, nperseg=400, noverlap=240)
+    decibels = 10 * np.log10(np.maximum(power, 1e-12))
+    below.pcolormesh(at, frequencies / 1000, decibels, cmap="Greys", vmin=decibels.max() - 70, rasterized=True)
+    below.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, found.seconds))
+    grid = np.linspace(0, found.seconds, 500, endpoint=False)
+    top = found.segments.nlargest(1, "weight").iloc[0]
+    for axes in (above, below):
+        other = axes.twinx()
+        other.plot(grid, density(found.segments, grid), color=OKABE_ITO[1], lw=1.4)
+        other.axhline(1, color=OKABE_ITO[1], lw=0.6, ls="--")
+        other.set_ylabel("attention (1 = even)", color=OKABE_ITO[1])
+        other.set_ylim(bottom=0)
+        axes.axvspan(top["start"], top["end"], color=OKABE_ITO[0], alpha=0.15, lw=0)
+    drawn.suptitle(f"{found.item}: {found.said}\n{found.run_id}, trial {found.trial}, fold {found.fold}", fontsize=9)
+    return drawn
+
+
+def write(found: Salience, folder: Path) -> list[Path]:
+    """Write salience_RUN_UTTERANCE.csv (the segments) and .png; returns the paths."""
+    stem = f"salience_{found.run_id}_{found.item.replace('/', '-')}".replace(">", "-to-")
+    path = write_csv(folder / f"{stem}.csv", found.segments)
+    save_figure(figure(found), folder / f"{stem}.png")
+    return [path, folder / f"{stem}.png"]
+
+
+def _testing_fold(plan: Plan, trial: int, item: str) -> str:
+    """The fold that tests an utterance, or the first one."""
+    folds = plan.setting.folds
+    return next((name for name in folds if item in plan.setting.division(trial, name).test), folds[0])
+
+
+def _data(plan: Plan, item: str, display: Display) -> Any:
+    """The utterance with its context; by speaker normalisation takes in all that its speakers say."""
+    setting = plan.setting
+    if plan.config.normalise == "speaker":
+        sources = open_sources([plan], 1, display)
+        tables = sources[-1 if setting.crosses else 0].tables
+        if any(item not in table for table in tables.values()):
+            raise SerbenchError(f"{item!r} takes no part in {plan.run.run_id}. Expected an utterance of its test set.")
+    else:
+        from ..sermodels.maec import Model
+
+        rows = needed_rows(setting.tested, setting.asked, [item], Model)
+        tables = extract_features(setting.tested, rows, plan, 1, display)
+    data, failed = build_data(setting.tested, setting.asked, [item], tables, labelled=False)
+    if failed:
+        raise SerbenchError(f"{item!r} has no features: {failed[item]}")
+    return data
+
+
+def _said(plan: Plan, item: str, predicted: Floats) -> str:
+    task, row = plan.setting.asked, plan.setting.tested.row(item)
+    if task.kind == "classification":
+        label = task.mapping.get(str(row[task.column]), row[task.column]) if task.mapping else row[task.column]
+        best = int(predicted.argmax())
+        gold = "no label" if pd.isna(label) else str(label)
+        return f"{task.name} {gold}, predicted {task.labels[best]} ({predicted[best]:.0%})"
+    pairs = zip(task.targets, predicted, strict=True)
+    return ", ".join(f"{name} {row[name]:.2f}, predicted {value:.2f}" for name, value in pairs)
