@@ -67,7 +67,7 @@ def collapses(
     late = judged[len(judged) // 2 :]  # it starts from nothing
     if late and min(late) >= SURE:
         since = len(judged) - len(late) + 1
-        found.append(f"the discriminator is right at least {SURE:.1%} of the time from epoch {since} on: the prior is far")
+        found.append(f"the discriminator is right {SURE:.1%} of the time or more from epoch {since} on")
     return found
 
 

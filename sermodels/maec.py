@@ -98,7 +98,7 @@ RELEASED = replace(
     split_steps=True, draw="replacement",
 )  # fmt: skip
 SMALL = replace(
-    FIXED, train=replace(FIXED.train, epochs=30, patience=8), widths=(64, 64, 32), width=64, instances=20,
+    FIXED, train=replace(FIXED.train, epochs=20, patience=6), widths=(64, 64, 32), width=64, instances=20,
     discriminator_width=64,
 )  # fmt: skip
 PRESETS: dict[str, Config] = {
