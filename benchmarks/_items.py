@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
+from ..datasets._files import inside
 from ..datasets._task import Task
 from ..results._items import COLUMNS
 
@@ -29,17 +30,17 @@ def durations(corpus: Corpus, rows: pd.DataFrame) -> list[float]:
     """
     known = (rows["end"] - rows["start"]).fillna(rows["dialogue_end"] - rows["dialogue_start"])
     return [
-        float(seconds) if seconds == seconds else _header_seconds(corpus, str(item))
-        for item, seconds in zip(rows.index, known, strict=True)
+        float(seconds) if seconds == seconds else _header_seconds(corpus, str(path))
+        for path, seconds in zip(rows["path"], known, strict=True)
     ]
 
 
-def _header_seconds(corpus: Corpus, item: str) -> float:
+def _header_seconds(corpus: Corpus, path: str) -> float:
     if corpus.audio_source is not None:
         return float("nan")
     import soundfile
 
     try:
-        return float(soundfile.info(corpus.source_path(item)).duration)
+        return float(soundfile.info(inside(corpus.root, path)).duration)
     except (OSError, RuntimeError, SerbenchError):
         return float("nan")

@@ -14,8 +14,9 @@ if it were tested on itself (so one training serves all of its tests), and tests
   over the classes that occur among the test items.
 - Attributes: predictions are carried linearly from the training corpus's scale to the tested one's; gold labels stay.
 
-Training on several corpora together takes, in trial t, fold t mod K of each corpus with K folds, so that there is one
-training per trial; the union's scale is the first corpus's.
+Training on several corpora together takes a fold of each in turn, so that there is one training per trial: trial t
+takes turn k = t mod K, K being the largest number of folds, and turn k fold k mod K' of a corpus with K' folds. The
+union's scale is the first corpus's.
 """
 
 from __future__ import annotations

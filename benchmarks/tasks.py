@@ -19,11 +19,12 @@ def task_of(corpus: Corpus, name: str | None, classes: Sequence[str] = ()) -> Ta
     SerbenchError
         For an unknown task or class.
     """
-    if name in SETS and name not in [t.name for t in corpus.tasks]:
-        task = emotion_task(str(name), str(name))
-    else:
-        task = corpus.task(name)
-    return keep_classes(task, classes)
+    own = [task.name for task in corpus.tasks]
+    if name is None or name in own:
+        return keep_classes(corpus.task(name), classes)
+    if name not in SETS:
+        raise unknown(f"task of {corpus.name}", name, [*own, *SETS])
+    return keep_classes(emotion_task(name, name), classes)
 
 
 def keep_classes(task: Task, classes: Collection[str]) -> Task:
