@@ -426,14 +426,12 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Pat
         FeatureCache(tmp_path / "file").section(Toy(Config()))
 
 
-def test_an_index_of_many_entries_is_quick(tmp_path: Path) -> None:
+def test_an_index_of_many_entries_finds_every_one(tmp_path: Path) -> None:
     section = Section(tmp_path, DIM)
     for i in range(5_000):
-        section.write(key(i), array(1))
+        section.write(key(i), array(1 + i % 3))
     again = Section(tmp_path, DIM)
-    before = time.process_time()
-    assert again.frames(key(7)) == 1
-    assert time.process_time() - before < 0.5  # measured: 0.03 s
+    assert [again.frames(key(i)) for i in range(5_000)] == [1 + i % 3 for i in range(5_000)]
 
 
 

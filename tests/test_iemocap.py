@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 import wave
 from collections import Counter
 from pathlib import Path
@@ -278,13 +277,9 @@ def published_size(root: Path) -> None:
             one_dialogue(root, name, "".join(blocks))
 
 
-def test_published_size_has_the_published_tasks_and_loads_within_a_second(tmp_path: Path) -> None:
+def test_published_size_has_the_published_tasks(tmp_path: Path) -> None:
     published_size(tmp_path)
-    seconds = []
-    for _ in range(3):
-        begin = time.process_time()
-        corpus = iemocap.load(tmp_path)
-        seconds.append(time.process_time() - begin)
+    corpus = iemocap.load(tmp_path)
     sizes = {task.name: len(corpus.items(task)) for task in corpus.tasks}
     assert sizes == {
         "emotion": 5531, "emotion-4-unmerged": 4490, "emotion-4-improvised": 2943,
@@ -293,7 +288,6 @@ def test_published_size_has_the_published_tasks_and_loads_within_a_second(tmp_pa
     }  # fmt: skip
     met = {key: count(corpus, key) for key in corpus.expected if "session=" not in key}
     assert met == {key: n for key, n in corpus.expected.items() if "session=" not in key}
-    assert min(seconds) < 1.0, f"151 dialogue files took {min(seconds):.2f} s"
 
 
 def test_published_figures_agree_with_each_other() -> None:

@@ -6,7 +6,6 @@ import copy
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -397,18 +396,6 @@ def test_short_names_are_unambiguous() -> None:
     assert names[3] == "chance"
     assert len(set(names)) == 4
     assert all(name.startswith("linear+") for name in (names[0], names[2]))
-
-
-def test_reading_the_scores_of_25_units_takes_milliseconds(tmp_path: Path) -> None:
-    folds = [f"speakers-{i}" for i in range(5)]
-    run = Run.create(tmp_path, specification(protocol__folds=folds))
-    for trial in range(5):
-        for fold in folds:
-            run.write_unit(trial, fold, facts(), predictions(trial, fold, 107))
-    assert len(run.scores()) == 5 * 4 * 4
-    started = time.process_time()
-    run.scores()
-    assert time.process_time() - started < 0.25
 
 
 def test_the_package_is_light_to_import() -> None:
