@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,8 @@ def predict(
     root: Annotated[str | None, typer.Option(help="Folder of the corpus.")] = None,
     release: Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Only this partition of the dataset, such as test3.")] = None,
+    submission: Annotated[bool, typer.Option(help="Write the columns of the dataset's own label file.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     jobs: Annotated[int, typer.Option(help="Processes that make features.")] = 1,
     threads: Annotated[int | None, typer.Option(help="Threads; default: the machine's cores.")] = None,
@@ -35,8 +38,8 @@ def predict(
     from ..datasets._files import write_text
     from . import predict as predictor
     from ._arguments import open_dataset
-    from ._progress import Terminal
     from ._machine import limit_threads
+    from ._progress import Terminal
 
     shown = Terminal()
     given = open_dataset(dataset, root, release, option) if dataset else list(audio or [])
@@ -44,8 +47,17 @@ def predict(
         import torch  # noqa: F401  (so that the limit reaches it)
 
         limit_threads(threads)
-    done = predictor.predict(weights or [], given, model=model, device=device, jobs=jobs, display=shown)
-    write_text(out, predictor.to_csv(done))
+    if dataset is None and (partition is not None or submission):
+        raise SerbenchError("--partition and --submission are about a --dataset.")
+    done = predictor.predict(
+        weights or [], given, model=model, partition=partition, device=device, jobs=jobs, display=shown
+    )
+    if submission:
+        from .submission import submission as in_its_form
+
+        write_text(out, predictor.to_csv(replace(done, table=in_its_form(done.table, str(dataset)))))
+    else:
+        write_text(out, predictor.to_csv(done))
     for file, reason in done.failed.items():
         shown.message(f"left out: {file}: {reason}")
     left = f"; {len(done.failed)} files are left out" if done.failed else ""

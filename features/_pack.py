@@ -156,7 +156,8 @@ def load_part(path: str, entry: Entry, first: int, stop: int) -> Array | None:
     except OSError:
         return None
     try:
-        done = os.preadv(handle, [array.reshape(-1).view(np.uint8).data], entry.offset + _HEADER.size + 4 * entry.dim * first)
+        place = entry.offset + _HEADER.size + 4 * entry.dim * first
+        done = os.preadv(handle, [array.reshape(-1).view(np.uint8).data], place)
     except OSError:
         return None
     finally:
