@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets._corpus import Corpus, make_table
-from ..datasets._errors import SerbenchError
+from ..datasets._errors import SerbenchError, unknown
 from ..datasets._task import Task
 from ..features._cache import FeatureCache
 from ..features._extract import extract
@@ -47,6 +47,7 @@ def predict(
     audio: Sequence[str | Path] | Corpus,
     *,
     model: str | None = None,
+    partition: str | None = None,
     device: str = "auto",
     jobs: int = 1,
     display: Display | None = None,
@@ -59,6 +60,7 @@ def predict(
         for continuous ones
     audio : files and folders (searched through and through), or a corpus, of which every utterance is taken
     model : name of the model that the weights are expected to be of; None = any
+    partition : of a corpus, only the utterances of this partition, such as one whose labels are hidden
     jobs : processes that make features
 
     Returns
@@ -77,7 +79,7 @@ def predict(
     applied = [_Applied.load(Path(path), device, model) for path in weights]
     _check_columns(applied)
     corpus, names = (audio, corpus_names(audio)) if isinstance(audio, Corpus) else corpus_of(audio)
-    items = _items(corpus, applied)
+    items = _items(corpus, applied, partition)
     tables = _features(corpus, items, applied, jobs, shown)
     failed = {i: t.failed[i] for t in tables.values() for i in items.index if i in t.failed}
     kept = items.loc[[i for i in items.index if i not in failed]]
@@ -184,10 +186,16 @@ def corpus_names(corpus: Corpus) -> dict[str, str]:
     return {str(i): str(i) if shared else str(path) for i, path in zip(table.index, table["path"], strict=True)}
 
 
-def _items(corpus: Corpus, applied: Sequence[_Applied]) -> pd.DataFrame:
+def _items(corpus: Corpus, applied: Sequence[_Applied], partition: str | None) -> pd.DataFrame:
     """The rows that are predicted."""
     continuous = applied[0].model.task.kind == "continuous"
-    return corpus.recordings if continuous and corpus.recordings is not None else corpus.utterances
+    rows = corpus.recordings if continuous and corpus.recordings is not None else corpus.utterances
+    if partition is None:
+        return rows
+    chosen = rows[rows["partition"].eq(partition).fillna(False)]
+    if chosen.empty:
+        raise unknown(f"partition of {corpus.name}", partition, sorted(set(rows["partition"].dropna())))
+    return chosen
 
 
 def _features(

@@ -97,6 +97,10 @@ TASKS = (
     emotion_task("emotion-6", "emotion-6", doc="excitement and frustration as classes of their own: 7,380 turns"),
     *attribute_tasks(("arousal", "valence", "dominance"), SCALES),
 )
+TASK_NAMES = (
+    "emotion", "emotion-4-unmerged", "emotion-4-improvised", "emotion-4-unmerged-improvised", "emotion-6", "attributes",
+    "arousal", "valence", "dominance",
+)  # fmt: skip
 _SESSIONS = ("session1", "session2", "session3", "session4", "session5")
 _WHAT = "the folder that holds Session1 to Session5 (IEMOCAP_full_release)"
 _AUDIO = ("sentence", "dialogue")

@@ -60,7 +60,9 @@ EXPECTED = {
 }  # fmt: skip
 NOTES = (
     "two clips can't be used: train/dia125_utt3 is damaged, dev/dia110_utt7 was never published (both neutral)",
-    "the official split is not speaker-independent, and 67 episodes occur in all three partitions",
+    "the official split is not speaker-independent, and 67 episodes occur in all three partitions; three test rows "
+    "have the season, episode and times of a training row (test/dia85_utt0, dia85_utt1, dia117_utt8), and 26 test "
+    "utterances of four and more words are said in training too",
     "times come from subtitles: test/dia38_utt4, test/dia220_utt0 and others are far too long, some last under 0.1 s; "
     "the column duration_flag marks them by the label files' times",
     "users report a loud disturbance in train/dia793_utt0, dia682_utt1, dia529_utt2, dia1029_utt1, dia1008_utt1, and "
@@ -123,7 +125,7 @@ def load(
         citation=CITATION,
         homepage="https://affective-meld.github.io",
         subset_group="dialogue",
-        shared=("speaker",),
+        shared=("speaker", "text", "audio"),
         expected=EXPECTED,
         known_unusable=KNOWN_UNUSABLE,
         notes=(*NOTES, *notes),

@@ -23,6 +23,7 @@ Decisions:
 - `official` tests on Test1 (in 1.6: on Test), `official-test2` on Test2; both train on Train and select on
   Development (Validation up to 1.9). The test sets share speakers, so no split trains on one.
 - Class X (no agreement) and O (other) are in no task of classes; both stay for the attributes.
+- Sentences that people say everywhere recur in a quarter of a million segments: `shared` names text.
 - There is no dialogue: segments are cut out, other speakers removed, and neighbours may be minutes apart. The column
   `recording` says which podcast a segment is from; context columns are empty.
 - The unlabelled pool are the wav files in a folder `Unlabelled` (or `Unlabeled...`; it may be a link) in the root, with
@@ -57,6 +58,7 @@ TASKS = (
     emotion_task("emotion-4", "emotion-4", doc="anger, happiness, neutral and sadness alone"),
     *attribute_tasks(("arousal", "valence", "dominance"), SCALES),
 )
+TASK_NAMES = ("emotion", "emotion-4", "attributes", "arousal", "valence", "dominance")
 SOFT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "other", "sadness", "surprise")
 EXPECTED: dict[str, dict[str, int]] = {
     "1.6": {},
@@ -132,6 +134,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         licence="UT Dallas academic licence, per institution; no redistribution",
         citation=CITATION,
         homepage="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
+        shared=("text",),
         expected={k: n + pool if k == "utterances" else n for k, n in expected.items()},
         notes=tuple(note for note in (disagreement, _packed(base), *found) if note),
         word_source=partial(_words, find(base, _ALIGNED)),

@@ -13,6 +13,7 @@ import soundfile
 from serbench.benchmarks import grid
 from serbench.benchmarks.guards import Crossing, Side, guard, leaks, plain_text, sides
 from serbench.benchmarks.protocol import Protocol, divide
+from serbench.datasets import emodb, meld
 from serbench.datasets._corpus import OFFICIAL, Corpus, Fold, make_table, rotation
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._task import Task
@@ -265,3 +266,25 @@ def test_a_run_refuses_repeated_texts_for_models_that_use_words(
     (done,) = grid.run("chance", "table", root=table_file, results=tmp_path / "b", trials=1, allow_leak=True)
     assert "leak:text" in done.signature
     assert all("leak" not in run.signature for run in load_runs(results))
+
+
+def test_meld_shares_what_its_published_label_files_share(test_data: Path) -> None:
+    real = meld.load(test_data / "meld_csv")
+    task = real.task("emotion")
+    both = sides(real, divide(real, task, Protocol()), real.items(task))
+    texts = real.utterances["text"].str.casefold().str.replace(r"[^\w\s]", "", regex=True).str.split()
+    long = texts[texts.str.len() >= 4].str.join(" ")
+    part = real.utterances["partition"][long.index]
+    met = set(long[part.isin(["train", "dev"])])
+    assert leaks(both, texts=True)["text"].count == sum(text in met for text in long[part.eq("test")]) == 26
+    assert guard(both, texts=True) == ["shared:speaker", "shared:text"]
+    assert guard(both) == ["shared:speaker"]
+
+
+def test_ten_fixed_sentences_matter_for_models_that_read_only(test_data: Path) -> None:
+    real = emodb.load(test_data / "emodb")
+    task = real.task("emotion")
+    both = sides(real, divide(real, task, Protocol()), real.items(task))
+    assert guard(both) == []
+    with pytest.raises(SerbenchError, match="The model reads transcripts"):
+        guard(both, texts=True)

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.cli import app
 from serbench.benchmarks.predict import AUDIO, audio_files, predict, to_csv
+from serbench.benchmarks.submission import submission
 from serbench.datasets._corpus import Corpus, make_table
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._task import Task
@@ -367,3 +368,42 @@ def test_some_files_of_emodb_are_predicted_as_by_the_authors(official: list[Path
 @pytest.mark.slow
 def test_all_of_emodb_is_predicted_as_by_the_authors(official: list[Path], test_data: Path) -> None:
     compare_with_authors(official, test_data, [test_data / "emodb" / "wav"])
+
+
+# ---- hidden labels --------------------------------------------------------------------------------------------------
+
+
+def test_hidden_test_sets_are_predicted_for_a_submission(tmp_path: Path, weights: dict[str, Path]) -> None:
+    """MSP-Podcast's Test3: the columns of its label file, each filled by its name whatever order models predict in."""
+    from serbench.datasets import _mock_msp_podcast, msp_podcast
+
+    root, out = tmp_path / "msp", tmp_path / "test3.csv"
+    _mock_msp_podcast.write(root, release="1.11")
+    corpus = msp_podcast.load(root)
+    hidden = corpus.utterances[corpus.utterances["partition"].eq("test3")]
+    more = [text for name in ("both", "arousal", "classes") for text in ("--weights", str(weights[name]))]
+    where = ["predict", "--dataset", "msp-podcast", "--root", str(root), "--partition", "test3", "--out", str(out)]
+    done = CliRunner().invoke(app, [*where, *more, "--submission"])
+    assert done.exit_code == 0, done.output
+    written = pd.read_csv(out)
+    assert list(written.columns) == ["FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom"]
+    assert sorted(written["FileName"]) == sorted(path.rsplit("/", 1)[1] for path in hidden["path"])
+    assert set(written["EmoClass"]) <= {"A", "N"}
+    plain = predict([weights[name] for name in ("both", "arousal", "classes")], corpus, partition="test3").table
+    for column, name in (("EmoAct", "arousal"), ("EmoVal", "valence"), ("EmoDom", "dominance")):
+        np.testing.assert_allclose(written[column], plain[name], atol=1e-6)
+    assert len(predict([weights["arousal"]], corpus).table) == len(corpus.utterances)
+    with pytest.raises(SerbenchError, match="partition of msp-podcast"):
+        predict([weights["arousal"]], corpus, partition="test4")
+
+
+def test_what_no_submission_can_be_made_of() -> None:
+    table = pd.DataFrame({"file": ["a.wav"], "emotion": ["calm"], "p_calm": [1.0]})
+    with pytest.raises(SerbenchError, match="class of msp-podcast"):
+        submission(table, "msp-podcast")
+    with pytest.raises(SerbenchError, match="dataset with hidden labels"):
+        submission(table, "emodb")
+    with pytest.raises(SerbenchError, match="predictions of frames"):
+        submission(table.assign(time=0.0), "msp-podcast")
+    with pytest.raises(SerbenchError, match="several sets of classes"):
+        submission(table.assign(sentiment="positive"), "msp-podcast")
