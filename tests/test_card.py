@@ -1,0 +1,90 @@
+"""The protocol card: everything that must be said beside a score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from serbench.benchmarks.card import METRICS, lines
+from serbench.benchmarks.cli import app
+from serbench.benchmarks.protocol import Protocol
+from serbench.datasets import _mock_iemocap, emodb, iemocap
+from serbench.datasets._corpus import Corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    root = tmp_path_factory.mktemp("iemocap")
+    turns = _mock_iemocap.plan(100, 0)
+    _mock_iemocap.write_labels(root, turns)
+    return iemocap.load(root)
+
+
+def card(corpus: Corpus, task: str, protocol: Protocol | None = None) -> list[str]:
+    return list(lines(corpus, corpus.task(task), protocol or Protocol()))
+
+
+def test_classes_merges_and_what_is_dropped(corpus: Corpus) -> None:
+    said = card(corpus, "emotion")
+    codes = corpus.utterances["raw_emotion"].value_counts()
+    happy, excited = int(codes["hap"]), int(codes["exc"])
+    classes = next(line for line in said if line.startswith("classes: "))
+    assert f"anger {codes['ang']}" in classes
+    assert f"happiness {happy + excited}" in classes
+    assert f"  - happiness: {happy + excited} = excitement {excited} + happiness {happy}" in said
+    dropped = next(line for line in said if line.startswith("  - dropped: "))
+    assert f"frustration {codes['fru']}" in dropped
+    assert f"no label {codes['xxx']}" in dropped
+
+
+def test_counts_and_speakers_of_every_fold(corpus: Corpus) -> None:
+    said = card(corpus, "emotion")
+    items = corpus.items(corpus.task("emotion"))
+    for fold in corpus.folds():
+        role = fold.assign(items)
+        parts = [f"{name} {int(role.eq(name).sum())} ({items.loc[role.eq(name), 'speaker'].nunique()} speakers)"
+                 for name in ("train", "dev", "test")]  # fmt: skip
+        assert f"  fold {fold.name}: {', '.join(parts)}" in said
+    cut = next(line for line in said if line.startswith("  test items per subset: "))
+    assert sum(map(int, cut.partition(": ")[2].split(", "))) == len(items)
+    assert "protocol 4x5: split 'leave-one-session-out', 4 test subsets, seed 0" in said
+
+
+@pytest.mark.parametrize(("task", "kind"), [("emotion", "classification"), ("attributes", "regression")])
+def test_the_metric_is_defined(corpus: Corpus, task: str, kind: str) -> None:
+    assert f"metric: {METRICS[kind]}" in card(corpus, task)
+
+
+def test_attributes_have_their_scales(corpus: Corpus) -> None:
+    assert "targets: arousal on 1 .. 5, valence on 1 .. 5, dominance on 1 .. 5" in card(corpus, "attributes")
+
+
+def test_problems_licence_and_citation(corpus: Corpus) -> None:
+    said = card(corpus, "emotion", Protocol(split="leave-one-speaker-out"))
+    problems = said[said.index("known problems:") :]
+    assert any("sessions stand in training and in test" in line for line in problems)
+    assert all(f"  - {note}" in problems for note in corpus.notes)
+    assert f"licence: {corpus.licence}" in said
+    assert f"cite: {corpus.citation}" in said
+    assert f"homepage: {corpus.homepage}" in said
+
+
+def test_repeated_sentences_and_missing_dialogues_are_problems(test_data: Path) -> None:
+    said = card(emodb.load(test_data / "emodb"), "emotion")
+    assert any("transcripts stand in training and in test" in line for line in said)
+    assert any("no dialogue context" in line for line in said)
+    counts = {"anger": 127, "boredom": 81, "disgust": 46, "fear": 69, "happiness": 71, "neutral": 79, "sadness": 62}
+    assert "classes: " + ", ".join(f"{label} {n}" for label, n in counts.items()) in said
+
+
+def test_the_command_prints_the_card_of_a_table(tmp_path: Path) -> None:
+    rows = [{"path": f"{i}.wav", "speaker": f"s{i}", "partition": ("train", "dev", "test")[i % 3],
+             "emotion": ("anger", "neutral")[i // 3 % 2]} for i in range(24)]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "toy.csv", index=False)
+    done = CliRunner().invoke(app, ["card", "table", "--root", str(tmp_path / "toy.csv"), "--subsets", "2"])
+    assert done.exit_code == 0, done.output
+    assert "fold official: train 8 (8 speakers), dev 8 (8 speakers), test 8 (8 speakers)" in done.output
+    assert "test items per subset: 4, 4" in done.output

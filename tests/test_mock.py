@@ -1,0 +1,88 @@
+"""Miniature copies of every corpus: written, read, described as declared, and run from one end to the other."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from serbench.benchmarks import grid
+from serbench.benchmarks.mock import write_mock, writers
+from serbench.datasets import registry
+from serbench.datasets._corpus import Corpus
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._load import load_corpus
+
+SIZES = {
+    "crema-d": 144, "iemocap": 100, "meld": 80, "msp-improv": None, "msp-podcast": None, "ravdess": 192, "savee": 84,
+    "sewa": None, "tess": None,
+}  # fmt: skip
+NO_TASKS = {"table", "audformat"}
+"""Their tasks follow from the user's own columns."""
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory):
+    @cache
+    def root(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        write_mock(name, folder, utterances=SIZES[name])
+        return folder
+
+    return root
+
+
+def opened(name: str, roots, request: pytest.FixtureRequest) -> Corpus:
+    if name == "demo":
+        return load_corpus("demo")
+    if name == "emodb":
+        return load_corpus("emodb", request.getfixturevalue("test_data") / "emodb")
+    return load_corpus(name, roots(name))
+
+
+def test_every_corpus_that_needs_a_licence_has_a_miniature() -> None:
+    assert set(writers()) == set(SIZES)
+    assert set(registry.names()) == set(SIZES) | NO_TASKS | {"demo", "emodb"}
+
+
+@pytest.mark.parametrize("name", sorted({*SIZES, "demo", "emodb"}))
+def test_declared_tasks_are_the_corpus_own(name: str, roots, request: pytest.FixtureRequest) -> None:
+    corpus = opened(name, roots, request)
+    assert registry.declared(name, "TASK_NAMES") == [task.name for task in corpus.tasks]
+    assert corpus.licence
+    assert corpus.licence != "unknown"
+    assert corpus.citation
+    assert name == "demo" or corpus.homepage.startswith("http")
+
+
+@pytest.mark.parametrize("name", sorted(NO_TASKS))
+def test_a_users_own_corpus_declares_no_tasks(name: str) -> None:
+    assert registry.declared(name, "TASK_NAMES") == []
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_every_miniature_can_be_split_and_guarded(name: str, roots, tmp_path: Path) -> None:
+    (run,) = grid.run("chance", name, root=roots(name), results=tmp_path, trials=1, protocol=grid.Protocol(subsets=2))
+    assert {unit["status"] for unit in run.units()} == {"done"}
+    assert not [label for label in run.spec["labels"] if label.startswith("leak:")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_a_miniature_runs_from_one_end_to_the_other(name: str, roots, tmp_path: Path) -> None:
+    task = "attributes" if name == "sewa" else None
+    (run,) = grid.run("linear", name, root=roots(name), task=task, results=tmp_path, trials=1, threads=1,
+                      protocol=grid.Protocol(subsets=2))  # fmt: skip
+    assert {unit["status"] for unit in run.units()} == {"done"}
+    assert not any(unit["excluded"] for unit in run.units())
+    assert run.scores()["value"].notna().any()
+
+
+def test_an_unknown_miniature_and_a_folder_in_use(tmp_path: Path) -> None:
+    with pytest.raises(SerbenchError, match="Did you mean 'iemocap'"):
+        write_mock("iemocapp", tmp_path / "new")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SerbenchError, match="not empty"):
+        write_mock("iemocap", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
