@@ -211,35 +211,43 @@ class Training:
 
 
 class Meter:
-    """Losses of one pass, kept on the device; raises when one of them is not finite."""
+    """Losses of one pass, kept on the device; raises when one of them is not finite.
+
+    They stand in one buffer: a small tensor per step, left between large ones, would keep the heap from being reused.
+    """
 
     def __init__(self, training: Training, name: str) -> None:
         self._training, self._name = training, name
         self._every = 1 if training.device.type == "cpu" else LOOK_EVERY
-        self._steps: list[Tensor] = []
+        self._steps = torch.empty(0, 0)
         self._keys: list[str] = []
-        self._seen = 0
+        self._count = self._seen = 0
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Take the losses of one step."""
         self._keys = list(losses)
-        self._steps.append(torch.stack([v.detach().float() for v in losses.values()]))
-        if len(self._steps) - self._seen >= self._every:
+        new = torch.stack([v.detach().float() for v in losses.values()])
+        if self._count == len(self._steps):
+            room = new.new_empty(max(256, self._count), len(new))
+            self._steps = torch.cat([self._steps, room]) if self._count else room
+        self._steps[self._count] = new
+        self._count += 1
+        if self._count - self._seen >= self._every:
             self._look()
 
     def means(self) -> dict[str, float]:
         """Mean of each loss over the steps so far."""
-        if not self._steps:
+        if not self._count:
             return {}
         self._look()
-        found = torch.stack(self._steps).double().mean(0).tolist()
+        found = self._steps[: self._count].double().mean(0).tolist()
         return dict(zip(self._keys, found, strict=True))
 
     def _look(self) -> None:
-        if self._seen == len(self._steps):
+        if self._seen == self._count:
             return
-        new = torch.stack(self._steps[self._seen :]).cpu().numpy()
-        self._seen, first = len(self._steps), self._seen
+        new = self._steps[self._seen : self._count].cpu().numpy()
+        self._seen, first = self._count, self._seen
         bad = np.argwhere(~np.isfinite(new))
         if not len(bad):
             return
