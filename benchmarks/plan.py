@@ -49,7 +49,8 @@ def prepare(request: Request, results: str | Path, corpora: Corpora | None = Non
     config = config if config is not None else configure(module, request)
     features = features_of(request, setting, config)
     found = guard(_pairs(setting), texts=module.Model.uses_words, allow_leak=request.allow_leak)
-    spec = _specification(request, setting, config, features, [*found, *module.Model.labels(config)])
+    said = [*module.Model.labels(config), *_seen(module.Model, config, setting)]
+    spec = _specification(request, setting, config, features, [*found, *said])
     return Plan(request, setting, config, features, Run.create(Path(results), spec))
 
 
@@ -79,6 +80,12 @@ def _pairs(setting: Setting) -> list[tuple[Side, Side]]:
     trained = list(dict.fromkeys(i for d in divisions for i in (*d.train, *d.dev)))
     tested = setting.tested.items(setting.asked).loc[list(setting.subsets)]
     return [(Side(setting.corpus, items.loc[trained]), Side(setting.tested, tested))]
+
+
+def _seen(model: type[SERModel], config: Any, setting: Setting) -> list[str]:
+    """Labels of the corpora of this setting that a pre-trained part of the model is known to be trained on."""
+    names = {part for corpus in (setting.corpus, setting.tested) for part in corpus.name.split("+")}
+    return [f"encoder-saw:{name}" for name in sorted(names & model.seen(config))]
 
 
 def configure(module: Any, request: Request) -> Any:

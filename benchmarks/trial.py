@@ -23,6 +23,7 @@ from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
 from ..datasets._labels import Scale, rescale
 from ..datasets._task import Task
+from ..features._extractor import FeatureRequest, build
 from ..features._store import FeatureTable
 from ..results.records import Run
 from ..results.scoring import dev_score
@@ -87,8 +88,9 @@ def run_unit(
         outcomes = _train_and_predict(job, sources, facts, progress)
     except Exception as error:
         outcomes = [({"error": _reason(error)}, None)] * len(job.targets)
-    facts["seconds"] = round(time.perf_counter() - started, 3)
-    facts["cpu_seconds"] = round(cpu_seconds() - cpu, 3)
+    aside = facts.pop("aside", (0.0, 0.0))  # measuring the cost is no part of it
+    facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
+    facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
     return [
         Run.open(target.run).write_unit(job.trial, job.division.fold, facts | outcome, predictions)
         for target, (outcome, predictions) in zip(job.targets, outcomes, strict=True)
@@ -150,6 +152,9 @@ def _train_and_predict(
     model = module.Model(config, sources[0].task, Resources(job.seed, job.device, progress, checkpoint))
     trained = _train(model, config, job.division, sources[0])
     outcomes = [_predict(model, job.division.fold, target, sources, trained) for target in job.targets]
+    begun, cpu = time.perf_counter(), cpu_seconds()
+    facts["cost"] = _cost(model, job, sources)
+    facts["aside"] = (time.perf_counter() - begun, cpu_seconds() - cpu)
     if job.save_model:
         from ..sermodels._persist import save_model
 
@@ -198,6 +203,27 @@ def _predict(
         return {**trained, "error": _reason(error)}, None
     counts, excluded = {**trained["counts"], "test": len(test)}, {**trained["excluded"], **out_test}
     return {**trained, "status": "done", "seconds_predict": seconds, "counts": counts, "excluded": excluded}, table
+
+
+def _cost(model: SERModel, job: Job, sources: Sequence[Source]) -> dict[str, Any]:
+    """What the model costs to run, measured once for each run in each process; the reason where it can't be."""
+    target = job.targets[0]
+    key = str(target.run.resolve())
+    if key not in _COSTS:
+        from .cost import running_cost
+
+        source, asked = sources[target.source], Run.open(target.run).spec["features"]
+        extractors = {role: build(FeatureRequest(f["request"]["name"], tuple(map(tuple, f["request"]["settings"]))))
+                      for role, f in asked.items()}  # fmt: skip
+        try:
+            test = build_data(source.corpus, sources[0].task, target.ids, source.tables, labelled=False)[0]
+            _COSTS[key] = running_cost(model, source.corpus, test, extractors).facts()
+        except Exception as error:  # a cost that can't be measured never spoils a result
+            _COSTS[key] = {"error": _reason(error)}
+    return _COSTS[key]
+
+
+_COSTS: dict[str, dict[str, Any]] = {}
 
 
 def _expect_items(data: Data, role: str, fold: str) -> None:

@@ -20,6 +20,8 @@ from ._encoder import SpeechEncoder, unit_variance
 from ._encoder_families import WAVEFORM, Geometry
 from ._extractor import Array
 
+LEAST = 0.85
+"""Windows shorter than this share of a batch's longest begin a new batch: zeros cost as much as speech."""
 POOLINGS = ("none", "mean", "mean+std")
 
 
@@ -160,7 +162,8 @@ def _batches(
     order = sorted(range(len(pieces)), key=lambda k: -lengths[k])
     batch: list[int] = []
     for k in order:
-        full = batch and (len(batch) + 1) * max(lengths[batch[0]], geometry.window or 0) > most
+        longest = max(lengths[batch[0]], geometry.window or 0) if batch else 0
+        full = batch and ((len(batch) + 1) * longest > most or (not geometry.window and lengths[k] < LEAST * longest))
         differs = batch and not geometry.mixes_lengths and lengths[k] != lengths[batch[0]]
         if full or differs:
             yield [pieces[b] for b in batch]

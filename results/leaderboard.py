@@ -20,7 +20,7 @@ from ._identity import short_names
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
 from .inference import Options, score_intervals
-from .records import Run, Runs, run_row
+from .records import COSTS, Run, Runs, run_row
 from .scoring import scored_targets
 from .significance import holm, mean_interval, paired_t
 
@@ -32,8 +32,8 @@ ALPHA = 0.05
 COLUMNS = (
     "dataset", "release", "task", "target", "metric", "rank", "name", "model", "preset", "mean", "sd", "low", "high",
     "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "beats_chance", "seconds",
-    "cpu_seconds", "parameters", "left_out", "failed_trials", "labels", "protocol", "protocol_digest", "serbench",
-    "signature", "command", "run_id",
+    "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol", "protocol_digest",
+    "serbench", "signature", "command", "run_id",
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -50,8 +50,10 @@ def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] |
     -------
     one row per run and target, in the columns of `COLUMNS`: mean, sd and the 95 % interval low .. high over the n
     scores; `undefined` of them are NaN (and then so is the mean); `beats_chance` is "yes", "no", "untested", or empty
-    for a chance row; seconds are those of all trials; `left_out` files could not be used; `command` makes the row
-    again. `attrs["problems"]` names the runs that could not be ranked, damaged folders among them (run id -> reason)
+    for a chance row; seconds are those of all trials; `parameters` are trained ones, `feature_parameters` those of
+    frozen networks behind the features; multiply-accumulates and computing time are those for a second of audio (empty
+    where they were not measured); `left_out` files could not be used; `command` makes the row again.
+    `attrs["problems"]` names the runs that could not be ranked, damaged folders among them (run id -> reason)
 
     Raises
     ------
@@ -103,6 +105,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
         f"### {title}\n\n{markdown_table([_cells(row) for row in rows])}\n\n{_note(rows)}"
         for title, rows in _tables(frame)
     ]
+    parts += [f"### {title}\n\n{markdown_table(rows)}\n\n{COST_NOTE}" for title, rows, _ in _cost_tables(frame)]
     recipes = [f"- {row['dataset']}, {row['task']}, {row['name']}: `{row['signature']}`" for row in _recipes(frame)]
     return "\n\n".join([*parts, "\n".join(recipes), *_unranked(frame)]) + "\n"
 
@@ -114,6 +117,7 @@ def to_rich(frame: pd.DataFrame) -> Group:
 
     tables = [screen_table(title, _note(rows), [_cells(row) for row in rows], [row["chance"] for row in rows])
               for title, rows in _tables(frame)]  # fmt: skip
+    tables += [screen_table(title, COST_NOTE, rows, dim) for title, rows, dim in _cost_tables(frame)]
     recipes = [Text(f"{row['name']}  {row['signature']}", style="dim") for row in _recipes(frame)]
     return Group(*tables, *recipes, *map(Text, _unranked(frame)))
 
@@ -233,6 +237,31 @@ def _cells(row: Row) -> dict[str, str]:
         "p": "" if row["chance"] else p_value(row["p_chance_holm"]), "time": duration(row["seconds"]),
         "size": count(float("nan") if pd.isna(row["parameters"]) else row["parameters"]), "out": str(row["left_out"]),
     }  # fmt: skip
+
+
+def _cost_tables(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, str]], list[bool]]]:
+    """(title, rows, which rows are chance rows) of each dataset and task with a measured cost, one row per run."""
+    tables = []
+    for (dataset, task), group in frame.drop_duplicates("run_id").groupby(["dataset", "task"], sort=False):
+        if group["real_time_factor"].notna().any():
+            rows = [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]
+            tables.append((f"{dataset}, {task}: cost", [_cost_cells(row) for row in rows], group["chance"].tolist()))
+    return tables
+
+
+def _cost_cells(row: Row) -> dict[str, str]:
+    cost = {key: float("nan") if pd.isna(row[key]) else float(row[key]) for key in ("parameters", *COSTS)}
+    return {
+        "model": row["name"], "trained": count(cost["parameters"]), "frozen": count(cost["feature_parameters"]),
+        "MAC/s": count(cost["macs_per_second"]), "x real time": number(cost["real_time_factor"], ".3g"),
+        "time": duration(row["seconds"]),
+    }  # fmt: skip
+
+
+COST_NOTE = (
+    "Parameters: trained, and frozen ones behind the features. MAC/s: multiply-accumulates of networks for a second of "
+    "audio. x real time: computing time from file to prediction for a second of audio. time: of all trials."
+)
 
 
 def _recipes(frame: pd.DataFrame) -> list[Row]:

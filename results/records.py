@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from ..datasets._errors import SerbenchError
@@ -32,6 +33,8 @@ from .scoring import check_predictions, not_finite, required_columns, score_pred
 __all__ = ["Run", "Runs", "load_runs", "protocol_digest", "run_row", "runs_table"]
 SCHEMA = 1
 STATUSES = ("done", "failed")
+COSTS = ("feature_parameters", "macs_per_second", "real_time_factor")
+"""Columns of what a trained model costs to run, measured with the units; empty where a record has none."""
 
 
 @dataclass(frozen=True)
@@ -306,7 +309,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "left_out": len({item for u in units for item in u.get("excluded") or ()}),
         "seconds": _total(units, "seconds"), "cpu_seconds": _total(units, "cpu_seconds"),
         "parameters": max((u["parameters"] for u in units if u.get("parameters") is not None), default=None),
-        "serbench": ",".join(sorted(versions - {""})), "signature": run.signature,
+        **_running_costs(units), "serbench": ",".join(sorted(versions - {""})), "signature": run.signature,
         "command": spec.get("command") or "", "path": str(run.path),
     }  # fmt: skip
 
@@ -317,6 +320,16 @@ def _complete(units: Iterable[Mapping[str, Any]], folds: Collection[str]) -> lis
         if unit["status"] == "done":
             done.setdefault(unit["trial"], set()).add(unit["fold"])
     return sorted(trial for trial, names in done.items() if names >= set(folds))
+
+
+def _running_costs(units: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Medians of what the units say of the model's cost: frozen parameters, multiply-accumulates, real-time factor."""
+    costs = [unit.get("cost") or {} for unit in units]
+    return {key: _median([c[key] for c in costs if c.get(key) is not None]) for key in COSTS}
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
 
 
 def _total(units: Iterable[Mapping[str, Any]], key: str) -> float:

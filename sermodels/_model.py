@@ -173,6 +173,13 @@ class SERModel(ABC):
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
         """Inverse of `state`."""
 
+    def multiply_accumulates(self, rows: int) -> int | None:
+        """Those of predicting so many utterances (or label frames), for models that no network counter sees.
+
+        None = the model computes with PyTorch, where they are counted.
+        """
+        return None
+
     @property
     @abstractmethod
     def parameters(self) -> int:

@@ -97,6 +97,10 @@ class Model(SERModel):
         length = self.task.n_outputs if self.task.kind == "classification" else None
         self._labels = [expect(arrays, f"labels.{t}", (length,)) for t in range(len(self.task.targets))]
 
+    def multiply_accumulates(self, rows: int) -> int:
+        """None at all."""
+        return 0
+
     @property
     def parameters(self) -> int:
         """Length of the constant prediction, or the number of frequencies or labels to draw from."""

@@ -104,6 +104,10 @@ class Model(SERModel):
         dim = (len(self._coefficients),)
         self._scaler = Scaler(expect(arrays, "mean", dim), expect(arrays, "inverse", dim))
 
+    def multiply_accumulates(self, rows: int) -> int:
+        """One for each coefficient and row."""
+        return int(self._coefficients.size) * rows
+
     @property
     def parameters(self) -> int:
         """Coefficients and intercepts."""

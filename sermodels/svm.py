@@ -179,6 +179,10 @@ class Model(SERModel):
             dual = expect(arrays, f"{i}.dual", (max(len(counts) - 1, 1), len(vectors)))
             self._machines.append(Machine(gamma, vectors, dual, intercept, counts))
 
+    def multiply_accumulates(self, rows: int) -> int:
+        """The products with all support vectors, and with the dual coefficients, for each row."""
+        return sum(int(m.vectors.size + m.dual.size) for m in self._machines) * rows
+
     @property
     def parameters(self) -> int:
         """Dual coefficients and intercepts; the support vectors are training data and don't count."""

@@ -1,0 +1,183 @@
+"""What a trained model costs to run: parameters, multiply-accumulates and real-time factor, for every model alike.
+
+- Parameters: those that were trained, and apart from them those of the pre-trained networks that its features run.
+- Multiply-accumulates for each second of audio: products, convolutions, attention and recurrent layers of the model and
+  of its features' networks, as PyTorch's own counter sees them run (two operations each); of a model without a network
+  what it states itself (`SERModel.multiply_accumulates`). Signal processing (openSMILE, spectrograms, decoding) has no
+  count and is not in it; element-wise operations are not in it either.
+- Real-time factor: seconds that pass from the audio file to the prediction, features made anew, for each second of
+  audio; below 1 is faster than real time. On the device and with the threads of the unit, on one utterance after the
+  other in extraction and all together in prediction, after a first pass that is not timed. Context turns are taken
+  as known.
+
+All three are measured on test utterances around the median length, about ten seconds together (of recordings with a
+trace, on the shortest one).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..datasets._corpus import Corpus
+from ..features._audio import read_audio
+from ..features._extractor import FeatureExtractor
+from ..sermodels._model import Data, SERModel
+
+SECONDS = 10.0
+"""About so much audio is measured on."""
+MOST_ITEMS = 8
+
+
+@dataclass(frozen=True)
+class RunningCost:
+    """What one model costs; written into the facts of a unit.
+
+    Attributes
+    ----------
+    parameters : trained scalars
+    feature_parameters : scalars of the frozen networks behind its features
+    macs_per_second : multiply-accumulates for a second of audio; None where they can't be counted
+    real_time_factor : seconds of computing for a second of audio
+    items, seconds_of_audio : what was measured on
+    """
+
+    parameters: int
+    feature_parameters: int
+    macs_per_second: float | None
+    real_time_factor: float
+    items: int
+    seconds_of_audio: float
+
+    def facts(self) -> dict[str, Any]:
+        """As records hold it, rounded to what a measurement is worth."""
+        rounded = {"real_time_factor": float(f"{self.real_time_factor:.4g}"),
+                   "seconds_of_audio": round(self.seconds_of_audio, 2)}  # fmt: skip
+        macs = self.macs_per_second
+        return asdict(self) | rounded | {"macs_per_second": None if macs is None else float(f"{macs:.6g}")}
+
+
+def running_cost(
+    model: SERModel, corpus: Corpus, data: Data, extractors: Mapping[str, FeatureExtractor]
+) -> RunningCost:
+    """Measure a trained model on some of its test items.
+
+    Parameters
+    ----------
+    model : trained
+    corpus : where the items' audio lies
+    data : test items with features, labels withheld
+    extractors : role -> extractor of the model's features
+    """
+    lengths = durations(corpus, data)
+    chosen = choose(lengths, data.task.kind == "continuous")
+    some, seconds = data.take(chosen), float(sum(lengths[i] for i in chosen))
+
+    def features(made: Iterable[FeatureExtractor], items: Sequence[str]) -> None:
+        for extractor in made:
+            for item in items:
+                extractor.extract(signal_of(corpus, data, item, extractor.sampling_rate))
+
+    for extractor in extractors.values():
+        extractor.prepare()
+    networks = [e for e in extractors.values() if e.parameters]
+    features((e for e in extractors.values() if e not in networks), some.ids[:1])
+    with counting() as counted:
+        features(networks, some.ids)
+        model.predict(some)
+    macs = _macs(model, some, counted())
+    started = time.perf_counter()
+    features(extractors.values(), some.ids)
+    model.predict(some)
+    passed = time.perf_counter() - started
+    frozen = sum(e.parameters for e in networks)
+    for extractor in extractors.values():
+        extractor.release()
+    return RunningCost(model.parameters, frozen, None if macs is None else macs / seconds, passed / seconds,
+                       len(chosen), seconds)  # fmt: skip
+
+
+def durations(corpus: Corpus, data: Data) -> list[float]:
+    """Seconds of each item, from its bounds or, where they are open, from the audio's header."""
+    import soundfile
+
+    found = []
+    for item in data.ids:
+        start, end = _bounds(data, item)
+        if end is None:
+            end = float(soundfile.info(str(corpus.root / str(data.items.loc[item, "path"]))).duration)
+        found.append(max(end - (start or 0.0), 1e-3))
+    return found
+
+
+def choose(lengths: Sequence[float], shortest: bool) -> list[int]:
+    """Positions of the items to measure on: around the median length, or the shortest one alone."""
+    order = [int(i) for i in np.argsort(lengths, kind="stable")]
+    if shortest:
+        return order[:1]
+    middle = len(order) // 2
+    around = sorted(range(len(order)), key=lambda k: (abs(k - middle), k))
+    chosen: list[int] = []
+    for k in around[:MOST_ITEMS]:
+        if chosen and sum(lengths[i] for i in chosen) >= SECONDS:
+            break
+        chosen.append(order[k])
+    return chosen
+
+
+def signal_of(corpus: Corpus, data: Data, item: str, sampling_rate: int) -> Any:
+    """The samples of an item at a rate."""
+    start, end = _bounds(data, item)
+    return read_audio(corpus.root / str(data.items.loc[item, "path"]), sampling_rate, start, end)[0]
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[], int]]:
+    """Region whose multiply-accumulates in PyTorch are counted; gives a function that says how many so far.
+
+    Fused kernels that the counter does not know (attention, LSTM on a processor) are replaced by their parts within.
+    """
+    if "torch" not in sys.modules:
+        yield lambda: 0
+        return
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from ._counter import Counter
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    counter = Counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")  # said of any use of these flags
+            with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
+                yield lambda: counter.operations // 2
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _macs(model: SERModel, data: Data, counted: int) -> float | None:
+    """Multiply-accumulates of a prediction: what was counted, and what the model states; None where both are silent."""
+    rows = sum(data.frames[item] for item in data.ids) if data.task.kind == "continuous" else len(data)
+    stated = model.multiply_accumulates(rows)
+    if stated is not None:
+        return float(stated + counted)
+    return float(counted) if counted else None
+
+
+def _bounds(data: Data, item: str) -> tuple[float | None, float | None]:
+    row = data.items.loc[[item]].to_dict("records")[0]
+    start, end = (row.get(column) for column in ("start", "end"))
+    return _number(start), _number(end)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
