@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +23,30 @@ class Cost:
     peak_mib: float
 
 
+LAUNCHER = """
+import json, os, sys, time
+report, command = sys.argv[1], sys.argv[2:]
+started = time.perf_counter()
+child = os.fork()
+if not child:
+    os.execvp(command[0], command)
+_, status, usage = os.wait4(child, 0)
+with open(report, "w") as file:
+    json.dump([usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024], file)
+sys.exit(os.waitstatus_to_exitcode(status) and 1)
+"""
+"""Started between us and the command: the kernel counts a process's memory before `exec` into its peak, and ours may
+be large, the launcher's is small."""
+
+
 def measure(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Cost:
     """Run a command to its end and return its cost; a non-zero exit status is an error that holds its last output."""
-    started = time.perf_counter()
-    with subprocess.Popen(
-        list(command), cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SerbenchError(f"{' '.join(command)} ended with status {process.returncode}: {output[-800:].decode()}")
-    return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - started, usage.ru_maxrss / 1024)
+    with tempfile.TemporaryDirectory() as name:
+        report = Path(name) / "cost.json"
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", LAUNCHER, str(report), *command],
+            cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise SerbenchError(f"{' '.join(command)} ended with a failure: {done.stdout[-800:].decode()}")
+        return Cost(*json.loads(report.read_text()))

@@ -166,7 +166,7 @@ def opensmile_rows(data: Path, rounds: int = 1) -> list[dict[str, Any]]:
 
 def rows(data: Path, rounds: int = 5) -> list[dict[str, Any]]:
     """One row per measurement: title and costs; for ours also ratio to the reference, limit, and whether it is met."""
-    return [*mel_rows(data, rounds), *opensmile_rows(data, max(1, rounds // 3))]
+    return [*mel_rows(data, rounds), *opensmile_rows(data, max(1, rounds - 2))]
 
 
 def _row(title: str, cost: Costs) -> dict[str, Any]:
