@@ -1,0 +1,108 @@
+"""An LSTM whose gates see the cell state (peepholes), with the gradients written out.
+
+Gers and Schmidhuber, "Recurrent nets that time and count", IJCNN 2000, in the form that TensorFlow's `LSTMCell` gives
+it (Sak et al., Interspeech 2014), which the release of Tzirakis et al. 2021 uses: one layer, 256 units, cell states
+clipped at 100, 1 added to the forget gate. With x_t the input, * the product by elements and c_0 = h_0 = 0,
+
+    i_t = s(W_i x_t + R_i h_(t-1) + b_i + p_i * c_(t-1))        g_t = tanh(W_g x_t + R_g h_(t-1) + b_g)
+    f_t = s(W_f x_t + R_f h_(t-1) + b_f + 1 + p_f * c_(t-1))    c_t = clip(f_t * c_(t-1) + i_t * g_t)
+    o_t = s(W_o x_t + R_o h_(t-1) + b_o + p_o * c_t)            h_t = o_t * tanh(c_t)
+
+Gates are kept in the order i, f, g, o, as in `torch.nn.LSTM`, which has no peepholes. Left to automatic differentiation
+each frame records some twenty small operations; here the product with the inputs is made once for all frames, a frame
+takes a dozen operations in place, forth and back, and the gradient of R is one product at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+GATES = 4
+CELL_CLIP = 100.0
+FORGET_BIAS = 1.0
+
+
+class PeepholeLstm(nn.Module):
+    """(batch, frame, inputs) -> states (batch, frame, units), from zero states.
+
+    `kernel` is (inputs + units, 4 units), the rows of the input first; `peepholes` (3, units): of i, f and o.
+    """
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.inputs, self.units = inputs, units
+        self.kernel = nn.Parameter(torch.empty(inputs + units, GATES * units))
+        self.bias = nn.Parameter(torch.zeros(GATES * units))
+        self.peepholes = nn.Parameter(torch.zeros(3, units))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """States of all frames."""
+        raised = functional.pad(self.bias.new_full((self.units,), FORGET_BIAS), (self.units, 2 * self.units))
+        driven = functional.linear(inputs, self.kernel[: self.inputs].t(), self.bias + raised)
+        steps = driven.to(self.kernel.dtype).transpose(0, 1)
+        with torch.autocast(steps.device.type, enabled=False):
+            states: Tensor = Recurrence.apply(steps, self.kernel[self.inputs :], self.peepholes)
+        return states.transpose(0, 1)
+
+
+class Recurrence(torch.autograd.Function):
+    """driven (frame, batch, 4 units), recurrent (units, 4 units), peepholes (3, units) -> states (frame, batch, units)."""
+
+    @staticmethod
+    def forward(ctx: Any, driven: Tensor, recurrent: Tensor, peepholes: Tensor) -> Tensor:
+        """The equations of the module, frame by frame."""
+        frames, batch, width = driven.shape
+        units = width // GATES
+        gates = driven.clone(memory_format=torch.contiguous_format)
+        cells, tanhs, states = (gates.new_empty(frames, batch, units) for _ in range(3))
+        inner, outer = peepholes[:2].reshape(-1), peepholes[2]
+        for t in range(frames):
+            now = gates[t]
+            if t:
+                torch.addmm(now, states[t - 1], recurrent, out=now)
+                now[:, : 2 * units].addcmul_(cells[t - 1].repeat(1, 2), inner)
+            i, f, g, o = now.view(batch, GATES, units).unbind(1)
+            now[:, : 2 * units].sigmoid_()
+            g.tanh_()
+            torch.mul(i, g, out=cells[t])
+            if t:
+                cells[t].addcmul_(f, cells[t - 1])
+            cells[t].clamp_(-CELL_CLIP, CELL_CLIP)
+            o.addcmul_(cells[t], outer).sigmoid_()
+            torch.tanh(cells[t], out=tanhs[t])
+            torch.mul(o, tanhs[t], out=states[t])
+        ctx.save_for_backward(gates, cells, tanhs, states, recurrent, peepholes)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        """From the last frame to the first; all that is known of a gate's slope is computed for all frames at once."""
+        gates, cells, tanhs, states, recurrent, peepholes = ctx.saved_tensors
+        frames, batch, width = gates.shape
+        units = width // GATES
+        i, f, g, o = gates.view(frames, batch, GATES, units).unbind(2)
+        before = torch.cat([torch.zeros_like(cells[:1]), cells[:-1]])
+        slopes = torch.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], dim=2)
+        of_output, of_cell = tanhs * o * (1 - o), o * (1 - tanhs * tanhs)
+        within = cells.abs() < CELL_CLIP
+        within = None if bool(within.all()) else within
+        found = torch.empty_like(gates)
+        by_cell, by_state, back = torch.zeros_like(cells[0]), gradient[-1], recurrent.t()
+        for t in range(frames - 1, -1, -1):
+            now = found[t].view(batch, GATES, units)
+            torch.mul(by_state, of_output[t], out=now[:, 3])
+            by_cell.addcmul_(by_state, of_cell[t]).addcmul_(now[:, 3], peepholes[2])
+            if within is not None:
+                by_cell.mul_(within[t])
+            torch.mul(by_cell[:, None], slopes[t], out=now[:, :3])
+            if t:
+                by_cell.mul_(f[t]).addcmul_(now[:, 0], peepholes[0]).addcmul_(now[:, 1], peepholes[1])
+                by_state = torch.addmm(gradient[t - 1], found[t], back)
+        by_recurrent = states[:-1].flatten(0, 1).t() @ found[1:].flatten(0, 1)
+        each = found.view(frames, batch, GATES, units)
+        sums = [(each[:, :, 0] * before), (each[:, :, 1] * before), (each[:, :, 3] * cells)]
+        return found, by_recurrent, torch.stack([s.sum((0, 1)) for s in sums])
