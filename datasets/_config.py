@@ -119,8 +119,8 @@ def _check_range(name: str, value: Any, low: float | None, high: float | None) -
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if (low is not None and not value >= low) or (high is not None and not value <= high):
-        bounds = f"{'' if low is None else low} .. {'' if high is None else high}"
-        raise SerbenchError(f"{name}={value} is out of range. Expected a value in {bounds}.")
+        bounds = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
+        raise SerbenchError(f"{name}={value} is out of range. Expected {bounds}.")
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

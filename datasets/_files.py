@@ -71,14 +71,13 @@ def inside(root: Path, relative: str) -> Path:
         If the path is absolute or climbs out of the root (checked on the text: symbolic links that the user
         placed inside the root are followed).
     """
-    joined = os.path.normpath(os.path.join(root, relative))
-    base = os.path.normpath(root)
-    if os.path.isabs(relative) or (joined != base and not joined.startswith(base.rstrip(os.sep) + os.sep)):
+    inner = os.path.normpath(relative)
+    if os.path.isabs(relative) or inner == os.pardir or inner.startswith(os.pardir + os.sep):
         raise SerbenchError(
             f"the path {relative!r} leaves the corpus root {str(root)!r}. Expected a path relative to the root; "
             "correct the label file or pass the folder that holds all of the audio as --root."
         )
-    return Path(joined)
+    return Path(os.path.normpath(os.path.join(root, inner)))
 
 
 def cache_root() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from serbench.datasets._errors import SerbenchError
+from serbench.datasets._files import inside
 from serbench.datasets._locate import (
     files_in,
     find,
@@ -163,3 +165,16 @@ def test_two_rows_for_one_id() -> None:
     refuse_doubles(pd.Index(["a", "b"]), "labels.csv")
     with pytest.raises(SerbenchError, match=r"labels\.csv has two rows for one id: 'b'"):
         refuse_doubles(pd.Index(["a", "b", "b"]), "labels.csv")
+
+
+@pytest.mark.parametrize("root", [".", "data", "/data", "data/.."])
+@pytest.mark.parametrize("path", ["a.wav", "x/../a.wav", "./a.wav", "x/y/../../a.wav"])
+def test_paths_inside_a_root_however_the_root_is_written(root: str, path: str) -> None:
+    assert os.path.abspath(inside(Path(root), path)) == os.path.abspath(os.path.join(root, "a.wav"))
+
+
+@pytest.mark.parametrize("root", [".", "data", "/data", "data/.."])
+@pytest.mark.parametrize("path", ["..", "../a.wav", "x/../../a.wav", "/etc/passwd", "../data2/a.wav"])
+def test_paths_that_leave_a_root_are_refused_however_the_root_is_written(root: str, path: str) -> None:
+    with pytest.raises(SerbenchError, match="leaves the corpus root"):
+        inside(Path(root), path)
