@@ -102,7 +102,7 @@ def configure(module: Any, request: Request) -> Any:
     for key in request.settings:
         if key.split(".")[0] not in ("model", "train", "feature") or "." not in key:
             raise SerbenchError(f"--set {key}=...: expected model.KEY, train.KEY or feature.KEY.")
-    return config
+    return module.Model.resolved(config)
 
 
 def needed_rows(

@@ -24,7 +24,7 @@ from ..features._cache import FeatureCache
 from ..features._extract import extract
 from ..features._extractor import FeatureRequest, build
 from ..features._store import Array, FeatureTable
-from ..sermodels._model import Data, Predictions, Resources, SERModel
+from ..sermodels._model import TURN_COLUMNS, Data, Predictions, Resources, SERModel
 from ..sermodels._persist import describe, load_model, trained_on
 from ._progress import Display, Silent
 
@@ -229,7 +229,7 @@ def _slice(
         features = {role: tables[build(request).digest()] for role, request in one.features.items()}
         task = one.model.task
         frames = _frames(corpus, items, task, features) if task.kind == "continuous" else {}
-        turns = corpus.utterances[["speaker", "gender"]]
+        turns = corpus.utterances[list(TURN_COLUMNS)]
         data = Data(task, items, features, None, corpus.words if one.model.uses_words else None, frames, turns)
         blocks.append(_columns(task, one.model.predict(data)))
     files = [names[str(i)] for i in items.index]

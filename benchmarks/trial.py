@@ -28,7 +28,7 @@ from ..features._store import FeatureTable
 from ..results.records import Run
 from ..results.scoring import dev_score
 from ..sermodels import registry
-from ..sermodels._model import Data, Predictions, Resources, SERModel
+from ..sermodels._model import TURN_COLUMNS, Data, Predictions, Resources, SERModel
 from ._machine import cpu_seconds, device_name, limit_threads, versions
 from .protocol import Division
 
@@ -113,7 +113,7 @@ def build_data(
         labels = [traces[i][list(task.targets)].to_numpy(dtype=np.float64) for i in kept] if labelled else None
     elif labelled:
         labels = task.encode(items)
-    turns = corpus.utterances[["speaker", "gender"]]
+    turns = corpus.utterances[list(TURN_COLUMNS)]
     return Data(task, items, dict(tables), labels, corpus.words, frames, turns), excluded
 
 

@@ -23,6 +23,8 @@ from ..datasets._task import Task
 from ..features._extractor import FeatureRequest
 from ..features._store import FeatureTable
 
+TURN_COLUMNS = ("speaker", "gender", "dialogue", "dialogue_start", "dialogue_end")
+"""What models are told of every utterance of a corpus, in `Data.turns`."""
 Predictions = npt.NDArray[np.floating[Any]] | list[npt.NDArray[np.floating[Any]]]
 Score = Callable[[Any, Predictions], float]
 """(labels of the dev data, predictions) -> the protocol's dev metric; higher is better."""
@@ -41,8 +43,8 @@ class Data:
         frame has no label; None where labels are withheld (test and unlabelled data)
     words : id -> table of words (word, start, end); None when the model does not ask for words
     frames : id -> number of label frames (continuous tasks only)
-    turns : speaker and gender of every utterance of the corpus, indexed by id: who speaks in a context turn, which need
-        not be an item; None where the corpus table is not at hand
+    turns : `TURN_COLUMNS` of every utterance of the corpus, indexed by id: who speaks when, also in turns that are no
+        items; None where the corpus table is not at hand
     """
 
     task: Task
@@ -138,6 +140,11 @@ class SERModel(ABC):
 
         "input" is the role that `--set feature.KEY=` reaches; a model without features answers {}.
         """
+
+    @classmethod
+    def resolved(cls, config: Any) -> Any:
+        """The configuration as it is recorded: with digests of the files that it names, say. Called once, by a plan."""
+        return config
 
     @classmethod
     def labels(cls, config: Any) -> tuple[str, ...]:
