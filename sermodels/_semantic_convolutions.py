@@ -70,7 +70,9 @@ class ConvPool(nn.Module):
             keep = kept((len(maps), maps.shape[1] // self.pool, self.weight.shape[2]), dropout)
         block = FirstBlock if first else Block
         with torch.autocast("cpu", enabled=False):
-            result: Tensor = block.apply(maps.contiguous(), self.weight, self.bias, keep, self.pool, 1 - dropout)
+            result: Tensor = block.apply(  # type: ignore[no-untyped-call]
+                maps.contiguous(), self.weight, self.bias, keep, self.pool, 1 - dropout
+            )
         return result
 
 
@@ -109,7 +111,7 @@ def spread(gradient: Tensor, places: Tensor, like: Tensor) -> Tensor:
     """Gradient of `largest`: (group, channel) put at its places in zeros like (group, step, channel)."""
     steps = like.shape[1]
     given, seen, where = (t.permute(0, 3, 1, 2) for t in (gradient[None, :, None], like[None], places[None, :, None]))
-    found = torch.ops.aten.max_pool2d_with_indices_backward(
+    found: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
         given, seen, [1, steps], [1, steps], [0, 0], [1, 1], False, where
     )
     return found[0].permute(1, 2, 0)
@@ -124,7 +126,7 @@ def activate(values: Tensor, bias: Tensor, keep: Tensor | None, share: float, ou
 
 def inwards(gradient: Tensor, output: Tensor, share: float) -> Tensor:
     """Gradient before dropout and ReLU: only where the output is positive."""
-    found = torch.ops.aten.threshold_backward(gradient, output, 0)
+    found: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
     return found if share == 1 else found.div_(share)
 
 
@@ -155,7 +157,7 @@ class Block(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         """Gradients of maps, weight and bias."""
         maps, weight, out, places = ctx.saved_tensors
         kernel, channels, filters = weight.shape
@@ -216,7 +218,7 @@ class FirstBlock(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         """Gradients of weight and bias."""
         weight, out, *lists = ctx.saved_tensors
         batch, step = len(out), _first_step(weight, ctx.pool)

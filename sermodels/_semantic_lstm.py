@@ -45,12 +45,14 @@ class PeepholeLstm(nn.Module):
         driven = functional.linear(inputs, self.kernel[: self.inputs].t(), self.bias + raised)
         steps = driven.to(self.kernel.dtype).transpose(0, 1)
         with torch.autocast(steps.device.type, enabled=False):
-            states: Tensor = Recurrence.apply(steps, self.kernel[self.inputs :], self.peepholes)
+            states: Tensor = Recurrence.apply(  # type: ignore[no-untyped-call]
+                steps, self.kernel[self.inputs :], self.peepholes
+            )
         return states.transpose(0, 1)
 
 
 class Recurrence(torch.autograd.Function):
-    """driven (frame, batch, 4 units), recurrent (units, 4 units), peepholes (3, units) -> states (frame, batch, units)."""
+    """States (frame, batch, units) from driven (frame, batch, 4 units), recurrent (units, 4 units) and peepholes."""
 
     @staticmethod
     def forward(ctx: Any, driven: Tensor, recurrent: Tensor, peepholes: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class Recurrence(torch.autograd.Function):
         return states
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         """From the last frame to the first; all that is known of a gate's slope is computed for all frames at once."""
         gates, cells, tanhs, states, recurrent, peepholes = ctx.saved_tensors
         frames, batch, width = gates.shape

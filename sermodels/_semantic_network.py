@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..datasets._config import option
+from ..datasets._errors import SerbenchError
 from ._objective import LabelScale
 from ._semantic_convolutions import ConvPool
 from ._semantic_lstm import PeepholeLstm
@@ -44,12 +45,12 @@ FREE = "free choice"
 class NetworkConfig:
     """Settings of the network."""
 
-    streams: str = option("both", "what is used: sound, words, or both", source="section 4 (ablations)", choices=STREAMS)
+    streams: str = option("both", "what is used: sound, words, or both", source="section 4", choices=STREAMS)
     fusion: str = option("disentangled", "how the two are fused", source="section 3.3", choices=FUSIONS)
     order: str = option("avl", "order of the three in disentangled fusion; paper: alv", source=RELEASED, choices=ORDERS)
     filters: tuple[int, ...] = option((50, 125, 250), "channels of the blocks", source=RELEASED, low=1)
     kernels: tuple[int, ...] = option((8, 6, 6), "widths of their convolutions", source=RELEASED, low=1)
-    pools: tuple[int, ...] = option((10, 5, 5), "steps that each maximum is taken of", source=RELEASED, low=1, high=1000)
+    pools: tuple[int, ...] = option((10, 5, 5), "steps that each maximum is taken of", source=RELEASED, low=1, high=999)
     dropout: float = option(0.5, "share dropped after each block", source="section 4", low=0, high=0.95)
     projection: int = option(1024, "size that sound and words are brought to", source=RELEASED, low=1)
     width: int = option(512, "size of the fused vector", source=RELEASED, low=1)
@@ -111,13 +112,18 @@ class SemanticNetwork(LabelScale):
     word_dim : size of a word vector
     outputs : of each frame or utterance
     bounded : tanh on the outputs
+
+    The buffer `gain` is a factor on all sound.
     """
+
+    gain: Tensor
 
     def __init__(
         self, samples: int, sequence: int, word_dim: int, outputs: int, config: NetworkConfig, *, bounded: bool
     ) -> None:
         super().__init__(outputs)
         self.bounded = bounded
+        self.register_buffer("gain", torch.ones(()))
         self.features = frame_features(samples, sequence, config)
         self.blocks = nn.Sequential() if config.streams == "words" else nn.Sequential(*_blocks(config))
         self.fusion = Fusion(self.features, word_dim, config)
@@ -143,7 +149,7 @@ class SemanticNetwork(LabelScale):
     def paralinguistic(self, audio: Tensor) -> Tensor:
         """One row of features per frame, (batch, frame, features)."""
         batch, frames, _ = audio.shape
-        maps = self.blocks(audio.reshape(batch, -1, 1))
+        maps: Tensor = self.blocks((audio * self.gain).reshape(batch, -1, 1))
         flat, wanted = maps.flatten(1), frames * self.features
         if flat.shape[1] < wanted:  # a number of frames that the pools cut short
             flat = functional.pad(flat, (0, wanted - flat.shape[1]))
@@ -152,6 +158,16 @@ class SemanticNetwork(LabelScale):
     def _out(self, states: Tensor) -> Tensor:
         outputs: Tensor = self.head(states)
         return torch.tanh(outputs) if self.bounded else outputs
+
+
+def check_shapes(config: NetworkConfig) -> None:
+    """Refuse blocks that are not described in full."""
+    lengths = {name: len(getattr(config, name)) for name in ("filters", "kernels", "pools")}
+    if len(set(lengths.values())) != 1 or not config.filters:
+        given = ", ".join(f"{count} {name}" for name, count in lengths.items())
+        raise SerbenchError(
+            f"{given} were given. Expected as many of each: one for every block, such as --set model.filters=16,32,40."
+        )
 
 
 def frame_features(samples: int, sequence: int, config: NetworkConfig) -> int:
@@ -188,7 +204,7 @@ def initialise(network: SemanticNetwork, generator: torch.Generator) -> None:
         elif parameter.dim() == 1 or "peepholes" in name:
             _uniform(parameter, parameter.shape[-1], parameter.shape[-1], generator)
         else:
-            _uniform(parameter, *parameter.shape, generator)
+            _uniform(parameter, parameter.shape[0], parameter.shape[1], generator)
 
 
 def _uniform(parameter: nn.Parameter, fan_in: int, fan_out: int, generator: torch.Generator) -> None:

@@ -1,0 +1,337 @@
+"""Semantic fusion: the waveform and the words of each frame, fused by attention, followed by an LSTM.
+
+P. Tzirakis, A. Nguyen, S. Zafeiriou and B. W. Schuller, "Speech emotion recognition using semantic information",
+ICASSP 2021 (arXiv:2103.02993), and the authors' release (glam-imperial/semantic_speech_emotion_recognition, BSD-3).
+Network: `_semantic_network`; sound of two speakers, words: `_semantic_frames`; delay: `_semantic_delay`.
+
+- `fixed`, the default: frames without a label count nowhere, targets weigh the same, labels are moved by a delay that
+  is chosen on training and dev data, sound is divided by the training data's root mean square.
+- `released`: Adam 5e-4 (beta2 0.99), 5 sequences of 100 frames, targets weigh 1, 1/2, 1/3, the zeros behind a
+  recording's end count as labels of 0, no delay.
+- `paper` (section 4): Adam 1e-4, 25 sequences of 300 frames, gradients clipped at 5, Att(Att(a, l), v), no delay; what
+  it does not say is as in `fixed`.
+- `small`: `fixed` at 8 kHz with narrow layers, for CPUs.
+
+Traces: recordings are cut into sequences, each from a zero state; the last one is filled up with silence. The loss is
+1 - CCC over all frames of a batch. tanh reaches from the lowest to the highest value of each label's scale. The network
+of `released` reads whatever stands between -1 and 1, so on SEWA labels are taken as they are. Differs from the release:
+sequences are shuffled, not files; dev scores choose the epoch (they keep all below a fixed loss); a seed decides all.
+Gradients are clipped by the norm of all of them, not of the LSTM's alone.
+
+Utterances (ours): the mean of the LSTM's states over the frames; 1 - CCC, or cross-entropy of classes.
+
+Word vectors come from a file (`model.vectors`): Word2Vec, Speech2Vec, or one aligned to the other, whichever was made;
+its digest is part of the configuration, and the score says which file it was. Without one, and for items without
+words, all word vectors are zero, and the score (`words:none`) or the record (`facts.words`) says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from ..datasets._config import option
+from ..datasets._errors import SerbenchError
+from ..datasets._task import Task
+from ..features._extractor import FeatureRequest
+from . import _semantic_words as semantic_words
+from ._batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
+from ._model import Data, FitLog, Predictions, Score
+from ._objective import Objective
+from ._rows import frame_counts
+from ._semantic_delay import best_delay, delay_scores, delayed, loudness, shifted
+from ._semantic_frames import Frames, Words, frame_samples
+from ._semantic_network import (
+    FREE,
+    RELEASED,
+    NetworkConfig,
+    SemanticNetwork,
+    check_shapes,
+    initialise,
+    reach_frames,
+    whole_frames,
+)
+from ._semantic_words import WordConfig
+from ._torch import TorchModel
+from ._training import TrainConfig, Training
+
+CHOSEN = -1.0
+"""The delay is chosen on the data."""
+DELAY_STEP_SECONDS = 0.2
+WEIGHTS = ("equal", "harmonic")
+TRAINING: TrainConfig = option(
+    TrainConfig(epochs=60, patience=15, batch_size=5, learning_rate=5e-4, clip_norm=5.0),
+    "training settings, set with train.KEY; batch_size counts sequences of recordings",
+)
+
+
+@dataclass(frozen=True)
+class Config(NetworkConfig, WordConfig):
+    """Settings of `semantic-fusion`: those of network and words, and these."""
+
+    train: TrainConfig = TRAINING
+    sampling_rate: int = option(22050, "rate of the sound in Hz", source="section 4", low=1000)
+    sequence: int = option(100, "frames of a training sequence", source="released code; paper: 300", low=1)
+    frame_seconds: float = option(0.1, "frames of utterances [s]; traces have their own", source=FREE, low=0.01, high=1)
+    utterance_batch: int = option(32, "utterances per step, where utterances are predicted", source=FREE, low=1)
+    masked: bool = option(True, "silence behind a recording's end counts nowhere", source="released code: false")
+    target_weights: str = option("equal", "weights of the targets; harmonic: 1, 1/2, 1/3", source=RELEASED,
+                                 choices=WEIGHTS)  # fmt: skip
+    delay_seconds: float = option(CHOSEN, "how late annotators react [s]; -1 = chosen on training and dev data",
+                                  source="released code: 0; AVEC 2018: 2", low=-1, high=20)  # fmt: skip
+    max_delay_seconds: float = option(4.0, "longest delay that is tried [s]", source=FREE, low=0, high=20)
+    scaled: bool = option(True, "divide sound by the training data's root mean square", source="released code: false")
+    beta2: float = option(0.999, "Adam's second coefficient", source="released code: 0.99", low=0, high=0.99999)
+    class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
+
+
+FIXED = Config()
+RELEASE = Config(
+    train=replace(FIXED.train, epochs=100, patience=0, clip_norm=0.0), masked=False, target_weights="harmonic",
+    delay_seconds=0.0, scaled=False, beta2=0.99,
+)  # fmt: skip
+PAPER = Config(
+    train=replace(FIXED.train, batch_size=25, learning_rate=1e-4, clip_norm=5.0), sequence=300, order="alv",
+    delay_seconds=0.0, scaled=False,
+)  # fmt: skip
+SMALL = Config(
+    train=replace(FIXED.train, epochs=20, patience=6, batch_size=8, learning_rate=1e-3), sampling_rate=8000,
+    filters=(16, 32, 40), projection=128, width=96, units=64, dropout=0.2,
+)  # fmt: skip
+PRESETS: dict[str, Config] = {"default": FIXED, "fixed": FIXED, "released": RELEASE, "paper": PAPER, "small": SMALL}
+TINY = replace(
+    SMALL, train=replace(SMALL.train, epochs=60, patience=0, batch_size=8, learning_rate=5e-3), sampling_rate=2000,
+    filters=(8, 8, 8), pools=(5, 4, 2), projection=32, width=32, units=16, dropout=0.0, sequence=25, utterance_batch=8,
+    max_delay_seconds=1.0, word_dim=5,
+)  # fmt: skip
+
+
+class Model(TorchModel):
+    """Semantic fusion."""
+
+    name: ClassVar[str] = "semantic-fusion"
+    kinds: ClassVar[frozenset[str]] = frozenset({"classification", "regression", "continuous"})
+    uses_words: ClassVar[bool] = True
+    config: Config
+
+    def __init__(self, config: Config, task: Task, *arguments: Any) -> None:
+        super().__init__(config, task, *arguments)
+        check_shapes(config)
+        self.objective = Objective(task, config.class_weights)
+        self._words: Words | None = None
+
+    @classmethod
+    def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
+        """The samples; also where words alone are used, since they tell how long an utterance is."""
+        return {"input": FeatureRequest("waveform", (("sampling_rate", str(config.sampling_rate)),))}
+
+    @classmethod
+    def labels(cls, config: Config) -> tuple[str, ...]:
+        """Which word vectors were used."""
+        return () if config.streams == "audio" else semantic_words.labels(config)
+
+    @classmethod
+    def resolved(cls, config: Config) -> Config:
+        """The configuration with the digest of its file of vectors."""
+        return semantic_words.resolved(config)
+
+    def sizes(self, train: Data) -> dict[str, Any]:
+        """What the network's shape and the frames follow from, and the delay in frames."""
+        rate, words = self._rate(train), self._source()
+        return {"rate": rate, "samples": 2 * frame_samples(rate, self._hop), "word_dim": words.dim,
+                "delay": self._delay}  # fmt: skip
+
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+        """The network with TensorFlow's initial weights."""
+        bounded = self.task.kind != "classification"
+        network = SemanticNetwork(
+            sizes["samples"], self.config.sequence, sizes["word_dim"], self.task.n_outputs, self.config, bounded=bounded
+        )
+        initialise(network, generator)
+        return network
+
+    def calibrate(self, network: nn.Module, train: Data) -> None:
+        """The labels' scales (tanh reaches their ends), and the root mean square of the sound."""
+        assert isinstance(network, SemanticNetwork)
+        if self.task.kind != "classification":
+            scales = np.array([self.task.scales[target] for target in self.task.targets], dtype=np.float64)
+            network.label_mean.copy_(torch.from_numpy(scales.mean(axis=1)))
+            network.label_std.copy_(torch.from_numpy((scales[:, 1] - scales[:, 0]) / 2))
+        if self.config.scaled:
+            network.gain.fill_(1 / root_mean_square(train))
+
+    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+        """That of the base, with Adam's second coefficient."""
+        found = super().optimisers(network)
+        for optimiser in found.values():
+            for group in optimiser.param_groups:
+                if "betas" in group:
+                    group["betas"] = (0.9, self.config.beta2)
+        return found
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Choose the delay, then train as the base does; `facts` say what became of words, speakers and delay."""
+        self._rate(train)
+        source = self._source(check=True)
+        spoken = semantic_words.coverage_facts(self.config, source, train)
+        self._delay, facts = self._chosen_delay(train, dev)
+        log = super().fit(train, dev, score, unlabelled)
+        log.facts |= {"words": spoken, **facts}
+        if self.task.kind == "continuous":
+            log.facts |= self._frames(train).sides()
+        return log
+
+    def begin(self, training: Training) -> None:
+        """Lay out training items and targets."""
+        network = training.network
+        assert isinstance(network, SemanticNetwork)
+        self.objective.begin(training.train.labels)
+        self._train = self._frames(training.train)
+        labels = training.train.labels
+        if self.task.kind != "continuous":
+            self._targets: Any = self.objective.targets(network, labels)
+            return
+        delay = int(self._sizes["delay"])
+        self._targets = [self.objective.targets(network, shifted(trace, delay)) for trace in labels]
+        blocks = self._train.blocks(self.config.sequence)
+        self._blocks = [b for b in blocks if not torch.isnan(self._piece(self._targets, b)).all()]
+
+    def batches(self, training: Training) -> Batches:
+        """Every utterance, or sequence of a recording, once, in random order."""
+        traces = self.task.kind == "continuous"
+        order = shuffled(len(self._blocks) if traces else len(self._train), training.generator("order"))
+        size = self.train_config.batch_size if traces else self.config.utterance_batch
+        return Batches(even_batches(order, size), self._load_blocks if traces else self._load, training.device)
+
+    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+        """The loss of a batch."""
+        network = training.network
+        assert isinstance(network, SemanticNetwork)
+        *given, targets = batch
+        outputs = network(*given) if self.task.kind == "continuous" else network.utterances(*given)
+        found = self.objective.losses(outputs, targets)
+        if self.config.target_weights == "harmonic" and len(found) > 1:
+            found["loss"] = torch.stack([found[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()
+        return found
+
+    def infer(self, network: nn.Module, data: Data) -> Predictions:
+        """Predictions of utterances, or of recordings sequence by sequence."""
+        assert isinstance(network, SemanticNetwork)
+        frames = self._frames(data)
+        if self.task.kind == "continuous":
+            return self._traces(network, frames)
+        indices = micro_batches(len(data), self.micro_batch(cpu=8, card=64))
+        batches = Batches(indices, lambda items: utterance_batch(frames, items, self.config), self.device)
+        outputs = map_batches(batches, lambda batch: network.utterances(*batch))
+        return self.objective.predictions(network, outputs.cpu().double().numpy())
+
+    def _traces(self, network: SemanticNetwork, frames: Frames) -> Predictions:
+        """Predictions of whole recordings; as many frames as their labels, moved back by the delay."""
+        length, delay = self.config.sequence, int(self._sizes["delay"])
+        blocks = frames.blocks(length)
+        traces = self.objective.empty_traces(frame_counts(frames.data))
+        indices = micro_batches(len(blocks), self.micro_batch(cpu=4, card=32))
+        batches = Batches(indices, lambda items: block_batch(frames, [blocks[i] for i in items], length), self.device)
+        for items, batch in zip(indices, batches, strict=True):
+            found = network(*batch).float().cpu().double().numpy()
+            for (position, start), rows in zip([blocks[i] for i in items], found, strict=True):
+                part = traces[position][start : start + length]
+                part[:] = self.objective.predictions(network, rows[: len(part)])
+        return [delayed(np.asarray(trace, dtype=np.float64), delay) for trace in traces]
+
+    def _load(self, items: npt.NDArray[np.int64]) -> Batch:
+        return *utterance_batch(self._train, items, self.config), self._targets[torch.from_numpy(items)]
+
+    def _load_blocks(self, items: npt.NDArray[np.int64]) -> Batch:
+        blocks = [self._blocks[i] for i in items]
+        targets = [self._piece(self._targets, block) for block in blocks]
+        behind = torch.nan if self.config.masked else 0.0
+        rows = [functional.pad(t, (0, 0, 0, self.config.sequence - len(t)), value=behind) for t in targets]
+        return *block_batch(self._train, blocks, self.config.sequence), torch.stack(rows)
+
+    def _piece(self, targets: Sequence[Tensor], block: tuple[int, int]) -> Tensor:
+        position, start = block
+        return targets[position][start : start + self.config.sequence]
+
+    def _chosen_delay(self, train: Data, dev: Data) -> tuple[int, dict[str, Any]]:
+        """The delay in frames, and what is to be recorded of it."""
+        if self.task.kind != "continuous":
+            return 0, {}
+        hop = self._hop
+        if self.config.delay_seconds >= 0:
+            delay = round(self.config.delay_seconds / hop)
+            return delay, {"delay_seconds": delay * hop}
+        step = max(1, round(DELAY_STEP_SECONDS / hop))
+        candidates = list(range(0, round(self.config.max_delay_seconds / hop) + 1, step))
+        sides = []
+        for data in (train, dev):
+            frames = self._frames(data)
+            sides.append(([loudness(frames, i) for i in range(len(frames))], data.labels))
+        scores = delay_scores(sides[0], sides[1], candidates)
+        delay = best_delay(scores, candidates)
+        kept = {f"{c * hop:.1f}": round(s, 4) for c, s in zip(candidates, scores, strict=True) if np.isfinite(s)}
+        return delay, {"delay_seconds": round(delay * hop, 6), "delay_scores": kept}
+
+    def _frames(self, data: Data) -> Frames:
+        return Frames(data, self._hop, self._source(), self.train_config.keep_mb * 2**20)
+
+    def _source(self, *, check: bool = False) -> Words:
+        """The word vectors, read once."""
+        if self._words is None or check:
+            self._words = semantic_words.source(self.config)
+        return self._words
+
+    @property
+    def _hop(self) -> float:
+        return self.task.frame_seconds if self.task.frame_seconds else self.config.frame_seconds
+
+    def _rate(self, data: Data) -> int:
+        table = data.features["input"]
+        if table.dim != 1 or table.hop_seconds is None:
+            raise SerbenchError(
+                f"the model {self.name!r} takes samples, but the feature has {table.dim} numbers per frame. Expected "
+                "the feature waveform: leave feature settings out."
+            )
+        return int(table.sampling_rate)
+
+
+def utterance_batch(frames: Frames, items: Sequence[int] | npt.NDArray[np.int64], config: Config) -> Batch:
+    """Sound (utterance, frame, samples), words (utterance, frame, dim) and lengths, with silence behind each.
+
+    At least so much silence that more of it changes nothing, and a number of frames that the pools divide.
+    """
+    counts = [frames.counts[i] for i in items]
+    samples = 2 * frames.size
+    whole = whole_frames(samples, config)
+    length = -(-(max(counts) + reach_frames(samples, config)) // whole) * whole
+    sound, words = block_batch(frames, [(int(i), 0) for i in items], length)
+    return sound, words, torch.tensor(counts)
+
+
+def block_batch(frames: Frames, blocks: Sequence[tuple[int, int]], length: int) -> Batch:
+    """Sound and words of `length` frames from (position, first frame) on, with silence behind an item's end."""
+    sound = np.zeros((len(blocks), length, 2 * frames.size), dtype=np.float32)
+    words = np.zeros((len(blocks), length, frames.words.dim), dtype=np.float32)
+    for k, (position, start) in enumerate(blocks):
+        part = frames.audio(position, start, start + length)
+        sound[k, : len(part)] = part
+        if frames.words.vectors is not None:
+            words[k, : len(part)] = frames.vectors(position)[start : start + length]
+    return torch.from_numpy(sound), torch.from_numpy(words)
+
+
+def root_mean_square(data: Data) -> float:
+    """Of all samples of a data set; 1 where all is silent."""
+    total, count = 0.0, 0
+    for i in range(len(data)):
+        signal = data.array(i).astype(np.float64)
+        total, count = total + float(np.square(signal).sum()), count + signal.size
+    return float(np.sqrt(total / count)) if total > 0 else 1.0
