@@ -174,7 +174,10 @@ class Corpus:
         return inside(self.root, str(self.row(item)["path"]))
 
     def words(self, item: str) -> pd.DataFrame:
-        """Words of an item: columns word, start, end in seconds from the item's own start. Empty if unknown."""
+        """Words of an item: columns word, start, end in seconds from the item's own start. Empty if unknown.
+
+        A further column `source` says "spread" where times were only shared out evenly within a transcribed segment.
+        """
         if self.word_source is None:
             return pd.DataFrame({"word": pd.Series(dtype=str), "start": pd.Series(dtype=float),
                                  "end": pd.Series(dtype=float)})  # fmt: skip

@@ -120,14 +120,14 @@ def read_transcription(path: Path) -> list[tuple[float, float, str]]:
 
 
 def spread_words(segments: Iterable[tuple[float, float, str]]) -> pd.DataFrame:
-    """Words of transcribed segments, each segment's time shared out evenly: columns word, start, end [s]; no tags."""
+    """Words of transcribed segments, each segment's time shared out evenly: word, start, end [s], source; no tags."""
     words: list[tuple[str, float, float]] = []
     for start, end, text in segments:
         said = _TAG.sub(" ", text).split()
         step = (end - start) / max(1, len(said))
         words += [(word, start + i * step, start + (i + 1) * step) for i, word in enumerate(said)]
     table = pd.DataFrame(words, columns=["word", "start", "end"])
-    return table.astype({"word": "string", "start": float, "end": float})
+    return table.astype({"word": "string", "start": float, "end": float}).assign(source="spread")
 
 
 def within(words: pd.DataFrame, start: float, end: float) -> pd.DataFrame:

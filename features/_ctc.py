@@ -1,0 +1,156 @@
+"""Forced alignment with the emissions of a CTC model of the transformers library, from a local folder.
+
+Any checkpoint that `AutoModelForCTC` and `AutoProcessor` read (wav2vec 2.0, HuBERT, WavLM, MMS ...), weights in
+safetensors. Nothing is downloaded. Long signals are cut into windows that overlap; of each window the frames near its
+cut ends are thrown away, since they lack context.
+"""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..datasets._errors import SerbenchError
+
+WINDOW_SECONDS, MARGIN_SECONDS = 30.0, 2.0
+Array = npt.NDArray[np.float32]
+Span = tuple[float, float]
+
+
+class Aligner:
+    """A CTC model and its alphabet.
+
+    Parameters
+    ----------
+    folder : local folder of the checkpoint
+    device : of torch, such as "cpu" or "cuda"
+
+    Raises
+    ------
+    SerbenchError
+        If the folder holds no such checkpoint.
+    """
+
+    def __init__(self, folder: Path | str, device: str = "cpu") -> None:
+        self.folder, self.device = Path(folder).expanduser(), torch.device(device)
+        model, processor = _checkpoint(self.folder)
+        self.model = model.to(self.device).eval()
+        self.sampling_rate = int(processor.feature_extractor.sampling_rate)
+        self._prepare = processor.feature_extractor
+        vocabulary: dict[str, int] = processor.tokenizer.get_vocab()
+        self.blank = int(model.config.pad_token_id if model.config.pad_token_id is not None else 0)
+        special = set(processor.tokenizer.all_special_tokens)
+        self.alphabet = {t: i for t, i in vocabulary.items() if t not in special and len(t) == 1 and i != self.blank}
+        self.separator = vocabulary.get(getattr(processor.tokenizer, "word_delimiter_token", None) or "|")
+        self.stride = int(np.prod(getattr(model.config, "conv_stride", (320,))))
+
+    @property
+    def frame_seconds(self) -> float:
+        """Distance of two frames of emissions in seconds."""
+        return self.stride / self.sampling_rate
+
+    def spell(self, word: str) -> list[int]:
+        """The word's characters that the model knows, in lower, upper or their own case; accents fall where need be."""
+        found = []
+        for c in unicodedata.normalize("NFC", word):
+            forms = (c, c.lower(), c.upper(), *(unicodedata.normalize("NFD", f)[0] for f in (c.lower(), c.upper())))
+            known = next((self.alphabet[f] for f in forms if f in self.alphabet), None)
+            if known is not None and known != self.separator:
+                found.append(known)
+        return found
+
+    def emissions(self, signal: Array) -> Tensor:
+        """Log-probabilities (frame, character) of a signal (samples,) at `sampling_rate`."""
+        window, margin = (round(s * self.sampling_rate) // self.stride * self.stride
+                          for s in (WINDOW_SECONDS, MARGIN_SECONDS))  # fmt: skip
+        if len(signal) <= window:
+            return self._emit(signal)
+        step, parts = window - 2 * margin, []
+        for first in range(0, len(signal) - 2 * margin, step):
+            last = first + window >= len(signal)
+            found = self._emit(signal[first : len(signal) if last else first + window])
+            head = 0 if first == 0 else margin // self.stride
+            parts.append(found[head:] if last else found[head : (margin + step) // self.stride])
+            if last:
+                break
+        return torch.cat(parts)
+
+    def spans(self, words: Sequence[str], signal: Array) -> list[Span | None]:
+        """Start and end [s] of each word in a signal; None for words that the model can't spell.
+
+        All are None where the signal has too few frames for the text.
+        """
+        spelt = [self.spell(word) for word in words]
+        owners = [k for k, letters in enumerate(spelt) for _ in letters]
+        if not owners or len(signal) < self.stride:
+            return [None] * len(words)
+        tokens, owners = self._separated(spelt)
+        frames = best_path(self.emissions(signal), tokens, self.blank)
+        found: list[Span | None] = [None] * len(words)
+        for owner, span in zip(owners, frames or [], strict=False):
+            if owner >= 0:
+                before = found[owner]
+                start = span[0] * self.frame_seconds if before is None else before[0]
+                found[owner] = (start, min(span[1] * self.frame_seconds, len(signal) / self.sampling_rate))
+        return found
+
+    def _separated(self, spelt: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+        """Tokens of all words with the separator between them, and the word of each token (-1 = separator)."""
+        tokens: list[int] = []
+        owners: list[int] = []
+        for k, letters in enumerate(spelt):
+            if letters and tokens and self.separator is not None:
+                tokens.append(self.separator)
+                owners.append(-1)
+            tokens += letters
+            owners += [k] * len(letters)
+        return tokens, owners
+
+    @torch.inference_mode()
+    def _emit(self, signal: Array) -> Tensor:
+        inputs = self._prepare(signal, sampling_rate=self.sampling_rate, return_tensors="pt")
+        logits: Tensor = self.model(inputs["input_values"].to(self.device)).logits[0]
+        return logits.float().log_softmax(-1).cpu()
+
+
+def best_path(emissions: Tensor, tokens: Sequence[int], blank: int) -> list[tuple[int, int]] | None:
+    """First frame and frame behind the last of each token on the best path through the emissions (frame, character).
+
+    None where there are fewer frames than a path needs: one for each token, and a blank between two that are equal.
+    """
+    from torchaudio.functional import forced_align, merge_tokens
+
+    repeats = sum(a == b for a, b in itertools.pairwise(tokens))
+    if len(emissions) < len(tokens) + repeats:
+        return None
+    path, scores = forced_align(emissions[None], torch.tensor([list(tokens)], dtype=torch.int32), blank=blank)
+    return [(int(span.start), int(span.end)) for span in merge_tokens(path[0], scores[0], blank=blank)]
+
+
+def _checkpoint(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForCTC, AutoProcessor
+
+    if not (folder / "config.json").is_file():
+        raise SerbenchError(
+            f"{str(folder)!r} is no folder of a checkpoint. Expected a CTC model saved by transformers (config.json, "
+            "model.safetensors, vocab.json, preprocessor_config.json); nothing is downloaded."
+        )
+    try:
+        processor, model = (kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
+                            for kind, more in ((AutoProcessor, {}), (AutoModelForCTC, {"use_safetensors": True})))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SerbenchError(
+            f"the checkpoint {str(folder)!r} can't be used: {str(error).splitlines()[0]} Expected a CTC model with its "
+            "processor and weights in model.safetensors."
+        ) from error
+    if not hasattr(processor, "tokenizer"):
+        raise SerbenchError(f"{str(folder)!r} has no alphabet. Expected vocab.json beside config.json.")
+    return model, processor

@@ -1,0 +1,263 @@
+"""Mapping one space of word vectors into another, with a verdict on whether it worked.
+
+| mode | what it starts from |
+|---|---|
+| identical | words that both vocabularies have (after normalisation, see `_wordvec`), by Procrustes |
+| dictionary | pairs of words of a file, by Procrustes |
+| adversarial | nothing: the game of `_adversarial`, played from several seeds |
+
+Each is refined by Procrustes on dictionaries of CSLS (`_spaces.refine`). Of the pairs of a seeded mode every fifth is
+kept apart and tests the map; other pairs to test with may be given.
+
+The criterion that selects a map (mean cosine of CSLS pairs) can't tell that a game has failed: a wrong map scores only
+somewhat lower than the right one. So an adversarial map is accepted only
+
+- where both vocabularies share words, or a dictionary is given: if it translates at least half of the most frequent
+  words as the map that is fitted to those pairs does;
+- else: if it translates at least half of them as the game of another seed does. Wrong maps of different seeds do not
+  agree. (A cloud with an exact symmetry would deceive this test too; word vectors have none.)
+
+Otherwise `align` raises and says what was found; nothing falls back to another mode by itself. Speech2Vec's spaces and
+others made from small corpora should be expected to fail: the game needs thousands of words and clouds of one shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..datasets._config import option, validate
+from ..datasets._errors import SerbenchError
+from ._adversarial import Game, play
+from ._spaces import METHODS, agreement, precision, procrustes, refine, unit_rows
+from ._wordvec import SILENT, Vectors, normalise
+
+MODES = ("identical", "dictionary", "adversarial")
+PREPARE = ("none", "unit", "centre", "unit-centre-unit")
+AGREED = 0.5
+_HELD_OUT = 5
+Pairs = list[tuple[int, int]]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of an alignment."""
+
+    mode: str = option("identical", "what the map starts from", source="free choice", choices=MODES)
+    rounds: int = option(5, "rounds of refinement; 0 = none", source="public release", low=0)
+    max_rank: int = option(15_000, "dictionaries hold the most frequent words up to this rank", source="section 3.1",
+                           low=2)  # fmt: skip
+    mutual: bool = option(False, "dictionaries hold mutual neighbours alone", source="section 2.2")
+    prepare: str = option("none", "what is done to both spaces first: vectors to unit length, mean to zero",
+                          source="public release", choices=PREPARE)  # fmt: skip
+    seeds: int = option(5, "games of the adversarial mode", source="free choice", low=1)
+    seed: int = option(0, "first seed", source="free choice", low=0)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a map; numbers are shares in [0, 1].
+
+    Attributes
+    ----------
+    mode, accepted : how it was made, and whether it is to be trusted
+    reason : why, in words
+    pairs : pairs of words that a seeded map was fitted to
+    criterion : mean cosine of the CSLS pairs
+    precision : "nn" and "csls" -> k -> P@k of the final map; empty without pairs to test with
+    before : the same before refinement
+    tested : words that were asked for
+    games : adversarial mode: seed, criterion, and agreement with the seeded map and with the best other game
+    """
+
+    mode: str
+    accepted: bool
+    reason: str
+    pairs: int
+    criterion: float
+    precision: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    before: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    tested: int = 0
+    games: Sequence[Mapping[str, float]] = ()
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The source vectors in the target space, the target vectors (changed only by `prepare`), the map, the report."""
+
+    source: Vectors
+    target: Vectors
+    map: np.ndarray[Any, np.dtype[np.float32]]
+    report: Report
+
+
+def align(
+    source: Vectors, target: Vectors, config: Config | None = None, game: Game | None = None, *,
+    pairs: Iterable[tuple[str, str]] | None = None, test: Iterable[tuple[str, str]] | None = None,
+    device: str = "cpu", progress: Progress | None = None, failed: Callable[[Report], None] | None = None,
+) -> Alignment:  # fmt: skip
+    """Map `source` into the space of `target`.
+
+    Parameters
+    ----------
+    source, target : vectors of one length, the most frequent words first
+    config, game : settings
+    pairs : (source word, target word) of the mode "dictionary"; in the adversarial mode they only judge the games
+    test : pairs that test the map; by default those kept apart, or in the adversarial mode all that are known
+    device : of torch, such as "cpu" or "cuda"
+    failed : is handed the report of an adversarial mode that failed, before the error is raised
+
+    Raises
+    ------
+    SerbenchError
+        For spaces of different sizes, too few pairs, and an adversarial mode that failed.
+    """
+    config = validate(config or Config())
+    if source.dim != target.dim:
+        raise SerbenchError(
+            f"the source vectors have {source.dim} numbers, the target vectors {target.dim}. Expected the same length; "
+            "train one of them anew with the other's size."
+        )
+    xs, xt = (_prepared(v, config.prepare, device) for v in (source, target))
+    known = _rows(source, target, pairs) if pairs is not None else _identical(source, target)
+    asked = _rows(source, target, test) if test is not None else None
+    if config.mode == "adversarial":
+        start, w, report = _adversarial(xs, xt, config, validate(game or Game()), known, progress)
+        asked = known if asked is None else asked
+    else:
+        fitted, apart = _split(known, asked, config.seed)
+        _need(fitted, config.mode, source.dim)
+        start = _fitted(xs, xt, fitted)
+        w, value = refine(xs, xt, start, rounds=config.rounds, max_rank=config.max_rank, mutual=config.mutual)
+        report = Report(config.mode, True, f"fitted to {len(fitted)} pairs of words", len(fitted), value)
+        asked = apart if asked is None else asked
+    report = _tested(report, xs, xt, start, w, asked)
+    if not report.accepted:
+        if failed is not None:
+            failed(report)
+        raise SerbenchError(
+            f"the adversarial mode failed: {report.reason}. No vectors were written. Type --mode identical where both "
+            "vocabularies share words, or give pairs of words with --dictionary; else try more --seeds."
+        )
+    mapped = Vectors(source.words, (xs @ w).cpu().numpy())
+    return Alignment(mapped, Vectors(target.words, xt.cpu().numpy()), w.cpu().numpy(), report)
+
+
+def read_pairs(path: Path | str) -> list[tuple[str, str]]:
+    """Pairs of words of a file: source and target word in each line, with a tab or blanks between.
+
+    Raises
+    ------
+    SerbenchError
+        If the file is missing or a line does not hold two words.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SerbenchError(f"the dictionary {str(path)!r} can't be read: {error}. Expected UTF-8 text.") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        cells = line.split("\t") if "\t" in line else line.split()
+        if len(cells) != 2 and line.strip():
+            raise SerbenchError(f"line {number} of {str(path)!r} is {line!r}. Expected two words with a tab between.")
+        if line.strip():
+            found.append((cells[0].strip(), cells[1].strip()))
+    return found
+
+
+def _prepared(vectors: Vectors, steps: str, device: str) -> Tensor:
+    x = torch.from_numpy(vectors.matrix).to(device)
+    for step in steps.split("-") if steps != "none" else ():
+        x = unit_rows(x) if step == "unit" else x - x.mean(0)
+    return x
+
+
+def _identical(source: Vectors, target: Vectors) -> Pairs:
+    theirs = target.normalised
+    return [(row, theirs[word]) for word, row in source.normalised.items() if word in theirs and word not in SILENT]
+
+
+def _rows(source: Vectors, target: Vectors, pairs: Iterable[tuple[str, str]]) -> Pairs:
+    """Rows of the pairs whose words are both known, no pair twice."""
+    found = ((_row(source, one), _row(target, other)) for one, other in pairs)
+    return list(dict.fromkeys((s, t) for s, t in found if s is not None and t is not None))
+
+
+def _row(vectors: Vectors, word: str) -> int | None:
+    return vectors.index[word] if word in vectors.index else vectors.normalised.get(normalise(word))
+
+
+def _split(known: Pairs, asked: Pairs | None, seed: int) -> tuple[Pairs, Pairs]:
+    """Pairs to fit to, and pairs kept apart (every fifth source word, at random) unless others test the map."""
+    if asked is not None:
+        return known, []
+    words = sorted({s for s, _ in known})
+    apart = set(np.random.default_rng(seed).permutation(words)[: len(words) // _HELD_OUT].tolist())
+    return [p for p in known if p[0] not in apart], [p for p in known if p[0] in apart]
+
+
+def _need(fitted: Pairs, mode: str, dim: int) -> None:
+    if len(fitted) < 2:
+        what = "words that both vocabularies have" if mode == "identical" else "pairs of words that have vectors"
+        raise SerbenchError(
+            f"there are {len(fitted)} {what} to fit a map of {dim} x {dim} numbers to. Expected more (as many as "
+            f"{dim} at least for a good one); check the languages of both files, or give --dictionary FILE."
+        )
+
+
+def _fitted(xs: Tensor, xt: Tensor, pairs: Pairs) -> Tensor:
+    rows = torch.tensor(pairs, device=xs.device)
+    return procrustes(xs[rows[:, 0]], xt[rows[:, 1]])
+
+
+def _adversarial(
+    xs: Tensor, xt: Tensor, config: Config, game: Game, known: Pairs, progress: Progress | None
+) -> tuple[Tensor, Tensor, Report]:
+    """The map of the best game before and after refinement, and the verdict."""
+    played = [play(xs, xt, game, config.seed + k, progress) for k in range(config.seeds)]
+    refined = [
+        refine(xs, xt, p.map, rounds=config.rounds, max_rank=config.max_rank, mutual=config.mutual) for p in played
+    ]
+    maps = [w for w, _ in refined]
+    seeded = _fitted(xs, xt, known) if len(known) >= xs.shape[1] else None
+    games = []
+    for k, (w, value) in enumerate(refined):
+        others = [agreement(xs, xt, w, other) for i, other in enumerate(maps) if i != k]
+        facts = {"seed": float(played[k].seed), "criterion": value, "agreement_with_another": max(others, default=0.0)}
+        games.append(facts if seeded is None else facts | {"agreement_with_seeded": agreement(xs, xt, w, seeded)})
+    best = max(range(len(games)), key=lambda k: games[k]["criterion"])
+    accepted, reason = _verdict(games[best], len(games), len(known) if seeded is not None else 0)
+    report = Report("adversarial", accepted, reason, 0, games[best]["criterion"], games=games)
+    return played[best].map, maps[best], report
+
+
+def _verdict(chosen: Mapping[str, float], games: int, known: int) -> tuple[bool, str]:
+    if known:
+        share = chosen["agreement_with_seeded"]
+        return share >= AGREED, (
+            f"of {games} games the one with the best criterion translates {share:.1%} of the words as the map does "
+            f"that is fitted to {known} known pairs ({AGREED:.0%} are needed)"
+        )
+    share = chosen["agreement_with_another"]
+    return share >= AGREED, (
+        f"of {games} games the one with the best criterion agrees with another one on {share:.1%} of the words "
+        f"({AGREED:.0%} are needed)"
+    )
+
+
+def _tested(report: Report, xs: Tensor, xt: Tensor, start: Tensor, w: Tensor, asked: Pairs) -> Report:
+    if not asked:
+        return report
+    truth: dict[int, set[int]] = {}
+    for s, t in asked:
+        truth.setdefault(s, set()).add(t)
+    found = [{m: dict(precision(xs @ v, xt, truth, method=m).at) for m in METHODS} for v in (w, start)]
+    return Report(report.mode, report.accepted, report.reason, report.pairs, report.criterion, found[0], found[1],
+                  len(truth), report.games)  # fmt: skip

@@ -1,0 +1,235 @@
+"""Word times: from the corpus's own files, else by forced alignment with a CTC model, else spread evenly.
+
+| source | meaning |
+|---|---|
+| corpus | the corpus's own times (TextGrid, wdseg, CSV ...) |
+| forced | forced alignment of the transcript with the emissions of a CTC model |
+| spread | the words share the time evenly; also words that the model can't spell, between two forced ones |
+
+The alignment is the best path of connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber,
+ICML 2006, doi 10.1145/1143844.1143891) through the transcript's characters, found by `torchaudio.functional.
+forced_align`. A word lasts from the first frame of its first character to the last frame of its last one.
+
+A corpus whose own table has a column `source` keeps it. Where that says "spread" (times within transcribed segments),
+each run of words without a gap is one segment, and is aligned by force within its own bounds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError
+from ..datasets._files import write_text
+from ..datasets._reading import numbers, read_columns
+from ._audio import read_audio
+
+if TYPE_CHECKING:
+    from ._ctc import Aligner
+
+COLUMNS = ("item", "word", "start", "end", "source")
+SOURCES = ("corpus", "forced", "spread")
+_GAP_SECONDS = 1e-3
+Array = npt.NDArray[np.float32]
+Word = tuple[str, float, float, str]
+"""Text, start and end [s] from the item's own start, source."""
+
+
+@dataclass(frozen=True)
+class WordTimes:
+    """Words of many items: a table (item, word, start, end [s], source), and what could not be done, id -> reason."""
+
+    table: pd.DataFrame
+    failed: Mapping[str, str]
+
+    def words(self, item: str) -> pd.DataFrame:
+        """Words of an item: word, start, end, source; empty where there are none."""
+        rows = self._rows.get(item, np.empty(0, np.intp))
+        return self.table.iloc[rows].drop(columns="item").reset_index(drop=True)
+
+    @cached_property
+    def _rows(self) -> dict[str, npt.NDArray[np.intp]]:
+        indices = self.table.groupby("item", sort=False).indices
+        return {str(item): np.asarray(rows, np.intp) for item, rows in indices.items()}
+
+    def line(self) -> str:
+        """One line for people to read."""
+        counts = self.table["source"].value_counts()
+        parts = ", ".join(f"{counts[s]} {s}" for s in SOURCES if s in counts)
+        return f"{len(self.table)} words of {self.table['item'].nunique()} items ({parts or 'none'})"
+
+
+def align_words(
+    corpus: Corpus,
+    items: Sequence[str],
+    aligner: Aligner | None = None,
+    *,
+    again: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> WordTimes:
+    """Word times of items of a corpus, by the best source that there is for each.
+
+    Parameters
+    ----------
+    items : ids of utterances or recordings
+    aligner : of forced alignment; without one, transcripts without times are spread evenly
+    again : do not take the corpus's own times even where there are some
+    progress : called with the number of items done and of all
+
+    Returns
+    -------
+    the words in order of the items; an item whose audio is needed and can't be read stands in `failed`
+    """
+    rows: list[tuple[str, *tuple[Any, ...]]] = []
+    failed: dict[str, str] = {}
+    for done, item in enumerate(items, 1):
+        try:
+            rows += [(item, *word) for word in _words(corpus, item, aligner, again)]
+        except SerbenchError as error:
+            failed[item] = str(error)
+        if progress is not None:
+            progress(done, len(items))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return WordTimes(_typed(table), failed)
+
+
+def spread(words: Sequence[str], start: float, end: float) -> list[Word]:
+    """Words that share the time from `start` to `end` [s] evenly."""
+    edges = np.linspace(start, end, len(words) + 1).tolist()
+    return [(word, a, b, "spread") for word, a, b in zip(words, edges, edges[1:], strict=False)]
+
+
+def forced(words: Sequence[str], signal: Array, start: float, aligner: Aligner) -> list[Word]:
+    """Words of a signal (samples,) at the aligner's rate that begins at `start` [s] of its item.
+
+    Words that the model can't spell share the time between their neighbours. Where the signal is too short for its
+    text, all words are spread.
+    """
+    end = start + len(signal) / aligner.sampling_rate
+    found = aligner.spans(words, signal)
+    if not any(found):
+        return spread(words, start, end)
+    out: list[Word] = []
+    k = 0
+    while k < len(words):
+        if (span := found[k]) is not None:
+            out.append((words[k], start + span[0], start + span[1], "forced"))
+            k += 1
+            continue
+        run = next((n for n in range(k, len(words)) if found[n] is not None), len(words))
+        following = found[run] if run < len(words) else None
+        out += spread(words[k:run], out[-1][2] if out else start, end if following is None else start + following[0])
+        k = run
+    return out
+
+
+def save(times: WordTimes, path: Path, columns: Sequence[str] = COLUMNS) -> None:
+    """Write one CSV of all items (a name that ends in `.csv`), or a folder with one CSV for each item.
+
+    A folder's files are `ITEM.csv` with word, start, end, source: what SEWA's option `alignment` reads.
+    """
+    rounded = times.table.assign(**{c: times.table[c].round(4) for c in ("start", "end")})
+    if path.suffix.lower() == ".csv":
+        write_text(path, rounded[list(columns)].to_csv(index=False, lineterminator="\n"))
+        return
+    for item, part in rounded.groupby("item", sort=False):
+        if Path(str(item)).name != str(item):
+            raise SerbenchError(f"the id {item!r} can't be a file name. Name one file for all items: --out WORDS.csv")
+        write_text(path / f"{item}.csv", part[list(columns[1:])].to_csv(index=False, lineterminator="\n"))
+
+
+def load(path: Path | str) -> WordTimes:
+    """Read what `save` has written, file or folder; files without a column `source` are taken as "corpus".
+
+    Raises
+    ------
+    SerbenchError
+        If nothing is there, a column is missing, or a time is no number.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        parts = [_file(file).assign(item=file.stem) for file in sorted(place.glob("*.csv"))]
+    elif place.is_file():
+        parts = [_file(place, "item")]
+    else:
+        parts = []
+    if not parts:
+        raise SerbenchError(
+            f"there are no word times at {str(place)!r}. Expected a CSV file with the columns item, word, start, end, "
+            "or a folder of CSV files named after items; 'serbench words align' writes both."
+        )
+    return WordTimes(_typed(pd.concat(parts, ignore_index=True)), {})
+
+
+def word_source(corpus: Corpus, alignment: str | Path | None) -> Callable[[str], pd.DataFrame]:
+    """id -> words (word, start, end): of the file or folder `alignment` where one is given, else the corpus's own."""
+    return corpus.words if not alignment else load(alignment).words
+
+
+def _file(path: Path, *further: str) -> pd.DataFrame:
+    table = read_columns(path, (*further, "word", "start", "end"))
+    table["source"] = table["source"].fillna("corpus") if "source" in table else "corpus"
+    times = {c: numbers(table[c], str(path)) for c in ("start", "end")}
+    return table.dropna(subset=["word"]).assign(**times)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    texts = dict.fromkeys(("item", "word", "source"), "string")
+    return table[list(COLUMNS)].astype({**texts, "start": "float64", "end": "float64"})
+
+
+def _words(corpus: Corpus, item: str, aligner: Aligner | None, again: bool) -> Iterable[Word]:
+    own = corpus.words(item)
+    own = own if "source" in own else own.assign(source="corpus")
+    spread_out = bool(own["source"].eq("spread").any())
+    if len(own) and (aligner is None or not (again or spread_out)):
+        return _tuples(own)
+    if spread_out:
+        return [word for part in _segments(own) for word in _segment(corpus, item, part, aligner)]
+    text = corpus.row(item)["text"]
+    words = own["word"].astype(str).tolist() if len(own) else [] if pd.isna(text) else str(text).split()
+    if not words:
+        return []
+    signal, rate = _signal(corpus, item, aligner)
+    return forced(words, signal, 0.0, aligner) if aligner is not None else spread(words, 0.0, len(signal) / rate)
+
+
+def _tuples(words: pd.DataFrame) -> Iterator[Word]:
+    for word, start, end, source in words[["word", "start", "end", "source"]].itertuples(index=False):
+        yield str(word), float(start), float(end), str(source)
+
+
+def _segments(words: pd.DataFrame) -> list[pd.DataFrame]:
+    """Runs of words without a gap between them."""
+    gap = words["start"].to_numpy()[1:] - words["end"].to_numpy()[:-1] > _GAP_SECONDS
+    cuts = [0, *(np.flatnonzero(gap) + 1).tolist(), len(words)]
+    return [words.iloc[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def _segment(corpus: Corpus, item: str, part: pd.DataFrame, aligner: Aligner | None) -> Iterable[Word]:
+    assert aligner is not None
+    start, end = float(part["start"].iloc[0]), float(part["end"].iloc[-1])
+    signal, _ = _signal(corpus, item, aligner, start, end)
+    return forced(part["word"].astype(str).tolist(), signal, start, aligner)
+
+
+def _signal(
+    corpus: Corpus, item: str, aligner: Aligner | None, start: float | None = None, end: float | None = None
+) -> tuple[Array, int]:
+    """The item's audio, or a part of it in seconds from the item's own start, at the aligner's rate."""
+    row = corpus.row(item)
+    offset = 0.0 if pd.isna(row["start"]) else float(row["start"])
+    stop = None if pd.isna(row["end"]) else float(row["end"])
+    first = offset + start if start is not None else (offset or None)
+    last = offset + end if end is not None else stop
+    rate = None if aligner is None else aligner.sampling_rate
+    return read_audio(corpus.audio_path(item), rate, first, last)
