@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..datasets._errors import SerbenchError
@@ -35,6 +36,13 @@ def roots(given: list[str] | None, datasets: list[str], flag: str = "--root") ->
             several = f"with several datasets, expected DATASET={flag.split('-')[-1].upper()} for each"
             raise SerbenchError(f"{flag} {text!r}: {several if datasets else 'there is no dataset that it is for'}.")
     return found
+
+
+def without_training(given: Mapping[str, object]) -> None:
+    """Refuse options that a training alone knows: flag -> what was given for it."""
+    for flag, value in given.items():
+        if value:
+            raise SerbenchError(f"--weights are scored as they are, nothing is trained: leave {flag} out.")
 
 
 def checked(protocol: Protocol) -> Protocol:

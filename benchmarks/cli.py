@@ -20,7 +20,7 @@ from . import (
     cli_statistics,
     cli_study,
 )
-from ._arguments import checked, pairs, roots
+from ._arguments import checked, pairs, roots, without_training
 
 app = typer.Typer(
     help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
@@ -70,6 +70,9 @@ def run(
     from_record: Annotated[Path | None, typer.Option(help="Repeat the run of this run folder or run.json.")] = None,
     allow_leak: Annotated[bool, typer.Option(help="Accept a split that leaks; the score is labelled.")] = False,
     save_models: Annotated[bool, typer.Option(help="Keep the weights of every trial beside its record.")] = False,
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="Score these trained weights as they are, without training; repeatable.")
+    ] = None,
 ) -> None:
     """Train and score models on corpora; finished trials are skipped."""
     from ._progress import Terminal
@@ -81,6 +84,19 @@ def run(
     try:
         if from_record is not None:
             runs = repeat(from_record, results, device, jobs, threads, save_models, shown)
+        elif weights:
+            from .grid_weights import run_weights
+
+            without_training({"--set": set_, "--preset": preset, "--test-dataset": test_dataset,
+                              "--save-models": save_models, "two --model": (model or [])[1:]})  # fmt: skip
+            runs = run_weights(
+                weights, dataset or [], model=model[0] if model else None, root=roots(root, dataset or []),
+                release=roots(release, dataset or [], "--release"), task=task,
+                classes=classes.split(",") if classes else (),
+                protocol=checked(Protocol(protocol, split, subsets, group, seed)), trials=trials,
+                allow_leak=allow_leak, options=pairs("--option", option), results=results, device=device, jobs=jobs,
+                threads=threads, display=shown,
+            )  # fmt: skip
         else:
             if not model or not dataset:
                 raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")

@@ -181,6 +181,8 @@ def from_record(
             f"{spec['dataset']['digest']}. Expected the same release of {spec['dataset']['name']}; "
             f"type serbench check {request.dataset} to see what it holds."
         )
+    if request.weights:
+        return run_requests([request], results, device, jobs, threads, save_models, display)
     config = from_dict(registry.load(request.model).Config, spec["model"]["config"])
     return run_requests(
         [request], results, device, jobs, threads, save_models, display, configs={request.model: config}

@@ -10,6 +10,11 @@ Five things may not cross from train or dev to test:
   and punctuation don't count. Texts of `WORDS` words and more must not cross at all; shorter ones ("Yeah.") recur in
   all natural speech, and are a leak where they are more than `SHARE` of the test items.
 
+The unlabelled pool of a semi-supervised training has no labels to give away, but a model may learn test recordings by
+heart from it: identical recordings in pool and test are refused too, and labelled `leak:pool-audio` where that is
+allowed. What else the pool shares is labelled: `pool:speaker` (dialogue, session) with test, `pool-dev:...` with dev.
+That its sentences are none of train and dev is the model's own check (`sermodels._pool`).
+
 A corpus may declare that its own official split shares some of them (`Corpus.shared`): the score is labelled then.
 """
 
@@ -97,6 +102,26 @@ def guard(pairs: Pairs, *, texts: bool = False, allow_leak: bool = False) -> lis
         unknown = pd.concat([side.rows["speaker"] for side in pairs[0]]).isna()
         labels += [("speakers-unknown" if unknown.all() else "speakers-partly-unknown")] if unknown.any() else []
     return labels
+
+
+def guard_pool(pool: Side, dev: Side, tested: Side, *, allow_leak: bool = False) -> list[str]:
+    """Labels about what an unlabelled pool shares with the items that are selected on and those that are tested.
+
+    Raises
+    ------
+    SerbenchError
+        When a recording of the pool is tested, and `allow_leak` is not set.
+    """
+    found = leaks([(pool, tested)])
+    if "audio" in found and not allow_leak:
+        raise SerbenchError(
+            f"{found['audio'].count} test items of {tested.corpus.name} (such as {found['audio'].example}) are in the "
+            f"unlabelled pool of {pool.corpus.name} too, so the model would be trained on test audio. Correct the "
+            "partitions, type --set model.unlabelled=0 for a supervised training, or add --allow-leak, which labels "
+            "the score."
+        )
+    labels = [f"leak:pool-{kind}" if kind == "audio" else f"pool:{kind}" for kind in found]
+    return [*labels, *(f"pool-dev:{kind}" for kind in leaks([(pool, dev)]))]
 
 
 def _refusal(trained: Corpus, tested: Corpus, found: dict[str, Crossing]) -> SerbenchError:

@@ -22,9 +22,11 @@ from ..results.records import Run
 from ..sermodels import registry
 from ..sermodels._model import SERModel
 from ._machine import versions
-from .guards import Side, guard, sides
+from .guards import Side, guard, guard_pool, sides
 from .request import Request as Request
 from .setting import Corpora, Setting, resolve
+from .weights import described, labels, ordered, reopen
+from .weights import features_of as weights_features
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,31 @@ class Plan:
 def prepare(request: Request, results: str | Path, corpora: Corpora | None = None, config: Any = None) -> Plan:
     """Resolve a request and open (or create) its record; nothing is trained or extracted."""
     setting = resolve(request, corpora)
+    if request.weights:
+        return _untrained(request, setting, results)
     module = registry.load(request.model)
     config = config if config is not None else configure(module, request)
     features = features_of(request, setting, config)
     found = guard(_pairs(setting), texts=module.Model.uses_words, allow_leak=request.allow_leak)
+    found += _pool_labels(module.Model, config, setting, request.allow_leak)
     said = [*module.Model.labels(config), *_seen(module.Model, config, setting)]
-    spec = _specification(request, setting, config, features, [*found, *said])
+    model = {"name": request.model, "preset": request.preset or "default", "config": to_dict(config),
+             "config_digest": config_digest(config)}  # fmt: skip
+    spec = _specification(request, setting, model, features, [*found, *said])
     return Plan(request, setting, config, features, Run.create(Path(results), spec))
+
+
+def _untrained(request: Request, setting: Setting, results: str | Path) -> Plan:
+    """The plan of weights that are scored as they are; its config is the description that the record holds."""
+    found = ordered(reopen(request.weights), setting.asked)
+    said = labels(found, setting, allow_leak=request.allow_leak)
+    for one in found:
+        module = registry.load(one.head["model"])
+        config = from_dict(module.Config, one.head["config"])
+        said += [*module.Model.labels(config), *_seen(module.Model, config, setting)]
+    model, features = described(found), weights_features(found)
+    spec = _specification(request, setting, model, features, list(dict.fromkeys(said)))
+    return Plan(request, setting, model["config"], features, Run.create(Path(results), spec))
 
 
 def rebuild(request: Request, run: Path, config: Mapping[str, Any], corpora: Corpora) -> Plan:
@@ -80,6 +100,23 @@ def _pairs(setting: Setting) -> list[tuple[Side, Side]]:
     trained = list(dict.fromkeys(i for d in divisions for i in (*d.train, *d.dev)))
     tested = setting.tested.items(setting.asked).loc[list(setting.subsets)]
     return [(Side(setting.corpus, items.loc[trained]), Side(setting.tested, tested))]
+
+
+def pool_of(model: type[SERModel], config: Any, corpus: Corpus) -> list[str]:
+    """Ids of the unlabelled pool that a training uses."""
+    return model.pool(config, [str(i) for i in corpus.unlabelled().index]) if model.uses_unlabelled else []
+
+
+def _pool_labels(model: type[SERModel], config: Any, setting: Setting, allow_leak: bool) -> list[str]:
+    """Labels about the unlabelled pool; one that holds test audio is refused."""
+    corpus = setting.corpus
+    if not (pool := pool_of(model, config, corpus)):
+        return []
+    dev = list(dict.fromkeys(i for division in setting.divisions for i in division.dev))
+    return guard_pool(
+        Side(corpus, corpus.utterances.loc[pool]), Side(corpus, corpus.items(setting.task).loc[dev]),
+        Side(setting.tested, setting.tested.items(setting.asked).loc[list(setting.subsets)]), allow_leak=allow_leak,
+    )  # fmt: skip
 
 
 def _seen(model: type[SERModel], config: Any, setting: Setting) -> list[str]:
@@ -120,14 +157,14 @@ def needed_rows(
 
 
 def _specification(
-    request: Request, setting: Setting, config: Any, features: Mapping[str, FeatureRequest], labels: list[str]
-) -> dict[str, Any]:
+    request: Request, setting: Setting, model: Mapping[str, Any], features: Mapping[str, FeatureRequest],
+    labels: list[str],
+) -> dict[str, Any]:  # fmt: skip
     transfer = setting.transfer()
     extractors: dict[str, FeatureExtractor] = {role: build(wanted) for role, wanted in features.items()}
     return {
         "schema": 1,
-        "model": {"name": request.model, "preset": request.preset or "default", "config": to_dict(config),
-                  "config_digest": config_digest(config)},
+        "model": dict(model),
         "features": {
             role: {"request": asdict(features[role]), "identity": e.identity(), "signature": e.signature()}
             for role, e in extractors.items()

@@ -76,11 +76,11 @@ def predict(
         For no audio, weights that can't be read or don't go together, or when no file could be used.
     """
     shown = display or Silent()
-    applied = [_Applied.load(Path(path), device, model) for path in weights]
+    applied = [Applied.load(Path(path), device, model) for path in weights]
     _check_columns(applied)
     corpus, names = (audio, corpus_names(audio)) if isinstance(audio, Corpus) else corpus_of(audio)
     items = _items(corpus, applied, partition)
-    tables = _features(corpus, items, applied, jobs, shown)
+    tables = feature_tables(corpus, items, applied, jobs, shown)
     failed = {i: t.failed[i] for t in tables.values() for i in items.index if i in t.failed}
     kept = items.loc[[i for i in items.index if i not in failed]]
     if not len(kept):
@@ -96,7 +96,7 @@ def predict(
 
 
 @dataclass(frozen=True)
-class _Applied:
+class Applied:
     """A loaded model, its features, and the file that it came from."""
 
     path: Path
@@ -104,7 +104,7 @@ class _Applied:
     features: Mapping[str, FeatureRequest]
 
     @classmethod
-    def load(cls, path: Path, device: str, expected: str | None) -> _Applied:
+    def load(cls, path: Path, device: str, expected: str | None) -> Applied:
         """Read the weights; refuse those of another model."""
         from ._machine import resolve_device
 
@@ -127,7 +127,7 @@ class _Applied:
         return classes if task.kind == "classification" else list(task.targets)
 
 
-def _check_columns(applied: Sequence[_Applied]) -> None:
+def _check_columns(applied: Sequence[Applied]) -> None:
     """Refuse weights whose predictions can't stand in one table."""
     if not applied:
         raise SerbenchError("no weights were given. Expected --weights FILE, once or several times.")
@@ -186,7 +186,7 @@ def corpus_names(corpus: Corpus) -> dict[str, str]:
     return {str(i): str(i) if shared else str(path) for i, path in zip(table.index, table["path"], strict=True)}
 
 
-def _items(corpus: Corpus, applied: Sequence[_Applied], partition: str | None) -> pd.DataFrame:
+def _items(corpus: Corpus, applied: Sequence[Applied], partition: str | None) -> pd.DataFrame:
     """The rows that are predicted."""
     continuous = applied[0].model.task.kind == "continuous"
     rows = corpus.recordings if continuous and corpus.recordings is not None else corpus.utterances
@@ -198,8 +198,8 @@ def _items(corpus: Corpus, applied: Sequence[_Applied], partition: str | None) -
     return chosen
 
 
-def _features(
-    corpus: Corpus, items: pd.DataFrame, applied: Sequence[_Applied], jobs: int, shown: Display
+def feature_tables(
+    corpus: Corpus, items: pd.DataFrame, applied: Sequence[Applied], jobs: int, shown: Display
 ) -> dict[str, FeatureTable]:
     """Feature tables by the extractor's digest; each is made once for all models."""
     wanted = {build(request).digest(): request for one in applied for request in one.features.values()}
@@ -220,7 +220,7 @@ def _features(
 
 
 def _slice(
-    corpus: Corpus, items: pd.DataFrame, applied: Sequence[_Applied], tables: Mapping[str, FeatureTable],
+    corpus: Corpus, items: pd.DataFrame, applied: Sequence[Applied], tables: Mapping[str, FeatureTable],
     names: Mapping[str, str],
 ) -> pd.DataFrame:  # fmt: skip
     """Rows of some utterances."""

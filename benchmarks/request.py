@@ -23,6 +23,14 @@ class Place:
 
 
 @dataclass(frozen=True)
+class WeightsFile:
+    """A file of trained weights, and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Request:
     """One record: a model, what it is trained on, and what it is tested on.
 
@@ -34,6 +42,7 @@ class Request:
     test : the corpus that is tested; None = the corpus that is trained on, by its own folds
     task : a task of the corpus that is trained on, or a label set that corpora share; None = the corpus's first
     classes : the classes of a classification task that are kept; empty = all
+    weights : files of trained weights that are scored instead of a training; together they predict the task
     """
 
     model: str
@@ -50,6 +59,7 @@ class Request:
     also: tuple[Place, ...] = ()
     test: Place | None = None
     classes: tuple[str, ...] = ()
+    weights: tuple[WeightsFile, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -59,6 +69,7 @@ class Request:
         given["also"] = tuple(Place(**place) for place in given.get("also") or ())
         given["test"] = None if given.get("test") is None else Place(**given["test"])
         given["classes"] = tuple(given.get("classes") or ())
+        given["weights"] = tuple(WeightsFile(**file) for file in given.get("weights") or ())
         return cls(**given)
 
     def places(self) -> tuple[Place, ...]:
@@ -69,6 +80,7 @@ class Request:
         """The command line that runs this request."""
         parts = ["serbench", "run", "--model", self.model, "--dataset", "+".join(p.name for p in self.places())]
         parts += _corpora(self.places(), self.test)
+        parts += [text for file in self.weights for text in ("--weights", file.path)]
         parts += [t for k, v in (("task", self.task), ("preset", self.preset)) if v is not None for t in (f"--{k}", v)]
         parts += ["--classes", ",".join(self.classes)] if self.classes else []
         default = Protocol()

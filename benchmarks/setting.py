@@ -36,7 +36,7 @@ from ..datasets._labels import mapping_report
 from ..datasets._load import load_corpus
 from ..datasets._task import Task
 from ..datasets._union import join, joined_id
-from .protocol import Division, Protocol, assign_subsets, describe, divide
+from .protocol import ROLES, Division, Protocol, assign_subsets, describe, divide
 from .request import Place, Request
 from .tasks import ask, task_of
 
@@ -149,7 +149,7 @@ def resolve(request: Request, corpora: Corpora | None = None) -> Setting:
     if request.test is None:
         if len(places) > 1:
             raise SerbenchError(f"{'+'.join(p.name for p in places)} are trained on together. Name a --test-dataset.")
-        divisions = tuple(divide(first, task, protocol))
+        divisions = tuple(divide(first, task, protocol, ("test",) if request.weights else ROLES))
         subsets = assign_subsets(first, task, protocol, divisions)
         return Setting(first, task, divisions, first, task, subsets)
     tested = opened.get(request.test)

@@ -87,7 +87,7 @@ def run_unit(
     try:
         outcomes = _train_and_predict(job, sources, facts, progress)
     except Exception as error:
-        outcomes = [({"error": _reason(error)}, None)] * len(job.targets)
+        outcomes = [({"error": reason(error)}, None)] * len(job.targets)
     aside = facts.pop("aside", (0.0, 0.0))  # measuring the cost is no part of it
     facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
     facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
@@ -156,11 +156,29 @@ def _train_and_predict(
     facts["cost"] = _cost(model, job, sources)
     facts["aside"] = (time.perf_counter() - begun, cpu_seconds() - cpu)
     if job.save_model:
-        from ..sermodels._persist import save_model
-
-        for target in job.targets:
-            save_model(model, target.run / f"unit-{job.trial}-{job.division.fold}.safetensors")
+        _save(model, job, sources[0].corpus)
     return outcomes
+
+
+def _save(model: SERModel, job: Job, corpus: Corpus) -> None:
+    """Keep the weights beside the record, with the features and the fold that they were trained on."""
+    from ..sermodels._persist import save_model
+
+    for target in job.targets:
+        run = Run.open(target.run)
+        notes = {
+            "trained_on": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest(),
+                           "split": run.spec["protocol"].get("split"), "fold": job.division.fold},
+            "run": run.run_id, "trial": job.trial, "seed": job.seed,
+        }  # fmt: skip
+        file = run.unit_files(job.trial, job.division.fold)[0].with_suffix(".safetensors")
+        save_model(model, file, _requested(run), notes)
+
+
+def _requested(run: Run) -> dict[str, FeatureRequest]:
+    """Role -> request of the features that a run takes."""
+    asked = {role: feature["request"] for role, feature in run.spec["features"].items()}
+    return {role: FeatureRequest(r["name"], tuple((k, v) for k, v in r["settings"])) for role, r in asked.items()}
 
 
 def _train(model: SERModel, config: Any, division: Division, source: Source) -> dict[str, Any]:
@@ -169,7 +187,7 @@ def _train(model: SERModel, config: Any, division: Division, source: Source) -> 
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
     dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
     for role, data in (("train", train), ("dev", dev)):
-        _expect_items(data, role, division.fold)
+        expect_items(data, role, division.fold)
     unlabelled = None
     if model.uses_unlabelled:
         pool = model.pool(config, [str(i) for i in corpus.unlabelled().index])
@@ -193,14 +211,14 @@ def _predict(
     source, task = sources[target.source], sources[0].task
     try:
         test, out_test = build_data(source.corpus, task, target.ids, source.tables, labelled=False)
-        _expect_items(test, "test", fold)
+        expect_items(test, "test", fold)
         begun = time.perf_counter()
         predictions = carry(model.predict(test), task, source.task)
         seconds = round(time.perf_counter() - begun, 3)
         gold = build_data(source.corpus, source.task, test.ids, source.tables, labelled=True)[0].labels
         table = prediction_table(source.task, test, predictions, gold, target.subsets)
     except Exception as error:
-        return {**trained, "error": _reason(error)}, None
+        return {**trained, "error": reason(error)}, None
     counts, excluded = {**trained["counts"], "test": len(test)}, {**trained["excluded"], **out_test}
     return {**trained, "status": "done", "seconds_predict": seconds, "counts": counts, "excluded": excluded}, table
 
@@ -212,26 +230,27 @@ def _cost(model: SERModel, job: Job, sources: Sequence[Source]) -> dict[str, Any
     if key not in _COSTS:
         from .cost import running_cost
 
-        source, asked = sources[target.source], Run.open(target.run).spec["features"]
-        extractors = {role: build(FeatureRequest(f["request"]["name"], tuple(map(tuple, f["request"]["settings"]))))
-                      for role, f in asked.items()}  # fmt: skip
+        source, asked = sources[target.source], _requested(Run.open(target.run))
+        extractors = {role: build(request) for role, request in asked.items()}
         try:
             test = build_data(source.corpus, sources[0].task, target.ids, source.tables, labelled=False)[0]
             _COSTS[key] = running_cost(model, source.corpus, test, extractors).facts()
         except Exception as error:  # a cost that can't be measured never spoils a result
-            _COSTS[key] = {"error": _reason(error)}
+            _COSTS[key] = {"error": reason(error)}
     return _COSTS[key]
 
 
 _COSTS: dict[str, dict[str, Any]] = {}
 
 
-def _expect_items(data: Data, role: str, fold: str) -> None:
+def expect_items(data: Data, role: str, fold: str) -> None:
+    """Raise SerbenchError where no item is left."""
     if not len(data):
         raise SerbenchError(f"no usable {role} item is left in fold {fold!r}: every audio file failed.")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why a unit failed, as its record says it."""
     return str(error) if isinstance(error, SerbenchError) else f"{type(error).__name__}: {error}"
 
 

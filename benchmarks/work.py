@@ -51,6 +51,11 @@ def execute(
         return
     request, setting, tested = plans[0].request, plans[0].setting, _sources_of(plans)
     threads = threads or max(1, _cores() // jobs)
+    if request.weights:
+        from .untrained import score
+
+        score(plans[0], device, jobs, threads, display)
+        return
     where = resolve_device(device) if registry.load(request.model).Model.uses_device else "cpu"
     sources = open_sources(plans, jobs if jobs > 1 else _cores(), display)
     work = [

@@ -21,6 +21,8 @@ from ..datasets._task import Task
 Spec = Mapping[str, Any]
 REQUIRED = ("model", "features", "dataset", "task", "protocol")
 """The parts of a specification that decide the numbers."""
+UNTRAINED = "no-training"
+"""Label of runs that score given weights: their trials are equal by construction."""
 
 
 def comparable(spec: Spec) -> dict[str, Any]:
@@ -33,10 +35,15 @@ def comparable(spec: Spec) -> dict[str, Any]:
 
 
 def identity(spec: Spec) -> dict[str, Any]:
-    """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures."""
+    """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures.
+
+    A run that trained nothing has the digests of its weights in it too.
+    """
+    weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
     return {
         **comparable(spec),
-        "model": {"name": spec["model"]["name"], "config": spec["model"]["config"]},
+        "model": {"name": spec["model"]["name"], "config": spec["model"]["config"],
+                  **({"weights": weights} if weights else {})},
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
     }
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..datasets._errors import SerbenchError, unknown
 from ._display import interval, number, p_value, screen_table
-from ._identity import short_names, signature
+from ._identity import UNTRAINED, short_names, signature
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
 from .records import Run
@@ -42,6 +42,10 @@ REPEATED = (
     "* both models train deterministically, so their trials repeat one another: the n scores hold only as many "
     "different differences as there are subsets, p and d overstate the evidence, and p trials is undefined."
 )
+WITHOUT_TRAINING = (
+    "Without training: {names}. Such a row is one set of weights, its trials repeat one another by construction: the "
+    "tests hold for these weights, and over trials they know only how trainings of the other model differ."
+)
 
 
 def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
@@ -56,7 +60,8 @@ def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
     -------
     one row per pair and target: dataset, task, metric, target, a, b (short names), mean_a, mean_b, difference (a - b)
     with its 95 % interval low .. high, t, dz, p, p_trials, p_wilcoxon, each p with `_holm`, n (pairs of scores),
-    trials, repeated_trials (whether the trials of both are identical), left_out (utterances that only one of the two
+    trials, repeated_trials (whether the trials of both are identical), untrained (names of those of the two that are
+    weights scored without training, with a comma between), left_out (utterances that only one of the two
     has scored), signature_a, signature_b, run_a, run_b
 
     Raises
@@ -97,6 +102,8 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
         tables.append(screen_table(title, "", cells, [False] * len(cells)))
     recipes = {row[side]: row[f"signature_{side}"] for row in frame.to_dict("records") for side in ("a", "b")}
     notes = [NOTE, *([REPEATED] if frame["repeated_trials"].any() else [])]
+    fixed = dict.fromkeys(name for both in frame["untrained"] for name in both.split(", ") if name)
+    notes += [WITHOUT_TRAINING.format(names=", ".join(fixed))] if fixed else []
     lines = [*notes, *(f"{name}  {recipe}" for name, recipe in recipes.items())]
     return Group(*tables, *(Text(line, style="dim") for line in lines))
 
@@ -113,6 +120,7 @@ def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dic
             "mean_b": scores["b"].mean(skipna=False), "difference": test.difference, "low": test.low,
             "high": test.high, "t": test.t, "dz": test.dz, **{name: p(scores) for name, p in TESTS.items()},
             "n": test.n, "trials": scores["trial"].nunique(), "repeated_trials": _repeated(scores),
+            "untrained": ", ".join(name for s, name in zip((a, b), names, strict=True) if _untrained(s.run)),
             "left_out": paired.left_out,
             "signature_a": signature(a.run.spec, metric), "signature_b": signature(b.run.spec, metric),
             "run_a": a.run.run_id, "run_b": b.run.run_id,
@@ -124,6 +132,10 @@ def _repeated(scores: pd.DataFrame) -> bool:
     by_subset = scores.groupby("subset")[["a", "b"]]
     spread = by_subset.max() - by_subset.min()
     return bool(scores["trial"].nunique() > 1 and (spread.to_numpy() <= 1e-12).all())
+
+
+def _untrained(run: Run) -> bool:
+    return UNTRAINED in (run.spec.get("labels") or ())
 
 
 def _check_runs(runs: Sequence[Run]) -> None:

@@ -68,7 +68,8 @@ def convert(file: Path, norm: Path, target: str | None = None) -> tuple[Model, d
         model.restore(arrays, {"sizes": SIZES})
     except RuntimeError as error:
         raise _another(file, str(error).splitlines()[-1].strip()) from error
-    return model, {"imported_from": file.name, "sha256": file_sha256(file), "normalisation": norm.name}
+    return model, {"imported_from": file.name, "sha256": file_sha256(file), "normalisation": norm.name,
+                   "trained_on": {"name": "msp-podcast", "release": "1.6"}}  # fmt: skip
 
 
 def _target_of(file: Path) -> str:
