@@ -1,0 +1,325 @@
+"""What semantic fusion costs: a training step against a plain writing, memory at the paper's batch, prediction.
+
+    python -m serbench.benchmarks.bench_semantic [--out FILE.json] [--only steps memory prediction card]
+
+- A training step of the released network (forward, loss, backward, Adam) on 5 sequences of 100 frames, one half of each
+  frame silent, as the network's input is made: as the model does it, and as one would write it down with the library's
+  layers (`PlainNetwork`: nn.Conv1d, nn.ReLU, nn.MaxPool1d, nn.Dropout, the LSTM as a loop over frames). The two differ
+  by rounding: their largest difference of predictions and gradients, without dropout, stands in the row. So does the
+  part of a step that the recurrence takes.
+- Peak memory of one step on 25 sequences of 300 frames.
+- Prediction of a recording of three minutes, per second of sound.
+- Where there is a graphics card: steps per second in float32 and bf16, and the share of what a large matrix product
+  reaches on that card.
+
+Each CPU measurement is a process of its own with one thread; plain and own steps alternate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..datasets._files import write_json
+from ..sermodels._losses import ccc_losses
+from ..sermodels._semantic_lstm import FORGET_BIAS, PeepholeLstm
+from ..sermodels._semantic_network import NetworkConfig, SemanticNetwork, initialise
+from ._measure import Cost, measure
+
+HALF, WORD_DIM, TARGETS = 2205, 100, 3
+HOP_SECONDS = 0.1
+RATIO = 0.45
+LSTM_SHARE = 0.15
+PEAK_LIMIT = 10e9 / 2**20
+ROUNDS = 3
+
+
+class PlainNetwork(nn.Module):
+    """The released network in the library's own layers, with the weights of another one."""
+
+    def __init__(self, network: SemanticNetwork) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for block in network.blocks:
+            kernel, channels, filters = block.weight.shape  # type: ignore[union-attr, misc]
+            left = (kernel - 1) // 2
+            convolution = nn.Conv1d(channels, filters, kernel)
+            convolution.weight.data = block.weight.detach().permute(2, 1, 0).clone()  # type: ignore[union-attr, operator]
+            convolution.bias.data = block.bias.detach().clone()  # type: ignore[union-attr, operator]
+            layers += [nn.ConstantPad1d((left, kernel - 1 - left), 0.0), convolution, nn.ReLU(),
+                       nn.MaxPool1d(block.pool), nn.Dropout(block.dropout)]  # type: ignore[arg-type]  # fmt: skip
+        self.blocks = nn.Sequential(*layers)
+        self.fusion, self.head = network.fusion, network.head
+        self.lstm: PeepholeLstm = network.lstm
+
+    def forward(self, audio: Tensor, words: Tensor) -> Tensor:
+        """As `SemanticNetwork`."""
+        maps = self.blocks(audio.reshape(len(audio), 1, -1)).transpose(1, 2)
+        sound = maps.reshape(len(audio), audio.shape[1], -1)
+        return torch.tanh(self.head(self.states(self.fusion(sound, words))))
+
+    def states(self, inputs: Tensor) -> Tensor:
+        """The LSTM, frame by frame."""
+        lstm, states = self.lstm, []
+        hidden = cell = inputs.new_zeros(len(inputs), lstm.units)
+        inner_i, inner_f, inner_o = lstm.peepholes
+        for t in range(inputs.shape[1]):
+            joined = torch.cat([inputs[:, t], hidden], dim=1) @ lstm.kernel + lstm.bias
+            i, f, g, o = joined.chunk(4, dim=1)
+            cell = torch.sigmoid(f + FORGET_BIAS + inner_f * cell) * cell + torch.sigmoid(i + inner_i * cell) * g.tanh()
+            hidden = torch.sigmoid(o + inner_o * cell) * cell.tanh()
+            states.append(hidden)
+        return torch.stack(states, dim=1)
+
+
+def rows() -> list[dict[str, Any]]:
+    """All measurements as rows of the performance page."""
+    return [row for make in ROWS.values() for row in make()]
+
+
+def step_rows(rounds: int = ROUNDS) -> list[dict[str, Any]]:
+    """A training step, own and plain, in alternating processes; the medians."""
+    taken: dict[str, list[tuple[Cost, dict[str, Any]]]] = {"plain": [], "own": []}
+    for _ in range(rounds):
+        for way, list_of in taken.items():
+            list_of.append(_apart("step", way=way))
+    plain, own = (_median(taken[way]) for way in ("plain", "own"))
+    ratio = own["cpu_seconds"] / plain["cpu_seconds"]
+    _, same = _apart("same")
+    _, share = _apart("recurrence")
+    title = "semantic-fusion:released, training step, 5 x 100 frames"
+    part = share["cpu_seconds"] / own["cpu_seconds"]
+    return [
+        {**plain, "title": f"{title}: layers of the library, LSTM as a loop"},
+        {**own, "title": f"{title}: as it is; predictions differ by {same['predictions']:.0e}, gradients by "
+                         f"{same['gradients']:.0e} of their norm",
+         "ratio": ratio, "limit": f"at most {RATIO:g} of the plain step", "met": ratio <= RATIO},
+        {"title": "of which the recurrence", **{k: share[k] for k in ("cpu_seconds", "wall_seconds")},
+         "peak_mib": None, "ratio": part, "limit": f"at most {LSTM_SHARE:.0%} of the step", "met": part <= LSTM_SHARE},
+    ]  # fmt: skip
+
+
+def memory_rows() -> list[dict[str, Any]]:
+    """Peak memory of one step at the paper's batch size."""
+    cost, facts = _apart("step", way="own", batch="25", frames="300", steps="1")
+    row = {**facts, "title": "semantic-fusion:paper, training step, 25 x 300 frames", "peak_mib": round(cost.peak_mib)}
+    return [{**row, "limit": f"{PEAK_LIMIT:.0f} MiB", "met": cost.peak_mib <= PEAK_LIMIT}]
+
+
+def prediction_rows() -> list[dict[str, Any]]:
+    """Prediction of a recording of three minutes, sequence by sequence."""
+    cost, facts = _apart("prediction")
+    factor = facts["wall_seconds"] / facts["sound_seconds"]
+    title = f"semantic-fusion:released, prediction of {facts['sound_seconds']:.0f} s of sound: real-time factor"
+    return [{**facts, "title": title, "peak_mib": round(cost.peak_mib), "ratio": factor}]
+
+
+def card_rows() -> list[dict[str, Any]]:
+    """Speed on a graphics card; no rows where there is none."""
+    if not torch.cuda.is_available():
+        return []
+    found = []
+    for amp in (False, True):
+        for batch, frames in ((5, 100), (25, 300)):
+            facts = card_speed("cuda", amp=amp, batch=batch, frames=frames)
+            title = (f"semantic-fusion on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}, {batch} x "
+                     f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
+                     "large matrix product")  # fmt: skip
+            found.append({"title": title, "cpu_seconds": None, "wall_seconds": 1 / facts["steps_per_second"],
+                          "peak_mib": torch.cuda.max_memory_allocated() / 2**20})  # fmt: skip
+    return found
+
+
+def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") -> dict[str, Any]:
+    """Training steps after one on a single short sequence; the cheapest of them."""
+    network = network_of(int(frames))
+    trained = PlainNetwork(network) if way == "plain" else network
+    optimiser = torch.optim.Adam(trained.parameters(), lr=5e-4)
+    found = []
+    for step in range(int(steps) + 1):
+        given = generated(int(batch) if step else 1, int(frames))
+        cpu, wall = _cpu_seconds(), time.perf_counter()
+        loss = training_loss(trained, *given)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+        found.append({"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall})
+    return min(found[1:], key=lambda one: one["cpu_seconds"])
+
+
+def run_same() -> dict[str, Any]:
+    """Largest difference of predictions, and of gradients over their norm, without dropout."""
+    network, given = network_of(100).eval(), generated(2, 100)
+    plain = PlainNetwork(network).eval()
+    outputs, gradients = [], []
+    for one in (network, plain):
+        predictions = one(*given[:2])
+        ccc_losses(predictions.flatten(0, 1), given[2].flatten(0, 1)).mean().backward()  # type: ignore[no-untyped-call]
+        outputs.append(predictions.detach())
+        if one is network:
+            gradients.append([block.weight.grad.permute(2, 1, 0).clone() for block in network.blocks])  # type: ignore[union-attr, operator]
+        else:
+            layers = [layer for layer in plain.blocks if isinstance(layer, nn.Conv1d)]
+            gradients.append([layer.weight.grad for layer in layers])
+        network.zero_grad()
+    apart = [float((a - b).norm() / b.norm()) for a, b in zip(*gradients, strict=True)]
+    return {"predictions": float((outputs[0] - outputs[1]).abs().max()), "gradients": max(apart)}
+
+
+def run_recurrence(batch: str = "5", frames: str = "100", steps: str = "5") -> dict[str, Any]:
+    """The LSTM alone, forth and back."""
+    lstm = network_of(int(frames)).lstm
+    given = torch.randn(int(batch), int(frames), lstm.inputs, requires_grad=True)
+    cpu, wall = 0.0, 0.0
+    for step in range(int(steps) + 1):
+        if step == 1:
+            cpu, wall = _cpu_seconds(), time.perf_counter()
+        lstm(given).square().sum().backward()
+    return {"cpu_seconds": (_cpu_seconds() - cpu) / int(steps),
+            "wall_seconds": (time.perf_counter() - wall) / int(steps)}  # fmt: skip
+
+
+def run_prediction(sequences: str = "18") -> dict[str, Any]:
+    """Outputs of so many sequences of 100 frames, four at a time."""
+    network = network_of(100).eval()
+    audio, words, _ = generated(int(sequences), 100)
+    with torch.inference_mode():
+        network(audio[:1], words[:1])
+        cpu, wall = _cpu_seconds(), time.perf_counter()
+        for first in range(0, len(audio), 4):
+            network(audio[first : first + 4], words[first : first + 4])
+    return {"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall,
+            "sound_seconds": len(audio) * 100 * HOP_SECONDS}  # fmt: skip
+
+
+def card_speed(device: str, *, amp: bool, batch: int, frames: int, steps: int = 10) -> dict[str, float]:
+    """Training steps per second on a device, and what that is of a large matrix product's speed there."""
+    network = network_of(frames).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), fused=device.startswith("cuda"))
+    given = [tensor.to(device) for tensor in generated(batch, frames)]
+
+    def step() -> None:
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=amp):
+            loss = training_loss(network, *given)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    seconds = _seconds(step, steps, device)
+    side = 8192 if device.startswith("cuda") else 512
+    left = torch.randn(side, side, device=device, dtype=torch.bfloat16 if amp else torch.float32)
+    reached = 2 * side**3 / _seconds(lambda: left @ left, steps, device)
+    operations = 3 * 2 * batch * frames * products_per_frame(network)
+    return {"steps_per_second": 1 / seconds, "share_of_card": operations / seconds / reached}
+
+
+def training_loss(network: nn.Module, audio: Tensor, words: Tensor, targets: Tensor) -> Tensor:
+    """1 - CCC over all frames, averaged over the targets."""
+    return ccc_losses(network(audio, words).flatten(0, 1), targets.flatten(0, 1)).mean()
+
+
+def products_per_frame(network: SemanticNetwork) -> int:
+    """Multiplications of one forward pass for a frame."""
+    steps, total = 2.0 * HALF, 0.0
+    for block in network.blocks:
+        total += steps * math.prod(block.weight.shape)  # type: ignore[union-attr, arg-type]
+        steps /= block.pool  # type: ignore[operator]
+    dense = [p.numel() for name, p in network.named_parameters() if p.dim() == 2 and "peephole" not in name]
+    return round(total) + sum(dense)
+
+
+def network_of(frames: int) -> SemanticNetwork:
+    """The released network, as it begins."""
+    network = SemanticNetwork(2 * HALF, frames, WORD_DIM, TARGETS, NetworkConfig(), bounded=True)
+    initialise(network, torch.Generator().manual_seed(1))
+    return network
+
+
+def generated(batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise in one half of each frame, word vectors in every other frame, targets."""
+    generator = torch.Generator().manual_seed(0)
+    own = torch.rand(batch, frames, 1, generator=generator) < 0.5
+    noise = 0.1 * torch.randn(batch, frames, HALF, generator=generator)
+    audio = torch.cat([noise * own, noise * ~own], dim=2)
+    words = torch.randn(batch, frames, WORD_DIM, generator=generator)
+    words[:, ::2] = 0
+    return audio, words, 0.1 * torch.randn(batch, frames, TARGETS, generator=generator)
+
+
+def _median(taken: Sequence[tuple[Cost, dict[str, Any]]]) -> dict[str, Any]:
+    found = {key: statistics.median(facts[key] for _, facts in taken) for key in ("cpu_seconds", "wall_seconds")}
+    return {**found, "peak_mib": round(statistics.median(cost.peak_mib for cost, _ in taken))}
+
+
+def _seconds(step: Callable[[], object], steps: int, device: str) -> float:
+    """Mean wall seconds of a step, after three that warm up."""
+    for _ in range(3):
+        step()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    begun = time.perf_counter()
+    for _ in range(steps):
+        step()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return (time.perf_counter() - begun) / steps
+
+
+def _apart(what: str, **arguments: str) -> tuple[Cost, dict[str, Any]]:
+    """Run one measurement in a process of its own: that process's cost, and what it measured."""
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "out.json"
+        given = [text for key, value in arguments.items() for text in ("--argument", f"{key}={value}")]
+        command = [sys.executable, "-m", __spec__.name, "--run", what, *given, "--out", str(out)]
+        cost = measure(command, env={"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"})
+        return cost, json.loads(out.read_text(encoding="utf-8"))
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+RUNS: dict[str, Callable[..., dict[str, Any]]] = {
+    "step": run_step, "same": run_same, "recurrence": run_recurrence, "prediction": run_prediction,
+}  # fmt: skip
+ROWS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "steps": step_rows, "memory": memory_rows, "prediction": prediction_rows, "card": card_rows,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and write the rows as JSON or print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="+", choices=list(ROWS))
+    parser.add_argument("--run", choices=list(RUNS), help="one measurement, in this process")
+    parser.add_argument("--argument", action="append", default=[], help="KEY=VALUE of that measurement")
+    given = parser.parse_args(arguments)
+    result: Any
+    if given.run:
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        result = RUNS[given.run](**dict(text.split("=", 1) for text in given.argument))
+    else:
+        result = [row for name in given.only or ROWS for row in ROWS[name]()]
+    if given.out:
+        write_json(given.out, result)
+    else:
+        sys.stdout.write(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
