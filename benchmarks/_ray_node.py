@@ -1,0 +1,322 @@
+"""What a node of a cluster does for the grid: it says what it has, makes features, and trains units.
+
+Plain functions that the launcher's Ray tasks call; nothing here knows of Ray. An *order* is one training configuration
+with the runs that it serves, as text, so that every process rebuilds the same plans from its own copy of the corpora. A
+unit is worked through by the code that a local run uses, in a run folder of this node (below the cache), and the files
+that it leaves there are the answer: the launcher alone writes records. Unfinished trainings stay in that folder, so a
+unit whose process died goes on after its last saved epoch wherever that folder can be seen.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError
+from ..datasets._files import cache_root, digest, write_text
+from ..datasets._load import root_variable
+from ._machine import limit_threads, versions
+from ._memo import source_digest
+from .request import Place, Request
+from .setting import Corpora
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .plan import Plan
+    from .trial import Source
+
+LOG_BYTES = 64 << 10
+"""The end of a unit's output that is brought home."""
+SMALL_SHARD = 16
+"""Fewest files of a shard of feature extraction."""
+
+
+def place_key(place: Place) -> str:
+    """What tells corpora of an order apart."""
+    return digest([place.name, place.root, place.release, {k: str(v) for k, v in place.options.items()}])
+
+
+class NodeCorpora(Corpora):
+    """Corpora as they lie on this node, each with the digest that the launcher knows it by.
+
+    A corpus is looked for in the folder that the node was given for it, in the one that the launcher uses, and in the
+    one that the node's own environment names; the first with the right digest is taken.
+
+    Parameters
+    ----------
+    digests : `place_key` -> digest
+    roots : dataset -> folder on this node
+    folder : the launcher's working directory, which its folders may be relative to
+    """
+
+    def __init__(self, digests: Mapping[str, str], roots: Mapping[str, str], folder: str = "") -> None:
+        super().__init__()
+        self._digests, self._roots, self._folder, self._found = digests, roots, folder, dict[str, Corpus]()
+
+    def get(self, place: Place) -> Corpus:
+        """The corpus of a place; SerbenchError where no folder of this node holds it."""
+        key = place_key(place)
+        if key not in self._found:
+            self._found[key] = self._search(place, self._digests[key])
+        return self._found[key]
+
+    def _search(self, place: Place, wanted: str) -> Corpus:
+        variable = root_variable(place.name)
+        there = None if place.root is None else os.path.join(self._folder, Path(place.root).expanduser())
+        candidates = dict.fromkeys((self._roots.get(place.name), there, os.environ.get(variable)))
+        seen = []
+        for root in [r for r in candidates if r is not None] or [None]:
+            try:
+                corpus = super().get(replace(place, root=root))
+            except (SerbenchError, OSError) as error:
+                seen.append(f"{root}: {error}")
+                continue
+            if corpus.digest() == wanted:
+                return corpus
+            seen.append(f"{root}: another corpus, digest {corpus.digest()}")
+        raise SerbenchError(
+            f"{platform.node()} does not have the corpus {place.name} with the digest {wanted}. Looked in: "
+            f"{'; '.join(seen)}. Share the folder, set {variable} before 'ray start' on that node, or type "
+            f"--root {place.name}@NODE=FOLDER."
+        )
+
+
+def describe_node(places: str, node: Sequence[str]) -> dict[str, Any]:
+    """What a node has, for the check before work starts.
+
+    Parameters
+    ----------
+    places : JSON of `{"places": [...], "digests": {...}, "roots": {...}, "folder": "..."}`
+    node : names that the node answers to
+
+    Returns
+    -------
+    versions of libraries, digest of serbench's sources, id of the cache, problems with corpora
+    """
+    asked = json.loads(places)
+    corpora = NodeCorpora(asked["digests"], roots_of(asked["roots"], node), asked["folder"])
+    problems = []
+    for place in asked["places"]:
+        try:
+            corpora.get(Place(**place))
+        except SerbenchError as error:
+            problems.append(str(error))
+    return {"versions": versions(), "sources": source_digest(), "cache": cache_id(), "problems": problems,
+            "host": platform.node()}  # fmt: skip
+
+
+def roots_of(roots: Mapping[str, Mapping[str, str]], node: Sequence[str]) -> dict[str, str]:
+    """dataset -> folder, of the node that answers to some names."""
+    return {dataset: folder for name in node for dataset, folder in roots.get(name, {}).items()}
+
+
+def cache_id() -> str:
+    """A text that two nodes have in common if they share the cache."""
+    file = cache_root() / "cache-id"
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        write_text(file, uuid.uuid4().hex)
+        return file.read_text(encoding="utf-8").strip()
+
+
+def shard_of(rows: pd.DataFrame, k: int, count: int, batched: Sequence[Sequence[str]] | None = None) -> pd.DataFrame:
+    """The rows of shard k of `count`: a run of whole files or, of an extractor that takes batches, of whole batches."""
+    units = batched if batched is not None else [[path] for path in sorted(rows["path"].astype(str).unique())]
+    first, stop = len(units) * k // count, len(units) * (k + 1) // count
+    paths = {path for unit in units[first:stop] for path in unit}
+    return rows[rows["path"].astype(str).isin(paths)]
+
+
+def shards(files: int, slots: int) -> int:
+    """Into how many shards an extraction is cut: some for each slot, so that slow ones don't hold up the others."""
+    return max(1, min(files // SMALL_SHARD, 4 * slots))
+
+
+def make_features(order: str, node: Sequence[str], threads: int, source: int, role: str, k: int, count: int) -> dict[str, Any]:  # fmt: skip  # noqa: E501
+    """Shard k of `count` of the features of one role of an order's corpus number `source`, into this node's cache.
+
+    Returns
+    -------
+    `done` (utterances), `failed` (id -> reason) and `seconds` (of audio that was decoded)
+    """
+    limit_threads(threads)
+    from ..features._extract import extract
+    from ..features._extractor import build
+    from .work import wanted_rows
+
+    plans = _plans(order, tuple(node))
+    corpus, rows, _ = wanted_rows(plans)[source]
+    extractor = build(plans[0].features[role])
+    batched = _batches(order, tuple(node), source, role) if extractor.batch_seconds else None
+    seconds = [0.0]
+
+    def note(done: int, total: int, audio_seconds: float) -> None:
+        seconds[0] = audio_seconds
+
+    part = shard_of(rows, k, count, batched)
+    table = extract(part, corpus.root, extractor, progress=note, source=corpus.audio_source)
+    return {"done": len(part), "failed": dict(table.failed), "seconds": seconds[0]}
+
+
+@lru_cache(maxsize=4)
+def _batches(order: str, node: tuple[str, ...], source: int, role: str) -> list[list[str]]:
+    """Relative paths of the files of each group that an extractor takes together; shards are runs of whole groups."""
+    from ..features._batched import BATCHES, groups
+    from ..features._extractor import build
+    from ..features._work import tasks_of
+    from .work import wanted_rows
+
+    plans = _plans(order, node)
+    corpus, rows, _ = wanted_rows(plans)[source]
+    tasks, _ = tasks_of(rows, corpus.root, corpus.audio_source)
+    item_path = rows["path"].astype(str)
+    made = groups(tasks, tasks, BATCHES * build(plans[0].features[role]).batch_seconds) if tasks else []
+    return [list(dict.fromkeys(str(item_path[s.item]) for m in group for s in m.task.segments)) for group in made]
+
+
+def train(order: str, node: Sequence[str], trial: int, fold: str, lacking: Sequence[int]) -> dict[str, Any]:
+    """One unit of an order, for the runs that lack it.
+
+    Returns
+    -------
+    `facts` (of each run, as written), `files` (run -> name -> bytes) and `log` (the end of what was printed)
+    """
+    about = json.loads(order)
+    log = log_file(about["home"], about["runs"][0]["run_id"], trial, fold)
+    with _printed_into(log):
+        limit_threads(about["threads"])
+        from .trial import run_unit
+        from .work import job_of
+
+        plans = _plans(order, tuple(node))
+        lacked = [plans[i] for i in lacking]
+        job = job_of(plans, lacked, trial, fold, about["device"], about["threads"], about["save_models"])
+        facts = run_unit(job, _sources(order, tuple(node)))
+        files = {str(i): _taken(plan, trial, fold) for i, plan in zip(lacking, lacked, strict=True)}
+    text = tail(log)
+    log.unlink(missing_ok=True)
+    return {"facts": facts, "files": files, "log": text}
+
+
+def log_file(home: str, run_id: str, trial: int, fold: str) -> Path:
+    """Where the output of a unit goes while it works; there after a process that died."""
+    return _folder(home) / "logs" / digest([run_id, trial, fold])
+
+
+def left_log(home: str, run_id: str, trial: int, fold: str) -> str:
+    """What a unit whose process died has left on this node; empty if it was not here."""
+    return tail(log_file(home, run_id, trial, fold))
+
+
+def tail(file: Path) -> str:
+    """The end of a text file; empty if there is none."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - LOG_BYTES))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def clear(home: str) -> None:
+    """Take away what a finished grid has left on this node."""
+    shutil.rmtree(_folder(home), ignore_errors=True)
+
+
+def _folder(home: str) -> Path:
+    return cache_root() / "cluster" / home
+
+
+@lru_cache(maxsize=2)
+def _plans(order: str, node: tuple[str, ...]) -> list[Plan]:
+    """The order's plans, with run folders of this node; SerbenchError where the node can't give the same numbers."""
+    from ..results.records import Run
+    from .plan import rebuild
+
+    about = json.loads(order)
+    check_versions(about["versions"])
+    corpora = NodeCorpora(about["digests"], roots_of(about["roots"], node), about["folder"])
+    plans = []
+    for one in about["runs"]:
+        run = Run.create(_folder(about["home"]), one["spec"])
+        plans.append(rebuild(Request.from_dict(one["request"]), run.path, about["config"], corpora))
+    return plans
+
+
+def check_versions(expected: Mapping[str, str]) -> None:
+    """Refuse a node that came later with other versions than those that were checked."""
+    other = {name: version for name, version in versions().items() if expected and expected.get(name) != version}
+    if other:
+        raise SerbenchError(
+            f"{platform.node()} came later and has other versions: "
+            f"{', '.join(f'{name} {version}, not {expected.get(name)}' for name, version in other.items())}. "
+            "Install the same ones there, then start Ray on it again."
+        )
+
+
+@lru_cache(maxsize=2)
+def _sources(order: str, node: tuple[str, ...]) -> list[Source]:
+    """Corpora with their features from this node's cache; what is missing there is made now."""
+    from ._progress import Silent
+    from .work import open_sources
+
+    return open_sources(_plans(order, node), 1, Silent())
+
+
+def _taken(plan: Plan, trial: int, fold: str) -> dict[str, bytes]:
+    """The files of a unit, read and taken away."""
+    stem = plan.run.unit_files(trial, fold)[0].stem
+    found = {}
+    for path in sorted(plan.run.path.iterdir()):
+        if path.is_file() and path.name.startswith(f"{stem}."):
+            found[path.name] = path.read_bytes()
+            path.unlink()
+    return found
+
+
+@contextmanager
+def _printed_into(file: Path) -> Iterator[None]:
+    """Whatever this process and its libraries print goes to a file meanwhile, the trace of a crash too."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _flush()
+    before = os.dup(1), os.dup(2)
+    with file.open("ab", buffering=0) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+        traced = faulthandler.is_enabled()
+        faulthandler.enable(stream)
+        told, logger = logging.StreamHandler(os.fdopen(os.dup(2), "w")), logging.getLogger("serbench")
+        logger.addHandler(told)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(told)
+            told.stream.close()
+            _flush()
+            faulthandler.disable()
+            for number, kept in zip((1, 2), before, strict=True):
+                os.dup2(kept, number)
+                os.close(kept)
+            if traced:
+                faulthandler.enable(2)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()

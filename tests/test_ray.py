@@ -1,0 +1,386 @@
+"""The grid on a real Ray cluster: a head and two workers of one processor on 127.0.0.1, with a generated token.
+
+Each test ends only the processes that it started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from serbench.benchmarks._memo import source_digest
+from serbench.benchmarks._ray_cluster import Node, _shares
+from serbench.benchmarks._ray_node import shard_of, shards
+from serbench.benchmarks.cli import app
+from serbench.benchmarks.grid import run
+from serbench.benchmarks.launch_ray import differing
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._synthesis import babble
+from serbench.results.records import Run, load_runs
+
+SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()"]
+SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@dataclass
+class OwnCluster:
+    """Ray nodes in process groups of their own; `stop` ends those and nothing else."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.token = self.folder / "token"
+        self.token.write_text(secrets.token_hex(32))
+        self.token.chmod(0o600)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def env(self, **more: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SERBENCH_ROOT"))}
+        return kept | {
+            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token), "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "SERBENCH_CACHE": str(self.folder / "cache"),
+        } | more  # fmt: skip
+
+    def start(self, name: str, cpus: int, **env: str) -> None:
+        head = ["--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}/r"]
+        where = head if name == "head" else [f"--address={self.address}"]
+        command = [RAY, "start", *where, "--node-ip-address=127.0.0.1", f"--node-name={name}", f"--num-cpus={cpus}",
+                   "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]  # fmt: skip
+        log = (self.folder / f"{name}.log").open("wb")
+        self.nodes[name] = subprocess.Popen(
+            command, env=self.env(**env), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def wait(self, name: str, text: str = "Ray runtime started", seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            said = (self.folder / f"{name}.log").read_text(errors="replace")
+            if text in said:
+                return
+            if self.nodes[name].poll() is not None:
+                break
+            time.sleep(0.1)
+        raise RuntimeError(f"{name} did not start: {said[-2000:]}")
+
+    def kill(self, name: str) -> None:
+        """End a node at once, with everything that it started."""
+        process = self.nodes.pop(name)
+        for pid in descendants(process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+
+    def stop(self) -> None:
+        for name in sorted(self.nodes, key=lambda n: n == "head"):
+            self.kill(name)
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it started, whatever their groups."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        children.setdefault(parent, []).append(int(folder.name))
+    found, waiting = [], [pid]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting += children.get(one, [])
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[OwnCluster]:
+    pytest.importorskip("ray")
+    with tempfile.TemporaryDirectory(prefix="sr") as folder:  # a short name: Ray puts sockets below it
+        own = OwnCluster(Path(folder))
+        try:
+            for name, cpus in (("head", 0), ("w1", 1), ("w2", 1)):
+                own.start(name, cpus)
+                own.wait(name)
+            yield own
+        finally:
+            own.stop()
+
+
+@pytest.fixture(scope="module")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `table` corpus of 40 short babbles: 10 speakers, official partitions, arousal that can be heard."""
+    folder = tmp_path_factory.mktemp("toy")
+    rows = []
+    for k in range(40):
+        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
+        arousal = (k * 7 % 11 - 5) / 5
+        soundfile.write(folder / f"{k:02}.wav", babble(0.4, k, arousal=arousal) * 10 ** (arousal / 4), 16000)
+        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "arousal": 4 + 2.5 * arousal}
+        rows.append(row | {"emotion": "anger" if arousal > 0 else "sadness"})
+    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
+    return folder / "toy.csv"
+
+
+def command(corpus_file: Path | str, results: Path, *more: str) -> list[str]:
+    return [*SERBENCH, "run", "--dataset", "table", "--root", str(corpus_file), "--results", str(results),
+            "--threads", "1", *more]  # fmt: skip
+
+
+def on_cluster(cluster: OwnCluster, **env: str) -> dict[str, Any]:
+    """Arguments of `subprocess.run` for a command on the cluster."""
+    return {"env": cluster.env(**env), "capture_output": True, "text": True, "timeout": 240}
+
+
+def ray_options(cluster: OwnCluster) -> tuple[str, ...]:
+    return ("--launcher", "ray", "--address", cluster.address)
+
+
+def records(results: Path) -> dict[str, bytes]:
+    """Everything in a results folder that must not depend on where it was computed: name -> bytes."""
+    found = {}
+    for path in sorted(results.glob("runs/*/*")):
+        if path.name.startswith("unit-") and path.suffix == ".json":
+            facts = json.loads(path.read_text())
+            varying = ("seconds", "cpu_seconds", "seconds_fit", "seconds_predict", "cost")
+            kept = {key: value for key, value in facts.items() if key not in varying}
+            kept["epochs"] = [{k: v for k, v in row.items() if "seconds" not in k} for row in kept.get("epochs") or []]
+            found[f"{path.parent.name}/{path.name}"] = json.dumps(kept, sort_keys=True).encode()
+        elif path.name != "run.json":
+            found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
+    return found
+
+
+@pytest.mark.slow
+def test_records_are_those_of_a_serial_run(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
+    more = ("--model", "linear", "--task", "arousal", "--trials", "2")
+    serial = subprocess.run(command(corpus_file, tmp_path / "serial", *more), **on_cluster(cluster))
+    assert serial.returncode == 0, serial.stderr
+    done = subprocess.run(command(corpus_file, tmp_path / "ray", *more, *ray_options(cluster)), **on_cluster(cluster))
+    assert done.returncode == 0, done.stderr
+    assert "2 nodes, 2 trials at a time, one cache" in done.stderr
+    assert records(tmp_path / "ray") == records(tmp_path / "serial")
+    assert len([name for name in records(tmp_path / "ray") if name.endswith(".parquet")]) == 3 * 3
+    assert not list((cluster.folder / "cache" / "cluster").glob("*"))  # nothing is left on the nodes
+
+
+@pytest.mark.slow
+def test_killed_worker_and_killed_launcher_end_in_the_same_numbers(
+    cluster: OwnCluster, corpus_file: Path, tmp_path: Path
+):
+    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "3", "--set", "train.epochs=12",
+            "--set", "train.patience=0")  # fmt: skip
+    whole = subprocess.run(command(corpus_file, tmp_path / "whole", *more), **on_cluster(cluster))
+    assert whole.returncode == 0, whole.stderr
+    run = command(corpus_file, tmp_path / "killed", *more, *ray_options(cluster))
+
+    launcher = subprocess.Popen(run, env=cluster.env(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    begun = wait_for(lambda: list(cluster.folder.glob("cache/cluster/*/runs/*cnn*/.unfinished-*")))
+    launcher.kill()
+    launcher.wait()
+    assert begun
+    assert len(units(tmp_path / "killed")) < 3
+
+    again = subprocess.Popen(run, env=cluster.env(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert wait_for(lambda: working(cluster, "w2") or again.poll() is not None)
+    cluster.kill("w2")
+    _, said = again.communicate(timeout=240)
+    assert again.returncode == 0, said
+    assert records_but_attempts(tmp_path / "killed") == records_but_attempts(tmp_path / "whole")
+    cluster.start("w2", 1)
+    cluster.wait("w2")
+
+
+def units(results: Path) -> list[Path]:
+    return list(results.glob("runs/*cnn*/unit-*.json"))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    return None
+
+
+def working(cluster: OwnCluster, name: str) -> bool:
+    """Whether a node has a process that works on a task of the grid."""
+    for pid in descendants(cluster.nodes[name].pid):
+        try:
+            if b"ray::_call" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def records_but_attempts(results: Path) -> dict[str, Any]:
+    """As `records`, without how often a unit was tried and where a training was taken up."""
+    found: dict[str, Any] = dict(records(results))
+    for name, data in found.items():
+        if name.endswith(".json") and "unit-" in name:
+            facts = json.loads(data)
+            facts.pop("attempts", None)
+            facts["facts"].pop("resumed_after_epoch", None)
+            found[name] = facts
+    return found
+
+
+@pytest.mark.slow
+def test_a_trial_that_fails_three_times_is_recorded_with_its_log(
+    cluster: OwnCluster, corpus_file: Path, tmp_path: Path
+):
+    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "1", "--set", "train.learning_rate=1e30")
+    done = subprocess.run(command(corpus_file, tmp_path, *more, *ray_options(cluster)), **on_cluster(cluster))
+    assert done.returncode == 1, done.stderr
+    assert "attempt 2 of 3 failed" in done.stderr
+    assert "Traceback" not in done.stderr
+    by_model = {r.spec["model"]["name"]: r for r in load_runs(tmp_path)}
+    (failed,) = by_model["cnn-regressor"].units()
+    assert failed["status"] == "failed"
+    assert failed["attempts"] == 3
+    assert "finite" in failed["error"]
+    assert by_model["chance"].units()[0]["status"] == "done"
+    (log,) = by_model["cnn-regressor"].path.glob("*.log")
+    assert "Traceback" in log.read_text()
+    assert "finite" in log.read_text()
+
+
+@pytest.mark.slow
+def test_every_node_must_have_the_corpus(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
+    """`/proc/self/cwd` is another folder in each process: the launcher has a corpus there, the nodes have none."""
+    own = "/proc/self/cwd/toy.csv"
+    more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
+    lost = subprocess.run(command(own, tmp_path, *more), cwd=corpus_file.parent, **on_cluster(cluster))
+    assert lost.returncode == 2
+    assert "does not have the corpus table" in lost.stderr
+    assert "SERBENCH_ROOT_TABLE" in lost.stderr
+    assert "w1" in lost.stderr
+    assert "w2" in lost.stderr
+    mapped = ("--root", f"table@w1={corpus_file}", "--root", f"table@w2={corpus_file}")
+    found = subprocess.run(command(own, tmp_path, *more, *mapped), cwd=corpus_file.parent, **on_cluster(cluster))
+    assert found.returncode == 0, found.stderr
+    stray = subprocess.run(
+        command(own, tmp_path / "b", *more, "--root", f"table@w9={corpus_file}"), cwd=corpus_file.parent,
+        **on_cluster(cluster),
+    )  # fmt: skip
+    assert stray.returncode == 2
+    assert "there is no such node. There are: head, w1, w2" in stray.stderr
+
+
+@pytest.mark.slow
+def test_what_a_cluster_refuses(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
+    more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
+    cards = subprocess.run(command(corpus_file, tmp_path, *more, "--gpus-per-trial", "0.5"), **on_cluster(cluster))
+    wrong = subprocess.run(
+        command(corpus_file, tmp_path, *more), **on_cluster(cluster, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    )
+    many = subprocess.run(command(corpus_file, tmp_path, *more, "--cpus-per-trial", "64"), **on_cluster(cluster))
+    for done, said in ((wrong, "refuses the token"), (many, "no node of the cluster has so many")):
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert cards.returncode == 0, cards.stderr  # chance takes no card
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--launcher", "rai"], "Did you mean 'ray'?"),
+        (["--launcher", "ray", "--jobs", "2"], "--jobs is for local processes"),
+        (["--launcher", "ray", "--address", "nowhere"], "expected HOST:PORT"),
+        (["--launcher", "ray", "--address", "127.0.0.1:9"], "nothing answers there"),
+        (["--launcher", "ray", "--gpus-per-trial", "1.5"], "a part of a card (0.5) or a whole number"),
+        (["--launcher", "ray", "--device", "cuda"], "--gpus-per-trial 1"),
+        (["--launcher", "ray", "--gpus-per-trial", "1", "--device", "cpu"], "leave out one"),
+        (["--launcher", "ray", "--cpus-per-trial", "0"], "expected 1 or more"),
+        (["--address", "127.0.0.1:9"], "Type --launcher ray with it"),
+        (["--root", "table@w1=/data"], "Type --launcher ray with it"),
+    ],
+)
+def test_bad_options_say_what_to_type(corpus_file: Path, tmp_path: Path, more: list[str], said: str):
+    done = CliRunner().invoke(app, command(corpus_file, tmp_path, "--model", "chance", *more)[3:])
+    assert isinstance(done.exception, SerbenchError)
+    assert said in str(done.exception)
+
+
+def test_without_ray_the_extra_is_named(corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = CliRunner().invoke(app, command(corpus_file, tmp_path, "--model", "chance", "--launcher", "ray")[3:])
+    assert "pip install 'serbench[ray]'" in str(done.exception)
+
+
+def test_nodes_of_other_versions_are_named():
+    same = {"versions": {"serbench": "1", "numpy": "2.4"}, "sources": source_digest(), "problems": []}
+    other = {**same, "versions": {"serbench": "1", "numpy": "2.3"}}
+    a, b = Node("1", "a", "10.0.0.1", 4, 0), Node("2", "b", "10.0.0.2", 4, 0)
+    assert differing({a: same, b: same}) == []
+    (problem,) = differing({a: same, b: other})
+    assert "b (4 CPUs, 0 GPUs): numpy 2.3, but a (4 CPUs, 0 GPUs) has 2.4" in problem
+    (problem,) = differing({a: same, b: {**same, "sources": "0" * 16}})
+    assert "is not the one here" in problem
+
+
+@pytest.mark.parametrize(
+    ("cards", "each", "fit"), [(1, 0.5, 2), (2, 0.3, 6), (4, 1, 4), (4, 2, 2), (3, 2, 1), (0, 1, 0), (1, 0.1, 10)]
+)
+def test_cards_are_shared_in_parts(cards: float, each: float, fit: int):
+    assert _shares(cards, each) == fit
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_cut_whole_files_and_batches(count: int):
+    rows = pd.DataFrame({"path": [f"{k // 3}.wav" for k in range(30)]}, index=[f"u{k}" for k in range(30)])
+    parts = [shard_of(rows, k, count) for k in range(count)]
+    assert sorted(i for part in parts for i in part.index) == sorted(rows.index)
+    assert sum(part["path"].nunique() for part in parts) == rows["path"].nunique()
+    batches = [["9.wav", "0.wav"], ["1.wav", "5.wav", "2.wav"], ["3.wav"], ["4.wav", "6.wav"], ["7.wav", "8.wav"]]
+    for part in (shard_of(rows, k, count, batches) for k in range(count)):
+        assert all(set(batch) <= set(part["path"]) or not set(batch) & set(part["path"]) for batch in batches)
+
+
+def test_as_many_shards_as_keep_the_slots_busy():
+    assert [shards(files, slots) for files, slots in ((0, 4), (10, 4), (100, 4), (100_000, 4))] == [1, 1, 6, 16]
+
+
+def test_a_unit_is_adopted_byte_for_byte_and_only_if_whole(corpus_file: Path, tmp_path: Path):
+    (one,) = run("chance", "table", root=corpus_file, results=tmp_path / "a", trials=1, task="arousal")
+    copy = Run.create(tmp_path / "b", one.spec)
+    files = {path.name: path.read_bytes() for path in one.unit_files(0, "official")}
+    damaged = {name: data[:-1] if name.endswith("parquet") else data for name, data in files.items()}
+    with pytest.raises(SerbenchError, match="did not arrive whole"):
+        copy.adopt_unit(0, "official", damaged)
+    assert copy.units() == []
+    copy.adopt_unit(0, "official", files)
+    assert {path.name: path.read_bytes() for path in copy.unit_files(0, "official")} == files
+    copy.verify()
