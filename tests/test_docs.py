@@ -1,0 +1,103 @@
+"""The documentation under test: every command on a page is one that the program takes, the README's run as printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from serbench.benchmarks.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^ {4}\$? ?(serbench .*)$|^\$? ?(serbench .*)$")
+SYNOPSIS = re.compile(r"[\[|]|\.\.\.")
+"""A line with brackets or dots shows what may be typed, and is no command itself."""
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The command lines of a page's code blocks, as words, with continued lines joined and comments left out."""
+    found, fenced = [], False
+    text = re.sub(r" *\\\n *", " ", page.read_text(encoding="utf-8"))
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+            continue
+        match = BLOCK.match(line) if fenced or line.startswith("    ") else None
+        if match and not SYNOPSIS.search(written := (match[1] or match[2]).partition(" #")[0]):
+            found.append(shlex.split(written.replace("<", "").replace(">", ""))[1:])
+    return found
+
+
+def parse(words: list[str]) -> None:
+    """Have the program read a command line without doing what it says."""
+    context = typer.main.get_command(app).make_context("serbench", list(words))
+    while hasattr(context.command, "resolve_command") and (rest := [*context._protected_args, *context.args]):
+        name, command, rest = context.command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
+
+
+DOCUMENTED = [(page.name, words) for page in PAGES for words in commands(page)]
+
+
+def test_the_pages_have_commands() -> None:
+    assert len(DOCUMENTED) > 20
+    assert {"run", "leaderboard", "compare", "check", "mock", "report"} <= {words[0] for _, words in DOCUMENTED}
+
+
+@pytest.mark.parametrize(("page", "words"), DOCUMENTED, ids=[f"{p}: {' '.join(w)}" for p, w in DOCUMENTED])
+def test_every_documented_command_is_one_that_the_program_takes(page: str, words: list[str]) -> None:
+    try:
+        parse(words)
+    except Exception as error:  # what click raises depends on its version
+        if type(error).__name__ != "Exit":  # --help leaves this way
+            raise
+
+
+def test_a_command_that_the_program_does_not_take_is_found() -> None:
+    for words in (["run", "--modle", "linear"], ["rnu"], ["compare", "a", "b", "--bootstrap", "many"]):
+        with pytest.raises(Exception) as found:  # noqa: PT011 - what click raises depends on its version
+            parse(words)
+        assert type(found.value).__name__ in ("NoSuchOption", "UsageError", "BadParameter", "NoSuchCommand")
+
+
+def small_emodb(source: Path, folder: Path) -> Path:
+    """EMO-DB with one utterance for each speaker and emotion, as links."""
+    kept = {file.name[:2] + file.name[5]: file for file in sorted((source / "wav").glob("*.wav"))}
+    (folder / "wav").mkdir(parents=True)
+    for file in kept.values():
+        (folder / "wav" / file.name).symlink_to(file)
+    (folder / "erkennung.txt").symlink_to(source / "erkennung.txt")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_as_printed(tmp_path: Path, test_data: Path) -> None:
+    """In order, in one folder, one trial each; licensed corpora are replaced by their miniature copies."""
+    small = small_emodb(test_data / "emodb", tmp_path / "emodb")
+    places = {"/data/emodb": small, "/data/IEMOCAP": tmp_path / "IEMOCAP", "/data/MELD": tmp_path / "MELD"}
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+
+    def serbench(words: list[str]) -> str:
+        command = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert not done.returncode, f"{' '.join(words)}: {done.stdout[-1500:]}{done.stderr[-1500:]}"
+        return done.stdout
+
+    for corpus, folder in (("iemocap", "IEMOCAP"), ("meld", "MELD")):
+        serbench(["mock", corpus, str(tmp_path / folder), "--utterances", "60"])
+    (tmp_path / "mycorpus.csv").write_text(
+        "path,label,speaker\n" + "".join(f"emodb/wav/{f.name},{f.name[5]},{f.name[:2]}\n"
+                                         for f in sorted((tmp_path / "emodb" / "wav").glob("*.wav")))
+    )  # fmt: skip
+    for words in commands(ROOT / "README.md"):
+        replaced = [re.sub(r"/data/\w+", lambda m: str(places[m[0]]), word) for word in words]
+        serbench([*replaced, "--trials", "1"] if words[0] == "run" else replaced)
+    assert (tmp_path / "results" / "leaderboard.csv").exists()
+    assert (tmp_path / "results" / "report.html").exists()
