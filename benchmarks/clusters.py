@@ -122,6 +122,8 @@ def find_weights(run: Run, options: Options, command: str = "clusters {run}") ->
 
     `command` is what the user typed after `serbench`, with `{run}` in the run's place.
     """
+    if run.spec["model"].get("weights"):
+        raise SerbenchError(f"{run.run_id} scores given weights. Expected a run that trained a model.")
     fold = _fold(run, options.fold)
     stem = run.unit_files(options.trial, fold)[0].with_suffix(".safetensors")
     for file in (stem, run.path / f"unit-{options.trial}-{fold}.safetensors"):

@@ -61,12 +61,12 @@ def score(plan: Plan, device: str, jobs: int, threads: int, display: Display) ->
     lacking: dict[str, list[int]] = {}
     for trial, fold in plan.missing():
         lacking.setdefault(fold, []).append(trial)
-    limit_threads(threads)
     setting, request = plan.setting, plan.request
     applied = [Applied.load(Path(file.path), device, request.model) for file in request.weights]
+    limit_threads(threads)
     needed = [i for fold in lacking for i in setting.division(0, fold).test]
     table = _item_table(setting.tested, setting.asked)
-    tables = feature_tables(setting.tested, table.loc[needed], applied, jobs, display)
+    tables = feature_tables(setting.tested, table.loc[needed], applied, max(jobs, threads), display)
     where = resolve_device(device) if any(one.model.uses_device for one in applied) else "cpu"
     for fold, trials in lacking.items():
         facts, predictions = _outcome(plan, applied, tables, fold, setting.division(0, fold).test)

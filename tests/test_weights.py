@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks import untrained
 from serbench.benchmarks.cli import app
+from serbench.benchmarks.clusters import Options, find_weights
 from serbench.benchmarks.grid import from_record, run
 from serbench.benchmarks.grid_weights import run_weights
 from serbench.benchmarks.predict import predict
@@ -204,6 +205,8 @@ def test_files_for_the_targets_of_a_joint_task_make_one_row(
     (joint,) = score(files, corpus_file, tmp_path, task="attributes")
     (same,) = score(files[::-1], corpus_file, tmp_path, task="attributes")
     assert joint.run_id == same.run_id
+    with pytest.raises(SerbenchError, match="scores given weights"):
+        find_weights(joint, Options())
     alone = score(files, corpus_file, tmp_path)
     assert [one.task.name for one in alone] == ["valence", "arousal"]
     for one in alone:
@@ -398,6 +401,17 @@ def test_a_corpus_that_has_labels_of_test_items_alone(trained: dict[str, Run], t
     (one,) = score([weights_of(trained["arousal"])], file, tmp_path)
     assert len(of_trial(one)) == tested.sum()
     assert {r.spec["model"]["name"] for r in load_runs(tmp_path)} == {"cnn-regressor"}
+
+
+def test_silent_and_very_short_files_have_a_score_and_empty_ones_a_reason(
+    trained: dict[str, Run], tmp_path: Path
+) -> None:
+    for name, samples in (("silent", 16000), ("short", 10), ("one", 1), ("empty", 0)):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(samples, dtype="f4"), 16000)
+    found = predict([weights_of(trained["arousal"])], [tmp_path], device="cpu")
+    assert found.table["file"].tolist() == ["one.wav", "short.wav", "silent.wav"]
+    assert np.isfinite(found.table["arousal"]).all()
+    assert list(found.failed) == ["empty.wav"]
 
 
 # The authors' own networks
