@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ..datasets._errors import SerbenchError
+from ..datasets._errors import SerbenchError, unknown
 
 if TYPE_CHECKING:
     from ..datasets._corpus import Corpus
+    from .grid import Launcher
     from .protocol import Protocol
+
+LAUNCHERS = ("local", "ray")
 
 
 def pairs(flag: str, texts: list[str] | None) -> dict[str, str]:
@@ -36,6 +39,65 @@ def roots(given: list[str] | None, datasets: list[str], flag: str = "--root") ->
             several = f"with several datasets, expected DATASET={flag.split('-')[-1].upper()} for each"
             raise SerbenchError(f"{flag} {text!r}: {several if datasets else 'there is no dataset that it is for'}.")
     return found
+
+
+def grid_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `grid.run` that say what is asked for, from the options of `serbench run` by name."""
+    from .protocol import Protocol
+
+    if not given["model"] or not given["dataset"]:
+        raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")
+    trained, tested = _datasets(given)
+    folders, _ = node_roots(given["root"], [*trained, *tested])
+    protocol = Protocol(given["protocol"], given["split"], given["subsets"], given["group"], given["seed"])
+    return {
+        "model": given["model"], "dataset": given["dataset"], "test_dataset": tested, "root": roots(folders, trained),
+        "release": roots(given["release"], trained, "--release"),
+        "test_root": roots(given["test_root"], tested, "--test-root"),
+        "test_release": roots(given["test_release"], tested, "--test-release"), "test_split": given["test_split"],
+        "task": given["task"], "classes": given["classes"].split(",") if given["classes"] else (),
+        "preset": given["preset"], "settings": pairs("--set", given["set_"]), "protocol": checked(protocol),
+        "trials": given["trials"], "allow_leak": given["allow_leak"], "options": pairs("--option", given["option"]),
+    }  # fmt: skip
+
+
+def launcher_of(given: Mapping[str, Any]) -> Launcher | None:
+    """The launcher that the options of `serbench run` name; None = local processes."""
+    name, asked = given["launcher"], {key: given[key] for key in ("address", "cpus_per_trial", "gpus_per_trial")}
+    _, elsewhere = node_roots(given["root"], [name for names in _datasets(given) for name in names])
+    if name not in LAUNCHERS:
+        raise unknown("launcher", name, LAUNCHERS)
+    if name == "local":
+        for key in [key for key, value in asked.items() if value is not None]:
+            raise SerbenchError(f"--{key.replace('_', '-')} is for a cluster. Type --launcher ray with it.")
+        if elsewhere:
+            raise SerbenchError("--root DATASET@NODE=FOLDER is for a cluster. Type --launcher ray with it.")
+        return None
+    if given["jobs"] != 1:
+        raise SerbenchError("--jobs is for local processes. With --launcher ray, the cluster's processors decide.")
+    from ._ray_cluster import Options
+    from .launch_ray import RayLauncher
+
+    return RayLauncher(Options(**{key: value for key, value in asked.items() if value is not None}), elsewhere)
+
+
+def node_roots(given: list[str] | None, datasets: Sequence[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """`DATASET@NODE=FOLDER` among the texts of --root, as node -> dataset -> folder, and the other texts."""
+    rest: list[str] = []
+    found: dict[str, dict[str, str]] = {}
+    for text in given or []:
+        name, sign, folder = text.partition("=")
+        dataset, at, node = name.partition("@")
+        if sign and at and node and dataset in datasets:
+            found.setdefault(node, {})[dataset] = folder
+        else:
+            rest.append(text)
+    return rest, found
+
+
+def _datasets(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Names of the corpora that are trained on, and of those that are tested."""
+    return [name for text in given["dataset"] or () for name in text.split("+")], list(given["test_dataset"] or ())
 
 
 def without_training(given: Mapping[str, object]) -> None:

@@ -40,11 +40,12 @@ def remember(results: Path, request: Request, corpora: Sequence[str], run: Run, 
 
 
 def _note(results: Path, request: Request, corpora: Sequence[str]) -> Path:
-    key = digest(plain([asdict(request), list(corpora), _sources(request.model)]), 32)
+    key = digest(plain([asdict(request), list(corpora), source_digest(request.model)]), 32)
     return results / "runs" / ".finished" / f"{key}.json"
 
 
-def _sources(model: str) -> str:
+def source_digest(*more: str) -> str:
+    """Sixteen hexadecimal digits of every source file of serbench, and of further texts."""
     folders = [Path(next(iter(importlib.import_module(f"serbench.{name}").__path__))) for name in PACKAGES]
     texts = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
-    return digest([model, *(digest(text) for text in texts)])
+    return digest([*more, *(digest(text) for text in texts)])

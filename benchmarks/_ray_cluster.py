@@ -118,6 +118,10 @@ LOST = {
 }
 
 
+GONE = ("NodeDiedError", "TaskUnschedulableError")
+"""What Ray says of a task for a node that is not there any more."""
+
+
 @contextmanager
 def connected(options: Options) -> Iterator[Cluster]:
     """The cluster of an address, or one of this machine; the connection ends with the block.
@@ -238,7 +242,10 @@ class Cluster:
     def on_each_node(
         self, function: Callable[..., Any], *arguments: Any, seconds: float = 20.0, names: bool = False
     ) -> dict[Node, dict[str, Any]]:  # fmt: skip
-        """Call a function once on every node that can take trials; what can't answer has an `error` in its place."""
+        """Call a function once on every node that can take trials.
+
+        A node that can't answer has an `error` in place of an answer; one that died meanwhile is left out.
+        """
         text, *rest = arguments
         asked = {}
         for one in self.workers():
@@ -248,9 +255,11 @@ class Cluster:
         found = {asked[reference]: {"error": f"it did not answer within {seconds:g} s"} for reference in late}
         for reference in ended:
             answer = self.answer(reference)
-            one = asked[reference]
-            found[one] = {"error": _unusable(answer)} if answer.error else dict(answer.value or {})
-        return {one: found[one] for one in asked.values()}
+            if type(answer.error).__name__ in GONE:
+                self.nodes.remove(asked[reference])
+            else:
+                found[asked[reference]] = {"error": _unusable(answer)} if answer.error else dict(answer.value or {})
+        return {one: found[one] for one in asked.values() if one in found}
 
     def _pinned(self, one: Node) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

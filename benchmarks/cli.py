@@ -14,13 +14,14 @@ from . import (
     cli_cross,
     cli_data,
     cli_maec,
+    cli_plan,
     cli_predict,
     cli_report,
     cli_results,
     cli_statistics,
     cli_study,
 )
-from ._arguments import checked, pairs, roots, without_training
+from ._arguments import checked, grid_arguments, launcher_of, pairs, roots, without_training
 
 app = typer.Typer(
     help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
@@ -73,8 +74,13 @@ def run(
     weights: Annotated[
         list[Path] | None, typer.Option(help="Score these trained weights as they are, without training; repeatable.")
     ] = None,
+    launcher: Annotated[str, typer.Option(help="What works on trials: local processes, or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="HOST:PORT of the Ray head; default: this machine alone.")] = None,
+    cpus_per_trial: Annotated[int | None, typer.Option(help="Processors and threads of a trial on Ray.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="Graphics cards of a trial on Ray (0.5: half).")] = None,
 ) -> None:
     """Train and score models on corpora; finished trials are skipped."""
+    given = dict(locals())
     from ._progress import Terminal
     from .grid import from_record as repeat
     from .grid import run as run_grid
@@ -83,7 +89,8 @@ def run(
     shown = Terminal()
     try:
         if from_record is not None:
-            runs = repeat(from_record, results, device, jobs, threads, save_models, shown)
+            on = launcher_of(given)
+            runs = repeat(from_record, results, device, jobs, threads, save_models, shown, on)
         elif weights:
             from .grid_weights import run_weights
 
@@ -98,17 +105,9 @@ def run(
                 threads=threads, display=shown,
             )  # fmt: skip
         else:
-            if not model or not dataset:
-                raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")
-            trained, tested = [name for text in dataset for name in text.split("+")], test_dataset or []
             runs = run_grid(
-                model, dataset, test_dataset=tested, root=roots(root, trained),
-                release=roots(release, trained, "--release"), test_root=roots(test_root, tested, "--test-root"),
-                test_release=roots(test_release, tested, "--test-release"), test_split=test_split, task=task,
-                classes=classes.split(",") if classes else (), preset=preset, settings=pairs("--set", set_),
-                protocol=checked(Protocol(protocol, split, subsets, group, seed)),
-                trials=trials, allow_leak=allow_leak, options=pairs("--option", option), results=results,
-                device=device, jobs=jobs, threads=threads, save_models=save_models, display=shown,
+                **grid_arguments(given), results=results, device=device, jobs=jobs, threads=threads,
+                save_models=save_models, display=shown, launcher=launcher_of(given),
             )  # fmt: skip
     except KeyboardInterrupt:
         shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
@@ -147,6 +146,7 @@ cli_clusters.register(app)
 cli_cross.register(app)
 cli_data.register(app)
 cli_maec.register(app)
+cli_plan.register(app, run)
 cli_predict.register(app)
 cli_report.register(app)
 cli_results.register(app)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from typing import Protocol as Interface
 
 from ..datasets._config import from_dict
 from ..datasets._errors import SerbenchError, unknown
@@ -30,6 +31,20 @@ from .work import execute
 
 CHANCE = (("chance", None), ("chance", "random"))
 """(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
+
+
+class Launcher(Interface):
+    """Works through units elsewhere: it is given the plans of a grid, then runs them all."""
+
+    def add(
+        self, plans: Sequence[Plan], corpora: Corpora, device: str, threads: int | None, save_models: bool
+    ) -> None:
+        """Take in plans that share their training."""
+
+    def run(self, display: Display) -> None:
+        """Work through all units; each ends as a record."""
+
+
 Given = str | Path | Mapping[str, str | Path] | None
 """A text for every corpus, or corpus name -> text."""
 
@@ -58,6 +73,7 @@ def run(
     threads: int | None = None,
     save_models: bool = False,
     display: Display | None = None,
+    launcher: Launcher | None = None,
 ) -> list[Run]:
     """Train and score models on corpora under one protocol; finished trials are skipped.
 
@@ -78,6 +94,7 @@ def run(
     jobs : processes that work on units at the same time
     threads : threads of each process; None = the machine's cores divided by `jobs`. Numbers are identical on one
         machine for the same number of threads, whatever `jobs` is
+    launcher : what works through the units instead of this machine, such as `launch_ray.RayLauncher`
 
     The two chance rows that every leaderboard holds are run for each dataset and task too.
 
@@ -90,8 +107,39 @@ def run(
     SerbenchError
         For bad input. A unit that fails is recorded as failed and does not end the grid.
     """
-    if trials < 1 or jobs < 1:
-        raise SerbenchError(f"trials={trials}, jobs={jobs}: expected 1 or more of each.")
+    if jobs < 1:
+        raise SerbenchError(f"jobs={jobs}: expected 1 or more.")
+    requests, added = requests_for(
+        model, dataset, test_dataset=test_dataset, root=root, release=release, test_root=test_root,
+        test_release=test_release, test_split=test_split, task=task, classes=classes, preset=preset,
+        settings=settings, protocol=protocol, trials=trials, allow_leak=allow_leak, options=options,
+    )  # fmt: skip
+    done = run_requests(requests, results, device, jobs, threads, save_models, display, launcher=launcher)
+    return [one for one, request in zip(done, requests, strict=True) if (request.model, request.preset) not in added]
+
+
+def requests_for(
+    model: str | Sequence[str],
+    dataset: str | Sequence[str],
+    *,
+    test_dataset: str | Sequence[str] = (),
+    root: Given = None,
+    release: Given = None,
+    test_root: Given = None,
+    test_release: Given = None,
+    test_split: str | None = None,
+    task: str | None = None,
+    classes: Sequence[str] = (),
+    preset: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    protocol: Protocol | None = None,
+    trials: int = 5,
+    allow_leak: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[list[Request], list[tuple[str, str | None]]]:
+    """The requests of a grid, and (model, preset) of the chance rows that were added to it; arguments as of `run`."""
+    if trials < 1:
+        raise SerbenchError(f"trials={trials}: expected 1 or more.")
     asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in _several(model))]
     added = [row for row in CHANCE if row not in asked]
     trained = places(_several(dataset), root, release, options)
@@ -104,8 +152,7 @@ def run(
         for name, chosen in (*asked, *added)
         for test in tests
     ]
-    done = run_requests(requests, results, device, jobs, threads, save_models, display)
-    return [one for one, request in zip(done, requests, strict=True) if (request.model, request.preset) not in added]
+    return requests, added
 
 
 def request_of(
@@ -130,15 +177,26 @@ def run_requests(
     display: Display | None = None,
     configs: Mapping[str, Any] | None = None,
     corpora: Corpora | None = None,
+    launcher: Launcher | None = None,
 ) -> list[Run]:
-    """Work through requests, those that share a training together; `configs` (model -> config) replaces settings."""
+    """Work through requests, those that share a training together; `configs` (model -> config) replaces settings.
+
+    A launcher is given all trainings first, and works through them together.
+    """
     shown, corpora, asked = display or Silent(), corpora or Corpora(), list(requests)
-    groups: dict[str, list[Request]] = {}
-    for request in asked:
-        groups.setdefault(canonical_json(plain(asdict(replace(request, test=None)))), []).append(request)
     found: dict[int, Run] = {}
     told: set[str] = set()
-    for group in groups.values():
+    launched: list[list[Request]] = []
+    everything: dict[int, Plan] = {}
+
+    def conclude(group: list[Request]) -> None:
+        for request in group:
+            done = everything.pop(id(request), None)
+            if done and not done.missing() and not configs:
+                remember(Path(results), request, _digests(request, corpora), done.run, done.setting.folds)
+            shown.message(f"{found[id(request)].run_id}: {request.trials} trials are recorded")
+
+    for group in sharing(asked):
         plans: dict[int, Plan] = {}
         for request in group:
             finished = None if configs else recall(Path(results), request, _digests(request, corpora))
@@ -148,13 +206,26 @@ def run_requests(
                 _keep_items(plan)
                 finished = plan.run
             found[id(request)] = finished
-        execute(list(plans.values()), device, jobs, threads, save_models, shown)
-        for request in group:
-            done = plans.get(id(request))
-            if done and not done.missing() and not configs:
-                remember(Path(results), request, _digests(request, corpora), done.run, done.setting.folds)
-            shown.message(f"{found[id(request)].run_id}: {request.trials} trials are recorded")
+        everything |= plans
+        if launcher is None or group[0].weights:
+            execute(list(plans.values()), device, jobs, threads, save_models, shown)
+            conclude(group)
+        else:
+            launcher.add(list(plans.values()), corpora, device, threads, save_models)
+            launched.append(group)
+    if launcher is not None:
+        launcher.run(shown)
+    for group in launched:
+        conclude(group)
     return [found[id(request)] for request in asked]
+
+
+def sharing(requests: Iterable[Request]) -> list[list[Request]]:
+    """Requests in groups that share their training: they differ in the corpus that is tested alone."""
+    groups: dict[str, list[Request]] = {}
+    for request in requests:
+        groups.setdefault(canonical_json(plain(asdict(replace(request, test=None)))), []).append(request)
+    return list(groups.values())
 
 
 def from_record(
@@ -165,6 +236,7 @@ def from_record(
     threads: int | None = None,
     save_models: bool = False,
     display: Display | None = None,
+    launcher: Launcher | None = None,
 ) -> list[Run]:
     """Repeat the run of a record (a run folder or its run.json), with its complete configuration.
 
@@ -185,7 +257,7 @@ def from_record(
         return run_requests([request], results, device, jobs, threads, save_models, display)
     config = from_dict(registry.load(request.model).Config, spec["model"]["config"])
     return run_requests(
-        [request], results, device, jobs, threads, save_models, display, configs={request.model: config}
+        [request], results, device, jobs, threads, save_models, display, {request.model: config}, launcher=launcher
     )
 
 

@@ -150,6 +150,8 @@ class RayLauncher:
             known = ", ".join(one.name for one in cluster.nodes)
             raise SerbenchError(f"--root ...@{stray[0]}=...: there is no such node. There are: {known}.")
         found = cluster.on_each_node(node.describe_node, asked, seconds=600.0, names=True)
+        if not found:
+            raise SerbenchError("every node of the cluster died while it was asked what it has. Start them again.")
         problems = [f"{one}: {problem}" for one, said in found.items() for problem in _problems(said)]
         problems += differing(found)
         if problems:

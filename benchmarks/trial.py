@@ -8,6 +8,7 @@ exception becomes a failed record with the reason.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,11 @@ from ..results.records import Run
 from ..results.scoring import dev_score
 from ..sermodels import registry
 from ..sermodels._model import TURN_COLUMNS, Data, Predictions, Resources, SERModel
-from ._machine import cpu_seconds, device_name, limit_threads, versions
+from ._machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from .protocol import Division
+
+LOG = logging.getLogger("serbench.trial")
+"""Says where a failed unit failed, to who listens: a node of a cluster brings it home."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,12 @@ def run_unit(
     try:
         outcomes = _train_and_predict(job, sources, facts, progress)
     except Exception as error:
+        LOG.debug("trial %d, fold %s", job.trial, job.division.fold, exc_info=True)
         outcomes = [({"error": reason(error)}, None)] * len(job.targets)
     aside = facts.pop("aside", (0.0, 0.0))  # measuring the cost is no part of it
     facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
     facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
+    facts["peak_mib"] = round(peak_mib())
     return [
         Run.open(target.run).write_unit(job.trial, job.division.fold, facts | outcome, predictions)
         for target, (outcome, predictions) in zip(job.targets, outcomes, strict=True)
@@ -218,6 +224,7 @@ def _predict(
         gold = build_data(source.corpus, source.task, test.ids, source.tables, labelled=True)[0].labels
         table = prediction_table(source.task, test, predictions, gold, target.subsets)
     except Exception as error:
+        LOG.debug("prediction of fold %s", fold, exc_info=True)
         return {**trained, "error": reason(error)}, None
     counts, excluded = {**trained["counts"], "test": len(test)}, {**trained["excluded"], **out_test}
     return {**trained, "status": "done", "seconds_predict": seconds, "counts": counts, "excluded": excluded}, table

@@ -21,6 +21,7 @@ import pandas as pd
 from ..datasets._config import to_dict
 from ..datasets._corpus import Corpus
 from ..datasets._files import canonical_json
+from ..datasets._task import Task
 from ..features._cache import FeatureCache
 from ..features._extract import extract
 from ..features._extractor import build
@@ -43,27 +44,19 @@ def execute(
 
     The plans share their training: one fit serves every plan that lacks its unit.
     """
-    lacking: dict[tuple[int, str], list[Plan]] = {}
-    for plan in plans:
-        for unit in plan.missing():
-            lacking.setdefault(unit, []).append(plan)
+    lacking = lacking_units(plans)
     if not lacking:
         return
-    request, setting, tested = plans[0].request, plans[0].setting, _sources_of(plans)
-    threads = threads or max(1, _cores() // jobs)
+    request, setting = plans[0].request, plans[0].setting
+    threads = threads or max(1, cores() // jobs)
     if request.weights:
         from .untrained import score
 
         score(plans[0], device, jobs, threads, display)
         return
     where = resolve_device(device) if registry.load(request.model).Model.uses_device else "cpu"
-    sources = open_sources(plans, jobs if jobs > 1 else _cores(), display)
-    work = [
-        Job(request.model, to_dict(plans[0].config), setting.division(trial, fold),
-            tuple(_target(plan, trial, fold, tested) for plan in lacking[trial, fold]), trial,
-            unit_seed(request.protocol, trial, fold), where, threads, save_models)
-        for trial, fold in sorted(lacking, key=lambda unit: (unit[0], setting.folds.index(unit[1])))
-    ]  # fmt: skip
+    sources = open_sources(plans, jobs if jobs > 1 else cores(), display)
+    work = [job_of(plans, lacked, *unit, where, threads, save_models) for unit, lacked in lacking.items()]
     with display.units(f"{request.model} on {setting.corpus.name}", len(work)) as shown:
         if jobs == 1 or len(work) == 1:
             for job in work:
@@ -72,8 +65,30 @@ def execute(
             _in_processes(plans, work, jobs, shown)
 
 
-def open_sources(plans: Sequence[Plan], jobs: int, display: Display) -> list[Source]:
-    """The corpus that the plans train on, then those that they test on, with features from the cache or made now."""
+def lacking_units(plans: Sequence[Plan]) -> dict[tuple[int, str], list[Plan]]:
+    """(trial, fold) -> the plans that have no finished record of it, in the order in which units are worked through."""
+    lacking: dict[tuple[int, str], list[Plan]] = {}
+    for plan in plans:
+        for unit in plan.missing():
+            lacking.setdefault(unit, []).append(plan)
+    folds = plans[0].setting.folds if plans else []
+    return {unit: lacking[unit] for unit in sorted(lacking, key=lambda unit: (unit[0], folds.index(unit[1])))}
+
+
+def job_of(
+    plans: Sequence[Plan], lacked: Sequence[Plan], trial: int, fold: str, device: str, threads: int, save_models: bool
+) -> Job:
+    """The unit (trial, fold) of plans that share their training, for the records of those that lack it."""
+    request, tested = plans[0].request, _sources_of(plans)
+    return Job(
+        request.model, to_dict(plans[0].config), plans[0].setting.division(trial, fold),
+        tuple(_target(plan, trial, fold, tested) for plan in lacked), trial,
+        unit_seed(request.protocol, trial, fold), device, threads, save_models,
+    )  # fmt: skip
+
+
+def wanted_rows(plans: Sequence[Plan]) -> list[tuple[Corpus, pd.DataFrame, Task]]:
+    """(corpus, rows that features are needed of, task): what the plans train on, then what they test on."""
     setting, model = plans[0].setting, registry.load(plans[0].request.model).Model
     pool: list[str] = []
     if model.uses_unlabelled:
@@ -84,7 +99,15 @@ def open_sources(plans: Sequence[Plan], jobs: int, display: Display) -> list[Sou
     for tested in (plan.setting for plan in plans if plan.setting.crosses):
         rows = needed_rows(tested.tested, tested.asked, tested.subsets, model)
         wanted.append((tested.tested, rows, tested.asked))
-    return [Source(c, task, extract_features(c, rows, plans[0], jobs, display)) for c, rows, task in wanted]
+    return wanted
+
+
+def open_sources(plans: Sequence[Plan], jobs: int, display: Display) -> list[Source]:
+    """The corpus that the plans train on, then those that they test on, with features from the cache or made now."""
+    return [
+        Source(corpus, task, extract_features(corpus, rows, plans[0], jobs, display))
+        for corpus, rows, task in wanted_rows(plans)
+    ]
 
 
 def extract_features(
@@ -155,5 +178,6 @@ def _first(failed: Mapping[str, str]) -> str:
     return f"{item} ({failed[item]})" + (" and others" if len(failed) > 1 else "")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,18 +12,19 @@ the sound ones.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from ..datasets._errors import SerbenchError
-from ..datasets._files import write_json
+from ..datasets._files import atomic_write, digest, write_json
 from ..datasets._task import Task
 from ._identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
 from ._items import read_items, write_items
@@ -150,6 +151,29 @@ class Run:
             content["predictions"] = write_parquet(data_file, predictions)
         write_json(facts_file, content)
         return content
+
+    def adopt_unit(self, trial: int, fold: str, files: Mapping[str, bytes], attempts: int = 1) -> dict[str, Any]:
+        """Take over the files (name -> bytes) of a unit that `write_unit` wrote in another copy of this run.
+
+        Returns its facts; `attempts` stands in them if there was more than one. Raises `SerbenchError` for files that
+        are not whole, and then leaves none of them.
+        """
+        facts_file, data_file = self.unit_files(trial, fold)
+        try:
+            facts: dict[str, Any] = json.loads(files[facts_file.name])
+            held = facts.get("predictions") or {}
+            if facts["status"] == "done" and digest(files[data_file.name], 64) != held["sha256"]:
+                raise ValueError("the predictions are not those that were written")
+        except (KeyError, ValueError) as error:
+            raise SerbenchError(f"the unit of trial {trial}, fold {fold!r} did not arrive whole: {error}") from error
+        facts_file.unlink(missing_ok=True)
+        for name in sorted(files.keys() - {facts_file.name}):
+            atomic_write(self.path / name, partial(_put, files[name]))
+        if data_file.name not in files:
+            data_file.unlink(missing_ok=True)
+        facts |= {"attempts": attempts} if attempts > 1 else {}
+        write_json(facts_file, facts)
+        return facts
 
     def unit(self, trial: int, fold: str) -> dict[str, Any] | None:
         """Facts of a unit, or None when it has not been finished."""
@@ -312,6 +336,10 @@ def run_row(run: Run) -> dict[str, Any]:
         **_running_costs(units), "serbench": ",".join(sorted(versions - {""})), "signature": run.signature,
         "command": spec.get("command") or "", "path": str(run.path),
     }  # fmt: skip
+
+
+def _put(data: bytes, stream: IO[bytes]) -> int:
+    return stream.write(data)
 
 
 def _complete(units: Iterable[Mapping[str, Any]], folds: Collection[str]) -> list[int]:

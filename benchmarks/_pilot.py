@@ -1,0 +1,162 @@
+"""A short trial of a plan in a process of its own: what its features and its training take on a few items.
+
+The same training is made on a few items and on some more, after one that is not timed, so that what grows with the
+items can be told from what does not. Features are made in a cache that is thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ..datasets._config import to_dict
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError
+from ..datasets._files import canonical_json
+from ..datasets._task import Task
+from ..features._cache import FeatureCache
+from ..features._extract import extract
+from ..features._extractor import FeatureExtractor, build
+from ..features._store import FeatureTable
+from ..results._storage import plain
+from ..results.records import Run
+from ..sermodels import registry
+from ._machine import cpu_seconds, limit_threads, peak_mib, resolve_device
+from .plan import Plan, needed_rows, rebuild
+from .protocol import Division, unit_seed
+from .request import Request
+from .setting import Corpora
+from .trial import Job, Source, Target, run_unit
+
+SIZES = {"classification": (24, 72), "regression": (24, 72), "continuous": (1, 3)}
+"""Training items of the two trainings that are timed, by the kind of task."""
+WARM_FILES = 2
+"""Files that are made before time is taken: models are loaded with the first."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One training of the pilot: its items, and what it took (`bytes`: of its record)."""
+
+    items: int
+    seconds: float
+    cpu_seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a pilot found.
+
+    Attributes
+    ----------
+    trainings : the two that were timed, of one epoch where the model trains in epochs
+    features : role -> (CPU-seconds, bytes) for each second of audio
+    problem : why there is less; empty if nothing went wrong
+    """
+
+    trainings: tuple[Timed, ...] = ()
+    peak_mib: float | None = None
+    parameters: float = 0.0
+    features: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def pilot(plan: Plan, device: str, threads: int) -> Pilot:
+    """Try a plan on a few items; whatever goes wrong is the pilot's `problem`."""
+    about = canonical_json(plain([asdict(plan.request), plan.run.spec, to_dict(plan.config)]))
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return pool.submit(_pilot, about, device, threads).result()
+    except BrokenProcessPool:
+        return Pilot(problem="the pilot's process died: too little memory?")
+    except SerbenchError as error:
+        return Pilot(problem=str(error))
+    except Exception as error:  # a pilot never ends the planning
+        return Pilot(problem=f"{type(error).__name__}: {error}")
+
+
+def some(ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """So many ids from the whole length of a sequence."""
+    return tuple(ids[len(ids) * k // count] for k in range(count)) if len(ids) > count else tuple(ids)
+
+
+def one_epoch(config: Any) -> Any:
+    """The configuration with a single epoch, if it has epochs at all."""
+    return replace(config, train=replace(config.train, epochs=1, patience=0)) if hasattr(config, "train") else config
+
+
+def _pilot(about: str, device: str, threads: int) -> Pilot:
+    request, spec, config = json.loads(about)
+    limit_threads(threads)
+    with tempfile.TemporaryDirectory() as name:
+        run = Run.create(Path(name), spec)
+        plan = rebuild(Request.from_dict(request), run.path, config, Corpora())
+        module = registry.load(plan.request.model)
+        where = resolve_device(device) if module.Model.uses_device else "cpu"
+        sizes = SIZES[plan.setting.task.kind]
+        divisions = [_part(plan.setting.divisions[0], size) for size in sizes]
+        sources, prices = _sources(plan, divisions[-1], FeatureCache(Path(name) / "features"))
+        timed: list[Timed] = []
+        facts: dict[str, Any] = {}
+        for division in (divisions[0], *divisions):
+            ids = division.test
+            target = Target(run.path, ids, {i: plan.setting.subsets[i] for i in ids}, len(sources) - 1)
+            job = Job(plan.request.model, to_dict(one_epoch(plan.config)), division, (target,), 0,
+                      unit_seed(plan.request.protocol, 0, division.fold), where, threads)  # fmt: skip
+            (facts,) = run_unit(job, sources)
+            if facts["status"] != "done":
+                return Pilot(features=prices, problem=str(facts["error"]))
+            size = sum(path.stat().st_size for path in run.unit_files(0, division.fold))
+            timed.append(Timed(len(division.train), facts["seconds"], facts["cpu_seconds"], size))
+        return Pilot(tuple(timed[1:]), peak_mib(), float(facts["parameters"] or 0), prices)
+
+
+def _part(division: Division, size: int) -> Division:
+    rest = max(1, size // 3)
+    return replace(division, train=some(division.train, size), dev=some(division.dev, rest),
+                   test=some(division.test, rest))  # fmt: skip
+
+
+def _sources(
+    plan: Plan, division: Division, cache: FeatureCache
+) -> tuple[list[Source], dict[str, tuple[float, float]]]:
+    """The corpora of the pilot with features of its items, and what those took by role."""
+    setting, model = plan.setting, registry.load(plan.request.model).Model
+    parts: list[tuple[Corpus, Task, list[str]]] = [(setting.corpus, setting.task, [*division.train, *division.dev])]
+    if setting.crosses:
+        parts.append((setting.tested, setting.asked, list(division.test)))
+    else:
+        parts[0][2].extend(division.test)
+    prices: dict[str, tuple[float, float]] = {}
+    sources = []
+    for corpus, task, ids in parts:
+        rows, tables = needed_rows(corpus, task, ids, model), {}
+        for role, wanted in plan.features.items():
+            tables[role], price = _priced(corpus, rows, build(wanted), cache)
+            prices.setdefault(role, price)
+        sources.append(Source(corpus, task, tables))
+    return sources, prices
+
+
+def _priced(
+    corpus: Corpus, rows: Any, extractor: FeatureExtractor, cache: FeatureCache
+) -> tuple[FeatureTable, tuple[float, float]]:
+    """The features of some rows, and their (CPU-seconds, bytes) for each second of audio."""
+    heard = [0.0]
+
+    def note(done: int, total: int, audio_seconds: float) -> None:
+        heard[0] = audio_seconds
+
+    extract(rows.head(WARM_FILES), corpus.root, extractor, cache, progress=note, source=corpus.audio_source)
+    before, warm = cpu_seconds(), heard[0]
+    table = extract(rows, corpus.root, extractor, cache, progress=note, source=corpus.audio_source)
+    spent, size = cpu_seconds() - before, sum(4 * frames * dim for frames, dim in table.shapes.values())
+    return table, (spent / max(heard[0], 1e-3), size / max(warm + heard[0], 1e-3))

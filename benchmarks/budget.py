@@ -1,0 +1,342 @@
+"""`serbench plan`: what a run will take, before anything starts: trainings, hours, memory and disk.
+
+Costs of a training come from the run's own finished trials, else from those of the same model and settings on another
+corpus or protocol (in proportion to the number of training items), else from a short pilot: a process that makes the
+features of a few items and trains on them, for one epoch where a model trains in epochs. What a pilot takes is carried
+over in proportion to items and epochs, as if no training stopped early, and so tends to be too much. Each line says
+where its figure comes from; what is not known is said, never guessed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from ..datasets._errors import SerbenchError
+from ..datasets._files import cache_root, digest
+from ..features._audio import AudioHashes, signature
+from ..features._cache import FeatureCache
+from ..features._extractor import build
+from ..features._pack import entry_key
+from ..features._work import FileTask, tasks_of
+from ..results._storage import read_json
+from ..results.records import Run
+from ..sermodels import registry
+from ._machine import resolve_device
+from ._pilot import Pilot, pilot, some
+from ._progress import Display, Silent
+from .grid import sharing
+from .plan import Plan, prepare
+from .request import Request
+from .setting import Corpora
+from .work import lacking_units, wanted_rows
+
+LENGTHS = 200
+"""Audio files whose headers are read to estimate the length of all."""
+STATES = 4
+"""Copies of the weights that an unfinished training keeps: the running and the best ones, two moments of Adam."""
+
+
+@dataclass(frozen=True)
+class UnitCost:
+    """What one training takes. Seconds are those that pass; `bytes` what its record takes on disk."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float | None
+    bytes: float
+    parameters: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """One configuration on one corpus: its trainings to do and done, and what one of them takes (None: unknown)."""
+
+    name: str
+    todo: int
+    done: int
+    on_card: bool
+    cost: UnitCost | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature of a corpus: files and seconds of audio that are not cached yet; costs for each second of audio."""
+
+    name: str
+    files: int
+    audio_seconds: float
+    cpu_seconds: float | None
+    bytes: float | None
+
+
+@dataclass
+class Budget:
+    """What a grid will take.
+
+    Attributes
+    ----------
+    free : (folder, bytes needed there, bytes free there) of each file system that is written to
+    """
+
+    trainings: list[Training] = field(default_factory=list)
+    features: list[Features] = field(default_factory=list)
+    free: list[tuple[Path, float, float]] = field(default_factory=list)
+
+    def hours(self, *, on_card: bool) -> float:
+        """Processor hours, or hours of graphics cards, of all that is known."""
+        found = [t for t in self.trainings if t.cost is not None]
+        if on_card:
+            return sum(t.todo * t.cost.seconds for t in found if t.cost and t.on_card) / 3600
+        made = sum(f.audio_seconds * f.cpu_seconds for f in self.features if f.cpu_seconds is not None)
+        return (sum(t.todo * t.cost.cpu_seconds for t in found if t.cost and not t.on_card) + made) / 3600
+
+    def lines(self, jobs: int = 1) -> Iterator[str]:
+        """What `serbench plan` prints."""
+        yield from (line(t) for t in self.trainings)
+        yield from (feature_line(f) for f in self.features)
+        cpu, card = self.hours(on_card=False), self.hours(on_card=True)
+        hours = [f"{cpu:.2g} CPU hours"] + ([f"{card:.2g} GPU hours"] if card else [])
+        todo, done = sum(t.todo for t in self.trainings), sum(t.done for t in self.trainings)
+        unknown = sum(t.todo for t in self.trainings if t.cost is None)
+        yield (f"in all: {todo} trainings to do, {done} done; about {' and '.join(hours)}"
+               + (f", and {unknown} trainings of unknown length" if unknown else ""))  # fmt: skip
+        peaks = [t.cost.peak_mib for t in self.trainings if t.todo and t.cost and t.cost.peak_mib]
+        if peaks:
+            yield f"memory: up to {max(peaks) * jobs:,.0f} MiB" + (f" ({jobs} processes)" if jobs > 1 else "")
+        for folder, needed, there in self.free:
+            yield f"disk of {folder}: about {size(needed)} needed, {size(there)} free"
+
+    def check(self) -> None:
+        """Refuse a disk that is too small."""
+        for folder, needed, there in self.free:
+            if needed > there:
+                raise SerbenchError(
+                    f"the disk of {folder} has {size(there)} free, and this needs about {size(needed)}. Free some of "
+                    "it ('serbench cache prune' takes features away), or name another: --results, SERBENCH_CACHE."
+                )
+
+
+def estimate(
+    requests: Iterable[Request],
+    results: str | Path = "results",
+    *,
+    device: str = "auto",
+    jobs: int = 1,
+    threads: int | None = None,
+    save_models: bool = False,
+    pilots: bool = True,
+    display: Display | None = None,
+    configs: Mapping[str, Any] | None = None,
+) -> Budget:
+    """What requests will take; nothing is written to `results`, and nothing is trained but the pilots.
+
+    The arguments are those of `grid.run_requests`; `pilots` says whether one may be made where no record helps.
+    """
+    shown, corpora, budget, results = display or Silent(), Corpora(), Budget(), Path(results)
+    seen: set[str] = set()
+    for group in sharing(requests):
+        plans = _plans(group, results, corpora, configs)
+        lacking = lacking_units(plans)
+        done = sum(p.request.trials * len(p.setting.folds) - len(p.missing()) for p in plans)
+        on_card = registry.load(plans[0].request.model).Model.uses_device and resolve_device(device) != "cpu"
+        cost = recorded(plans, results)
+        missing = list(_uncached(plans, seen)) if lacking else []
+        tried = None
+        if lacking and pilots and (cost is None or missing) and not plans[0].request.weights:
+            shown.message(f"pilot: {_name(plans)}, on a few items")
+            tried = pilot(plans[0], device, threads or 1)
+        if cost is None and tried is not None and len(tried.trainings) > 1:
+            cost = carried(tried, plans[0])
+        unknown = tried.problem if tried is not None else "no record, and no pilot was made"
+        budget.trainings.append(Training(_name(plans), len(lacking), done, on_card, cost, "" if cost else unknown))
+        budget.features += [_priced(one, role, tried) for role, one in missing]
+    budget.free = list(_disks(budget, results, jobs, save_models))
+    return budget
+
+
+def _plans(
+    group: Sequence[Request], results: Path, corpora: Corpora, configs: Mapping[str, Any] | None
+) -> list[Plan]:
+    """Plans with their records where there are any; no record is made."""
+    plans = []
+    for request in group:
+        with tempfile.TemporaryDirectory() as aside:
+            plan = prepare(request, aside, corpora, (configs or {}).get(request.model))
+        there = results / "runs" / plan.run.run_id
+        plans.append(replace(plan, run=Run.open(there) if (there / "run.json").exists() else plan.run))
+    return plans
+
+
+def _name(plans: Sequence[Plan]) -> str:
+    request, tested = plans[0].request, [p.setting.tested.name for p in plans if p.setting.crosses]
+    name = request.model if request.preset is None else f"{request.model}:{request.preset}"
+    return f"{name} on {plans[0].setting.corpus.name}{f', tested on {chr(44).join(tested)}' if tested else ''}"
+
+
+def recorded(plans: Sequence[Plan], results: Path) -> UnitCost | None:
+    """What a training took in the records: the run's own, else runs of the same model, settings and features."""
+    for plan in plans:
+        if own := [u for u in plan.run.units() if u["status"] == "done"]:
+            return _mean(plan.run, own, 1.0, "its own trials")
+    wanted, items = plans[0].run.spec, _train_items(plans[0])
+    for file in sorted(results.glob("runs/*/run.json")):
+        try:
+            spec = read_json(file)
+            same = all(spec["model"][key] == wanted["model"][key] for key in ("name", "config"))
+            if not same or _signatures(spec) != _signatures(wanted):
+                continue
+            run = Run.open(file)
+            units = [u for u in run.units() if u["status"] == "done" and (u.get("counts") or {}).get("train")]
+        except (SerbenchError, ValueError, KeyError, OSError):
+            continue  # a damaged record is no measure
+        if units:
+            share = items / statistics.mean(u["counts"]["train"] for u in units)
+            return _mean(run, units, share, f"trials on {spec['dataset']['name']}, in proportion to training items")
+    return None
+
+
+def carried(tried: Pilot, plan: Plan) -> UnitCost:
+    """The cost of a whole training from the two of a pilot: a constant, and what grows with items and epochs."""
+    small, large = tried.trainings
+    epochs = plan.config.train.epochs if hasattr(plan.config, "train") else 1
+    items, grown = _train_items(plan), max(large.items - small.items, 1)
+
+    def whole(first: float, second: float) -> float:
+        slope = max(second - first, 0.0) / grown
+        return max(second, max(first - slope * small.items, 0.0) + slope * items * epochs)
+
+    tested = statistics.mean(len(d.test) for d in plan.setting.divisions)
+    source = f"a pilot of {large.items} training items" + (" and one epoch" if epochs > 1 else "")
+    return UnitCost(
+        whole(small.seconds, large.seconds), whole(small.cpu_seconds, large.cpu_seconds), tried.peak_mib,
+        large.bytes * max(1.0, tested / max(large.items / 3, 1)), tried.parameters, source,
+    )  # fmt: skip
+
+
+def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: str) -> UnitCost:
+    files = [path for u in units for path in run.unit_files(u["trial"], u["fold"]) if path.exists()]
+    return UnitCost(
+        statistics.mean(float(u["seconds"]) for u in units) * share,
+        statistics.mean(float(u.get("cpu_seconds") or u["seconds"]) for u in units) * share,
+        max((float(u["peak_mib"]) for u in units if u.get("peak_mib")), default=None),
+        sum(path.stat().st_size for path in files) / len(units) * share,
+        max(float(u.get("parameters") or 0) for u in units), source,
+    )  # fmt: skip
+
+
+def _train_items(plan: Plan) -> float:
+    return statistics.mean(len(d.train) for d in plan.setting.divisions)
+
+
+def _signatures(spec: Mapping[str, Any]) -> dict[str, str]:
+    return {role: feature["signature"] for role, feature in spec["features"].items()}
+
+
+def _uncached(plans: Sequence[Plan], seen: set[str]) -> Iterator[tuple[str, Features]]:
+    """(role, what is not cached) of the features that the plans need and no earlier ones have asked for."""
+    for corpus, rows, _ in wanted_rows(plans):
+        for role, request in plans[0].features.items():
+            extractor = build(request)
+            key = digest([extractor.digest(), corpus.digest(), sorted(map(str, rows.index))])
+            if key in seen:
+                continue
+            seen.add(key)
+            name = f"{request.name} of {corpus.name}"
+            if corpus.audio_source is not None:  # looking would decode the clips
+                spans = [s for s in (rows["end"] - rows["start"]).tolist() if s == s]
+                seconds = statistics.mean(spans or [0.0]) * len(rows)
+                yield role, Features(f"{name}, cached or not", rows["path"].nunique(), seconds, None, None)
+                continue
+            section, hashes = FeatureCache().section(extractor), AudioHashes(FeatureCache().folder.parent / "audio")
+            tasks, _ = tasks_of(rows, corpus.root)
+            left = [task for task in tasks if not _cached(task, section, hashes)]
+            if left:
+                yield role, Features(name, len(left), audio_seconds(left), None, None)
+
+
+def _cached(task: FileTask, section: Any, hashes: AudioHashes) -> bool:
+    """Whether all segments of a file are cached; a file that is not there has nothing to be made."""
+    try:
+        sha = hashes.known(task.path, signature(task.path))
+    except OSError:
+        return True
+    return sha is not None and all(section.frames(entry_key(sha, s.start, s.end)) is not None for s in task.segments)
+
+
+def audio_seconds(tasks: Sequence[FileTask]) -> float:
+    """Seconds of all segments; open ends are estimated from the headers of some of the files."""
+    bounded = [s.end - (s.start or 0.0) for t in tasks for s in t.segments if s.end is not None]
+    open_ended = [t.path for t in tasks for s in t.segments if s.end is None]
+    lengths = []
+    for path in some(open_ended, LENGTHS):
+        try:
+            lengths.append(float(soundfile.info(path).duration))
+        except (RuntimeError, OSError):
+            continue  # the run will list it
+    return sum(bounded) + len(open_ended) * (statistics.mean(lengths) if lengths else 0.0)
+
+
+def _priced(one: Features, role: str, tried: Pilot | None) -> Features:
+    price = None if tried is None else tried.features.get(role)
+    return one if price is None else replace(one, cpu_seconds=price[0], bytes=price[1])
+
+
+def _disks(budget: Budget, results: Path, jobs: int, save_models: bool) -> Iterator[tuple[Path, float, float]]:
+    """(folder, bytes that are needed, bytes that are free) of the file systems of the cache and of the results."""
+    known = [(t.todo, t.cost) for t in budget.trainings if t.cost is not None]
+    records = sum(todo * (cost.bytes + (4 * cost.parameters if save_models else 0)) for todo, cost in known)
+    states = max((4 * STATES * jobs * cost.parameters for todo, cost in known if todo), default=0.0)
+    made = sum(f.audio_seconds * f.bytes for f in budget.features if f.bytes is not None)
+    needed: dict[int, tuple[Path, float]] = {}
+    for folder, size_ in ((results, records + states), (cache_root(), made)):
+        there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+        device = there.stat().st_dev
+        first, before = needed.get(device, (there, 0.0))
+        needed[device] = first, before + size_
+    for folder, size_ in needed.values():
+        yield folder, size_, float(shutil.disk_usage(folder).free)
+
+
+def line(one: Training) -> str:
+    """A training as `serbench plan` prints it."""
+    if not one.todo:
+        return f"{one.name}: nothing to do, {one.done} trainings are done"
+    text = f"{one.name}: {one.todo} trainings to do, {one.done} done; "
+    if one.cost is None:
+        return text + f"unknown length ({one.problem})"
+    each = one.cost.seconds if one.on_card else one.cost.cpu_seconds
+    return text + f"about {duration(each)} of {'GPU' if one.on_card else 'CPU'} each ({one.cost.source})"
+
+
+def feature_line(one: Features) -> str:
+    """Features to make, as `serbench plan` prints them."""
+    text = f"features {one.name}: {one.files} files to make, {duration(one.audio_seconds)} of audio; "
+    if one.cpu_seconds is None or one.bytes is None:
+        return text + "unknown length"
+    made = one.audio_seconds * one.cpu_seconds
+    return text + f"about {duration(made)} of CPU, {size(one.audio_seconds * one.bytes)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count:.0f} bytes"

@@ -1,0 +1,178 @@
+"""`serbench plan`: counts against records, costs against closed forms, nothing written, a small disk refused."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from serbench.benchmarks import budget as planned
+from serbench.benchmarks._pilot import Pilot, Timed, some
+from serbench.benchmarks.budget import Budget, Training, UnitCost, audio_seconds, carried, estimate, size
+from serbench.benchmarks.cli import app
+from serbench.benchmarks.cli import run as run_command
+from serbench.benchmarks.grid import requests_for, run
+from serbench.benchmarks.plan import prepare
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._synthesis import babble
+from serbench.features._work import FileTask, Segment
+
+SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
+
+
+@pytest.fixture(scope="module")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `table` corpus of 40 short babbles with official partitions."""
+    folder = tmp_path_factory.mktemp("toy")
+    rows = []
+    for k in range(40):
+        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
+        soundfile.write(folder / f"{k:02}.wav", babble(0.5, k), 16000)
+        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "arousal": float(k * 7 % 11)}
+        rows.append(row | {"emotion": ("anger", "sadness")[k * 3 % 7 > 3]})
+    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
+    return folder / "toy.csv"
+
+
+def asked(corpus_file: Path, *models: str, trials: int = 3) -> list:
+    return requests_for(list(models), "table", root=corpus_file, trials=trials)[0]
+
+
+def command(corpus_file: Path, results: Path, *more: str) -> list[str]:
+    return ["plan", "--dataset", "table", "--root", str(corpus_file), "--results", str(results), *more]
+
+
+def test_trainings_are_counted_against_the_records(corpus_file: Path, tmp_path: Path):
+    run("chance", "table", root=corpus_file, results=tmp_path, trials=2)
+    found = estimate(asked(corpus_file, "chance"), tmp_path, pilots=False)
+    assert [(t.todo, t.done) for t in found.trainings] == [(1, 2), (1, 2)]
+    (run_folder,) = [p for p in (tmp_path / "runs").iterdir() if "chance" in p.name and p.name != ".finished"][:1]
+    assert run_folder.is_dir()
+    assert estimate(asked(corpus_file, "chance", trials=2), tmp_path, pilots=False).hours(on_card=False) == 0.0
+
+
+def test_costs_are_those_of_the_records(corpus_file: Path, tmp_path: Path):
+    (one,) = run("chance", "table", root=corpus_file, results=tmp_path, trials=2)
+    cost = planned.recorded([prepare(asked(corpus_file, "chance")[0], tmp_path)], tmp_path)
+    assert cost is not None
+    units = one.units()
+    assert cost.source == "its own trials"
+    assert cost.seconds == pytest.approx(np.mean([u["seconds"] for u in units]))
+    assert cost.peak_mib == max(u["peak_mib"] for u in units) > 10
+    sizes = [sum(f.stat().st_size for f in one.unit_files(t, "official")) for t in range(2)]
+    assert cost.bytes == pytest.approx(np.mean(sizes))
+
+
+def test_another_corpus_counts_in_proportion_to_its_training_items(corpus_file: Path, tmp_path: Path):
+    (one,) = run("chance", "table", root=corpus_file, results=tmp_path, trials=2)
+    table = pd.read_csv(corpus_file)
+    part = table[(table["partition"] != "train") | (table.index % 2 == 0)]
+    half = corpus_file.parent / "half.csv"
+    part.to_csv(half, index=False)
+    plan = prepare(asked(half, "chance")[0], tmp_path / "b")
+    cost = planned.recorded([plan], tmp_path)
+    assert cost is not None
+    share = (part["partition"] == "train").sum() / (table["partition"] == "train").sum()
+    assert 0 < share < 1
+    assert cost.cpu_seconds == pytest.approx(share * np.mean([u["cpu_seconds"] for u in one.units()]))
+    assert "in proportion" in cost.source
+
+
+def test_a_pilot_is_carried_over_as_a_line_in_items_and_epochs():
+    """Training that takes 2 s + 0.5 s for each item and epoch, seen at 10 and 30 items in one epoch."""
+    tried = Pilot((Timed(10, 7.0, 7.0, 1000), Timed(30, 17.0, 17.0, 1000)), 100.0, 5.0)
+    division = SimpleNamespace(train=range(200), test=range(50))
+    plan = SimpleNamespace(
+        config=SimpleNamespace(train=SimpleNamespace(epochs=4)), setting=SimpleNamespace(divisions=[division])
+    )
+    cost = carried(tried, plan)
+    assert cost.cpu_seconds == pytest.approx(2 + 0.5 * 200 * 4)
+    assert cost.bytes == pytest.approx(1000 * 50 / 10)
+    assert carried(replace(tried, trainings=tried.trainings[::-1]), plan).seconds > 0
+
+
+def test_plan_pilots_and_writes_nothing(corpus_file: Path, tmp_path: Path):
+    results = tmp_path / "results"
+    done = CliRunner().invoke(app, command(corpus_file, results, "--model", "chance", "--trials", "2"))
+    assert done.exit_code == 0, done.output
+    assert "chance on table: 2 trainings to do, 0 done" in done.output
+    assert "a pilot of 16 training items" in done.output
+    assert "in all: 4 trainings to do, 0 done" in done.output
+    assert not results.exists()
+
+
+@pytest.mark.slow
+def test_features_to_make_are_counted_and_priced(corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
+    (feature,) = estimate(asked(corpus_file, "linear", trials=1), tmp_path).features
+    assert feature.files == 40
+    lengths = [soundfile.info(path).duration for path in corpus_file.parent.glob("*.wav")]
+    assert feature.audio_seconds == pytest.approx(sum(lengths))
+    assert feature.cpu_seconds is not None
+    assert feature.bytes == pytest.approx(88 * 4 / (feature.audio_seconds / 40), rel=0.05)  # 88 functionals each
+    run("linear", "table", root=corpus_file, results=tmp_path, trials=1, threads=1)
+    assert estimate(asked(corpus_file, "linear", trials=2), tmp_path).features == []
+
+
+def test_a_small_disk_is_refused(corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run("chance", "table", root=corpus_file, results=tmp_path, trials=1)
+    monkeypatch.setattr(planned.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    done = CliRunner().invoke(app, command(corpus_file, tmp_path, "--model", "chance", "--trials", "50"))
+    assert isinstance(done.exception, SerbenchError)
+    assert "1.0 kB free" in str(done.exception)
+    assert "needed" in done.output
+
+
+def test_a_disk_is_refused_by_what_all_parts_need():
+    assert Budget(free=[(Path("/a"), 10.0, 10.0)]).check() is None
+    with pytest.raises(SerbenchError, match="has 9 bytes free, and this needs about 10 bytes"):
+        Budget(free=[(Path("/a"), 10.0, 9.0)]).check()
+
+
+def test_hours_keep_processors_and_cards_apart():
+    cost = UnitCost(3600.0, 7200.0, None, 0, 0, "")
+    found = Budget([Training("a", 2, 0, False, cost), Training("b", 3, 0, True, cost), Training("c", 9, 0, True, None)])
+    assert found.hours(on_card=False) == 4
+    assert found.hours(on_card=True) == 3
+    assert any("and 9 trainings of unknown length" in text for text in found.lines())
+
+
+def test_lengths_come_from_bounds_and_headers(tmp_path: Path):
+    for k in range(3):
+        soundfile.write(tmp_path / f"{k}.wav", np.zeros(16000 * (k + 1)), 16000)
+    whole = [FileTask(str(tmp_path / f"{k}.wav"), (Segment(f"u{k}", None, None),)) for k in range(3)]
+    cut = FileTask("gone.wav", (Segment("v", 1.0, 3.5), Segment("w", None, 2.0)))
+    assert audio_seconds([*whole, cut]) == pytest.approx(6 + 2.5 + 2.0)
+
+
+def test_plan_takes_the_options_of_run():
+    (own,) = [set(inspect.signature(c.callback).parameters) for c in app.registered_commands if c.name == "plan"]
+    assert own == set(inspect.signature(run_command).parameters) | {"pilot"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--model", "linaer"], "Did you mean 'linear'?"),
+        (["--model", "chance", "--trials", "0"], "expected 1 or more"),
+        (["--model", "chance", "--from-record", "x"], "leave --from-record and --weights out"),
+        ([], "expected --model"),
+    ],
+)
+def test_bad_input_says_what_to_type(corpus_file: Path, tmp_path: Path, more: list[str], said: str):
+    done = CliRunner().invoke(app, command(corpus_file, tmp_path, *more))
+    assert isinstance(done.exception, SerbenchError)
+    assert said in str(done.exception)
+
+
+def test_sizes_and_samples():
+    assert [size(n) for n in (999, 1000, 2.5e9)] == ["999 bytes", "1.0 kB", "2.5 GB"]
+    assert some([str(k) for k in range(100)], 4) == ("0", "25", "50", "75")
+    assert some(["a", "b"], 4) == ("a", "b")
