@@ -6,6 +6,7 @@ usage statistics are off.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import secrets
@@ -275,8 +276,7 @@ def _call(function: Callable[..., Any], text: Any, names: bool, *arguments: Any)
 @lru_cache(maxsize=1)
 def _own_names() -> tuple[str, ...]:
     """Names of the node that this process works on."""
-    import ray
-
+    ray = importlib.import_module("ray")
     own = ray.get_runtime_context().get_node_id()
     return next((_node(one).names for one in ray.nodes() if one["NodeID"] == own), ())
 

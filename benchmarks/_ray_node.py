@@ -77,9 +77,9 @@ class NodeCorpora(Corpora):
     def _search(self, place: Place, wanted: str) -> Corpus:
         variable = root_variable(place.name)
         there = None if place.root is None else os.path.join(self._folder, Path(place.root).expanduser())
-        candidates = dict.fromkeys((self._roots.get(place.name), there, os.environ.get(variable)))
+        named = [r for r in (self._roots.get(place.name), there, os.environ.get(variable)) if r is not None]
         seen = []
-        for root in [r for r in candidates if r is not None] or [None]:
+        for root in dict.fromkeys(named) or (None,):
             try:
                 corpus = super().get(replace(place, root=root))
             except (SerbenchError, OSError) as error:

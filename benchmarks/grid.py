@@ -141,7 +141,7 @@ def requests_for(
     if trials < 1:
         raise SerbenchError(f"trials={trials}: expected 1 or more.")
     asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in _several(model))]
-    added = [row for row in CHANCE if row not in asked]
+    added: list[tuple[str, str | None]] = [row for row in CHANCE if row not in asked]
     trained = places(_several(dataset), root, release, options)
     tests = tested_places(_several(test_dataset), test_root, test_release, test_split, options, trained)
     base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,

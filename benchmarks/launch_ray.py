@@ -27,11 +27,13 @@ from ..results._storage import plain
 from ..results.records import Run
 from ..sermodels import registry
 from . import _ray_node as node
+from ._machine import versions as own_versions
+from ._memo import source_digest
 from ._progress import Display, UnitDisplay
 from ._ray_cluster import Cluster, Node, Options, connected
 from .plan import Plan
-from .protocol import Division, unit_seed
-from .request import Place, Protocol
+from .protocol import Division, Protocol, unit_seed
+from .request import Place
 from .setting import Corpora
 from .work import lacking_units, wanted_rows
 
@@ -106,16 +108,17 @@ class RayLauncher:
             self._digests[node.place_key(place)] = corpora.get(place).digest()
         on_card = registry.load(request.model).Model.uses_device and self.options.gpus_per_trial > 0
         home = digest([platform.node(), str(run.results.resolve())])
+        on_each = threads or self.options.cpus_per_trial
         about = {
             "runs": [{"request": asdict(p.request), "run_id": p.run.run_id, "spec": p.run.spec} for p in plans],
-            "config": to_dict(plans[0].config), "threads": threads or self.options.cpus_per_trial,
+            "config": to_dict(plans[0].config), "threads": on_each,
             "device": "cuda" if on_card else "cpu", "save_models": save_models, "home": home, "roots": self.roots,
             "digests": self._digests, "folder": os.getcwd(),
         }  # fmt: skip
         units = [(*unit, tuple(i for i, p in enumerate(plans) if p in lacked)) for unit, lacked in lacking.items()]
         self.orders.append(
             Order(canonical_json(plain(about)), request.model, [plan.run for plan in plans], units, request.protocol,
-                  home, about["threads"], self.options.gpus_per_trial if on_card else 0.0, _extractions(plans))
+                  home, on_each, self.options.gpus_per_trial if on_card else 0.0, _extractions(plans))
         )  # fmt: skip
 
     def run(self, display: Display) -> None:
@@ -166,14 +169,14 @@ def differing(found: Mapping[Node, Mapping[str, Any]]) -> list[str]:
     """What nodes and this process disagree in: sources of serbench, and among nodes the version of any library."""
     problems = []
     first = next(iter(found))
-    own = node.source_digest()
+    own = source_digest()
     for one, said in found.items():
         if said.get("error"):
             continue
         if said["sources"] != own:
             problems.append(
                 f"{one}: its serbench ({said['versions']['serbench']}, sources {said['sources']}) is not the one here "
-                f"({node.versions()['serbench']}, sources {own}). Install the same version on every node."
+                f"({own_versions()['serbench']}, sources {own}). Install the same version on every node."
             )
         reference = found[first].get("versions", {})
         problems += [
@@ -319,7 +322,7 @@ class _Work:
 
     def _failed(self, order: Order, unit: Unit, error: str | None, attempts: int) -> dict[str, Any]:
         return {"status": "failed", "error": error, "seed": unit_seed(order.protocol, unit.trial, unit.division.fold),
-                "threads": order.threads, "versions": node.versions(), "attempts": attempts}  # fmt: skip
+                "threads": order.threads, "versions": own_versions(), "attempts": attempts}  # fmt: skip
 
     def _left(self, order: Order, unit: Unit) -> str:
         """What a unit whose process died had printed, from the node that it was on."""

@@ -168,7 +168,7 @@ def ray_options(cluster: OwnCluster) -> tuple[str, ...]:
 def records(results: Path) -> dict[str, bytes]:
     """Everything in a results folder that must not depend on where it was computed: name -> bytes."""
     found = {}
-    for path in sorted(results.glob("runs/*/*")):
+    for path in sorted(results.glob("runs/[!.]*/*")):
         if path.name.startswith("unit-") and path.suffix == ".json":
             facts = json.loads(path.read_text())
             varying = ("seconds", "cpu_seconds", "peak_mib", "seconds_fit", "seconds_predict", "cost")
@@ -191,70 +191,6 @@ def test_records_are_those_of_a_serial_run(cluster: OwnCluster, corpus_file: Pat
     assert records(tmp_path / "ray") == records(tmp_path / "serial")
     assert len([name for name in records(tmp_path / "ray") if name.endswith(".parquet")]) == 3 * 3
     assert not list((cluster.folder / "cache" / "cluster").glob("*"))  # nothing is left on the nodes
-
-
-@pytest.mark.slow
-def test_killed_worker_and_killed_launcher_end_in_the_same_numbers(
-    cluster: OwnCluster, corpus_file: Path, tmp_path: Path
-):
-    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "2", "--set", "train.epochs=6",
-            "--set", "train.patience=0")  # fmt: skip
-    whole = subprocess.run(command(corpus_file, tmp_path / "whole", *more), **on_cluster(cluster))
-    assert whole.returncode == 0, whole.stderr
-    run = command(corpus_file, tmp_path / "killed", *more, *ray_options(cluster))
-
-    launcher = subprocess.Popen(run, env=cluster.env(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    begun = wait_for(lambda: list(cluster.folder.glob("cache/cluster/*/runs/*cnn*/.unfinished-*")))
-    launcher.kill()
-    launcher.wait()
-    assert begun
-    assert len(units(tmp_path / "killed")) < 2
-
-    again = subprocess.Popen(run, env=cluster.env(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert wait_for(lambda: working(cluster, "w2") or again.poll() is not None)
-    cluster.kill("w2")
-    _, said = again.communicate(timeout=240)
-    assert again.returncode == 0, said
-    assert records_but_attempts(tmp_path / "killed") == records_but_attempts(tmp_path / "whole")
-    cluster.start("w2", 1)
-    cluster.wait("w2")
-
-
-def units(results: Path) -> list[Path]:
-    return list(results.glob("runs/*cnn*/unit-*.json"))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    return None
-
-
-def working(cluster: OwnCluster, name: str) -> bool:
-    """Whether a node has a process that works on a trial: the trial's output goes to a file that it holds open."""
-    for pid in descendants(cluster.nodes[name].pid):
-        try:
-            opened = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-        except OSError:
-            continue
-        if any("/cluster/" in file and "/logs/" in file for file in opened):
-            return True
-    return False
-
-
-def records_but_attempts(results: Path) -> dict[str, Any]:
-    """As `records`, without how often a unit was tried and where a training was taken up."""
-    found: dict[str, Any] = dict(records(results))
-    for name, data in found.items():
-        if name.endswith(".json") and "unit-" in name:
-            facts = json.loads(data)
-            facts.pop("attempts", None)
-            facts["facts"].pop("resumed_after_epoch", None)
-            found[name] = facts
-    return found
 
 
 @pytest.mark.slow
@@ -302,16 +238,88 @@ def test_every_node_must_have_the_corpus(cluster: OwnCluster, corpus_file: Path,
 @pytest.mark.slow
 def test_what_a_cluster_refuses(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
     more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
-    cards = subprocess.run(command(corpus_file, tmp_path, *more, "--gpus-per-trial", "0.5"), **on_cluster(cluster))
+    cards = subprocess.run(command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5"), **on_cluster(cluster))
     wrong = subprocess.run(
         command(corpus_file, tmp_path, *more), **on_cluster(cluster, RAY_AUTH_TOKEN=secrets.token_hex(32))
     )
     many = subprocess.run(command(corpus_file, tmp_path, *more, "--cpus-per-trial", "64"), **on_cluster(cluster))
-    for done, said in ((wrong, "refuses the token"), (many, "no node of the cluster has so many")):
+    learnt = command(corpus_file, tmp_path, "--model", "cnn-regressor:small", "--task", "arousal", *more[2:])
+    lacking = subprocess.run([*learnt, "--gpus-per-trial", "1"], **on_cluster(cluster))
+    for done, said in (
+        (wrong, "refuses the token"),
+        (many, "--cpus-per-trial 64: no node of the cluster has so many"),
+        (lacking, "--gpus-per-trial 1: no node of the cluster has so many. There are: head (0 CPUs, 0 GPUs)"),
+    ):
         assert done.returncode == 2, done.stderr
         assert said in done.stderr
         assert "Traceback" not in done.stderr
     assert cards.returncode == 0, cards.stderr  # chance takes no card
+
+
+@pytest.mark.slow
+def test_killed_worker_and_killed_launcher_end_in_the_same_numbers(
+    cluster: OwnCluster, corpus_file: Path, tmp_path: Path
+):
+    """The last test on this cluster: one of its nodes is not there any more."""
+    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "3", "--set", "train.epochs=5",
+            "--set", "train.patience=0")  # fmt: skip
+    whole = subprocess.run(command(corpus_file, tmp_path / "whole", *more), **on_cluster(cluster))
+    assert whole.returncode == 0, whole.stderr
+
+    killed = command(corpus_file, tmp_path / "killed", *more, *ray_options(cluster))
+    launcher = subprocess.Popen(killed, env=cluster.env(), stderr=subprocess.PIPE, text=True)
+    assert wait_for(lambda: working(cluster, "w2") and unfinished(cluster))
+    cluster.kill("w2")
+    assert wait_for(lambda: units(tmp_path / "killed"))
+    launcher.kill()
+    launcher.communicate()
+    assert len(units(tmp_path / "killed")) < 3
+
+    again = subprocess.run(killed, **on_cluster(cluster))
+    assert again.returncode == 0, again.stderr
+    assert "1 nodes, 1 trials at a time" in again.stderr
+    assert records_but_attempts(tmp_path / "killed") == records_but_attempts(tmp_path / "whole")
+
+
+def unfinished(cluster: OwnCluster) -> list[Path]:
+    return list(cluster.folder.glob("cache/cluster/*/runs/*cnn*/.unfinished-*"))
+
+
+def units(results: Path) -> list[Path]:
+    return list(results.glob("runs/*cnn*/unit-*.json"))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    return None
+
+
+def working(cluster: OwnCluster, name: str) -> bool:
+    """Whether a node has a process that works on a trial: the trial's output goes to a file that it holds open."""
+    for pid in descendants(cluster.nodes[name].pid):
+        try:
+            opened = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            continue
+        if any("/cluster/" in file and "/logs/" in file for file in opened):
+            return True
+    return False
+
+
+def records_but_attempts(results: Path) -> dict[str, Any]:
+    """As `records`, without how often a unit was tried and where a training was taken up."""
+    found: dict[str, Any] = dict(records(results))
+    for name, data in found.items():
+        if name.endswith(".json") and "unit-" in name:
+            facts = json.loads(data)
+            facts.pop("attempts", None)
+            facts["facts"].pop("resumed_after_epoch", None)
+            found[name] = facts
+    return found
 
 
 @pytest.mark.parametrize(
