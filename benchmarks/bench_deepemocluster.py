@@ -43,7 +43,7 @@ from .bench_training import TASK, generated
 CHUNKS, WIDTH, CLUSTERS = 34_280 * 11, 256, 10
 LIMITS = {"kmeans": 14.0, "semi-supervised": 38.0, "supervised": 21.0, "prediction": 1.8}
 PEAK_LIMIT = 5.5e9 / 2**20
-POOLS = (1_000, 10_000, 100_000)
+POOLS = (1_000, 3_000, 10_000, 30_000, 100_000)
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
 
