@@ -6,6 +6,9 @@ that impossible, and is drawn back to the orthogonal matrices after every step (
 cosine of CSLS pairs (section 2.4) is kept. Written from the paper; numbers that it leaves open are the defaults of the
 authors' public release (facebookresearch/MUSE), of which no code is used here.
 
+Differs: W starts at a random rotation, where the paper starts at the identity. Two games that make no headway then stay
+at different maps, so that their disagreement shows it; from one start they would agree on a map that is wrong.
+
 The method fails on some data and on some seeds of any data: where the cloud of vectors looks the same from several
 sides (an isotropic one looks the same from all), no discriminator can help. `_space_alignment` detects that.
 """
@@ -66,6 +69,13 @@ def play(
         return _play(source, target, game, seed, progress)
 
 
+def random_rotation(dim: int) -> Tensor:
+    """An orthogonal matrix (dim, dim) float64, uniformly drawn from torch's generator of the CPU."""
+    q, r = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))
+    drawn: Tensor = q * r.diagonal().sign()
+    return drawn
+
+
 def orthogonal_step(w: Tensor, beta: float) -> Tensor:
     """Equation 7: a step from W (dim, dim) towards the nearest orthogonal matrix."""
     moved: Tensor = (1 + beta) * w - beta * (w @ w.T) @ w
@@ -83,7 +93,7 @@ def discriminator(dim: int, game: Game) -> nn.Sequential:
 
 
 def _play(source: Tensor, target: Tensor, game: Game, seed: int, progress: Callable[[str], None] | None) -> Played:
-    w = torch.eye(source.shape[1], device=source.device, dtype=source.dtype).requires_grad_()
+    w = random_rotation(source.shape[1]).to(source.device, source.dtype).requires_grad_()
     judge = discriminator(source.shape[1], game).to(source.device, source.dtype)
     pools = [x[: game.most_frequent or None] for x in (source, target)]
     best, best_value, criteria, losses = w.detach().clone(), -2.0, [], []

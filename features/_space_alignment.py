@@ -14,8 +14,8 @@ somewhat lower than the right one. So an adversarial map is accepted only
 
 - where both vocabularies share words, or a dictionary is given: if it translates at least half of the most frequent
   words as the map that is fitted to those pairs does;
-- else: if it translates at least half of them as the game of another seed does. Wrong maps of different seeds do not
-  agree. (A cloud with an exact symmetry would deceive this test too; word vectors have none.)
+- else: if it translates at least half of them as the game of another seed does. Games start at different rotations, so
+  wrong maps of different seeds do not agree. (Clouds with an exact symmetry would deceive this too.)
 
 Otherwise `align` raises and says what was found; nothing falls back to another mode by itself. Speech2Vec's spaces and
 others made from small corpora should be expected to fail: the game needs thousands of words and clouds of one shape.
@@ -35,7 +35,7 @@ from torch import Tensor
 from ..datasets._config import option, validate
 from ..datasets._errors import SerbenchError
 from ._adversarial import Game, play
-from ._spaces import METHODS, agreement, precision, procrustes, refine, unit_rows
+from ._spaces import METHODS, precision, procrustes, refine, translations, unit_rows
 from ._wordvec import SILENT, Vectors, normalise
 
 MODES = ("identical", "dictionary", "adversarial")
@@ -227,11 +227,13 @@ def _adversarial(
     ]
     maps = [w for w, _ in refined]
     seeded = _fitted(xs, xt, known) if len(known) >= xs.shape[1] else None
+    said = [translations(xs @ w, xt) for w in (maps if seeded is None else [*maps, seeded])]
     games = []
-    for k, (w, value) in enumerate(refined):
-        others = [agreement(xs, xt, w, other) for i, other in enumerate(maps) if i != k]
+    for k, (_, value) in enumerate(refined):
+        shares = [float((said[k] == other).double().mean()) for other in said]
+        others = [share for i, share in enumerate(shares[: len(maps)]) if i != k]
         facts = {"seed": float(played[k].seed), "criterion": value, "agreement_with_another": max(others, default=0.0)}
-        games.append(facts if seeded is None else facts | {"agreement_with_seeded": agreement(xs, xt, w, seeded)})
+        games.append(facts if seeded is None else facts | {"agreement_with_seeded": shares[-1]})
     best = max(range(len(games)), key=lambda k: games[k]["criterion"])
     accepted, reason = _verdict(games[best], len(games), len(known) if seeded is not None else 0)
     report = Report("adversarial", accepted, reason, 0, games[best]["criterion"], games=games)

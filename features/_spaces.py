@@ -174,11 +174,10 @@ def precision(
     return Precision({k: float(hits[:, :k].any(1).double().mean()) for k in ks}, len(rows))
 
 
-def agreement(source: Tensor, target: Tensor, one: Tensor, other: Tensor, *, most: int = 10_000) -> float:
-    """Share of the `most` most frequent source words that two maps W translate (by CSLS) into the same word."""
-    rows = torch.arange(min(most, len(source)), device=source.device)
-    first, second = (nearest(source @ w, target, 1, rows=rows)[1][:, 0] for w in (one, other))
-    return float((first == second).double().mean())
+def translations(mapped: Tensor, target: Tensor, *, most: int = 10_000) -> Tensor:
+    """The row of target (word,) that CSLS gives for each of the `most` most frequent rows of `mapped`."""
+    rows = torch.arange(min(most, len(mapped)), device=mapped.device)
+    return nearest(mapped, target, 1, rows=rows)[1][:, 0]
 
 
 def _best(x: Tensor, y: Tensor, method: str, max_rank: int) -> tuple[Tensor, Tensor]:
