@@ -13,8 +13,6 @@ empty in the final assignment, for instance where there are fewer distinct point
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +22,7 @@ from torch import Tensor
 
 from ..datasets._errors import SerbenchError
 from ._points import HeldPoints, Points
+from ._threads import one_thread
 
 Indices = npt.NDArray[np.int64]
 STARTS = ("random", "k-means++")
@@ -94,18 +93,6 @@ def kmeans(
         if backend == "faiss":
             return _faiss(held, centroids, iterations)
         return _lloyd(held, centroids, iterations, empty)
-
-
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU one thread: the blocks are small, and threads would wait for each other longer than they compute."""
-    threads = torch.get_num_threads()
-    try:
-        if device.type == "cpu":
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _lloyd(points: Points, start: Tensor, iterations: int, empty: str) -> Clusters:

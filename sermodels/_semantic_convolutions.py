@@ -17,6 +17,8 @@ that memory, and into convolutions of one long row, which libraries are slow at.
 - ReLU and dropout share a mask: what is not positive afterwards has no gradient. Dropout's random bits come from a
   generator that is seeded by PyTorch's; drawing them one by one takes longer than the whole first block.
 
+- Items of the batch are divided among threads, not the products (`for_each`).
+
 The results are those of the plain writing up to rounding, gradients included; of equal largest steps the first one
 takes the gradient, as there. On other devices, and for inputs that need a gradient in the first block, the block is
 computed plainly.
@@ -25,13 +27,17 @@ computed plainly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+T = TypeVar("T")
 
 PIECE_BYTES = 480 * 1024
 """Size of the map of a piece; with its input and the kernel it fits into the second cache of common processors."""
@@ -138,20 +144,23 @@ class Block(torch.autograd.Function):
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int, share: float
     ) -> Tensor:
         """See the module; `keep` is the mask of dropout, `share` how much of the outputs it keeps."""
-        batch, time, _ = maps.shape
-        filters, groups = weight.shape[2], time // pool
-        out = maps.new_empty(batch, groups, filters)
+        groups = maps.shape[1] // pool
+        out = maps.new_empty(len(maps), groups, weight.shape[2])
         needed = any(ctx.needs_input_grad[:3])
         places = torch.empty(out.shape if needed else (0,), dtype=torch.int16)
-        scratch = _scratch(weight, pool)
-        for item, first, stop in _pieces(batch, groups, weight, pool):
-            window = _rows(maps[item], first * pool, stop * pool, len(weight))
-            _convolve(window, weight, scratch, (stop - first) * pool)
-            values, found = largest(_groups(scratch, stop - first, pool))
-            part = (item, slice(first, stop))
-            activate(values, bias, None if keep is None else keep[part], share, out[part])
-            if needed:
-                places[part] = found
+
+        def one(item: int) -> None:
+            scratch = _scratch(weight, pool)
+            for first, stop in _pieces(groups, weight, pool):
+                window = _rows(maps[item], first * pool, stop * pool, len(weight))
+                _convolve(window, weight, scratch, (stop - first) * pool)
+                values, found = largest(_groups(scratch, stop - first, pool))
+                part = (item, slice(first, stop))
+                activate(values, bias, None if keep is None else keep[part], share, out[part])
+                if needed:
+                    places[part] = found
+
+        for_each(len(maps), one)
         ctx.save_for_backward(maps, weight, out, places)
         ctx.pool, ctx.share = pool, share
         return out
@@ -160,25 +169,24 @@ class Block(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         """Gradients of maps, weight and bias."""
         maps, weight, out, places = ctx.saved_tensors
-        kernel, channels, filters = weight.shape
+        pool, (kernel, channels, _) = ctx.pool, weight.shape
         left, _ = padding(kernel)
         padded = maps.new_zeros(len(maps), maps.shape[1] + kernel - 1, channels) if ctx.needs_input_grad[0] else None
-        by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight[0, 0])
-        scratch, transposed = _scratch(weight, ctx.pool), weight.view(-1, filters).t()
-        for item, first, stop in _pieces(len(out), out.shape[1], weight, ctx.pool):
-            part, steps = (item, slice(first, stop)), (stop - first) * ctx.pool
-            inner = inwards(gradient[part], out[part], ctx.share)
-            by_bias += inner.sum(0)
-            dense = spread(inner, places[part].long(), _groups(scratch, stop - first, ctx.pool)).reshape(steps, filters)
-            window = _rows(maps[item], first * ctx.pool, stop * ctx.pool, kernel)
-            target = None if padded is None else padded[item, first * ctx.pool : stop * ctx.pool + kernel - 1]
-            for phase in range(min(kernel, steps)):
-                count = -(-(steps - phase) // kernel)
-                rows = dense[phase::kernel]
-                taken = slice(phase, phase + count * kernel)
-                by_weight.view(-1, filters).addmm_(window[taken].view(count, -1).t(), rows)
-                if target is not None:
-                    target[taken].view(count, -1).addmm_(rows, transposed)
+
+        def one(item: int) -> tuple[Tensor, Tensor]:
+            by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight[0, 0])
+            scratch = _scratch(weight, pool)
+            for first, stop in _pieces(out.shape[1], weight, pool):
+                part, steps = (item, slice(first, stop)), (stop - first) * pool
+                inner = inwards(gradient[part], out[part], ctx.share)
+                by_bias += inner.sum(0)
+                dense = spread(inner, places[part].long(), _groups(scratch, stop - first, pool)).reshape(steps, -1)
+                window = _rows(maps[item], first * pool, stop * pool, kernel)
+                target = None if padded is None else padded[item, first * pool : stop * pool + kernel - 1]
+                _convolve_back(dense, window, weight, by_weight, target)
+            return by_weight, by_bias
+
+        by_weight, by_bias = _summed(for_each(len(maps), one), weight)
         by_maps = None if padded is None else padded[:, left : left + maps.shape[1]]
         return by_maps, by_weight, by_bias, None, None, None
 
@@ -191,50 +199,75 @@ class FirstBlock(torch.autograd.Function):
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int, share: float
     ) -> Tensor:
         """As of `Block`, maps (batch, time, 1)."""
-        batch, filters, groups = len(maps), weight.shape[2], maps.shape[1] // pool
-        rows = _signal_rows(maps, len(weight), pool, groups)
-        busy = [(r != 0).any(1).nonzero()[:, 0] for r in rows]
-        taken = [r.index_select(0, b) for r, b in zip(rows, busy, strict=True)]
-        out = functional.relu(bias).expand(batch, groups, filters).contiguous()
+        kernel, _, filters = weight.shape
+        groups = maps.shape[1] // pool
+        padded = functional.pad(maps[:, :, 0], padding(kernel))
+        out = maps.new_empty(len(maps), groups, filters)
         needed = any(ctx.needs_input_grad[1:3])
-        places = [torch.empty(len(b) if needed else 0, filters, dtype=torch.int16) for b in busy]
-        matrix, step = banded(weight, pool), _first_step(weight, pool)
-        scratch = maps.new_empty(step, pool, filters)
-        for item in range(batch):
-            heard = maps.new_empty(len(busy[item]), filters)
-            for at in range(0, len(heard), step):
-                part = taken[item][at : at + step]
-                room = scratch[: len(part)]
-                torch.mm(part, matrix, out=room.view(len(part), -1))
+        matrix, silence = banded(weight, pool), functional.relu(bias)
+
+        def one(item: int) -> tuple[Tensor, Tensor, Tensor]:
+            rows = padded[item].unfold(0, pool + kernel - 1, pool)[:groups].contiguous()
+            busy = (rows != 0).any(1).nonzero()[:, 0]
+            rows = rows.index_select(0, busy)
+            places = torch.empty(len(busy) if needed else 0, filters, dtype=torch.int16)
+            heard, scratch = rows.new_empty(len(busy), filters), rows.new_empty(_step(weight, pool, 1), pool, filters)
+            for first, stop in _pieces(len(busy), weight, pool, 1):
+                room = scratch[: stop - first]
+                torch.mm(rows[first:stop], matrix, out=room.view(stop - first, -1))
                 values, found = largest(room)
-                activate(values, bias, None, 1.0, heard[at : at + step])
+                activate(values, bias, None, 1.0, heard[first:stop])
                 if needed:
-                    places[item][at : at + step] = found
-            out[item].index_copy_(0, busy[item], heard)
-        if keep is not None:
-            out.mul_(keep).div_(share)
-        ctx.save_for_backward(weight, out, *busy, *taken, *places)
+                    places[first:stop] = found
+            out[item] = silence
+            out[item].index_copy_(0, busy, heard)
+            if keep is not None:
+                out[item].mul_(keep[item]).div_(share)
+            return busy, rows, places
+
+        found = for_each(len(maps), one)
+        ctx.save_for_backward(weight, out, *(tensor for three in found for tensor in three))
         ctx.pool, ctx.share = pool, share
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         """Gradients of weight and bias."""
-        weight, out, *lists = ctx.saved_tensors
-        batch, step = len(out), _first_step(weight, ctx.pool)
-        busy, taken, places = (lists[k * batch : (k + 1) * batch] for k in range(3))
-        kernel, _, filters = weight.shape
-        by_matrix = weight.new_zeros(ctx.pool + kernel - 1, ctx.pool * filters)
-        by_bias, scratch = torch.zeros_like(weight[0, 0]), weight.new_empty(step, ctx.pool, filters)
-        for item in range(batch):
+        weight, out, *kept_parts = ctx.saved_tensors
+        pool, (kernel, _, filters) = ctx.pool, weight.shape
+
+        def one(item: int) -> tuple[Tensor, Tensor]:
+            busy, rows, places = kept_parts[3 * item : 3 * item + 3]
+            by_matrix = weight.new_zeros(pool + kernel - 1, pool * filters)
+            scratch = weight.new_empty(_step(weight, pool, 1), pool, filters)
             inner = inwards(gradient[item], out[item], ctx.share)
-            by_bias += inner.sum(0)
-            inner = inner.index_select(0, busy[item])
-            for at in range(0, len(inner), step):
-                some = inner[at : at + step]
-                dense = spread(some, places[item][at : at + step].long(), scratch[: len(some)])
-                by_matrix.addmm_(taken[item][at : at + step].t(), dense.reshape(len(some), -1))
-        return None, unbanded(by_matrix, weight, ctx.pool), by_bias, None, None, None
+            by_bias, inner = inner.sum(0), inner.index_select(0, busy)
+            for first, stop in _pieces(len(busy), weight, pool, 1):
+                dense = spread(inner[first:stop], places[first:stop].long(), scratch[: stop - first])
+                by_matrix.addmm_(rows[first:stop].t(), dense.reshape(stop - first, -1))
+            return unbanded(by_matrix, weight, pool), by_bias
+
+        return None, *_summed(for_each(len(out), one), weight), None, None, None
+
+
+def for_each(count: int, work: Callable[[int], T]) -> list[T]:
+    """`work` of 0 .. count - 1, on as many threads as PyTorch has, each of which does its share by itself.
+
+    A product of a piece is too small to be divided: threads would wait for each other thousands of times a second, and
+    on a busy machine for longer than they compute. What an item gives does not depend on the number of threads.
+    """
+    threads = torch.get_num_threads()
+    if min(threads, count) <= 1 or is_in_torch_dispatch_mode():
+        return [work(item) for item in range(count)]
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(item: int) -> T:
+        torch.set_num_threads(1)
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(item)
+
+    with ThreadPoolExecutor(min(threads, count)) as pool:
+        return list(pool.map(alone, range(count)))
 
 
 def banded(weight: Tensor, pool: int) -> Tensor:
@@ -253,31 +286,18 @@ def unbanded(gradient: Tensor, weight: Tensor, pool: int) -> Tensor:
     return torch.stack([steps[s : s + kernel, s] for s in range(pool)]).sum(0)[:, None]
 
 
-def _signal_rows(maps: Tensor, kernel: int, pool: int, groups: int) -> list[Tensor]:
-    """The samples under each group of `pool` outputs, one (group, pool + K - 1) for each signal of the batch."""
-    padded = functional.pad(maps[:, :, 0], padding(kernel))
-    return [p.unfold(0, pool + kernel - 1, pool)[:groups].contiguous() for p in padded] if groups else [
-        p[:0].view(0, pool + kernel - 1) for p in padded]  # fmt: skip
+def _pieces(groups: int, weight: Tensor, pool: int, unit: int | None = None) -> Iterator[tuple[int, int]]:
+    """First group of every piece, and the one after its last."""
+    step = _step(weight, pool, unit)
+    for first in range(0, groups, step):
+        yield first, min(first + step, groups)
 
 
-def _pieces(batch: int, groups: int, weight: Tensor, pool: int) -> Iterator[tuple[int, int, int]]:
-    """Item, first group and the one after the last of every piece."""
-    step = _step(weight, pool)
-    for item in range(batch):
-        for first in range(0, groups, step):
-            yield item, first, min(first + step, groups)
-
-
-def _step(weight: Tensor, pool: int) -> int:
-    """Groups per piece: whole kernels, so that all products but the last have the same size."""
-    whole = math.lcm(len(weight), pool) // pool
-    fit = PIECE_BYTES // (weight.shape[2] * weight.element_size() * pool)
-    return max(whole, min(fit, (LEVELS // 2 - 1) // pool) // whole * whole)
-
-
-def _first_step(weight: Tensor, pool: int) -> int:
-    """The same for the first block."""
-    return max(1, min(PIECE_BYTES // (weight.shape[2] * weight.element_size() * pool), (LEVELS // 2 - 1) // pool))
+def _step(weight: Tensor, pool: int, unit: int | None = None) -> int:
+    """Groups per piece, a multiple of `unit`: by default whole kernels, so that all products but the last are alike."""
+    unit = unit or math.lcm(len(weight), pool) // pool
+    fit = min(PIECE_BYTES // (weight.shape[2] * weight.element_size()), LEVELS // 2 - 1) // pool
+    return max(1, fit // unit) * unit
 
 
 def _scratch(weight: Tensor, pool: int) -> Tensor:
@@ -309,3 +329,24 @@ def _convolve(window: Tensor, weight: Tensor, scratch: Tensor, steps: int) -> No
         count = -(-(steps - phase) // kernel)
         taken = window[phase : phase + count * kernel]
         torch.mm(taken.view(count, -1), matrix, out=scratch[:count, phase])
+
+
+def _convolve_back(dense: Tensor, window: Tensor, weight: Tensor, by_weight: Tensor, target: Tensor | None) -> None:
+    """Add a piece's share to the gradients of the kernel, and of the input rows where they are wanted."""
+    kernel, _, filters = weight.shape
+    matrix, by_matrix = weight.view(-1, filters).t(), by_weight.view(-1, filters)
+    for phase in range(min(kernel, len(dense))):
+        rows = dense[phase::kernel]
+        taken = slice(phase, phase + len(rows) * kernel)
+        by_matrix.addmm_(window[taken].view(len(rows), -1).t(), rows)
+        if target is not None:
+            target[taken].view(len(rows), -1).addmm_(rows, matrix)
+
+
+def _summed(found: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of weight and bias of all items together, added in the items' order."""
+    by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight[0, 0])
+    for one, other in found:
+        by_weight += one
+        by_bias += other
+    return by_weight, by_bias

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ._threads import one_thread
+
 GATES = 4
 CELL_CLIP = 100.0
 FORGET_BIAS = 1.0
@@ -44,7 +46,7 @@ class PeepholeLstm(nn.Module):
         raised = functional.pad(self.bias.new_full((self.units,), FORGET_BIAS), (self.units, 2 * self.units))
         driven = functional.linear(inputs, self.kernel[: self.inputs].t(), self.bias + raised)
         steps = driven.to(self.kernel.dtype).transpose(0, 1)
-        with torch.autocast(steps.device.type, enabled=False):
+        with torch.autocast(steps.device.type, enabled=False), one_thread(steps.device):
             states: Tensor = Recurrence.apply(  # type: ignore[no-untyped-call]
                 steps, self.kernel[self.inputs :], self.peepholes
             )
@@ -82,6 +84,12 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        """See `_backward`."""
+        with one_thread(gradient.device):
+            return Recurrence._backward(ctx, gradient)
+
+    @staticmethod
+    def _backward(ctx: Any, gradient: Tensor) -> Any:
         """From the last frame to the first; all that is known of a gate's slope is computed for all frames at once."""
         gates, cells, tanhs, states, recurrent, peepholes = ctx.saved_tensors
         frames, batch, width = gates.shape
