@@ -1,0 +1,266 @@
+"""Speech2Vec: a vector of a word from its sound and the sounds of the words around it.
+
+Chung and Glass, "Speech2Vec: A sequence-to-sequence framework for learning word embeddings from speech", Interspeech
+2018 (arXiv:1803.08976), skip-gram form: an encoder reads a spoken word, and a decoder, shared by all positions of the
+context, writes the words before and behind it, frame by frame. A word's vector is the mean of the encoder's last states
+over all of its occurrences. What the paper leaves open follows the public reproduction by Chen (arXiv:2209.10791;
+my-yy/s2v_rc): bidirectional LSTM of 2 x 25 units, LSTM decoder with full teacher forcing and Luong's dot attention
+(arXiv:1508.04025), squared error, plain gradient descent; vectors of occurrences have length 1 before and after the
+mean.
+
+What these vectors mean is disputed: Chen finds that the released vectors look like those of a text model, and that the
+method as published learns little of meaning; Sayeed and Aldarmaki ("Spoken Word2Vec", arXiv:2311.09319) find that such
+vectors tell how a word sounds. With full teacher forcing a decoder gets far by copying the frame before.
+
+Context runs through the whole stream of words, over the ends of utterances, unless `across` is false. Words rarer than
+`min_count` are taken out of the stream first; frequent words are skipped as centres at random in each epoch, with
+word2vec's probability. `padding`: "zero" lets the networks read, and be judged on, the zeros behind a word's end;
+"masked" leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..datasets._config import option, to_dict, validate
+from ..datasets._errors import SerbenchError
+from ..datasets._files import digest
+from ._resume import load_state, save_state
+from ._speech2vec_network import Network, squared_error
+from ._word_cuts import Cuts
+from ._wordvec import Vectors
+
+_PAPER, _SOURCE, _FREE = "Chung and Glass", "reproduction", "free choice"
+_ENCODED_AT_ONCE = 4096
+Progress = Callable[[str], None]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of Speech2Vec."""
+
+    dim: int = option(50, "length of a vector (even)", source=_PAPER, low=2)
+    window: int = option(3, "words on each side", source=_PAPER, low=1)
+    across: bool = option(True, "context may lie in the utterance before or behind", source=_SOURCE)
+    min_count: int = option(4, "words that occur less often are left out", source=_SOURCE, low=1)
+    subsample: float = option(1e-3, "word2vec's threshold for frequent centres; 0 = none", source=_SOURCE, low=0)
+    padding: str = option("zero", "what is behind a word's end", source=_SOURCE, choices=("zero", "masked"))
+    optimiser: str = option("sgd", "plain gradient descent or Adam", source=_SOURCE, choices=("sgd", "adam"))
+    lr: float = option(1e-3, "learning rate", source=_SOURCE, low=0)
+    batch: int = option(4096, "pairs of words per step", source=_SOURCE, low=1)
+    epochs: int = option(500, "passes over the pairs at most", source=_PAPER, low=1)
+    patience: int = option(20, "epochs without a lower loss of the words kept apart before it ends; 0 = never",
+                           source=_FREE, low=0)  # fmt: skip
+    held_out: float = option(0.05, "share of centre words kept apart for that", source=_FREE, low=0, high=0.5)
+    seed: int = option(0, "seed of start values, of what is kept apart, and of the order", source=_FREE, low=0)
+
+
+QUICK = Config(optimiser="adam", lr=2e-3, batch=256, epochs=20, padding="masked", subsample=0.0)
+"""For small corpora: Adam, small batches, few epochs."""
+PRESETS = {"default": Config(), "quick": QUICK}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Vectors (the most frequent words first), the network, and mean squared errors after each epoch."""
+
+    vectors: Vectors
+    network: Network
+    losses: Sequence[float]
+    held_out_losses: Sequence[float]
+    best_epoch: int
+
+
+@dataclass
+class _State:
+    """What an unfinished training is: replaced or filled in place, epoch by epoch."""
+
+    network: Network
+    optimiser: torch.optim.Optimizer
+    best: dict[str, Tensor]
+    epoch: int = 0
+    best_epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
+
+
+def train(
+    cuts: Cuts, config: Config | None = None, *, device: str = "cpu", checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Trained:  # fmt: skip
+    """Train on the words of a corpus.
+
+    Parameters
+    ----------
+    cuts : occurrences in the order in which they are said
+    device : of torch, such as "cpu" or "cuda"
+    checkpoint : file that holds the state after each epoch. A training of the same words, settings and device that
+        finds it there goes on from it, to the same numbers as an unbroken one; the caller deletes it
+    progress : is told a line after each epoch
+
+    Raises
+    ------
+    SerbenchError
+        If fewer than two words occur often enough, or the loss stops being a number.
+    """
+    config = validate(config or Config())
+    cuts = frequent(cuts, config.min_count)
+    where = torch.device(device)
+    state = _fresh(cuts.mfcc.shape[2], config, where)
+    identity = digest([to_dict(config), cuts.sha256, where.type, torch.__version__], 64)
+    if checkpoint is not None:
+        _take_up(state, checkpoint, identity)
+    sound, lengths = torch.from_numpy(cuts.mfcc).to(where), torch.from_numpy(cuts.lengths).to(where)
+    apart = _kept_apart(len(cuts), config)
+    dev = pairs_of(cuts, np.flatnonzero(apart), config)
+    while state.epoch < config.epochs and not _stalled(state, config):
+        rng = np.random.default_rng((config.seed, state.epoch, 1))
+        pairs = pairs_of(cuts, _centres(cuts, ~apart, config, rng), config)
+        state.losses.append(_epoch(state, sound, lengths, rng.permutation(pairs), config))
+        held = _mean_loss(state.network, sound, lengths, dev, config) if len(dev) else state.losses[-1]
+        state.held_out.append(held)
+        state.epoch += 1
+        _note(state, config, checkpoint, identity, progress)
+    state.network.load_state_dict(state.best)
+    vectors = average(cuts.words, embed(state.network, sound, lengths))
+    return Trained(vectors, state.network, state.losses, state.held_out, state.best_epoch)
+
+
+def frequent(cuts: Cuts, min_count: int) -> Cuts:
+    """The occurrences of words that occur `min_count` times or more."""
+    counts = Counter(cuts.words)
+    rows = [k for k, word in enumerate(cuts.words) if counts[word] >= min_count]
+    kept = len({cuts.words[k] for k in rows})
+    if kept < 2:
+        raise SerbenchError(
+            f"{kept} of {len(counts)} different words occur {min_count} times or more. Expected two at least; give "
+            "more speech, or lower the bound: --set min_count=1."
+        )
+    return cuts.take(rows)
+
+
+def pairs_of(cuts: Cuts, centres: Indices, config: Config) -> Indices:
+    """Pairs (pair, 2) of a centre and each word at most `window` places before or behind it."""
+    offsets = np.array([o for o in range(-config.window, config.window + 1) if o])
+    pairs = np.stack(np.broadcast_arrays(centres[:, None], centres[:, None] + offsets), axis=-1).reshape(-1, 2)
+    pairs = pairs[(pairs[:, 1] >= 0) & (pairs[:, 1] < len(cuts))]
+    if not config.across:
+        items = np.unique(np.array(cuts.items, dtype=object).astype(str), return_inverse=True)[1]
+        pairs = pairs[items[pairs[:, 0]] == items[pairs[:, 1]]]
+    return np.asarray(pairs, np.int64)
+
+
+def keep_probability(words: Sequence[str], threshold: float) -> npt.NDArray[np.float64]:
+    """Chance (occurrence,) that an occurrence is used as a centre: word2vec's sqrt(t / f) + t / f, at most 1."""
+    counts = Counter(words)
+    share = np.array([counts[word] / len(words) for word in words])
+    return np.asarray(np.minimum(1.0, np.sqrt(threshold / share) + threshold / share))
+
+
+@torch.inference_mode()
+def embed(network: Network, sound: Tensor, lengths: Tensor) -> npt.NDArray[np.float32]:
+    """The encoder's last states (occurrence, dim) for words (occurrence, frame, coefficient)."""
+    network.eval()
+    parts = zip(*(torch.split(x, _ENCODED_AT_ONCE) for x in (sound, lengths)), strict=True)
+    return np.concatenate([network.encode(s, n)[1][0].cpu().numpy() for s, n in parts])
+
+
+def average(words: Sequence[str], states: npt.NDArray[np.float32]) -> Vectors:
+    """One vector of length 1 for each word: the mean of its occurrences' vectors, each brought to length 1 before."""
+    unit = _unit(states.astype(np.float64))
+    counts = Counter(words)
+    order = sorted(counts, key=lambda word: (-counts[word], word))
+    row = {word: k for k, word in enumerate(order)}
+    sums = np.zeros((len(order), states.shape[1]))
+    np.add.at(sums, [row[word] for word in words], unit)
+    return Vectors(order, _unit(sums).astype(np.float32))
+
+
+def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
+
+
+def _fresh(coefficients: int, config: Config, device: torch.device) -> _State:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = Network(coefficients, config.dim, masked=config.padding == "masked").to(device)
+    kind = torch.optim.SGD if config.optimiser == "sgd" else torch.optim.Adam
+    best = {name: value.clone() for name, value in network.state_dict().items()}
+    return _State(network, kind(network.parameters(), lr=config.lr), best)
+
+
+def _kept_apart(count: int, config: Config) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.random.default_rng((config.seed, 0)).random(count) < config.held_out)
+
+
+def _centres(cuts: Cuts, allowed: npt.NDArray[np.bool_], config: Config, rng: np.random.Generator) -> Indices:
+    if config.subsample > 0:
+        allowed = allowed & (rng.random(len(cuts)) < keep_probability(cuts.words, config.subsample))
+    return np.flatnonzero(allowed)
+
+
+def _epoch(state: _State, sound: Tensor, lengths: Tensor, pairs: Indices, config: Config) -> float:
+    """One pass over the pairs; returns the mean loss. The sum stays on the device, so that nothing waits for it."""
+    state.network.train()
+    total = torch.zeros((), device=sound.device, dtype=torch.float64)
+    for batch in torch.split(torch.from_numpy(pairs).to(sound.device), config.batch):
+        loss = _loss(state.network, sound, lengths, batch)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimiser.step()
+        total += loss.detach().double() * len(batch)
+    return float(total) / max(1, len(pairs))
+
+
+@torch.inference_mode()
+def _mean_loss(network: Network, sound: Tensor, lengths: Tensor, pairs: Indices, config: Config) -> float:
+    network.eval()
+    parts = torch.split(torch.from_numpy(pairs).to(sound.device), config.batch)
+    return sum(float(_loss(network, sound, lengths, part)) * len(part) for part in parts) / len(pairs)
+
+
+def _loss(network: Network, sound: Tensor, lengths: Tensor, pairs: Tensor) -> Tensor:
+    centres, where = torch.unique(pairs[:, 0], return_inverse=True)
+    target = sound[pairs[:, 1]]
+    written = network(sound[centres], lengths[centres], target, where)
+    return squared_error(written, target, lengths[pairs[:, 1]] if network.masked else None)
+
+
+def _stalled(state: _State, config: Config) -> bool:
+    return config.patience > 0 and state.epoch - state.best_epoch >= config.patience
+
+
+def _note(
+    state: _State, config: Config, checkpoint: Path | None, identity: str, progress: Progress | None
+) -> None:
+    """Keep the best weights, write the state, tell of it."""
+    loss, held = state.losses[-1], state.held_out[-1]
+    if not np.isfinite([loss, held]).all():
+        raise SerbenchError(f"the loss of epoch {state.epoch} is {loss}. Try a lower learning rate: --set lr=1e-4.")
+    if held <= min(state.held_out):
+        state.best_epoch = state.epoch
+        state.best = {name: value.detach().clone() for name, value in state.network.state_dict().items()}
+    if checkpoint is not None:
+        facts = {"epoch": state.epoch, "best_epoch": state.best_epoch, "losses": state.losses,
+                 "held_out": state.held_out}  # fmt: skip
+        save_state(checkpoint, identity, facts, state.network, state.best, state.optimiser)
+    if progress is not None:
+        progress(f"epoch {state.epoch}: loss {loss:.4f}, of words kept apart {held:.4f} (best: {state.best_epoch})")
+
+
+def _take_up(state: _State, checkpoint: Path, identity: str) -> None:
+    """Fill in the state of an unfinished training, if the file holds one of this identity."""
+    found = load_state(checkpoint, identity, state.network, state.optimiser)
+    if found is not None:
+        facts, state.best = found
+        state.epoch, state.best_epoch = facts["epoch"], facts["best_epoch"]
+        state.losses, state.held_out = facts["losses"], facts["held_out"]

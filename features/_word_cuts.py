@@ -1,0 +1,182 @@
+"""Spoken words as matrices of equal size: MFCCs of each word's own stretch of sound, cut or filled up to a number of
+frames.
+
+Numbers are those of the public reproduction of Speech2Vec by Chen (arXiv:2209.10791; my-yy/s2v_rc): 13 cepstral
+coefficients of 128 mel bands, window 512 and hop 512 samples at 16 kHz, 20 frames, each coefficient standardised by
+mean and deviation over 10,000 random words. The coefficients are those of `librosa.feature.mfcc` (power spectrogram,
+Slaney's mel bands, decibels with a floor 80 dB below the word's peak, orthonormal DCT-II).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..datasets._config import option, validate
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError
+from ._audio import read_audio
+from ._wordvec import SILENT, normalise
+
+Array = npt.NDArray[np.float32]
+_SOURCE = "reproduction"
+
+
+@dataclass(frozen=True)
+class CutConfig:
+    """Settings of the cuts."""
+
+    sampling_rate: int = option(16000, "rate in Hz that the audio is resampled to", source=_SOURCE, low=1000)
+    coefficients: int = option(13, "cepstral coefficients", source=_SOURCE, low=1)
+    mels: int = option(128, "mel bands", source="librosa", low=2)
+    n_fft: int = option(512, "window in samples", source=_SOURCE, low=16)
+    hop: int = option(512, "distance of two frames in samples", source=_SOURCE, low=1)
+    frames: int = option(20, "frames of a word; longer ones are cut, shorter ones filled with zeros", source=_SOURCE,
+                         low=1)  # fmt: skip
+    sampled: int = option(10_000, "random words that mean and deviation are taken over", source=_SOURCE, low=1)
+    min_seconds: float = option(0.01, "shorter words are left out", source="free choice", low=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Occurrences of words, in the order in which they are said.
+
+    Attributes
+    ----------
+    words : normalised word of each occurrence
+    items : id of the utterance that it is from
+    mfcc : (occurrence, frame, coefficient) float32, standardised; zero behind a word's end
+    lengths : (occurrence,) number of frames that are not filled up
+    failed : what was left out, utterance id -> reason
+    """
+
+    words: list[str]
+    items: list[str]
+    mfcc: Array
+    lengths: npt.NDArray[np.int64]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the words and their sound."""
+        found = hashlib.sha256("\n".join(self.words).encode("utf-8", "surrogatepass"))
+        found.update(np.ascontiguousarray(self.mfcc).tobytes())
+        return found.hexdigest()
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Cuts:
+        """Some of the occurrences."""
+        rows = np.asarray(rows, dtype=int)
+        words, items = ([values[i] for i in rows.tolist()] for values in (self.words, self.items))
+        return Cuts(words, items, self.mfcc[rows], self.lengths[rows], self.failed)
+
+
+def cut_words(
+    corpus: Corpus,
+    items: Sequence[str],
+    words: Callable[[str], pd.DataFrame] | None = None,
+    config: CutConfig | None = None,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Cuts:
+    """Cut the words of utterances (or recordings) out of their audio.
+
+    Parameters
+    ----------
+    items : ids
+    words : id -> table of words (word, start, end [s]); default: the corpus's own
+    seed : of the words that mean and deviation are taken over
+    progress : called with the number of items done and of all
+
+    Raises
+    ------
+    SerbenchError
+        If no word is left. An item whose audio can't be read is listed in `failed`.
+    """
+    config = validate(config or CutConfig())
+    said, owners, found = [], [], []
+    failed: dict[str, str] = {}
+    for done, item in enumerate(items, 1):
+        try:
+            for word, part in _parts(corpus, item, words or corpus.words, config):
+                said.append(word)
+                owners.append(item)
+                found.append(mfcc(part, config)[: config.frames])
+        except SerbenchError as error:
+            failed[item] = str(error)
+        if progress is not None:
+            progress(done, len(items))
+    if not found:
+        reason = f" The first reason: {next(iter(failed.values()))}" if failed else ""
+        raise SerbenchError(
+            f"no word could be cut out of {len(items)} items of {corpus.name}. Expected word times and audio; "
+            f"'serbench words align' makes word times.{reason}"
+        )
+    filled, lengths = _standardised(found, config, seed)
+    return Cuts(said, owners, filled, lengths, failed)
+
+
+def mfcc(signal: Array, config: CutConfig) -> Array:
+    """Cepstral coefficients (1 + samples // hop, coefficient) of a signal (samples,)."""
+    import scipy.fft
+
+    padded = np.pad(signal, config.n_fft // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop]
+    bank, window = _bank(config)
+    power = np.abs(scipy.fft.rfft(frames * window, axis=1)) ** 2 @ bank.T
+    decibels = 10 * np.log10(np.maximum(power, 1e-10))
+    floored = np.maximum(decibels, decibels.max() - 80)
+    return np.asarray(scipy.fft.dct(floored, axis=1, norm="ortho")[:, : config.coefficients], np.float32)
+
+
+@lru_cache(maxsize=4)
+def _bank(config: CutConfig) -> tuple[Array, Array]:
+    """Mel bands (band, frequency) and Hann window."""
+    import librosa
+    import scipy.signal
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the narrowest bands fall between two frequencies of so short a window
+        bank = librosa.filters.mel(sr=config.sampling_rate, n_fft=config.n_fft, n_mels=config.mels)
+    return bank, scipy.signal.get_window("hann", config.n_fft).astype(np.float32)
+
+
+def _parts(
+    corpus: Corpus, item: str, words: Callable[[str], pd.DataFrame], config: CutConfig
+) -> list[tuple[str, Array]]:
+    """Normalised words of an item and their stretches of sound."""
+    table = words(item)
+    if not len(table):
+        return []
+    row = corpus.row(item)
+    start, end = (None if pd.isna(row[c]) else float(row[c]) for c in ("start", "end"))
+    signal, rate = read_audio(corpus.audio_path(item), config.sampling_rate, start, end)
+    out = []
+    for word, first, last in table[["word", "start", "end"]].itertuples(index=False):
+        plain, part = normalise(str(word)), signal[max(0, round(first * rate)) : max(0, round(last * rate))]
+        if plain not in SILENT and len(part) >= max(1, config.min_seconds * rate):
+            out.append((plain, part))
+    return out
+
+
+def _standardised(found: list[Array], config: CutConfig, seed: int) -> tuple[Array, npt.NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(found))[: config.sampled].tolist()
+    frames = np.concatenate([found[i] for i in chosen]).astype(np.float64)
+    mean, deviation = frames.mean(0), frames.std(0)
+    deviation[deviation == 0] = 1
+    out = np.zeros((len(found), config.frames, config.coefficients), np.float32)
+    lengths = np.array([len(part) for part in found], np.int64)
+    for k, part in enumerate(found):
+        out[k, : len(part)] = (part - mean) / deviation
+    return out, lengths
