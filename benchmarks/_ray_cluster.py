@@ -174,7 +174,8 @@ class Cluster:
                 )
             return
         self._answered = now
-        self.nodes = [_node(one) for one in self.ray.nodes() if one["Alive"]]
+        alive = [_node(one) for one in self.ray.nodes() if one["Alive"]]
+        self.nodes = sorted(alive, key=lambda one: (one.name, one.id))
 
     def slots(self, gpus: float) -> int:
         """Trials that all nodes together can work on at the same time."""

@@ -192,7 +192,7 @@ def recorded(plans: Sequence[Plan], results: Path) -> UnitCost | None:
     for file in sorted(results.glob("runs/*/run.json")):
         try:
             spec = read_json(file)
-            same = all(spec["model"][key] == wanted["model"][key] for key in ("name", "config"))
+            same = all(spec["model"].get(key) == wanted["model"].get(key) for key in ("name", "config", "search"))
             if not same or _signatures(spec) != _signatures(wanted):
                 continue
             run = Run.open(file)
@@ -208,7 +208,8 @@ def recorded(plans: Sequence[Plan], results: Path) -> UnitCost | None:
 def carried(tried: Pilot, plan: Plan) -> UnitCost:
     """The cost of a whole training from the two of a pilot: a constant, and what grows with items and epochs."""
     small, large = tried.trainings
-    epochs = plan.config.train.epochs if hasattr(plan.config, "train") else 1
+    epochs = int(plan.config.train.epochs) if hasattr(plan.config, "train") else 1
+    epochs *= int((plan.request.search or {}).get("budget", 1))
     items, grown = _train_items(plan), max(large.items - small.items, 1)
 
     def whole(first: float, second: float) -> float:

@@ -20,6 +20,7 @@ from . import (
     cli_results,
     cli_statistics,
     cli_study,
+    cli_tune,
 )
 from ._arguments import checked, grid_arguments, launcher_of, pairs, roots, without_training
 
@@ -152,6 +153,7 @@ cli_report.register(app)
 cli_results.register(app)
 cli_statistics.register(app)
 cli_study.register(app)
+cli_tune.register(app, run)
 
 
 def main() -> None:

@@ -38,6 +38,8 @@ PARTS = (
     Part("faiss", "faiss-cpu", "k-means of deepemocluster, instead of our own", "faiss"),
     Part("av", "av", "audio from video clips (MELD)", "video"),
     Part("audformat", "audformat", "audformat databases", "audformat"),
+    Part("ray", "ray", "the grid on a cluster", "ray"),
+    Part("optuna", "optuna", "serbench tune", "tune"),
 )
 
 

@@ -67,6 +67,7 @@ def run(
     trials: int = 5,
     allow_leak: bool = False,
     options: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any] | None = None,
     results: str | Path = "results",
     device: str = "auto",
     jobs: int = 1,
@@ -89,6 +90,7 @@ def run(
     classes : classes of the task that are kept; all, if empty
     preset, settings : for every model that is named; settings are `model.KEY`, `train.KEY` or `feature.KEY` -> text,
         as after `--set`
+    search : what is searched inside each training, as `tune.Search.plain` gives it
     options : for the reader of the corpora that are trained on; `DATASET.KEY` is for that corpus alone
     results : folder that holds `runs/`
     jobs : processes that work on units at the same time
@@ -112,7 +114,7 @@ def run(
     requests, added = requests_for(
         model, dataset, test_dataset=test_dataset, root=root, release=release, test_root=test_root,
         test_release=test_release, test_split=test_split, task=task, classes=classes, preset=preset,
-        settings=settings, protocol=protocol, trials=trials, allow_leak=allow_leak, options=options,
+        settings=settings, protocol=protocol, trials=trials, allow_leak=allow_leak, options=options, search=search,
     )  # fmt: skip
     done = run_requests(requests, results, device, jobs, threads, save_models, display, launcher=launcher)
     return [one for one, request in zip(done, requests, strict=True) if (request.model, request.preset) not in added]
@@ -136,6 +138,7 @@ def requests_for(
     trials: int = 5,
     allow_leak: bool = False,
     options: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> tuple[list[Request], list[tuple[str, str | None]]]:
     """The requests of a grid, and (model, preset) of the chance rows that were added to it; arguments as of `run`."""
     if trials < 1:
@@ -147,7 +150,8 @@ def requests_for(
     base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,
                    classes=tuple(classes))  # fmt: skip
     requests = [
-        request_of(base, name, chosen, {} if (name, chosen) in CHANCE else settings or {}, group, test)
+        request_of(replace(base, search=search if (name, chosen) in asked else None), name, chosen,
+                   {} if (name, chosen) in CHANCE else settings or {}, group, test)
         for group in trained
         for name, chosen in (*asked, *added)
         for test in tests

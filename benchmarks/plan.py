@@ -25,6 +25,7 @@ from ._machine import versions
 from .guards import Side, guard, guard_pool, sides
 from .request import Request as Request
 from .setting import Corpora, Setting, resolve
+from .tune import check
 from .weights import described, labels, ordered, reopen
 from .weights import features_of as weights_features
 
@@ -57,6 +58,10 @@ def prepare(request: Request, results: str | Path, corpora: Corpora | None = Non
     said = [*module.Model.labels(config), *_seen(module.Model, config, setting)]
     model = {"name": request.model, "preset": request.preset or "default", "config": to_dict(config),
              "config_digest": config_digest(config)}  # fmt: skip
+    if request.search is not None:
+        check(module, config, setting.task, request.search)
+        model["search"] = dict(request.search)
+        said.append(f"search:{request.search['sampler']}-{request.search['budget']}")
     spec = _specification(request, setting, model, features, [*found, *said])
     return Plan(request, setting, config, features, Run.create(Path(results), spec))
 

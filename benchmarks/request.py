@@ -42,6 +42,7 @@ class Request:
     test : the corpus that is tested; None = the corpus that is trained on, by its own folds
     task : a task of the corpus that is trained on, or a label set that corpora share; None = the corpus's first
     classes : the classes of a classification task that are kept; empty = all
+    search : what is searched inside each training (`tune.Search.plain`); None = nothing
     weights : files of trained weights that are scored instead of a training; together they predict the task
     """
 
@@ -60,6 +61,7 @@ class Request:
     test: Place | None = None
     classes: tuple[str, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
+    search: Mapping[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -78,7 +80,8 @@ class Request:
 
     def command(self) -> str:
         """The command line that runs this request."""
-        parts = ["serbench", "run", "--model", self.model, "--dataset", "+".join(p.name for p in self.places())]
+        verb = "run" if self.search is None else "tune"
+        parts = ["serbench", verb, "--model", self.model, "--dataset", "+".join(p.name for p in self.places())]
         parts += _corpora(self.places(), self.test)
         parts += [text for file in self.weights for text in ("--weights", file.path)]
         parts += [t for k, v in (("task", self.task), ("preset", self.preset)) if v is not None for t in (f"--{k}", v)]
@@ -89,6 +92,9 @@ class Request:
                 parts += [f"--{'protocol' if key == 'name' else key}", str(value)]
         parts += ["--trials", str(self.trials)] if self.trials != 5 else []
         parts += [text for key, value in self.settings.items() for text in ("--set", f"{key}={value}")]
+        if self.search is not None:
+            parts += [text for key, value in self.search["space"].items() for text in ("--set", f"{key}={value}")]
+            parts += ["--budget", str(self.search["budget"]), "--sampler", str(self.search["sampler"])]
         parts += list(_options(self.places(), self.test))
         return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
 

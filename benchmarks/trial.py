@@ -32,6 +32,7 @@ from ..sermodels import registry
 from ..sermodels._model import TURN_COLUMNS, Data, Predictions, Resources, SERModel
 from ._machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from .protocol import Division
+from .tune import Tuned
 
 LOG = logging.getLogger("serbench.trial")
 """Says where a failed unit failed, to who listens: a node of a cluster brings it home."""
@@ -69,6 +70,7 @@ class Job:
     device: str
     threads: int
     save_model: bool = False
+    search: Mapping[str, Any] | None = None
 
 
 Outcome = tuple[dict[str, Any], "pd.DataFrame | None"]
@@ -155,8 +157,13 @@ def _train_and_predict(
     facts["device"] = device_name(job.device)
     checkpoint = job.targets[0].run / f".unfinished-{job.trial}-{job.division.fold}"
     config = from_dict(module.Config, job.config)
-    model = module.Model(config, sources[0].task, Resources(job.seed, job.device, progress, checkpoint))
-    trained = _train(model, config, job.division, sources[0])
+    resources = Resources(job.seed, job.device, progress, checkpoint)
+    if job.search is None:
+        model: SERModel = module.Model(config, sources[0].task, resources)
+        trained = _train(model, config, job.division, sources[0])
+    else:
+        tuned = Tuned(module, config, job.search, sources[0].task, resources)
+        trained, model = _train(tuned, config, job.division, sources[0]), tuned.chosen
     outcomes = [_predict(model, job.division.fold, target, sources, trained) for target in job.targets]
     begun, cpu = time.perf_counter(), cpu_seconds()
     facts["cost"] = _cost(model, job, sources)
@@ -187,7 +194,7 @@ def _requested(run: Run) -> dict[str, FeatureRequest]:
     return {role: FeatureRequest(r["name"], tuple((k, v) for k, v in r["settings"])) for role, r in asked.items()}
 
 
-def _train(model: SERModel, config: Any, division: Division, source: Source) -> dict[str, Any]:
+def _train(model: SERModel | Tuned, config: Any, division: Division, source: Source) -> dict[str, Any]:
     """Fit the model; returns the facts of the training."""
     corpus, task, tables = source.corpus, source.task, source.tables
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)

@@ -83,7 +83,7 @@ def job_of(
     return Job(
         request.model, to_dict(plans[0].config), plans[0].setting.division(trial, fold),
         tuple(_target(plan, trial, fold, tested) for plan in lacked), trial,
-        unit_seed(request.protocol, trial, fold), device, threads, save_models,
+        unit_seed(request.protocol, trial, fold), device, threads, save_models, request.search,
     )  # fmt: skip
 
 

@@ -37,13 +37,14 @@ def comparable(spec: Spec) -> dict[str, Any]:
 def identity(spec: Spec) -> dict[str, Any]:
     """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures.
 
-    A run that trained nothing has the digests of its weights in it too.
+    A run that trained nothing has the digests of its weights in it too, one that searched for settings the search.
     """
+    search = spec["model"].get("search")
     weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
     return {
         **comparable(spec),
         "model": {"name": spec["model"]["name"], "config": spec["model"]["config"],
-                  **({"weights": weights} if weights else {})},
+                  **({"weights": weights} if weights else {}), **({"search": dict(search)} if search else {})},
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
     }
 
@@ -62,10 +63,10 @@ def run_id(spec: Spec) -> str:
 def signature(spec: Spec, metric: str | None = None) -> str:
     """The recipe of a run's scores on one line: `key:value` parts with `|` between."""
     dataset, task, model = spec["dataset"], Task.from_dict(spec["task"]), spec["model"]
-    roles = sorted(spec["features"].items())
+    roles, search = sorted(spec["features"].items()), model.get("search")
     features = [f["signature"] if role == "input" else f"{role}={f['signature']}" for role, f in roles]
     parts = {
-        "model": f"{model['name']}+{digest(model['config'], 8)}",
+        "model": f"{model['name']}+{digest([model['config'], search] if search else model['config'], 8)}",
         "data": f"{dataset['name']}@{dataset['release'] or 'only'}+{str(dataset['digest'])[:8]}",
         "task": task.name,
         "protocol": f"{spec['protocol'].get('name', 'unnamed')}+{protocol_digest(spec)[:8]}",
@@ -88,7 +89,7 @@ def differences(a: Any, b: Any, name: str = "") -> list[str]:
 
 
 def short_names(specs: Sequence[Spec]) -> list[str]:
-    """The model's name of each run, its preset unless that is the default one, and digits where still ambiguous."""
+    """The model's name of each run, its preset unless it is the default one, its search; digits where ambiguous."""
     names = [_short_name(spec["model"]) for spec in specs]
     return [
         f"{name}+{digest(identity(spec), 6)}" if names.count(name) > 1 else name
@@ -110,8 +111,9 @@ def fill_line(spec: Spec, results: Path, trials: int) -> str:
 
 
 def _short_name(model: Mapping[str, Any]) -> str:
-    preset = model.get("preset") or "default"
-    return str(model["name"]) if preset == "default" else f"{model['name']}:{preset}"
+    preset, search = model.get("preset") or "default", model.get("search")
+    name = str(model["name"]) if preset == "default" else f"{model['name']}:{preset}"
+    return f"{name}+search{search['budget']}" if search else name
 
 
 def _is_list(value: Any) -> bool:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 CHANCE = "chance"
 ALPHA = 0.05
 COLUMNS = (
-    "dataset", "release", "task", "target", "metric", "rank", "name", "model", "preset", "mean", "sd", "low", "high",
-    "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "beats_chance", "seconds",
-    "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol", "protocol_digest",
+    "dataset", "release", "task", "target", "metric", "rank", "name", "model", "preset", "search_budget", "mean", "sd",
+    "low", "high", "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "beats_chance",
+    "seconds", "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol", "protocol_digest",
     "serbench", "signature", "command", "run_id",
 )  # fmt: skip
 Row = dict[str, Any]

@@ -326,6 +326,7 @@ def run_row(run: Run) -> dict[str, Any]:
     versions = {str(spec.get("serbench") or ""), *(str((u.get("versions") or {}).get("serbench", "")) for u in units)}
     return {
         "run_id": run.run_id, "model": spec["model"]["name"], "preset": spec["model"].get("preset") or "default",
+        "search_budget": (spec["model"].get("search") or {}).get("budget"),
         "dataset": spec["dataset"]["name"], "release": spec["dataset"]["release"], "task": run.task.name,
         "kind": run.task.kind, "protocol": spec["protocol"].get("name", ""), "protocol_digest": run.protocol_digest,
         "labels": ",".join(spec.get("labels") or ()), "trials": len(_complete(units, run.folds)),

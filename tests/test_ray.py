@@ -238,7 +238,8 @@ def test_every_node_must_have_the_corpus(cluster: OwnCluster, corpus_file: Path,
 @pytest.mark.slow
 def test_what_a_cluster_refuses(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
     more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
-    cards = subprocess.run(command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5"), **on_cluster(cluster))
+    halves = command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5")
+    cards = subprocess.run(halves, **on_cluster(cluster))
     wrong = subprocess.run(
         command(corpus_file, tmp_path, *more), **on_cluster(cluster, RAY_AUTH_TOKEN=secrets.token_hex(32))
     )
