@@ -282,10 +282,12 @@ def _predictions(run: Run, facts: Mapping[str, Any]) -> pd.DataFrame:
 
 def _paths(run: Run) -> list[str]:
     """Paths of this machine that texts of the record may hold, the longest first."""
-    given = (run.spec.get("arguments") or {}).get("root")
+    arguments = run.spec.get("arguments") or {}
+    corpora = [arguments, arguments.get("test") or {}, *(arguments.get("also") or ())]
     found = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
-    if given:
+    for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
         found |= {str(given), str(Path(given).expanduser().resolve())}
+    found |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
     return sorted((p for p in found if len(p) > 1 and p != "/"), key=len, reverse=True)
 
 

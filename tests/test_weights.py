@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from serbench.features._extractor import FeatureRequest
 from serbench.results.compare import compare, render_compare
 from serbench.results.leaderboard import leaderboard, to_markdown
 from serbench.results.records import Run, load_runs
+from serbench.results.sharing import export_run
 from serbench.sermodels import chance
 from serbench.sermodels._model import Data, Resources
 from serbench.sermodels._persist import describe, save_model, trained_on
@@ -296,6 +299,15 @@ def test_the_command(trained: dict[str, Run], corpus_file: Path, tmp_path: Path)
         assert f"leave {flag} out" in str(answer.exception)
     answer = CliRunner().invoke(app, ["run", *given])
     assert "expected --dataset" in str(answer.exception)
+
+
+def test_an_export_names_no_folder_of_this_machine(trained: dict[str, Run], corpus_file: Path, tmp_path: Path) -> None:
+    (one,) = score([weights_of(trained["arousal"])], corpus_file, tmp_path)
+    with zipfile.ZipFile(export_run(one, tmp_path / "out.zip")) as packed:
+        spec = json.loads(packed.read(f"runs/{one.run_id}/run.json"))
+    assert str(corpus_file.parent) not in json.dumps(spec)
+    assert str(trained["arousal"].path) not in json.dumps(spec)
+    assert spec["model"]["weights"] == one.spec["model"]["weights"]
 
 
 # Leaks
