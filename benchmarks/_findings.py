@@ -61,11 +61,14 @@ def count(corpus: Corpus, key: str) -> int:
         For a key that is not in the grammar, or names a column that the table lacks.
     """
     what, _, where = key.partition("@")
+    if what == "recordings":
+        return 0 if corpus.recordings is None else len(_where(corpus.recordings, where) if where else corpus.recordings)
+    if what.startswith("task:"):
+        items = corpus.items(corpus.task(what.removeprefix("task:")))
+        return len(_where(items, where) if where else items)
     table = _where(corpus.utterances, where) if where else corpus.utterances
     if what == "utterances":
         return len(table)
-    if what == "recordings":
-        return 0 if corpus.recordings is None else len(corpus.recordings)
     if what == "files":
         both = [table] if where or corpus.recordings is None else [table, corpus.recordings]
         return len({path for one in both for path in one["path"]})
@@ -76,8 +79,8 @@ def count(corpus: Corpus, key: str) -> int:
     if re.fullmatch(r"train|dev|test\d*|unlabelled", what):
         return int(table["partition"].eq(what).sum())
     raise SerbenchError(
-        f"the count {key!r} of {corpus.name} is not understood. Expected utterances, recordings, files, a partition, "
-        "the plural of a column, or COLUMN=VALUE, with @COLUMN=VALUE after it to count among those."
+        f"the count {key!r} of {corpus.name} is not understood. Expected utterances, recordings, files, task:NAME, a "
+        "partition, the plural of a column, or COLUMN=VALUE, with @COLUMN=VALUE after it to count among those."
     )
 
 

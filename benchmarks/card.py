@@ -1,7 +1,7 @@
 """The protocol card: everything that must be said beside a score, on one page of text.
 
-Classes and what is merged or dropped, utterances per partition and fold, speakers, how the test items are cut, which
-metric is printed and how it is defined, known problems, licence, and how to cite.
+Classes and what is merged or dropped, utterances, speakers and classes of each partition and fold, how the test items
+are cut, which metric is printed and how it is defined, known problems, licence, and how to cite.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import pandas as pd
 from ..datasets._corpus import Corpus
 from ..datasets._labels import mapping_report
 from ..datasets._task import Task
+from ._findings import counts
 from .guards import NAMES, leaks, sides
 from .protocol import Division, Protocol, assign_subsets, describe, divide
 
+PARTITIONS = ("train", "dev", "test", "unlabelled")
+"""In this order; "test1" and so on stand with "test"."""
 METRICS = {
     "classification": (
         "UAR: mean over the classes that occur of the share of their items that is recognised (also WA, macro F1, "
@@ -39,13 +42,14 @@ def lines(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[str]:
     yield f"{corpus.name}{f' {corpus.release}' if corpus.release else ''} (table {corpus.digest()}), task {task.name}"
     yield f"what: {task.doc or task.kind}"
     yield from _labels(corpus, task, items)
+    yield from _partitions(corpus, task, items)
     yield f"protocol {protocol.name}: split {facts['split']!r}, {protocol.subsets} test subsets, seed {protocol.seed}"
     yield from _cut(corpus, task, protocol, divisions)
-    yield from _folds(items, divisions)
+    yield from _folds(task, items, divisions)
     yield f"metric: {METRICS[task.kind]}"
     shared = leaks(sides(corpus, divisions, items), texts=True)
     problems = [f"{found.count} {NAMES[kind]} stand in training and in test" for kind, found in shared.items()]
-    problems += [*corpus.notes, *(f"unusable: {i}" for i in sorted(corpus.known_unusable))]
+    problems += [*_uncounted(corpus), *corpus.notes, *(f"unusable: {i}" for i in sorted(corpus.known_unusable))]
     if not corpus.has_dialogues:
         problems.append("no dialogue context: models that use it see the current turn alone")
     yield "known problems:" if problems else "known problems: none"
@@ -56,14 +60,14 @@ def lines(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[str]:
 
 
 def _labels(corpus: Corpus, task: Task, items: pd.DataFrame) -> Iterator[str]:
+    labelled = corpus.utterances[corpus.utterances["partition"].ne("unlabelled").fillna(True)]
     if task.kind == "classification":
-        classes = pd.Series(task.encode(items)).map(dict(enumerate(task.labels))).value_counts()
-        yield "classes: " + ", ".join(f"{label} {classes.get(label, 0)}" for label in task.labels)
-        told = (text for text in mapping_report(task, corpus.utterances) if "=" in text or text.startswith("dropped"))
+        yield f"classes: {_classes(task, items)}"
+        told = (text for text in mapping_report(task, labelled) if "=" in text or text.startswith("dropped"))
         yield from (f"  - {text}" for text in told)
         return
     yield "targets: " + ", ".join(f"{t} on {task.scales[t][0]:g} .. {task.scales[t][1]:g}" for t in task.targets)
-    dropped = task.dropped(corpus.utterances) if task.kind == "regression" else {}
+    dropped = task.dropped(labelled) if task.kind == "regression" else {}
     yield from (f"  - left out: {count} with {label}" for label, count in dropped.items())
 
 
@@ -72,10 +76,46 @@ def _cut(corpus: Corpus, task: Task, protocol: Protocol, divisions: Sequence[Div
     yield f"  test items per subset: {', '.join(map(str, sizes))}"
 
 
-def _folds(items: pd.DataFrame, divisions: Sequence[Division]) -> Iterator[str]:
+def _folds(task: Task, items: pd.DataFrame, divisions: Sequence[Division]) -> Iterator[str]:
     for division in divisions:
-        parts = []
-        for role, ids in (("train", division.train), ("dev", division.dev), ("test", division.test)):
-            speakers = items.loc[list(ids), "speaker"].nunique()
-            parts.append(f"{role} {len(ids)} ({speakers} speakers)" if speakers else f"{role} {len(ids)}")
-        yield f"  fold {division.fold}: {', '.join(parts)}"
+        roles = {"train": division.train, "dev": division.dev, "test": division.test}
+        rows = {role: items.loc[list(ids)] for role, ids in roles.items()}
+        sizes = (f"{role} {len(part)}{_speakers(part)}" for role, part in rows.items())
+        yield f"  fold {division.fold}: {', '.join(sizes)}"
+        if task.kind == "classification":
+            yield from (f"    {role}: {_classes(task, part)}" for role, part in rows.items())
+
+
+def _partitions(corpus: Corpus, task: Task, items: pd.DataFrame) -> Iterator[str]:
+    """What each partition of the corpus holds, and how much of it the task takes; nothing for a corpus without any."""
+    whole, unit = corpus.utterances, "utterances"
+    if task.kind == "continuous" and corpus.recordings is not None:
+        whole, unit = corpus.recordings, "recordings"
+    sizes = whole["partition"].value_counts()
+    for name in sorted(map(str, sizes.index), key=_order):
+        part = items[items["partition"].eq(name).fillna(False)]
+        classes = f": {_classes(task, part)}" if task.kind == "classification" and len(part) else ""
+        yield f"  partition {name}: {sizes[name]} {unit}, {len(part)} in the task{_speakers(part)}{classes}"
+
+
+def _order(partition: str) -> tuple[bool, int, str]:
+    kind = partition.rstrip("0123456789")
+    return (kind not in PARTITIONS, PARTITIONS.index(kind) if kind in PARTITIONS else 0, partition)
+
+
+def _classes(task: Task, part: pd.DataFrame) -> str:
+    met = pd.Series(task.encode(part)).value_counts()
+    return ", ".join(f"{label} {met.get(i, 0)}" for i, label in enumerate(task.labels))
+
+
+def _speakers(part: pd.DataFrame) -> str:
+    speakers = part["speaker"].nunique()
+    return f" ({speakers} speakers)" if speakers else ""
+
+
+def _uncounted(corpus: Corpus) -> list[str]:
+    """One line about published counts that this copy does not meet."""
+    off = [finding.detail for finding in counts(corpus)]
+    if not off:
+        return []
+    return [f"{len(off)} of {len(corpus.expected)} published counts are not met ({off[0]}): serbench check lists them"]

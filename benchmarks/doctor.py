@@ -13,7 +13,7 @@
 | too-short, too-long | warning | duration of an utterance: see `Limits` |
 | odd-rate | warning | another sampling rate than most files |
 | stereo | note | more than one channel; they are mixed to one |
-| orphan | warning | a sound file under the root that the table never names (names that begin with a dot are skipped) |
+| orphan | warning | a sound file under the root that neither the table nor `Corpus.further` names (no dot files) |
 | off-scale | error | a label value, or frames of a trace, outside the stated scale |
 | labels-unreadable | error | a trace that can't be read |
 | speaker-overlap | error | a speaker in test and elsewhere (else a warning; a note where the corpus states it) |
@@ -23,10 +23,11 @@
 The same samples means bit-identical after decoding, whatever the lossless format. Keys of `Corpus.expected`:
 
 - `utterances`, `recordings`, `files` (different paths of both tables);
+- `task:NAME`: the items of a task;
 - `speakers`, `dialogues` and so on: the plural of a column counts its different values;
 - `COLUMN=VALUE[,COLUMN=VALUE ...]`: utterances with these values; an empty value means a missing one;
 - `train`, `dev`, `test` ..., `unlabelled`: short for `partition=...`;
-- any of these with `@COLUMN=VALUE[,...]`: among those utterances, such as `dialogues@partition=train`.
+- any of these with `@COLUMN=VALUE[,...]`: among those utterances (or recordings), such as `dialogues@partition=train`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
@@ -151,7 +153,11 @@ def _orphans(corpus: Corpus, known: set[str]) -> list[str]:
         base = Path(folder).relative_to(corpus.root)
         sounds = (n for n in names if not n.startswith(".") and posixpath.splitext(n)[1].lower() in kinds)
         found.update(os.fsencode(base / name).decode("utf-8", "replace") for name in sounds)
-    return sorted(found - known)
+    return sorted(path for path in found - known if not _belongs(path, corpus.further))
+
+
+def _belongs(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(path.lower(), pattern.lower()) for pattern in patterns)
 
 
 def _excused(finding: Finding, unusable: frozenset[str]) -> Finding:

@@ -97,6 +97,8 @@ class Corpus:
     shared : columns among speaker, dialogue ... that the corpus's own splits are known to share between train and test
     expected : what is counted -> published number, checked as warnings by `serbench check`
     incidental : columns in which copies of one release differ (names of folders, formats); the digest leaves them out
+    further : patterns (`fnmatch`, any case, relative to the root) of sound that is distributed and in no row; `serbench
+        check` calls none of it an orphan
     word_source : id -> table of words: word, start, end [s]
     trace_source : id -> table of frames: time [s], one column per attribute
     """
@@ -117,6 +119,7 @@ class Corpus:
     expected: Mapping[str, int] = field(default_factory=dict)
     known_unusable: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
     word_source: Callable[[str], pd.DataFrame] | None = None
     trace_source: Callable[[str], pd.DataFrame] | None = None
     audio_source: Callable[[Path], Path] | None = None

@@ -32,7 +32,9 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
 AUDIO_FOLDERS = ("audio", "audios", "wav", "wavs", "flac")
 CLIP_ENDINGS = VIDEO
 AUDIO_ENDINGS = (".flac", ".wav")
-_CLIP = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)(\.[a-z0-9]+)", re.IGNORECASE)
+RECUT = "final_videos_test"
+"""What the names of recut test clips begin with."""
+_CLIP = re.compile(rf"({RECUT})?dia(\d+)_utt(\d+)(\.[a-z0-9]+)", re.IGNORECASE)
 _ARCHIVES = ("meld*", "train", "dev", "test")
 
 Clips = dict[tuple[bool, int, int], str]

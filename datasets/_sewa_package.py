@@ -19,8 +19,15 @@ from ._locate import find, find_root, missing, need_root, visible
 from ._reading import numbers, read_columns
 from ._sewa_files import Recording
 
-RECORDINGS = {"2017": 34 + 14 + 16, "2018": 34 + 14 + 16 + 66, "2019": 34 + 34 + 14 + 14 + 16 + 18 + 70}
-"""Release -> recordings of all partitions, as the packages number them."""
+RECORDINGS: Mapping[str, Mapping[tuple[str, str], int]] = {
+    "2017": {("train", "DE"): 34, ("dev", "DE"): 14, ("test", "DE"): 16},
+    "2018": {("train", "DE"): 34, ("dev", "DE"): 14, ("test", "DE"): 16, ("test", "HU"): 66},
+    "2019": {
+        ("train", "DE"): 34, ("train", "HU"): 34, ("dev", "DE"): 14, ("dev", "HU"): 14, ("test", "DE"): 16,
+        ("test", "HU"): 18, ("test", "CN"): 70,
+    },
+}  # fmt: skip
+"""Release -> (partition, culture) -> recordings, as the packages number them."""
 RELEASES = tuple(RECORDINGS)
 AUDIO_FOLDERS = ("audio", "audios", "wav")
 _WHAT = "the folder of an AVEC package of SEWA, with labels/Train_01.csv or labels/Train_DE_01.csv in it"

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._acted import AUDIO, speaker_folds
+from ._acted import AUDIO, collect, speaker_folds
 from ._corpus import Corpus, make_table, rotation
 from ._errors import SerbenchError
 from ._labels import canonical, emotion_task, soft_labels
@@ -77,7 +77,8 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     Raises
     ------
     SerbenchError
-        For a wrong root, a file that can't be read, or sound files that are all git-lfs pointers.
+        For a wrong root, a file that can't be read, two sound files of one clip, or sound files that are all git-lfs
+        pointers.
     """
     if release:
         raise SerbenchError(f"crema-d has one release, but {release!r} was asked for. Leave --release out.")
@@ -87,7 +88,8 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         archives=("*crema*", "audiowav*"),
     )  # fmt: skip
     audio = _audio_folder(base)
-    files = {path.stem.upper(): path for path in files_in(audio, *AUDIO)} if audio else {}
+    named = collect([(audio, lambda stem: (stem.upper(), None))] if audio else [])
+    files = {item: path for item, (path, _) in named.files.items()}
     table, foreign = _clips(base, files)
     table = _with_people(table, base)
     table = _with_votes(table, base)
@@ -108,6 +110,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         homepage="https://github.com/CheyneyComputerScience/CREMA-D",
         expected=EXPECTED,
         known_unusable=KNOWN_UNUSABLE,
+        further=("audiomp3/*",),
         notes=tuple(_notes(table, base, foreign, pointers)),
     )
 

@@ -35,6 +35,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ._acted import collect
 from ._corpus import Corpus, make_table, rotation
 from ._errors import SerbenchError
 from ._files import inside
@@ -96,7 +97,8 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     Raises
     ------
     SerbenchError
-        When `root` is missing or holds neither `wav/` nor `silb/`, or when a line of a label file can't be read.
+        When `root` is missing or holds neither `wav/` nor `silb/`, when a line of a label file can't be read, or two
+        sound files have one name.
     """
     if release:
         raise SerbenchError(f"emodb has one release, but {release!r} was asked for. Leave --release out.")
@@ -294,5 +296,6 @@ def _marks(base: Path) -> dict[str, Path]:
 
 def _named(folder: Path | None, ending: str) -> dict[str, Path]:
     """Files of a folder that follow the grammar, by name without ending."""
-    files = files_in(folder, ending) if folder else []
-    return {p.stem: p for p in files if _NAME.fullmatch(p.stem)}
+    places = [(folder, lambda stem: (stem, None) if _NAME.fullmatch(stem) else None)] if folder else []
+    found = collect(places, [ending])
+    return {item: path for item, (path, _) in found.files.items()}

@@ -76,6 +76,14 @@ EXPECTED = {
         f"raw_emotion={code},scenario=improvised": n
         for code, n in (("neu", 1099), ("exc", 663), ("sad", 608), ("ang", 289), ("hap", 284))
     },
+    "task:emotion": 5531, "task:emotion-4-unmerged": 4490, "task:emotion-4-improvised": 2943,
+    "task:emotion-4-unmerged-improvised": 2280, "task:emotion-6": 7380,
+    **{f"task:emotion@session=Session{k}": n for k, n in enumerate((1085, 1023, 1151, 1031, 1241), 1)},
+    **{
+        f"task:emotion@speaker=Ses0{k}{letter}": n
+        for letter, counts in {"F": (528, 481, 522, 528, 590), "M": (557, 542, 629, 503, 651)}.items()
+        for k, n in enumerate(counts, 1)
+    },
 }  # fmt: skip
 SOFT = (
     "anger", "disgust", "excitement", "fear", "frustration", "happiness", "neutral", "other", "sadness", "surprise",
@@ -103,7 +111,8 @@ TASK_NAMES = (
 )  # fmt: skip
 _SESSIONS = ("session1", "session2", "session3", "session4", "session5")
 _WHAT = "the folder that holds Session1 to Session5 (IEMOCAP_full_release)"
-_AUDIO = ("sentence", "dialogue")
+_AUDIO = {"sentence": "session*/dialog*/wav/*", "dialogue": "session*/sentence*/wav/*"}
+"""What a row's sound is -> the other form of the same recordings, which no row names then."""
 _CONTEXT = ("started", "ended")
 
 
@@ -146,6 +155,7 @@ def load(root: Path | None, release: str | None = None, *, context: str = "start
         shared=("text", "session", "dialogue"),
         expected=EXPECTED,
         notes=tuple(_notes(base, sessions, table, evaluations, texts)),
+        further=(_AUDIO[audio],),
         word_source=partial(_words, sessions),
     )
 

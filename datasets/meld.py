@@ -57,6 +57,20 @@ EXPECTED = {
     "emotion=neutral": 6436, "emotion=happiness": 2308, "emotion=surprise": 1636, "emotion=anger": 1607,
     "emotion=sadness": 1002, "emotion=disgust": 361, "emotion=fear": 358,
     "sentiment=neutral": 6436, "sentiment=negative": 4184, "sentiment=positive": 3088,
+    **{
+        f"{column}={label},partition={split}": n
+        for column, counts in {
+            "emotion": {
+                "neutral": (4710, 470, 1256), "happiness": (1743, 163, 402), "surprise": (1205, 150, 281),
+                "anger": (1109, 153, 345), "sadness": (683, 111, 208), "disgust": (271, 22, 68), "fear": (268, 40, 50),
+            },
+            "sentiment": {"neutral": (4710, 470, 1256), "negative": (2945, 406, 833), "positive": (2334, 233, 521)},
+        }.items()
+        for label, per_split in counts.items()
+        for split, n in zip(SPLITS, per_split, strict=True)
+    },
+    **{f"dialogues@partition={split}": n for split, n in zip(SPLITS, (1038, 114, 280), strict=True)},
+    **{f"speakers@partition={split}": n for split, n in zip(SPLITS, (260, 47, 100), strict=True)},
 }  # fmt: skip
 NOTES = (
     "two clips can't be used: train/dia125_utt3 is damaged, dev/dia110_utt7 was never published (both neutral)",
@@ -129,6 +143,7 @@ def load(
         expected=EXPECTED,
         known_unusable=KNOWN_UNUSABLE,
         notes=(*NOTES, *notes),
+        further=_other_cuts(table, test_clips),
         audio_source=audio,
         incidental=("path", "downmix") if downmix == DOWNMIX[0] else ("path",),
     )
@@ -272,6 +287,14 @@ def _sentiment(values: pd.Series[str], path: Path) -> pd.Series[str]:
             f"unknown sentiment {wrong.iloc[0]!r} of {wrong.index[0]!r} in {path}. Expected: {', '.join(SENTIMENTS)}."
         )
     return values
+
+
+def _other_cuts(table: pd.DataFrame, test_clips: str) -> tuple[str, ...]:
+    """The other cut of each test clip that was cut twice."""
+    if test_clips == "plain":
+        return (f"*{files.RECUT}*",)
+    recut = table.loc[table["cut"].eq("corrected"), "path"]
+    return tuple(recut.str.replace(files.RECUT, "", case=False, regex=False))
 
 
 def _duration_flag(duration: pd.Series[float]) -> pd.Series[str]:

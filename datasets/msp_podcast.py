@@ -61,10 +61,14 @@ TASKS = (
 TASK_NAMES = ("emotion", "emotion-4", "attributes", "arousal", "valence", "dominance")
 SOFT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "other", "sadness", "surprise")
 EXPECTED: dict[str, dict[str, int]] = {
-    "1.6": {},
-    "1.7": {},
+    "1.6": {"utterances": 50362, "partition=train": 34280, "partition=dev": 5958, "partition=test": 10124},
+    "1.7": {
+        "utterances": 62140, "partition=train": 38179, "partition=dev": 7538, "partition=test1": 12902,
+        "partition=test2": 3521,
+    },
     "1.8": {
-        "utterances": 73042, "partition=dev": 7800, "partition=test1": 15326, "raw_emotion=N": 26009,
+        "utterances": 73042, "partition=train": 44879, "partition=dev": 7800, "partition=test1": 15326,
+        "partition=test2": 5037, "raw_emotion=N": 26009,
         "raw_emotion=H": 14285, "raw_emotion=X": 14199, "raw_emotion=U": 4084, "raw_emotion=C": 3644,
         "raw_emotion=A": 3218, "raw_emotion=S": 2649, "raw_emotion=D": 2593, "raw_emotion=F": 1544,
         "raw_emotion=O": 817,
@@ -93,7 +97,7 @@ EXPECTED: dict[str, dict[str, int]] = {
         "partition=test2": 14822, "partition=test3": 3200,
     },
 }  # fmt: skip
-"""Release -> counts that its own page or readme, its paper, or public metadata of it state."""
+"""Release -> counts that its own page or readme, its paper, public metadata of it, or papers that used it state."""
 
 _WHAT = "the folder that holds Labels and Audios (such as MSP-PODCAST-Publish-1.11)"
 _OLD = frozenset({"previous_releases_information"})
@@ -137,6 +141,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         shared=("text",),
         expected={k: n + pool if k == "utterances" else n for k, n in expected.items()},
         notes=tuple(note for note in (disagreement, _packed(base), *found) if note),
+        further=("previous_releases_information/*",),
         word_source=partial(_words, find(base, _ALIGNED)),
     )
 

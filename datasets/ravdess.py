@@ -38,6 +38,7 @@ CITATION = (
 STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 INTENSITIES = {"01": "normal", "02": "strong"}
 CHANNELS = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}
+_LEFT_OUT = {"speech": ("*/03-02-*",), "song": ("*/03-01-*",), "both": ()}
 LABELS = ("anger", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 EXPECTED = {
     "utterances": 1440, "speakers": 24, "emotion=neutral": 96, "emotion=calm": 192, "emotion=happiness": 192,
@@ -112,6 +113,7 @@ def load(root: Path | None, release: str | None = None, *, channel: str = "speec
         citation=CITATION,
         homepage="https://zenodo.org/records/1188976",
         expected=EXPECTED if channel == "speech" else {},
+        further=("*/0[12]-*", *_LEFT_OUT[channel]),
         notes=(
             "the labels are in the file names: a file that is gone is not in the table",
             "two sentences are said by everybody in every emotion",

@@ -104,7 +104,7 @@ def load(
         citation=CITATION,
         homepage="https://db.sewaproject.eu",
         subset_group="recording",
-        expected={"recordings": RECORDINGS[package.release]},
+        expected=_expected(package.release),
         notes=tuple(_notes(package, recordings, utterances, chosen, seconds)),
         word_source=sources.words,
         trace_source=sources.trace,
@@ -205,6 +205,13 @@ def _fold(name: str, trained: str | None = None, tested: str | None = None) -> F
         dev={"selection": ("dev",), "labels": ("given",), **own},
         train={"selection": ("train",), "labels": ("given",), **own},
     )
+
+
+def _expected(release: str) -> dict[str, int]:
+    """Published numbers of recordings: in all, and of each partition and culture."""
+    sizes = RECORDINGS[release]
+    each = {f"recordings@partition={part},culture={culture}": n for (part, culture), n in sizes.items()}
+    return {"recordings": sum(sizes.values()), **each}
 
 
 def _digest_of(trace: pd.DataFrame) -> str:

@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 from serbench.benchmarks.card import METRICS, lines
 from serbench.benchmarks.cli import app
 from serbench.benchmarks.protocol import Protocol
-from serbench.datasets import _mock_iemocap, emodb, iemocap
+from serbench.datasets import _mock_iemocap, _mock_msp_podcast, _mock_sewa, emodb, iemocap, meld, msp_podcast, sewa
 from serbench.datasets._corpus import Corpus
+
+FOUR = ("anger", "happiness", "neutral", "sadness")
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +50,48 @@ def test_counts_and_speakers_of_every_fold(corpus: Corpus) -> None:
         parts = [f"{name} {int(role.eq(name).sum())} ({items.loc[role.eq(name), 'speaker'].nunique()} speakers)"
                  for name in ("train", "dev", "test")]  # fmt: skip
         assert f"  fold {fold.name}: {', '.join(parts)}" in said
+        at = said.index(f"  fold {fold.name}: {', '.join(parts)}")
+        for line, name in enumerate(("train", "dev", "test"), at + 1):
+            met = items.loc[role.eq(name), "emotion"].replace("excitement", "happiness").value_counts()
+            classes = ", ".join(f"{label} {met.get(label, 0)}" for label in FOUR)
+            assert said[line] == f"    {name}: {classes}"
     cut = next(line for line in said if line.startswith("  test items per subset: "))
     assert sum(map(int, cut.partition(": ")[2].split(", "))) == len(items)
     assert "protocol 4x5: split 'leave-one-session-out', 4 test subsets, seed 0" in said
+
+
+def test_counts_per_partition_and_class_of_the_real_meld(test_data: Path) -> None:
+    said = card(meld.load(test_data / "meld_csv"), "emotion")
+    assert (
+        "  partition train: 9989 utterances, 9989 in the task (260 speakers): anger 1109, disgust 271, fear 268, "
+        "happiness 1743, neutral 4710, sadness 683, surprise 1205"
+    ) in said
+    order = [line.split()[1] for line in said if line.startswith("  partition ")]
+    assert order == ["train:", "dev:", "test:"]
+    assert not any("published counts" in line for line in said)
+
+
+def test_partitions_that_no_task_takes_are_counted_too(tmp_path: Path) -> None:
+    _mock_msp_podcast.write_labels(tmp_path, _mock_msp_podcast.plan(80, "1.12", 0), "1.12")
+    (tmp_path / "Unlabelled").mkdir()
+    (tmp_path / "Unlabelled/MSP-PODCAST_0900_0001.wav").write_bytes(b"")
+    corpus = msp_podcast.load(tmp_path)
+    said = card(corpus, "emotion")
+    lines_ = [line for line in said if line.startswith("  partition ")]
+    assert [line.split()[1] for line in lines_] == ["train:", "dev:", "test1:", "test2:", "test3:", "unlabelled:"]
+    assert lines_[4] == "  partition test3: 4 utterances, 0 in the task"
+    assert lines_[5] == "  partition unlabelled: 1 utterances, 0 in the task"
+    disagreed = int(corpus.utterances["raw_emotion"].eq("X").sum())
+    dropped = next(line for line in said if line.startswith("  - dropped: "))
+    assert f"no label {disagreed + 4}," in dropped, "no agreement and hidden, but not the unlabelled pool"
+    assert any("published counts are not met (utterances: 81 found, 207137 published)" in line for line in said)
+
+
+def test_recordings_of_a_time_continuous_corpus_are_counted(tmp_path: Path) -> None:
+    _mock_sewa.write(tmp_path, release="2017", utterances=36)
+    said = card(sewa.load(tmp_path), "traces")
+    assert "  partition train: 6 recordings, 6 in the task (6 speakers)" in said
+    assert "  partition test: 2 recordings, 0 in the task" in said
 
 
 @pytest.mark.parametrize(("task", "kind"), [("emotion", "classification"), ("attributes", "regression")])

@@ -79,7 +79,8 @@ def test_counts(tmp_path: Path) -> None:
         "utterances": 6, "files": 6, "speakers": 6, "dialogues": 3, "recordings": 0, "train": 2, "unlabelled": 0,
         "partition=dev": 2, "emotion=anger": 3, "emotion=anger,partition=train": 1, "dialogue=": 1,
         "speakers@partition=test": 2, "dialogues@partition=train": 1, "utterances@emotion=sadness": 3,
-        "files@dialogue=d1": 2, "train@emotion=anger": 1,
+        "files@dialogue=d1": 2, "train@emotion=anger": 1, "recordings@partition=dev": 0, "task:emotion": 6,
+        "task:emotion@partition=train": 2,
     }  # fmt: skip
     assert {key: count(corpus, key) for key in expected} == expected
     assert doctor.check(dataclasses.replace(corpus, expected=expected)).empty
@@ -147,6 +148,13 @@ def test_orphans_but_no_dot_files_and_no_other_files(tmp_path: Path) -> None:
     findings = doctor.check(corpus)
     assert found(findings, "orphan") == [("warning", "", p) for p in ("c.FLAC", "d.ogg", "more/b.wav")]
     assert len(findings) == 3
+
+
+def test_sound_that_is_distributed_and_in_no_row_is_no_orphan(tmp_path: Path) -> None:
+    corpus = dataclasses.replace(corpus_of(tmp_path), further=("dialog*/wav/*", "*/other_take_*"))
+    for name in ("Dialog/WAV/whole.wav", "x/y/other_take_1.flac", "x/y/mine.flac"):
+        write(tmp_path / name, noise(9))
+    assert found(doctor.check(corpus), "orphan") == [("warning", "", "x/y/mine.flac")]
 
 
 @pytest.mark.parametrize(("share", "seen"), [(0.0005, False), (0.002, True)])

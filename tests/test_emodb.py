@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks._findings import counts
 from serbench.datasets import emodb, registry
 from serbench.datasets._errors import SerbenchError
 
@@ -132,6 +133,17 @@ def test_stubs_are_skipped_and_foreign_files_are_noted(tree: Path) -> None:
     corpus = emodb.load(tree)
     assert list(corpus.utterances.index) == sorted(NAMES)
     assert any("1 files in wav/ don't follow the file-name grammar: 99x01Fa.wav" in note for note in corpus.notes)
+
+
+def test_two_files_for_one_id(tree: Path) -> None:
+    write_wav(tree / "wav" / "03a01Fa.WAV")
+    with pytest.raises(SerbenchError, match="two files for one id, 03a01Fa"):
+        emodb.load(tree)
+
+
+def test_half_copied_corpus_is_told_by_the_published_counts(tree: Path) -> None:
+    corpus = emodb.load(tree)
+    assert f"utterances: {len(NAMES)} found, 535 published" in [finding.detail for finding in counts(corpus)]
 
 
 def test_a_wrong_root_says_what_was_looked_for_and_found(tmp_path: Path, tree: Path) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from serbench.benchmarks._findings import count
+from serbench.benchmarks.doctor import _orphans
 from serbench.datasets import _mock_iemocap as mock
 from serbench.datasets import iemocap
 from serbench.datasets._errors import SerbenchError
@@ -286,8 +287,10 @@ def test_published_size_has_the_published_tasks(tmp_path: Path) -> None:
         "emotion-4-unmerged-improvised": 2280, "emotion-6": 7380, "attributes": 10039, "arousal": 10039,
         "valence": 10039, "dominance": 10039,
     }  # fmt: skip
-    met = {key: count(corpus, key) for key in corpus.expected if "session=" not in key}
-    assert met == {key: n for key, n in corpus.expected.items() if "session=" not in key}
+    made = [key for key in corpus.expected if "session=" not in key and "speaker=" not in key]
+    assert {key: count(corpus, key) for key in made} == {key: corpus.expected[key] for key in made}
+    for key in corpus.expected.keys() - set(made):
+        count(corpus, key)
 
 
 def test_published_figures_agree_with_each_other() -> None:
@@ -295,6 +298,12 @@ def test_published_figures_agree_with_each_other() -> None:
     whole = {k.split("=")[1]: n for k, n in expected.items() if k.startswith("raw_emotion=") and "," not in k}
     assert whole == COUNTS
     assert sum(whole.values()) == expected["utterances"] == 10039
+    by_session = [expected[f"task:emotion@session=Session{k}"] for k in range(1, 6)]
+    assert sum(by_session) == expected["task:emotion"] == 1103 + (595 + 1041) + 1708 + 1084
+    for k, n in enumerate(by_session, 1):
+        assert expected[f"task:emotion@speaker=Ses0{k}F"] + expected[f"task:emotion@speaker=Ses0{k}M"] == n
+        others = sum(expected[f"raw_emotion={code},session=Session{k}"] for code in ("neu", "ang", "sad"))
+        assert n - others == (278, 327, 286, 303, 442)[k - 1], "happiness and excitement"
     for code in ("neu", "ang", "sad"):
         assert sum(expected[f"raw_emotion={code},session=Session{k}"] for k in range(1, 6)) == COUNTS[code]
 
@@ -338,6 +347,13 @@ def test_leave_one_speaker_out_selects_on_the_session_mate(corpus) -> None:
         assert tested != mate
         assert not table.loc[role.eq("train"), "speaker"].str.startswith(tested[:5]).any()
     assert {"session", "dialogue", "text"} <= set(corpus.shared)
+
+
+@pytest.mark.parametrize(("audio", "other"), [("sentence", "dialog/wav"), ("dialogue", "sentences/wav")])
+def test_the_other_form_of_the_recordings_is_no_orphan(whole: Path, audio: str, other: str) -> None:
+    corpus = iemocap.load(whole, audio=audio)
+    assert [path for path in whole.rglob(f"{other}/**/*.wav") if not path.name.startswith(".")]
+    assert _orphans(corpus, set(corpus.utterances["path"])) == []
 
 
 # bad input

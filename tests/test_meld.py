@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks.doctor import _orphans
 from serbench.datasets import _meld_video as video
 from serbench.datasets import _mock_meld, meld
 from serbench.datasets._corpus import Corpus
@@ -83,9 +84,15 @@ def test_rows_and_classes_are_the_published_ones(real: Corpus) -> None:
 def test_expected_counts_hold_on_the_real_files(real: Corpus) -> None:
     table = real.utterances
     for key, count in real.expected.items():
-        column, _, value = key.partition("=")
-        if value:
-            assert (table[column] == value).sum() == count, key
+        chosen = table
+        kind, _, within = key.rpartition("@") if "@" in key else ("", "", key)
+        for condition in (c for c in within.split(",") if "=" in c):
+            column, _, value = condition.partition("=")
+            chosen = chosen[chosen[column] == value]
+        if kind:
+            assert chosen[kind.removesuffix("s")].nunique() == count, key
+        elif "=" in key:
+            assert len(chosen) == count, key
     assert len(table) == real.expected["utterances"]
     assert table["speaker"].nunique() == real.expected["speakers"]
 
@@ -99,6 +106,13 @@ def test_context_counts_are_the_published_ones(real: Corpus, rows: pd.DataFrame)
     assert own.to_dict() == {"train": 7174, "dev": 766, "test": 1864}
     assert other.to_dict() == {"train": 8499, "dev": 974, "test": 2197}
     assert either.to_dict() == {"train": 8951, "dev": 995, "test": 2330}
+    ordered = table.sort_values(["dialogue", "turn"])
+    goes_on = ordered["speaker"].eq(ordered.groupby("dialogue")["speaker"].shift())
+    assert goes_on.groupby(ordered["partition"]).sum().to_dict() == {"train": 2009, "dev": 212, "test": 565}
+    people = table.groupby(["partition", "dialogue"])["speaker"].nunique()
+    assert people.max() == 9
+    assert people.eq(2).groupby("partition").sum().to_dict() == {"train": 463, "dev": 52, "test": 128}
+    assert people.eq(1).groupby("partition").sum().to_dict() == {"train": 96, "dev": 6, "test": 21}
     for name, dialogue in list(rows.groupby(["split", "Dialogue_ID"]))[::37]:
         last: dict[str, str] = {}
         for row in sorted(dialogue.to_dict("records"), key=lambda r: int(r["Utterance_ID"])):
@@ -165,6 +179,22 @@ def test_turns_that_ended_before_are_the_online_context(test_data: Path, real: C
         ends = table.loc[known.to_numpy(dtype=object), "dialogue_end"].to_numpy()
         assert (ends <= table.loc[known.index, "dialogue_start"].to_numpy()).all()
         assert table[column].notna().sum() > len(known) > 0.95 * table[column].notna().sum()
+
+
+def test_episodes_and_rows_that_cross_the_official_split_are_told(real: Corpus) -> None:
+    table = real.utterances.reset_index()
+    assert (table.groupby("episode")["partition"].nunique() == 3).sum() == 67
+    place = ["episode", "dialogue_start", "dialogue_end"]
+    train = table["partition"].eq("train")
+    assert table[train].duplicated(place).sum() == 20
+    crossing = table.groupby(place)["partition"].nunique() > 1
+    assert crossing.sum() == 5
+    met = table[~train & table.set_index(place).index.isin(table[train].set_index(place).index)]
+    tested = set(met.loc[met["partition"] == "test", "id"])
+    assert tested == {"test/dia85_utt0", "test/dia85_utt1", "test/dia117_utt8"}
+    told = next(note for note in real.notes if "not speaker-independent" in note)
+    assert all(item.removeprefix("test/") in told for item in tested)
+    assert "67 episodes" in told
 
 
 def test_several_people_at_once_are_marked(real: Corpus) -> None:
@@ -268,6 +298,13 @@ def test_corrected_test_clips(trapped: Path) -> None:
     assert first.utterances["cut"].eq("plain").all()
     assert not first.utterances["path"].str.contains("final_videos").any()
     assert corrected.digest() != first.digest()
+
+
+@pytest.mark.parametrize("test_clips", ["corrected", "plain"])
+def test_the_other_cut_of_a_test_clip_is_no_orphan(trapped: Path, test_clips: str) -> None:
+    corpus = meld.load(trapped, test_clips=test_clips)
+    left = _orphans(corpus, set(corpus.utterances["path"]))
+    assert sorted(Path(path).stem for path in left) == ["dia900_utt1"] * 3, "the clips without rows alone"
 
 
 def test_appledouble_stubs_are_never_seen(trapped: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from serbench.benchmarks import grid
+from serbench.benchmarks.card import lines as card_lines
 from serbench.benchmarks.mock import write_mock, writers
+from serbench.benchmarks.protocol import Protocol
 from serbench.datasets import registry
 from serbench.datasets._corpus import Corpus
 from serbench.datasets._errors import SerbenchError
@@ -66,6 +68,15 @@ def test_every_miniature_can_be_split_and_guarded(name: str, roots, tmp_path: Pa
     (run,) = grid.run("chance", name, root=roots(name), results=tmp_path, trials=1, protocol=grid.Protocol(subsets=2))
     assert {unit["status"] for unit in run.units()} == {"done"}
     assert not [label for label in run.spec["labels"] if label.startswith("leak:")]
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_every_miniature_has_a_card_for_each_task(name: str, roots) -> None:
+    corpus = load_corpus(name, roots(name))
+    for task in corpus.tasks:
+        said = list(card_lines(corpus, task, Protocol(subsets=2)))
+        assert f"licence: {corpus.licence}" in said
+        assert sum(line.startswith("  fold ") for line in said) == len(corpus.folds())
 
 
 @pytest.mark.slow

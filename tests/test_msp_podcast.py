@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks import doctor
 from serbench.benchmarks._findings import count
 from serbench.datasets import _mock_msp_podcast as mock
 from serbench.datasets import msp_podcast
@@ -327,9 +328,9 @@ def test_previous_releases_are_never_read(tmp_path: Path) -> None:
 
 
 def test_published_counts_agree_with_each_other() -> None:
-    for release in ("1.10", "1.11", "2.0"):
+    for release in ("1.6", "1.7", "1.8", "1.10", "1.11", "2.0"):
         expected = msp_podcast.EXPECTED[release]
-        parts = [n for key, n in expected.items() if key.startswith("partition=")]
+        parts = [n for key, n in expected.items() if key.startswith("partition=") and "," not in key]
         assert sum(parts) == expected["utterances"]
     eight = msp_podcast.EXPECTED["1.8"]
     assert sum(n for k, n in eight.items() if k.startswith("raw_emotion=") and "," not in k) == eight["utterances"]
@@ -373,6 +374,39 @@ def test_variants_of_the_audio_folder(tmp_path: Path, name: str) -> None:
     corpus = msp_podcast.load(root)
     assert corpus.audio_path(first) == root / name / f"{first}.wav"
     assert f"79 segments have no sound file in {name}" in corpus.notes
+
+
+@pytest.mark.parametrize("name", ["label", "LABELS", "Labels/Labels"])
+def test_variants_of_the_label_folder(tmp_path: Path, name: str) -> None:
+    root = labels(tmp_path)
+    before = msp_podcast.load(root)
+    (root / "Labels").rename(root / "moved")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / "moved").rename(root / name)
+    pd.testing.assert_frame_equal(msp_podcast.load(root).utterances, before.utterances)
+
+
+def test_a_file_at_44_khz_in_stereo_is_found_by_its_header(corpus) -> None:
+    import soundfile
+
+    there = [path for path in corpus.utterances["path"] if (corpus.root / path).is_file()]
+    heads = {path: soundfile.info(corpus.root / path) for path in there}
+    odd = [path for path, head in heads.items() if (head.samplerate, head.channels) != (16000, 1)]
+    assert len(odd) == 1
+    findings = doctor.check(corpus)
+    for kind in ("odd-rate", "stereo"):
+        assert findings.loc[findings["kind"] == kind, "path"].tolist() == odd
+
+
+def test_withdrawn_sound_of_previous_releases_is_no_orphan(tmp_path: Path) -> None:
+    root = labels(tmp_path)
+    old = root / "Previous_releases_information/files_removed_from_prev_versions/v1.9_removed_files"
+    old.mkdir(parents=True)
+    for folder in (old, root / "Audios"):
+        folder.mkdir(exist_ok=True)
+        (folder / "MSP-PODCAST_0999_0001.wav").write_bytes(b"x")
+    corpus = msp_podcast.load(root)
+    assert doctor._orphans(corpus, set(corpus.utterances["path"])) == ["Audios/MSP-PODCAST_0999_0001.wav"]
 
 
 def test_transcripts_and_one_that_is_missing(corpus) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks._findings import count
 from serbench.datasets import _mock_sewa, _sewa_files, sewa
 from serbench.datasets._corpus import Corpus
 from serbench.datasets._errors import SerbenchError
@@ -69,7 +70,23 @@ def test_release_is_told_from_the_label_files(roots: dict[str, Path], release: s
 
 
 def test_published_numbers_of_recordings() -> None:
-    assert sewa.RECORDINGS == {"2017": 64, "2018": 130, "2019": 200}
+    assert {release: sewa._expected(release)["recordings"] for release in RELEASES} == {
+        "2017": 64, "2018": 130, "2019": 200,
+    }  # fmt: skip
+    assert sewa._expected("2019")["recordings@partition=test,culture=CN"] == 70
+    for release in RELEASES:
+        (whole, *parts) = sewa._expected(release).values()
+        assert sum(parts) == whole
+
+
+def test_recordings_are_counted_by_partition_and_culture(corpus: Corpus) -> None:
+    planned = _mock_sewa.COUNTS[corpus.release]
+    found = {key: count(corpus, key) for key in corpus.expected}
+    assert found["recordings"] == sum(planned.values())
+    parts = {"Train": "train", "Devel": "dev", "Test": "test"}
+    for name, number in planned.items():
+        part, _, culture = name.partition("_")
+        assert found[f"recordings@partition={parts[part]},culture={culture or 'DE'}"] == number
 
 
 def test_culture_gives_the_language_and_none_in_the_name_is_german(roots: dict[str, Path]) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks._findings import counts
+from serbench.benchmarks.doctor import _orphans
 from serbench.datasets import _acted, _improv_files, _mock_small, crema_d, msp_improv, ravdess, savee, tess
 from serbench.datasets._corpus import Corpus
 from serbench.datasets._errors import SerbenchError
@@ -137,6 +139,13 @@ def test_archive_not_unpacked(tmp_path: Path, name: str, archive: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_half_copied_corpus_is_told_by_the_published_counts(roots: dict[str, Path], name: str) -> None:
+    corpus = MODULES[name].load(roots[name])
+    published = corpus.expected["utterances"]
+    assert f"utterances: {SIZES[name]} found, {published} published" in [found.detail for found in counts(corpus)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_release_is_refused(roots: dict[str, Path], tmp_path: Path, name: str) -> None:
     with pytest.raises(SerbenchError, match="one release"):
         MODULES[name].load(roots[name], "2")
@@ -204,6 +213,10 @@ def test_ravdess_video_tracks_and_song_are_left_out_and_told(trapped: dict[str, 
     assert corpus.utterances.index.str.startswith("03-01-").all()
     assert any(note.startswith("2 files of other modalities") for note in corpus.notes)
     assert any("notes of the session" in note for note in corpus.notes)
+    for chosen in ("speech", "song", "both"):
+        part = ravdess.load(trapped["ravdess"], channel=chosen)
+        left = _orphans(part, set(part.utterances["path"]))
+        assert not [path for path in left if Path(path).name.startswith("0")]
     song = ravdess.load(trapped["ravdess"], channel="song")
     assert song.utterances["channel"].tolist() == ["song"]
     assert len(ravdess.load(trapped["ravdess"], channel="both").utterances) == SIZES["ravdess"] + 1
@@ -386,6 +399,18 @@ def test_crema_d_lfs_pointers_are_told(trapped: dict[str, Path], crema: Path) ->
         path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(SerbenchError, match=r"are git-lfs pointers, not sound\. Type: git -C .* lfs pull"):
         crema_d.load(crema)
+
+
+def test_crema_d_two_files_for_one_id(crema: Path) -> None:
+    shutil.copy(crema / "AudioWAV/1001_IEO_ANG_XX.wav", crema / "AudioWAV/1001_ieo_ang_xx.WAV")
+    with pytest.raises(SerbenchError, match="two files for one id, 1001_IEO_ANG_XX"):
+        crema_d.load(crema)
+
+
+def test_crema_d_the_mp3_of_every_clip_is_no_orphan(crema: Path) -> None:
+    _touch(crema, "AudioMP3/1001_IEO_ANG_XX.mp3", "mine/1001_IEO_ANG_XX.mp3")
+    corpus = crema_d.load(crema)
+    assert _orphans(corpus, set(corpus.utterances["path"])) == ["mine/1001_IEO_ANG_XX.mp3"]
 
 
 def test_crema_d_without_list_people_and_votes(crema: Path) -> None:
