@@ -93,6 +93,7 @@ def extract(
     option: Options = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="feature.KEY=VALUE.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Also write all arrays to this .npz file, by id.")] = None,
 ) -> None:
     """Make and cache a feature of every utterance of a corpus."""
     import time
@@ -120,7 +121,7 @@ def extract(
 
         made = extract_all(
             pd.concat(tables), corpus.root, extractor, FeatureCache(), jobs=jobs, progress=step,
-            source=corpus.audio_source,
+            source=corpus.audio_source, words=corpus.words,
         )  # fmt: skip
     seconds = time.perf_counter() - started
     typer.echo(
@@ -129,6 +130,11 @@ def extract(
     )
     for item, reason in made.failed.items():
         typer.echo(f"  left out: {item}: {reason}")
+    if out is not None:
+        from ..features._export import write_npz
+
+        write_npz(out, made)
+        typer.echo(f"{len(made)} arrays are in {out}")
 
 
 @cache_app.command()

@@ -119,7 +119,7 @@ def extract_features(
         with display.extraction(request.name, len(rows)) as progress:
             tables[role] = extract(
                 rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress,
-                source=corpus.audio_source,
+                source=corpus.audio_source, words=corpus.words,
             )  # fmt: skip
         if tables[role].failed:
             display.message(

@@ -29,6 +29,8 @@ from ._work import AudioSource, FileTask, Outcome, Segment, compute, died, make,
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ._from_words import Words
+
 Progress = Callable[[int, int, float], None]
 """(utterances done, utterances in all, seconds of audio decoded so far in this call)."""
 
@@ -45,6 +47,7 @@ def extract(
     progress: Progress | None = None,
     verify: bool = False,
     source: AudioSource | None = None,
+    words: Words | None = None,
 ) -> FeatureTable:
     """Features of every row, from the cache or made now.
 
@@ -59,6 +62,7 @@ def extract(
     progress : called once after the look-up and then after every file
     verify : check the checksums of cached arrays now, and not when they are loaded
     source : from a corpus's file to the file that holds its sound (`Corpus.audio_source`); what it refuses fails alone
+    words : id -> words (`Corpus.words`), for features that are made from them; these are not cached
 
     Returns
     -------
@@ -72,6 +76,10 @@ def extract(
     """
     if jobs < 1:
         raise SerbenchError(f"jobs={jobs} is out of range. Expected 1 or more; type --jobs 2, for example.")
+    if extractor.needs_words:
+        from ._from_words import table_of_words
+
+        return table_of_words(rows, root, extractor, words, source)
     cache = cache or FeatureCache()
     section = cache.section(extractor)
     hashes = AudioHashes(cache.folder.parent / "audio")

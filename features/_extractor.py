@@ -35,6 +35,7 @@ class FeatureExtractor(ABC):
     hop_seconds : distance of two frames; None when there is one frame per utterance (functionals)
     libraries : distributions whose versions decide the output's bytes
     parallel : whether several processes may extract side by side; False for extractors that hold a device
+    needs_words : whether the feature is made from an item's words instead of its sound (`_from_words`)
     """
 
     name: str
@@ -44,6 +45,7 @@ class FeatureExtractor(ABC):
     hop_seconds: float | None
     libraries: ClassVar[tuple[str, ...]] = ("numpy",)
     parallel: ClassVar[bool] = True
+    needs_words: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:
         self.config = config

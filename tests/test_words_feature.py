@@ -1,0 +1,157 @@
+"""The feature `word-vectors`: words of a corpus on frames, from the corpus's or other word times, and its command."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from serbench.benchmarks.cli import app
+from serbench.datasets._corpus import Corpus
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._load import load_corpus
+from serbench.features import registry
+from serbench.features._export import write_npz
+from serbench.features._extract import extract
+from serbench.features._extractor import FeatureRequest, build
+from serbench.features._store import FeatureTable
+from serbench.features._word_alignment import align_words, save
+from serbench.features._wordvec import Vectors, frames_of_words, write_vectors
+
+
+@pytest.fixture(scope="module")
+def demo() -> Corpus:
+    return load_corpus("demo")
+
+
+@pytest.fixture(scope="module")
+def file(demo: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Vectors of half of the words of the demo corpus."""
+    words = sorted({w for text in demo.utterances["text"] for w in text.split()})[::2]
+    path = tmp_path_factory.mktemp("vectors") / "half.vec"
+    write_vectors(path, Vectors(words, np.random.default_rng(0).standard_normal((len(words), 5)).astype(np.float32)))
+    return path
+
+
+def made(demo: Corpus, rows: pd.DataFrame, feature: FeatureRequest | str, **more: object) -> FeatureTable:
+    return extract(rows, demo.root, build(feature), words=more.get("words", demo.words))  # type: ignore[arg-type]
+
+
+def test_words_of_utterances_and_recordings(demo: Corpus, file: Path) -> None:
+    assert demo.recordings is not None
+    rows = pd.concat([demo.utterances.head(5), demo.recordings.head(2)])
+    table = made(demo, rows, f"word-vectors:{file}")
+    assert list(table) == list(rows.index)
+    assert (table.dim, table.hop_seconds) == (5, 0.1)
+    extractor = build(f"word-vectors:{file}")
+    for item in rows.index[-2:]:
+        assert table.frames(item) == len(demo.trace(item))  # the grid of the labels
+    for item in table:
+        array = table[item]
+        assert array.shape == table.shapes[item]
+        expected = frames_of_words(demo.words(item), len(array), 0.1, extractor.vectors)  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(array, expected)
+        assert array.any()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(table))[rows.index[0]], table[rows.index[0]])
+
+
+def test_settings(demo: Corpus, file: Path) -> None:
+    rows = demo.utterances.head(3)
+    item = rows.index[0]
+    half = made(demo, rows, FeatureRequest(f"word-vectors:{file}", (("hop_seconds", "0.05"), ("unknown", "zero"))))
+    whole = made(demo, rows, FeatureRequest(f"word-vectors:{file}", (("unknown", "zero"),)))
+    assert half.frames(item) in (2 * whole.frames(item), 2 * whole.frames(item) - 1)
+    assert (whole[item] == 0).all(1).sum() > (made(demo, rows, f"word-vectors:{file}")[item] == 0).all(1).sum()
+    seeds = [made(demo, rows, FeatureRequest(f"word-vectors:{file}", (("seed", s),)))[item] for s in "01"]
+    assert not np.array_equal(*seeds)
+
+
+def test_other_word_times(demo: Corpus, file: Path, tmp_path: Path) -> None:
+    rows = demo.utterances.head(2)
+    times = align_words(replace(demo, word_source=None), [str(i) for i in rows.index])
+    save(times, tmp_path / "words.csv")
+    save(times, tmp_path / "words")
+    plain = made(demo, rows, f"word-vectors:{file}")
+    for place in ("words.csv", "words"):
+        request = FeatureRequest(f"word-vectors:{file}", (("word_times", str(tmp_path / place)),))
+        spread = made(demo, rows, request)
+        item = rows.index[0]
+        expected = frames_of_words(times.words(item), spread.frames(item), 0.1, build(request).vectors)  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(spread[item], expected)
+        assert not np.array_equal(spread[item], plain[item])
+        assert build(request).digest() != build(f"word-vectors:{file}").digest()
+
+
+def test_the_identity_is_that_of_the_contents(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "half.vec").write_bytes(file.read_bytes())
+    one, other = build(f"word-vectors:{file}"), build(f"word-vectors:{tmp_path / 'half.vec'}")
+    assert one.digest() == other.digest()
+    assert one.signature() == other.signature()
+    assert str(file.parent) not in str(one.identity())
+    (tmp_path / "half.vec").write_text("2 5\nmo 1 2 3 4 5\nka 1 2 3 4 5\n")
+    assert build(f"word-vectors:{tmp_path / 'half.vec'}").digest() != one.digest()
+    assert build(FeatureRequest(f"word-vectors:{file}", (("seed", "1"),))).digest() != one.digest()
+
+
+def test_bad_items_are_listed_and_end_nothing(demo: Corpus, file: Path) -> None:
+    rows = demo.utterances.head(4).copy()
+    rows.loc[rows.index[0], "path"] = "none.wav"
+
+    def words(item: str) -> pd.DataFrame:
+        if item == rows.index[1]:
+            return demo.words(item).assign(end=-1.0)
+        if item == rows.index[2]:
+            raise SerbenchError("its file is broken")
+        return demo.words(item)
+
+    table = made(demo, rows, f"word-vectors:{file}", words=words)
+    assert list(table) == [rows.index[3]]
+    assert list(table.failed) == list(rows.index[:3])
+    for item, reason in zip(rows.index[:3], ("none.wav", "start <= end", "its file is broken"), strict=True):
+        assert reason in table.failed[item]
+
+
+def test_bad_input(demo: Corpus, file: Path, tmp_path: Path) -> None:
+    rows = demo.utterances.head(2)
+    with pytest.raises(SerbenchError, match="no file of word vectors is named"):
+        build("word-vectors")
+    with pytest.raises(SerbenchError, match="no file"):
+        build("word-vectors:none.vec")
+    with pytest.raises(SerbenchError, match="not at hand here"):
+        made(demo, rows, f"word-vectors:{file}", words=None)
+    with pytest.raises(SerbenchError, match="from words, not from sound"):
+        build(f"word-vectors:{file}").extract(np.zeros(100, np.float32))
+    with pytest.raises(SerbenchError, match="none of 2 items has words"):
+        made(demo, rows, f"word-vectors:{file}", words=replace(demo, word_source=None).words)
+    (tmp_path / "other.vec").write_text("2 2\nhund 1 2\nkatze 3 4\n")
+    with pytest.raises(SerbenchError, match=r"none of the .* words of the corpus has a vector"):
+        made(demo, rows, f"word-vectors:{tmp_path / 'other.vec'}")
+
+
+def test_it_is_registered() -> None:
+    assert "word-vectors" in registry.names()
+
+
+def test_the_command_writes_arrays(demo: Corpus, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "arrays.npz"
+    result = CliRunner().invoke(app, ["extract", f"word-vectors:{file}", "--dataset", "demo", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "844 arrays are in" in result.output
+    with np.load(out) as arrays:
+        assert len(arrays.files) == 844
+        item = str(demo.utterances.index[0])
+        np.testing.assert_array_equal(arrays[item], made(demo, demo.utterances.head(1), f"word-vectors:{file}")[item])
+
+
+def test_arrays_of_any_feature_are_written(tmp_path: Path) -> None:
+    arrays = {"a/b": np.arange(6, dtype=np.float32).reshape(3, 2), "c": np.zeros((1, 2), np.float32)}
+    write_npz(tmp_path / "x.npz", FeatureTable.from_arrays(arrays))
+    with np.load(tmp_path / "x.npz") as found:
+        assert set(found.files) == set(arrays)
+        for item, array in arrays.items():
+            np.testing.assert_array_equal(found[item], array)
