@@ -11,11 +11,13 @@
   as known.
 
 All three are measured on test utterances around the median length, about ten seconds together (of recordings with a
-trace, on the shortest one).
+trace, on the shortest one); of a large test set, of 200 utterances at even steps. Measuring changes nothing that comes
+after it: random states and the number of threads are put back.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 import warnings
@@ -34,6 +36,8 @@ from ..sermodels._model import Data, SERModel
 SECONDS = 10.0
 """About so much audio is measured on."""
 MOST_ITEMS = 8
+MOST_LENGTHS = 200
+"""So many test items are looked at to find those of median length; each may take reading a file's header."""
 
 
 @dataclass(frozen=True)
@@ -76,32 +80,41 @@ def running_cost(
     data : test items with features, labels withheld
     extractors : role -> extractor of the model's features
     """
-    lengths = durations(corpus, data)
-    chosen = choose(lengths, data.task.kind == "continuous")
-    some, seconds = data.take(chosen), float(sum(lengths[i] for i in chosen))
+    some, seconds = sample(corpus, data)
 
     def features(made: Iterable[FeatureExtractor], items: Sequence[str]) -> None:
         for extractor in made:
             for item in items:
                 extractor.extract(signal_of(corpus, data, item, extractor.sampling_rate))
 
-    for extractor in extractors.values():
-        extractor.prepare()
-    networks = [e for e in extractors.values() if e.parameters]
-    features((e for e in extractors.values() if e not in networks), some.ids[:1])
-    with counting() as counted:
-        features(networks, some.ids)
+    with undisturbed():
+        for extractor in extractors.values():
+            extractor.prepare()
+        networks = [e for e in extractors.values() if e.parameters]
+        with counting() as counted:
+            features(networks, some.ids)
+            model.predict(some)
+        macs = _macs(model, some, counted())
+        for extractor in extractors.values():
+            extractor.prepare()  # networks were counted as they were written, not as they run fastest
+        features(extractors.values(), some.ids[:1])
+        started = time.perf_counter()
+        features(extractors.values(), some.ids)
         model.predict(some)
-    macs = _macs(model, some, counted())
-    started = time.perf_counter()
-    features(extractors.values(), some.ids)
-    model.predict(some)
-    passed = time.perf_counter() - started
+        passed = time.perf_counter() - started
     frozen = sum(e.parameters for e in networks)
     for extractor in extractors.values():
         extractor.release()
     return RunningCost(model.parameters, frozen, None if macs is None else macs / seconds, passed / seconds,
-                       len(chosen), seconds)  # fmt: skip
+                       len(some), seconds)  # fmt: skip
+
+
+def sample(corpus: Corpus, data: Data) -> tuple[Data, float]:
+    """The items that are measured on, and their seconds of audio together."""
+    looked = data.take(np.unique(np.linspace(0, len(data) - 1, min(len(data), MOST_LENGTHS)).round().astype(np.int64)))
+    lengths = durations(corpus, looked)
+    chosen = choose(lengths, data.task.kind == "continuous")
+    return looked.take(chosen), float(sum(lengths[i] for i in chosen))
 
 
 def durations(corpus: Corpus, data: Data) -> list[float]:
@@ -112,7 +125,7 @@ def durations(corpus: Corpus, data: Data) -> list[float]:
     for item in data.ids:
         start, end = _bounds(data, item)
         if end is None:
-            end = float(soundfile.info(str(corpus.root / str(data.items.loc[item, "path"]))).duration)
+            end = float(soundfile.info(str(corpus.audio_path(item))).duration)
         found.append(max(end - (start or 0.0), 1e-3))
     return found
 
@@ -133,9 +146,30 @@ def choose(lengths: Sequence[float], shortest: bool) -> list[int]:
 
 
 def signal_of(corpus: Corpus, data: Data, item: str, sampling_rate: int) -> Any:
-    """The samples of an item at a rate."""
+    """The samples of an item at a rate; of a video clip, those of its decoded sound."""
     start, end = _bounds(data, item)
-    return read_audio(corpus.root / str(data.items.loc[item, "path"]), sampling_rate, start, end)[0]
+    return read_audio(corpus.audio_path(item), sampling_rate, start, end)[0]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Region after which the random states of Python, numpy and torch, and torch's threads, are what they were."""
+    own, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 (it is only put back)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        threads, states = torch.get_num_threads(), torch.get_rng_state()
+        cards = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(arrays)  # noqa: NPY002
+        if torch is not None:
+            torch.set_rng_state(states)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            if cards:
+                torch.cuda.set_rng_state_all(cards)
 
 
 @contextmanager
@@ -150,6 +184,7 @@ def counting() -> Iterator[Callable[[], int]]:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
+    from ..features._fast import plain_networks
     from ._counter import Counter
 
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -158,7 +193,7 @@ def counting() -> Iterator[Callable[[], int]]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")  # said of any use of these flags
-            with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
+            with plain_networks(), torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
                 yield lambda: counter.operations // 2
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

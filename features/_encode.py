@@ -7,22 +7,25 @@ padding is computed; the rules of `_encoder_families` keep every vector what it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ._encoder import SpeechEncoder, unit_variance
+from ._encoder import SpeechEncoder, no_mask_warnings, unit_variance
 from ._encoder_families import WAVEFORM, Geometry
 from ._extractor import Array
+from ._fast import streams
 
-LEAST = 0.85
-"""Windows shorter than this share of a batch's longest begin a new batch: zeros cost as much as speech."""
-POOLINGS = ("none", "mean", "mean+std")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Recipe:
     average_seconds : mean over windows of this width, around its multiples; 0 = the frames as they are
     chunk_frames, overlap_frames : longest input and overlap of two windows of a longer signal, in frames
     batch_samples : most samples of a batch, zeros included; a single window may be longer
+    fill : windows shorter than this share of a batch's longest begin a new batch: zeros cost as much as speech
     """
 
     layers: tuple[int, ...]
@@ -46,6 +50,7 @@ class Recipe:
     chunk_frames: int = 1499
     overlap_frames: int = 100
     batch_samples: int = 320000
+    fill: float = 0.85
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Window:
     stop: int
     keep: int
     until: int
+
+
+Batch = list[tuple[int, Window]]
 
 
 def windows(frames: int, length: int, overlap: int) -> list[Window]:
@@ -71,7 +79,6 @@ def windows(frames: int, length: int, overlap: int) -> list[Window]:
     ]
 
 
-@torch.inference_mode()
 def encode(
     encoder: SpeechEncoder, signals: Sequence[Array], recipe: Recipe, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[int, Array]]:
@@ -83,22 +90,49 @@ def encode(
     with "mean+std" (1, 2 * layers * width), all means first
     """
     geometry = encoder.geometry
-    every = recipe.layers != (geometry.layers,)
     kept: dict[int, dict[int, Tensor]] = {}
     plan = [windows(geometry.frames(len(s)), recipe.chunk_frames, recipe.overlap_frames) for s in signals]
     pieces = [(i, window) for i, found in enumerate(plan) for window in found]
     normalised = _Normalised(signals, recipe.normalise and geometry.kind == WAVEFORM)
-    for batch in _batches(pieces, signals, geometry, recipe.batch_samples):
-        parts = [_piece(normalised[i], window, geometry) for i, window in batch]
-        states = encoder(encoder.inputs(parts).to(device, dtype), every=every)
-        for row, (i, window) in enumerate(batch):
-            inside = slice(window.keep - window.start, window.until - window.start)
-            chosen = [states[layer if every else 0] for layer in recipe.layers]
-            found = torch.stack([state[row, inside] for state in chosen], dim=1).float()
-            kept.setdefault(i, {})[window.keep] = found
+    batches = list(_batches(pieces, signals, geometry, recipe))
+    loaded = ((batch, [_piece(normalised[i], window, geometry) for i, window in batch]) for batch in batches)
+
+    @torch.inference_mode()
+    def states(batch: tuple[Batch, list[Array]]) -> tuple[Batch, list[Tensor]]:
+        """The kept frames (frame, layer, width) of each window of a batch."""
+        pieces, parts = batch
+        found = torch.stack(encoder(encoder.inputs(parts).to(device, dtype), layers=recipe.layers), dim=2)
+        return pieces, [row[w.keep - w.start : w.until - w.start].float()
+                        for row, (_, w) in zip(found, pieces, strict=True)]  # fmt: skip
+
+    for batch, found in in_streams(states, loaded, len(batches), streams(device)):
+        for (i, window), frames in zip(batch, found, strict=True):
+            kept.setdefault(i, {})[window.keep] = frames
             if len(kept[i]) == len(plan[i]):
                 ordered = [part for _, part in sorted(kept.pop(i).items())]
                 yield i, reduce(torch.cat(ordered) if len(ordered) > 1 else ordered[0], recipe, geometry)
+
+
+def in_streams(work: Callable[[Item], Result], items: Iterator[Item], count: int, threads: int) -> Iterator[Result]:
+    """Results of `work` in the order of the `count` items, made side by side by so many threads of one core each.
+
+    On clips of a few seconds, threads that share out every single operation wait for each other for longer than they
+    compute. So each core takes items of its own, if there are enough of them to keep all busy.
+    """
+    if threads < 2 or count < threads:
+        with no_mask_warnings():
+            yield from map(work, items)
+        return
+    with no_mask_warnings(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for _ in range(count):
+                waiting += [pool.submit(work, item) for item in islice(items, threads + 1 - len(waiting))]
+                yield waiting.popleft().result()
+        finally:
+            for later in waiting:
+                later.cancel()
+            torch.set_num_threads(threads)
 
 
 def reduce(states: Tensor, recipe: Recipe, geometry: Geometry) -> Array:
@@ -155,17 +189,18 @@ def _piece(signal: Array, window: Window, geometry: Geometry) -> Array:
 
 
 def _batches(
-    pieces: Sequence[tuple[int, Window]], signals: Sequence[Array], geometry: Geometry, most: int
-) -> Iterator[list[tuple[int, Window]]]:
+    pieces: Sequence[tuple[int, Window]], signals: Sequence[Array], geometry: Geometry, recipe: Recipe
+) -> Iterator[Batch]:
     """Pieces by falling length, as many at once as fit; equal lengths alone where the family asks for it."""
     lengths = [len(_piece(signals[i], window, geometry)) for i, window in pieces]
     order = sorted(range(len(pieces)), key=lambda k: -lengths[k])
     batch: list[int] = []
     for k in order:
         longest = max(lengths[batch[0]], geometry.window or 0) if batch else 0
-        full = batch and ((len(batch) + 1) * longest > most or (not geometry.window and lengths[k] < LEAST * longest))
+        full = (len(batch) + 1) * longest > recipe.batch_samples
+        wasteful = not geometry.window and lengths[k] < recipe.fill * longest
         differs = batch and not geometry.mixes_lengths and lengths[k] != lengths[batch[0]]
-        if full or differs:
+        if batch and (full or wasteful or differs):
             yield [pieces[b] for b in batch]
             batch = []
         batch.append(k)

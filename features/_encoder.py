@@ -9,10 +9,12 @@ where the architecture has one.
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,11 +64,13 @@ class SpeechEncoder(nn.Module):
         self.model, self.geometry, self.name = model, source.geometry, source.name
         self.normalises = bool(source.preprocessor.get("do_normalize", False))
         self._preprocessor = _mel_preprocessor(source)
-        self._samples: tuple[int, ...] | None = None
-        self._mask: Tensor | None = None
+        self._batch = _Batch()
+        for k, block in enumerate(blocks(self)):
+            block.register_forward_pre_hook(partial(self._enter, k))
         if self.geometry.kind == WAVEFORM:
             front: Any = self.model.feature_extractor
-            front.forward = self._front_end(front.forward)
+            self.convolve: Callable[[Tensor], Tensor] = front.forward
+            front.forward = self._front_end
             positions = getattr(getattr(self.model, "encoder", None), "pos_conv_embed", None)
             for module in positions.modules() if isinstance(positions, nn.Module) else ():
                 if isinstance(module, nn.Conv1d):
@@ -86,24 +90,46 @@ class SpeechEncoder(nn.Module):
             row[: len(signal)] = torch.from_numpy(unit_variance(signal) if normalise else np.asarray(signal))
         return Inputs(values, lengths)
 
-    def forward(self, inputs: Inputs, masked: Tensor | None = None, *, every: bool = True) -> tuple[Tensor, ...]:
-        """Hidden states 0 .. layers, each (batch, frames, width); what lies behind an utterance's frames is arbitrary.
+    def forward(
+        self, inputs: Inputs, masked: Tensor | None = None, *, layers: Sequence[int] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Hidden states, each (batch, frames, width); what lies behind an utterance's frames is arbitrary.
 
         `masked`, (batch, frames) bool, marks the frames that are replaced by the encoder's mask vector in training.
-        Without `every` the last hidden state alone is kept.
+        `layers` are those that are wanted, None = all; blocks above the highest of them are not computed.
+        Several threads may call it at once.
         """
+        batch, top = self._batch, self.geometry.layers
+        chosen = tuple(range(top + 1)) if layers is None else tuple(layers)
+        batch.wanted, batch.states = frozenset(chosen), {}
+        try:
+            batch.states[top] = self._last(inputs, masked)
+        except _ReachedError:
+            pass
+        finally:
+            states, batch.wanted, batch.states = batch.states, frozenset(), {}
+        return tuple(self._by_time(states[layer]) for layer in chosen)
+
+    def _last(self, inputs: Inputs, masked: Tensor | None) -> Tensor:
+        """The last hidden state."""
         if self.geometry.kind != WAVEFORM:
-            outputs = self.model(inputs.values, output_hidden_states=every)
-            return tuple(self._by_time(state) for state in _states(outputs, every))
+            return self.model(inputs.values).last_hidden_state  # type: ignore[no-any-return]
         samples = tuple(max(n, self.geometry.field) for n in inputs.samples)
         mixed = len(set(samples)) > 1 or max(samples) < inputs.values.shape[1]
         if mixed and not self.geometry.mixes_lengths:
             raise ValueError(f"{self.geometry.family} takes batches of equal lengths alone")
         extra = {} if masked is None else {"mask_time_indices": masked}
         with self._batch_of(samples if mixed else None, inputs.values.device):
-            outputs = self.model(inputs.values, attention_mask=self._attention(inputs.values, samples, mixed),
-                                 output_hidden_states=every, **extra)  # fmt: skip
-        return _states(outputs, every)
+            outputs = self.model(inputs.values, attention_mask=self._attention(inputs.values, samples, mixed), **extra)
+        return outputs.last_hidden_state  # type: ignore[no-any-return]
+
+    def _enter(self, layer: int, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        """Before a block: keep what enters it if it is wanted, and end the pass if nothing higher is."""
+        batch = self._batch
+        if layer in batch.wanted:
+            batch.states[layer] = arguments[0]
+            if layer == max(batch.wanted):
+                raise _ReachedError
 
     def frames(self, inputs: Inputs) -> list[int]:
         """Number of frames of each utterance of a batch."""
@@ -118,34 +144,29 @@ class SpeechEncoder(nn.Module):
     @contextmanager
     def _batch_of(self, samples: tuple[int, ...] | None, device: torch.device) -> Iterator[None]:
         """Let the front end and the positional convolutions know how long the utterances of a mixed batch are."""
-        self._samples = samples
+        self._batch.samples = samples
         if samples is not None:
             frames = torch.tensor([self.geometry.frames(n) for n in samples], device=device)
-            self._mask = torch.arange(int(frames.max()), device=device) < frames[:, None]
+            self._batch.mask = torch.arange(int(frames.max()), device=device) < frames[:, None]
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own call
-                yield
+            yield
         finally:
-            self._samples = self._mask = None
+            self._batch.samples = self._batch.mask = None
 
-    def _front_end(self, inner: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def _front_end(self, values: Tensor) -> Tensor:
         """The front end, utterance by utterance in a mixed batch: (batch, samples) to (batch, dim, frame)."""
-
-        def forward(values: Tensor) -> Tensor:
-            if self._samples is None:
-                return inner(values)
-            parts = [inner(row[None, :n]) for row, n in zip(values, self._samples, strict=True)]
-            longest = max(part.shape[2] for part in parts)
-            return torch.cat([nn.functional.pad(part, (0, longest - part.shape[2])) for part in parts])
-
-        return forward
+        if self._batch.samples is None:
+            return self.convolve(values)
+        parts = [self.convolve(row[None, :n]) for row, n in zip(values, self._batch.samples, strict=True)]
+        longest = max(part.shape[2] for part in parts)
+        return torch.cat([nn.functional.pad(part, (0, longest - part.shape[2])) for part in parts])
 
     def _zero_beyond(self, _module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Before a positional convolution: zeros behind each utterance's end, (batch, dim, frame)."""
-        if self._mask is None:
+        mask = self._batch.mask
+        if mask is None:
             return None
-        return (arguments[0] * self._mask[:, None, : arguments[0].shape[2]], *arguments[1:])
+        return (arguments[0] * mask[:, None, : arguments[0].shape[2]], *arguments[1:])
 
     def _by_time(self, state: Tensor) -> Tensor:
         """Tokens as frames: AST's patches are averaged over frequency; its two summary tokens are left out."""
@@ -198,6 +219,14 @@ def unit_variance(signal: Array) -> Array:
 
 
 @contextmanager
+def no_mask_warnings() -> Iterator[None]:
+    """Region without the warning that WavLM's own call raises in every block; not for use in several threads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+        yield
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers from reporting on the screen what is checked here: which weights were found."""
     from transformers.utils import logging as theirs
@@ -213,9 +242,36 @@ def quiet() -> Iterator[None]:
             theirs.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _states(outputs: Any, every: bool) -> tuple[Tensor, ...]:
-    last = outputs.last_hidden_state
-    return (*outputs.hidden_states[:-1], last) if every else (last,)
+def blocks(encoder: SpeechEncoder) -> nn.ModuleList:
+    """The transformer blocks, lowest first."""
+    model: Any = encoder.model
+    for holder in (model, getattr(model, "encoder", None)):
+        for name in ("layers", "layer"):
+            found = getattr(holder, name, None)
+            if isinstance(found, nn.ModuleList):
+                return found
+    raise AssertionError(f"{encoder.geometry.family} has no blocks")
+
+
+class _Batch(threading.local):
+    """What the parts of an encoder have to know of the batch that a thread sends through it.
+
+    Attributes
+    ----------
+    samples, mask : lengths and frames (batch, frame) of a batch of several lengths, None for equal ones
+    wanted, states : the hidden states that are asked for, and those that were seen
+    """
+
+    samples: tuple[int, ...] | None = None
+    mask: Tensor | None = None
+    wanted: frozenset[int] = frozenset()
+
+    def __init__(self) -> None:
+        self.states: dict[int, Tensor] = {}
+
+
+class _ReachedError(Exception):
+    """The highest hidden state that was asked for is there."""
 
 
 def _without_own_masks(encoder: SpeechEncoder) -> SpeechEncoder:

@@ -82,7 +82,7 @@ class Config:
 class Extractor(FeatureExtractor):
     """Hidden states of one checkpoint, (frames, layers x width)."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
     def __init__(self, config: Config) -> None:
@@ -201,8 +201,10 @@ class Extractor(FeatureExtractor):
 
     @property
     def _encoder(self) -> SpeechEncoder:
-        device = self._device
-        return _loaded(self.source, str(device), self.config.precision)
+        from ._fast import wanted
+
+        device = str(self._device)
+        return _loaded(self.source, device, self.config.precision, wanted(device, self.config.precision))
 
     @property
     def _recipe(self) -> Recipe:
@@ -213,6 +215,7 @@ class Extractor(FeatureExtractor):
         return Recipe(
             self.layers, {"yes": True, "no": False}.get(c.normalise, stated), c.pooling, c.average_seconds,
             self._chunk_frames, self._overlap_frames, round(self.batch_seconds * geometry.sampling_rate),
+            0.95 if self._device.type == "cpu" else 0.85,
         )  # fmt: skip
 
     @property
@@ -258,13 +261,15 @@ def chosen_layers(text: str, layers: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1)
-def _loaded(source: Source, device: str, precision: str) -> SpeechEncoder:
+def _loaded(source: Source, device: str, precision: str, fast: bool) -> SpeechEncoder:
     """The encoder on its device, loaded once in each process."""
     import torch
 
     from ._encoder import freeze_for_extraction, load
+    from ._fast import accelerate
 
-    return freeze_for_extraction(load(source)).to(device=device, dtype=getattr(torch, precision))
+    encoder = freeze_for_extraction(load(source)).to(device=device, dtype=getattr(torch, precision))
+    return accelerate(encoder) if fast else encoder
 
 
 __all__ = ["RANDOM_PREFIX", "Config", "Extractor", "chosen_layers"]

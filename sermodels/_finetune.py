@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..features._encode import average
-from ..features._encoder import Inputs, SpeechEncoder
+from ..features._encoder import Inputs, SpeechEncoder, blocks, no_mask_warnings
 from ..features._encoder_families import AST, WAVEFORM
 from ._objective import LabelScale, Objective
 from ._pooling import Head
@@ -64,7 +64,8 @@ class FineTuned(LabelScale):
 
     def forward(self, part: Part) -> Tensor:
         """(utterance, output), or (piece, label frame, output) for traces."""
-        states = self.encoder(part.inputs, part.masked, every=False)[0]
+        with no_mask_warnings():
+            states = self.encoder(part.inputs, part.masked, layers=(self.encoder.geometry.layers,))[0]
         lengths = self.encoder.frames(part.inputs)
         return self.from_frames([row[:n] for row, n in zip(states, lengths, strict=True)], part.counts)
 
@@ -117,17 +118,6 @@ def save_memory(encoder: SpeechEncoder) -> None:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-
-def blocks(encoder: SpeechEncoder) -> nn.ModuleList:
-    """The transformer blocks, lowest first."""
-    model: Any = encoder.model
-    for holder in (model, getattr(model, "encoder", None)):
-        for name in ("layers", "layer"):
-            found = getattr(holder, name, None)
-            if isinstance(found, nn.ModuleList):
-                return found
-    raise AssertionError(f"{encoder.geometry.family} has no blocks")
 
 
 def by_depth(encoder: SpeechEncoder) -> list[list[nn.Parameter]]:

@@ -83,7 +83,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Any:
         rows[f"u{i}"] = {"path": f"{i}.wav", "start": np.nan, "end": np.nan, "speaker": f"s{i % 3}",
                          "emotion": "abc"[i % 3], "gender": "female", "previous": None, "interlocutor": None,
                          "dialogue": f"d{i}", "turn": 0}  # fmt: skip
-    return types.SimpleNamespace(root=root, utterances=pd.DataFrame.from_dict(rows, orient="index"))
+    return types.SimpleNamespace(root=root, utterances=pd.DataFrame.from_dict(rows, orient="index"),
+                                 audio_path=lambda item: root / rows[item]["path"])  # fmt: skip
 
 
 def trained(name: str, corpus: Any) -> tuple[Any, Data, dict[str, FeatureExtractor]]:
