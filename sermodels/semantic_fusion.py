@@ -217,6 +217,10 @@ class Model(TorchModel):
         assert isinstance(network, SemanticNetwork)
         *given, targets = batch
         outputs = network(*given) if self.task.kind == "continuous" else network.utterances(*given)
+        return self.losses_of(outputs, targets)
+
+    def losses_of(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        """"loss", and that of each target, of outputs and targets of one shape (or of classes)."""
         found = self.objective.losses(outputs, targets)
         if self.config.target_weights == "harmonic" and len(found) > 1:
             found["loss"] = torch.stack([found[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()
