@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from ..datasets._files import write_json
 from ..sermodels._losses import ccc_losses
+from ..sermodels._semantic_convolutions import ConvPool
 from ..sermodels._semantic_lstm import FORGET_BIAS, PeepholeLstm
 from ..sermodels._semantic_network import NetworkConfig, SemanticNetwork, initialise
 from ._measure import Cost, measure
@@ -53,14 +54,14 @@ class PlainNetwork(nn.Module):
     def __init__(self, network: SemanticNetwork) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for block in network.blocks:
-            kernel, channels, filters = block.weight.shape  # type: ignore[union-attr, misc]
+        for block in blocks_of(network):
+            kernel, channels, filters = block.weight.shape
             left = (kernel - 1) // 2
             convolution = nn.Conv1d(channels, filters, kernel)
-            convolution.weight.data = block.weight.detach().permute(2, 1, 0).clone()  # type: ignore[union-attr, operator]
-            convolution.bias.data = block.bias.detach().clone()  # type: ignore[union-attr, operator]
+            weights = {"weight": block.weight.detach().permute(2, 1, 0), "bias": block.bias.detach()}
+            convolution.load_state_dict(weights)
             layers += [nn.ConstantPad1d((left, kernel - 1 - left), 0.0), convolution, nn.ReLU(),
-                       nn.MaxPool1d(block.pool), nn.Dropout(block.dropout)]  # type: ignore[arg-type]  # fmt: skip
+                       nn.MaxPool1d(block.pool), nn.Dropout(block.dropout)]  # fmt: skip
         self.blocks = nn.Sequential(*layers)
         self.fusion, self.head = network.fusion, network.head
         self.lstm: PeepholeLstm = network.lstm
@@ -170,10 +171,10 @@ def run_same() -> dict[str, Any]:
         ccc_losses(predictions.flatten(0, 1), given[2].flatten(0, 1)).mean().backward()  # type: ignore[no-untyped-call]
         outputs.append(predictions.detach())
         if one is network:
-            gradients.append([block.weight.grad.permute(2, 1, 0).clone() for block in network.blocks])  # type: ignore[union-attr, operator]
+            gradients.append([_gradient(block.weight).permute(2, 1, 0).clone() for block in blocks_of(network)])
         else:
             layers = [layer for layer in plain.blocks if isinstance(layer, nn.Conv1d)]
-            gradients.append([layer.weight.grad for layer in layers])
+            gradients.append([_gradient(layer.weight) for layer in layers])
         network.zero_grad()
     apart = [float((a - b).norm() / b.norm()) for a, b in zip(*gradients, strict=True)]
     return {"predictions": float((outputs[0] - outputs[1]).abs().max()), "gradients": max(apart)}
@@ -234,11 +235,16 @@ def training_loss(network: nn.Module, audio: Tensor, words: Tensor, targets: Ten
 def products_per_frame(network: SemanticNetwork) -> int:
     """Multiplications of one forward pass for a frame."""
     steps, total = 2.0 * HALF, 0.0
-    for block in network.blocks:
-        total += steps * math.prod(block.weight.shape)  # type: ignore[union-attr, arg-type]
-        steps /= block.pool  # type: ignore[operator]
+    for block in blocks_of(network):
+        total += steps * math.prod(block.weight.shape)
+        steps /= block.pool
     dense = [p.numel() for name, p in network.named_parameters() if p.dim() == 2 and "peephole" not in name]
     return round(total) + sum(dense)
+
+
+def blocks_of(network: SemanticNetwork) -> list[ConvPool]:
+    """Its convolution blocks."""
+    return [block for block in network.blocks if isinstance(block, ConvPool)]
 
 
 def network_of(frames: int) -> SemanticNetwork:
@@ -257,6 +263,11 @@ def generated(batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     words = torch.randn(batch, frames, WORD_DIM, generator=generator)
     words[:, ::2] = 0
     return audio, words, 0.1 * torch.randn(batch, frames, TARGETS, generator=generator)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def _median(taken: Sequence[tuple[Cost, dict[str, Any]]]) -> dict[str, Any]:
