@@ -92,7 +92,7 @@ def pair_table(ranking: Ranking, stem: str) -> Table | None:
     )
     if ranking.pairs["repeated_trials"].any():
         note += " Where both models train deterministically their trials repeat one another: p and d overstate."
-    if (ranking.pairs["untrained"] != "").any():
+    if (ranking.pairs["untrained"] != "no").any():
         note += " Weights without training are one set of weights for all trials: the tests hold for these weights."
     return Table(f"{stem}-pairs", f"{ranking.title}: differences between models", rows, ranking.pairs, note)
 

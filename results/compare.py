@@ -60,8 +60,8 @@ def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
     -------
     one row per pair and target: dataset, task, metric, target, a, b (short names), mean_a, mean_b, difference (a - b)
     with its 95 % interval low .. high, t, dz, p, p_trials, p_wilcoxon, each p with `_holm`, n (pairs of scores),
-    trials, repeated_trials (whether the trials of both are identical), untrained (names of those of the two that are
-    weights scored without training, with a comma between), left_out (utterances that only one of the two
+    trials, repeated_trials (whether the trials of both are identical), untrained (which of the two is weights scored
+    without training: no, a, b or a+b), left_out (utterances that only one of the two
     has scored), signature_a, signature_b, run_a, run_b
 
     Raises
@@ -102,7 +102,8 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
         tables.append(screen_table(title, "", cells, [False] * len(cells)))
     recipes = {row[side]: row[f"signature_{side}"] for row in frame.to_dict("records") for side in ("a", "b")}
     notes = [NOTE, *([REPEATED] if frame["repeated_trials"].any() else [])]
-    fixed = dict.fromkeys(name for both in frame["untrained"] for name in both.split(", ") if name)
+    fixed = dict.fromkeys(row[side] for row in frame.to_dict("records") for side in row["untrained"].split("+")
+                          if side != "no")  # fmt: skip
     notes += [WITHOUT_TRAINING.format(names=", ".join(fixed))] if fixed else []
     lines = [*notes, *(f"{name}  {recipe}" for name, recipe in recipes.items())]
     return Group(*tables, *(Text(line, style="dim") for line in lines))
@@ -120,7 +121,7 @@ def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dic
             "mean_b": scores["b"].mean(skipna=False), "difference": test.difference, "low": test.low,
             "high": test.high, "t": test.t, "dz": test.dz, **{name: p(scores) for name, p in TESTS.items()},
             "n": test.n, "trials": scores["trial"].nunique(), "repeated_trials": _repeated(scores),
-            "untrained": ", ".join(name for s, name in zip((a, b), names, strict=True) if _untrained(s.run)),
+            "untrained": "+".join(side for s, side in ((a, "a"), (b, "b")) if _untrained(s.run)) or "no",
             "left_out": paired.left_out,
             "signature_a": signature(a.run.spec, metric), "signature_b": signature(b.run.spec, metric),
             "run_a": a.run.run_id, "run_b": b.run.run_id,
