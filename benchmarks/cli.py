@@ -21,6 +21,7 @@ from . import (
     cli_statistics,
     cli_study,
     cli_tune,
+    cli_words,
 )
 from ._arguments import checked, grid_arguments, launcher_of, pairs, roots, without_training
 
@@ -153,6 +154,7 @@ cli_report.register(app)
 cli_results.register(app)
 cli_statistics.register(app)
 cli_study.register(app)
+cli_words.register(app)
 cli_tune.register(app, run)
 
 

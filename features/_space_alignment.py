@@ -73,7 +73,7 @@ class Report:
     criterion : mean cosine of the CSLS pairs
     precision : "nn" and "csls" -> k -> P@k of the final map; empty without pairs to test with
     before : the same before refinement
-    tested : words that were asked for
+    tested, targets : words that were asked for, and words that each could have been translated into
     games : adversarial mode: seed, criterion, and agreement with the seeded map and with the best other game
     """
 
@@ -85,6 +85,7 @@ class Report:
     precision: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     before: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     tested: int = 0
+    targets: int = 0
     games: Sequence[Mapping[str, float]] = ()
 
 
@@ -262,4 +263,4 @@ def _tested(report: Report, xs: Tensor, xt: Tensor, start: Tensor, w: Tensor, as
         truth.setdefault(s, set()).add(t)
     found = [{m: dict(precision(xs @ v, xt, truth, method=m).at) for m in METHODS} for v in (w, start)]
     return Report(report.mode, report.accepted, report.reason, report.pairs, report.criterion, found[0], found[1],
-                  len(truth), report.games)  # fmt: skip
+                  len(truth), len(xt), report.games)  # fmt: skip

@@ -1,0 +1,142 @@
+"""Commands about words: `serbench words align | speech2vec | word2vec | align-spaces`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Root = Annotated[str | None, typer.Option(help="Folder of the corpus.")]
+Release = Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")]
+Options = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Partitions = Annotated[
+    list[str] | None, typer.Option("--partition", help="Partition to use, may be repeated; default: all but test ones.")
+]
+words_app = typer.Typer(help="Word times, word vectors, and maps between spaces of them.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.add_typer(words_app, name="words")
+
+
+@words_app.command()
+def align(
+    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    out: Annotated[Path, typer.Option(help="CSV file for all items, or a folder for one CSV file each.")],
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    items: Annotated[str, typer.Option(help="utterances, recordings or all.")] = "all",
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a CTC model of transformers, for forced alignment.")
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Align even what the corpus has times of.")] = False,
+    partition: Annotated[
+        list[str] | None, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Word times: the corpus's own, else by forced alignment, else spread evenly; each word says which."""
+    from . import words
+    from ._arguments import open_dataset
+    from ._machine import resolve_device
+    from ._progress import Terminal
+
+    corpus = open_dataset(dataset, root, release, option)
+    found = words.word_times(
+        corpus, out, items=items, model=model, again=again, partitions=partition or (), display=Terminal(),
+        device=resolve_device(device) if model else "cpu",
+    )  # fmt: skip
+    typer.echo(found.line())
+    for item, reason in found.failed.items():
+        typer.echo(f"  left out: {item}: {reason}")
+    typer.echo(out)
+
+
+@words_app.command()
+def speech2vec(
+    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    words: Annotated[Path | None, typer.Option(help="Word times of 'serbench words align'.")] = None,
+    preset: Annotated[str, typer.Option(help="default, or quick for small corpora.")] = "default",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
+    partition: Partitions = None,
+    device: Device = "auto",
+) -> None:
+    """Vectors of words from their sound (what they mean is disputed: docs/words.md). A killed training is resumed."""
+    from . import words as steps
+    from ._arguments import open_dataset, pairs
+    from ._machine import resolve_device
+    from ._progress import Terminal
+
+    corpus, shown = open_dataset(dataset, root, release, option), Terminal()
+    try:
+        found = steps.speech2vec(
+            corpus, out, words=words, preset=preset, settings=pairs("--set", set_), partitions=partition or (),
+            device=resolve_device(device), display=shown,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        shown.message("Stopped. The same command goes on where this one was.")
+        raise typer.Exit(130) from None
+    typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
+
+
+@words_app.command()
+def word2vec(
+    out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
+    dataset: Annotated[str | None, typer.Argument(help="Registered dataset whose transcripts are the text.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Text file, one sentence in each line.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Take these vectors: word2vec, fastText or GloVe file.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Keep so many of them.", min=1)] = None,
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE.")] = None,
+    partition: Partitions = None,
+) -> None:
+    """Vectors of words from text, the same at every run; or vectors of a file in another form."""
+    from . import words
+    from ._arguments import open_dataset, pairs
+
+    found = words.word2vec(
+        out, corpus=None if dataset is None else open_dataset(dataset, root, release, option), text=text,
+        vectors=vectors, settings=pairs("--set", set_), partitions=partition or (), limit=limit,
+    )  # fmt: skip
+    typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
+    if found.doubled:
+        typer.echo(f"  {found.doubled} entries of {vectors} were left out: their words had come before")
+
+
+@words_app.command(name="align-spaces")
+def align_spaces(
+    source: Annotated[Path, typer.Argument(help="Vectors to map, such as those of Speech2Vec.")],
+    target: Annotated[Path, typer.Argument(help="Vectors whose space they are mapped into.")],
+    out: Annotated[Path, typer.Option(help="File for the mapped vectors.")],
+    mode: Annotated[
+        str | None, typer.Option(help="identical, dictionary or adversarial; default: by what is given.")
+    ] = None,
+    dictionary: Annotated[Path | None, typer.Option(help="Pairs of words, two in each line, to fit to.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Pairs of words to test with.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, or game.KEY=VALUE.")] = None,
+    out_target: Annotated[Path | None, typer.Option(help="Write the target vectors too.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Map one space of word vectors into another; precision of translation; a failed adversarial map is refused."""
+    from . import words
+    from ._arguments import pairs
+    from ._machine import resolve_device
+    from ._progress import Terminal
+
+    found = words.align_spaces(
+        source, target, out, mode=mode, dictionary=dictionary, test=test, settings=pairs("--set", set_),
+        out_target=out_target, device=resolve_device(device), display=Terminal(),
+    )  # fmt: skip
+    for line in words.report_lines(found.report):
+        typer.echo(line)
+    typer.echo(out)

@@ -1,0 +1,261 @@
+"""Word times and word vectors as files: the steps of `serbench words`, each a function.
+
+Every file of vectors gets a JSON file beside it (`NAME.json`) that says what it was made from and how.
+
+Vectors are made from all partitions but the test ones, unless partitions are named: no labels are used, but vectors
+that have seen the test partition's text or sound are not those of a system that meets it for the first time. Corpora
+without partitions (with folds) are used whole, and the JSON file says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..datasets._config import override, to_dict
+from ..datasets._corpus import Corpus
+from ..datasets._errors import SerbenchError, unknown
+from ..datasets._files import write_json
+from ..features._space_alignment import Alignment, Report, align, read_pairs
+from ..features._space_alignment import Config as SpaceConfig
+from ..features._word_alignment import WordTimes, align_words, save, word_source
+from ..features._wordvec import Vectors, read_vectors, write_vectors
+from ._machine import versions
+from ._progress import Display, Silent
+
+KINDS = ("utterances", "recordings", "all")
+Settings = Mapping[str, str]
+
+
+def word_times(
+    corpus: Corpus, out: Path, *, items: str = "all", model: Path | None = None, device: str = "cpu",
+    again: bool = False, partitions: Sequence[str] = (), display: Display | None = None,
+) -> WordTimes:  # fmt: skip
+    """Write word times of a corpus: the corpus's own, else by forced alignment with `model`, else spread evenly.
+
+    Parameters
+    ----------
+    out : a CSV file, or a folder for one CSV file per item
+    items : "utterances", "recordings" or "all"
+    model : folder of a CTC checkpoint of the transformers library
+    again : align even where the corpus has times of its own
+    partitions : default: all
+    """
+    aligner = None
+    if model is not None:
+        from ..features._ctc import Aligner
+
+        aligner = Aligner(model, device)
+    elif again:
+        raise SerbenchError("--again aligns anew, which needs a CTC model. Type --model FOLDER.")
+    chosen = chosen_items(corpus, items, partitions or None)
+    with (display or Silent()).extraction("words", len(chosen)) as progress:
+        times = align_words(corpus, chosen, aligner, again=again, progress=_steps(progress))
+    if not len(times.table):
+        first = next(iter(times.failed.values()), "there are neither word times nor transcripts")
+        raise SerbenchError(f"no item of {corpus.name} has words: {first}.")
+    save(times, out)
+    return times
+
+
+def speech2vec(
+    corpus: Corpus, out: Path, *, words: Path | None = None, preset: str = "default", settings: Settings | None = None,
+    partitions: Sequence[str] = (), device: str = "cpu", display: Display | None = None,
+) -> Vectors:  # fmt: skip
+    """Train Speech2Vec on the spoken words of a corpus and write its vectors.
+
+    A killed training goes on where it was when the same call is made again (`OUT.training.safetensors`).
+
+    Parameters
+    ----------
+    words : word times to use instead of the corpus's own
+    preset : "default" or "quick"
+    settings : KEY=VALUE of the training, `cut.KEY` of the cuts
+    """
+    from ..features._speech2vec import PRESETS, train
+    from ..features._word_cuts import CutConfig, cut_words
+
+    if preset not in PRESETS:
+        raise unknown("preset of speech2vec", preset, PRESETS)
+    config = override(PRESETS[preset], _part(settings))
+    cut_config = override(CutConfig(), _part(settings, "cut."), "cut.")
+    shown = display or Silent()
+    items = _training_items(corpus, partitions)
+    with shown.extraction("cutting words", len(items)) as progress:
+        cuts = cut_words(
+            corpus, items, word_source(corpus, words), cut_config, seed=config.seed, progress=_steps(progress)
+        )
+    if cuts.failed:
+        shown.message(f"{len(cuts.failed)} items are left out, the first: {next(iter(cuts.failed.values()))}")
+    state = out.with_name(f"{out.name}.training.safetensors")
+    found = train(cuts, config, device=device, checkpoint=state, progress=shown.message)
+    write_vectors(out, found.vectors)
+    _describe(out, found.vectors, {
+        "made_by": "speech2vec", **_corpus_facts(corpus, partitions), "config": to_dict(config),
+        "cuts": to_dict(cut_config), "occurrences": len(cuts), "failed": dict(cuts.failed),
+        "word_times": None if words is None else str(words), "losses": list(found.losses),
+        "held_out_losses": list(found.held_out_losses), "best_epoch": found.best_epoch,
+    })  # fmt: skip
+    state.unlink(missing_ok=True)
+    return found.vectors
+
+
+def word2vec(
+    out: Path, *, corpus: Corpus | None = None, text: Path | None = None, vectors: Path | None = None,
+    settings: Settings | None = None, partitions: Sequence[str] = (), limit: int | None = None,
+) -> Vectors:  # fmt: skip
+    """Train Word2Vec on a corpus's transcripts or a text file, or take a file of vectors, and write the vectors.
+
+    Exactly one of `corpus`, `text` and `vectors` is given; `limit` keeps the first vectors of `vectors`.
+    """
+    from ..features._word2vec import Config, read_sentences, sentences_of, train
+
+    if sum(given is not None for given in (corpus, text, vectors)) != 1:
+        raise SerbenchError("expected one of a dataset, --text FILE and --vectors FILE.")
+    if vectors is not None:
+        found = read_vectors(vectors, limit=limit)
+        facts: dict[str, Any] = {"made_by": "conversion", "source": str(vectors), "doubled": found.doubled}
+    else:
+        config = override(Config(), _part(settings))
+        if corpus is not None:
+            sentences = sentences_of(corpus.utterances.loc[_training_items(corpus, partitions)])
+            facts = _corpus_facts(corpus, partitions)
+        else:
+            assert text is not None
+            sentences, facts = read_sentences(text), {"text": str(text)}
+        found = train(sentences, config)
+        facts |= {"made_by": "word2vec", "config": to_dict(config), "sentences": len(sentences)}
+    write_vectors(out, found)
+    _describe(out, found, facts)
+    return found
+
+
+def align_spaces(
+    source: Path, target: Path, out: Path, *, mode: str | None = None, dictionary: Path | None = None,
+    test: Path | None = None, settings: Settings | None = None, out_target: Path | None = None, device: str = "cpu",
+    display: Display | None = None,
+) -> Alignment:  # fmt: skip
+    """Map a file of vectors into the space of another one and write the mapped vectors.
+
+    The JSON file beside `out` holds the report, also that of an adversarial mode that failed; vectors are written only
+    where the map was accepted.
+
+    Parameters
+    ----------
+    mode : "identical", "dictionary" or "adversarial"; default: dictionary where one is given, else identical
+    dictionary, test : files of pairs of words, to fit to (or to judge games with) and to test with
+    settings : KEY=VALUE of the alignment, `game.KEY` of the adversarial game
+    out_target : write the target vectors too, as `prepare` has changed them
+    """
+    from ..features._adversarial import Game
+
+    shown = display or Silent()
+    mode = mode or ("identical" if dictionary is None else "dictionary")
+    if mode == "dictionary" and dictionary is None:
+        raise SerbenchError("--mode dictionary needs pairs of words. Type --dictionary FILE.")
+    config = override(SpaceConfig(), {**_part(settings), "mode": mode})
+    game = override(Game(), _part(settings, "game."), "game.")
+    if out_target is None and config.prepare != "none":
+        raise SerbenchError(f"prepare={config.prepare} changes the target vectors as well. Type --out-target FILE.")
+    note = _beside(out)
+
+    def write(report: Report) -> None:
+        facts = {"made_by": "align-spaces", "source": str(source), "target": str(target), "config": to_dict(config),
+                 "game": to_dict(game) if mode == "adversarial" else None, "versions": versions()}  # fmt: skip
+        write_json(note, {**facts, "report": _plain(asdict(report))})
+
+    found = align(
+        read_vectors(source), read_vectors(target), config, game, device=device, progress=shown.message, failed=write,
+        pairs=None if dictionary is None else read_pairs(dictionary), test=None if test is None else read_pairs(test),
+    )  # fmt: skip
+    write_vectors(out, found.source)
+    if out_target is not None:
+        write_vectors(out_target, found.target)
+    write(found.report)
+    return found
+
+
+def report_lines(report: Report) -> list[str]:
+    """A report for people to read."""
+    lines = [f"{report.mode}: {'accepted' if report.accepted else 'FAILED'}; {report.reason}",
+             f"mean cosine of CSLS pairs: {report.criterion:.4f}"]  # fmt: skip
+    for game in report.games:
+        shares = ", ".join(f"{key.replace('_', ' ')} {value:.1%}" for key, value in game.items() if "agree" in key)
+        lines.append(f"  seed {game['seed']:.0f}: criterion {game['criterion']:.4f}, {shares}")
+    for name, found in (("before refinement", report.before), ("after refinement", report.precision)):
+        for method, at in found.items():
+            shares = "  ".join(f"P@{k} {value:6.1%}" for k, value in at.items())
+            lines.append(f"{name:<18} {method:<5} {shares}  ({report.tested} words)")
+    if report.precision:
+        by_chance = "  ".join(f"P@{k} {min(1, k / report.targets):6.1%}" for k in report.precision["csls"])
+        lines.append(f"{'by chance':<24} {by_chance}")
+    return lines
+
+
+def chosen_items(corpus: Corpus, kind: str, partitions: Sequence[str] | None = None) -> list[str]:
+    """Ids of utterances, recordings or both, of some partitions (None = all)."""
+    if kind not in KINDS:
+        raise unknown("kind of items", kind, KINDS)
+    tables = [corpus.utterances] if kind != "recordings" else []
+    if corpus.recordings is not None and kind != "utterances":
+        tables.append(corpus.recordings)
+    if not tables:
+        raise SerbenchError(f"{corpus.name} has no recordings. Type --items utterances.")
+    return [str(i) for table in tables for i in _of_partitions(corpus, table, partitions).index]
+
+
+def _of_partitions(corpus: Corpus, table: pd.DataFrame, partitions: Iterable[str] | None) -> pd.DataFrame:
+    if partitions is None:
+        return table
+    there = sorted(set(table["partition"].dropna()))
+    for name in partitions:
+        if name not in there:
+            raise unknown(f"partition of {corpus.name}", name, there)
+    return table[table["partition"].isin(list(partitions)).fillna(False)]
+
+
+def _training_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
+    """Ids of the utterances that vectors are made from: of the named partitions, else of all but the test ones."""
+    table = corpus.utterances
+    if partitions:
+        return [str(i) for i in _of_partitions(corpus, table, partitions).index]
+    tested = table["partition"].str.startswith("test").fillna(False)
+    return [str(i) for i in table.index[~tested.to_numpy(dtype=bool)]]
+
+
+def _corpus_facts(corpus: Corpus, partitions: Sequence[str]) -> dict[str, Any]:
+    used = corpus.utterances.loc[_training_items(corpus, partitions)]["partition"]
+    return {"corpus": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest()},
+            "partitions": sorted(used.dropna().unique().tolist()) or ["all: the corpus has none"]}  # fmt: skip
+
+
+def _describe(out: Path, vectors: Vectors, facts: Mapping[str, Any]) -> None:
+    shape = {"words": len(vectors), "dim": vectors.dim, "sha256": vectors.sha256}
+    write_json(_beside(out), {**facts, **shape, "versions": versions()})
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.json")
+
+
+def _part(settings: Settings | None, prefix: str = "") -> dict[str, str]:
+    """The settings of one config: those that begin with `prefix`, or for an empty one those without any."""
+    given = settings or {}
+    if prefix:
+        return {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
+    return {key: value for key, value in given.items() if not key.startswith(("cut.", "game."))}
+
+
+def _plain(value: Any) -> Any:
+    """JSON-able: keys of tables of P@k are numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _steps(progress: Callable[[int, int, float], None] | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(done, total, 0.0)

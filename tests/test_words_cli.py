@@ -1,0 +1,133 @@
+"""`serbench words`: every step as a command on the demo corpus, what it leaves, and how it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from serbench.benchmarks import words as steps
+from serbench.benchmarks.cli import app
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._load import load_corpus
+from serbench.features._wordvec import Vectors, read_vectors, write_vectors
+
+SMALL = ("--set", "dim=8", "--set", "min_count=2")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["words", *map(str, arguments)])
+
+
+def good(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+def bad(*arguments: object) -> str:
+    result = run(*arguments)
+    assert isinstance(result.exception, SerbenchError), result.output
+    return str(result.exception)
+
+
+def test_the_whole_way(tmp_path: Path) -> None:
+    """Times, vectors of sound, vectors of text, one space; then the other way round with a dictionary."""
+    times, s2v, w2v, mapped = (tmp_path / name for name in ("words.csv", "s2v.vec", "w2v.bin", "mapped.vec"))
+    said = good("align", "demo", "--items", "utterances", "--partition", "dev", "--out", times)
+    assert "corpus)" in said
+    table = pd.read_csv(times)
+    assert list(table) == ["item", "word", "start", "end", "source"]
+    dev = load_corpus("demo").utterances["partition"].eq("dev")
+    assert set(table["item"]) == set(dev.index[dev])
+    quick = ("--preset", "quick", "--set", "epochs=1", "--set", "batch=512", "--partition", "dev", "--device", "cpu")
+    assert "8 numbers each" in good("speech2vec", "demo", "--out", s2v, "--words", times, *quick, *SMALL)
+    assert not list(tmp_path.glob("*.training.safetensors"))
+    facts = json.loads((tmp_path / "s2v.vec.json").read_text())
+    assert facts["partitions"] == ["dev"]
+    assert facts["config"]["dim"] == 8
+    assert len(facts["losses"]) == 1
+    assert facts["sha256"] == read_vectors(s2v).sha256
+    good("word2vec", "demo", "--out", w2v, "--partition", "dev", *SMALL)
+    found = read_vectors(w2v)
+    counts = table["word"].value_counts()
+    assert set(found.words) == set(counts.index[counts >= 2]) == set(read_vectors(s2v).words)
+    said = good("align-spaces", s2v, w2v, "--out", mapped)
+    assert "after refinement" in said
+    assert "by chance" in said
+    report = json.loads((tmp_path / "mapped.vec.json").read_text())["report"]
+    assert report["accepted"]
+    assert set(report["precision"]["csls"]) == {"1", "5", "10"}
+    gram = [v.matrix @ v.matrix.T for v in (read_vectors(mapped), read_vectors(s2v))]
+    np.testing.assert_allclose(*gram, atol=1e-5)  # an orthogonal map keeps all angles
+
+
+def test_vectors_leave_the_test_partition_out(tmp_path: Path) -> None:
+    good("word2vec", "demo", "--out", tmp_path / "a.vec", *SMALL)
+    facts = json.loads((tmp_path / "a.vec.json").read_text())
+    assert facts["partitions"] == ["dev", "train", "unlabelled"]
+    assert facts["sentences"] == 744 - 192
+    again = tmp_path / "b.vec"
+    good("word2vec", "demo", "--out", again, *SMALL)
+    assert again.read_bytes() == (tmp_path / "a.vec").read_bytes()
+
+
+def test_other_text_and_other_files(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("eins zwei drei\nzwei drei\n")
+    good("word2vec", "--text", tmp_path / "text.txt", "--out", tmp_path / "a.vec", *SMALL)
+    assert read_vectors(tmp_path / "a.vec").words == ["drei", "zwei"]
+    (tmp_path / "c.vec").write_text("eins 1 2\neins 3 4\nzwei 5 6\n")
+    said = good("word2vec", "--vectors", tmp_path / "c.vec", "--out", tmp_path / "d.bin")
+    assert "1 entries" in said
+    assert read_vectors(tmp_path / "d.bin").words == ["eins", "zwei"]
+    good("word2vec", "--vectors", tmp_path / "c.vec", "--limit", 1, "--out", tmp_path / "e.vec")
+    assert read_vectors(tmp_path / "e.vec").words == ["eins"]
+
+
+def test_a_failed_adversarial_mode_writes_its_report_and_no_vectors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        words = [f"{name}{c}{d}" for c in "abcdefghij" for d in "abcdefghij"]
+        write_vectors(tmp_path / f"{name}.vec", Vectors(words, rng.standard_normal((100, 6)).astype(np.float32)))
+    game = ("--set", "game.hidden=8", "--set", "game.samples=320", "--set", "game.epochs=1", "--set", "seeds=2")
+    files = (tmp_path / "a.vec", tmp_path / "b.vec", "--out", tmp_path / "m.vec")
+    assert "adversarial mode failed" in bad("align-spaces", *files, "--mode", "adversarial", *game)
+    assert not (tmp_path / "m.vec").exists()
+    report = json.loads((tmp_path / "m.vec.json").read_text())["report"]
+    assert not report["accepted"]
+    assert len(report["games"]) == 2
+    assert "FAILED" in steps.report_lines(steps.Report(**{**report, "precision": {}, "before": {}}))[0]
+    assert "0 words that both vocabularies have" in bad("align-spaces", *files)
+    (tmp_path / "pairs.txt").write_text("".join(f"a{c}a b{c}a\n" for c in "abcdefghij"))
+    pairs = ("--dictionary", tmp_path / "pairs.txt")
+    good("align-spaces", *files, *pairs)
+    assert "--out-target" in bad("align-spaces", *files, *pairs, "--set", "prepare=unit")
+    good("align-spaces", *files, *pairs, "--set", "prepare=unit", "--out-target", tmp_path / "t.vec")
+    np.testing.assert_allclose(np.linalg.norm(read_vectors(tmp_path / "t.vec").matrix, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("align", "demo", "--out", "x.csv", "--items", "words"), "unknown kind of items"),
+        (("align", "demo", "--out", "x.csv", "--partition", "devel"), "Did you mean 'dev'"),
+        (("align", "demo", "--out", "x.csv", "--again"), "--model FOLDER"),
+        (("align", "demo", "--out", "x.csv", "--model", "none"), "no folder of a checkpoint"),
+        (("speech2vec", "demo", "--out", "x.vec", "--preset", "slow"), "unknown preset"),
+        (("speech2vec", "demo", "--out", "x.vec", "--set", "cut.hops=3"), "cut.hops"),
+        (("speech2vec", "demo", "--out", "x.vec", "--words", "none.csv"), "no word times"),
+        (("word2vec", "--out", "x.vec"), "expected one of a dataset, --text FILE and --vectors FILE"),
+        (("word2vec", "demo", "--out", "x.vec", "--set", "dims=3"), "dims"),
+        (("align-spaces", "a.vec", "b.vec", "--out", "x.vec"), "no file 'a.vec'"),
+        (("align-spaces", "a.vec", "b.vec", "--out", "x.vec", "--mode", "dictionary"), "--dictionary FILE"),
+        (("align-spaces", "a.vec", "b.vec", "--out", "x.vec", "--mode", "muse"), "mode='muse'"),
+    ],
+)
+def test_bad_input(arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in bad(*arguments)
+    assert not list(tmp_path.iterdir())
