@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,18 +29,37 @@ from ._waves import Waves
 
 Array = npt.NDArray[np.float32]
 PLACES = ("dialogue", "speaker", "dialogue_start", "dialogue_end")
+NO_WORDS = "no words"
 REMEMBERED = 128
 """Items whose word vectors and turns are kept between batches."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """Where word vectors come from: the vocabulary (None = zero vectors), and what unknown words get."""
+    """Where word vectors come from.
+
+    Attributes
+    ----------
+    vectors : the vocabulary; None = all vectors are zero
+    dim : size of a vector
+    unknown, seed : what words get that the vocabulary lacks, see `frames_of_words`
+    times : words and times of an item, in place of the corpus's own
+    """
 
     vectors: Vectors | None
     dim: int
     unknown: str = "random"
     seed: int = 0
+    times: Callable[[str], pd.DataFrame] | None = None
+
+    def spoken(self, data: Data, item: str) -> tuple[pd.DataFrame | None, str]:
+        """The words of an item (word, start, end [s]); None where they can't be had, and why."""
+        source = self.times or data.words
+        try:
+            table = None if source is None else source(item)
+        except SerbenchError as error:
+            return None, str(error)
+        return (None, NO_WORDS) if table is None or not len(table) else (table, "")
 
 
 @dataclass
@@ -53,14 +72,12 @@ class Frames:
     hop_seconds : distance of frames
     words : source of word vectors
     keep_bytes : most bytes of signals held
-    silent : items whose words could not be had -> the reason, as far as they were asked for
     """
 
     data: Data
     hop_seconds: float
     words: Words
     keep_bytes: int
-    silent: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Frame counts of all items, without reading any sound."""
@@ -114,26 +131,12 @@ class Frames:
 
     def _laid_out(self, position: int) -> Array:
         count, source = self.counts[position], self.words
-        table = None if source.vectors is None else self.spoken(position)
-        if table is None or source.vectors is None or not len(table):
+        table = None if source.vectors is None else source.spoken(self.data, self.data.ids[position])[0]
+        if table is None or source.vectors is None:
             return np.zeros((count, source.dim), dtype=np.float32)
         return frames_of_words(
             table, count, self.hop_seconds, source.vectors, unknown=source.unknown, seed=source.seed
         )
-
-    def spoken(self, position: int) -> pd.DataFrame | None:
-        """The words of an item; None where they can't be had, which is noted in `silent`."""
-        item = self.data.ids[position]
-        try:
-            table = self.data.words(item) if self.data.words is not None else None
-        except SerbenchError as error:
-            table, reason = None, str(error)
-        else:
-            reason = "no words"
-        if table is None or not len(table):
-            self.silent[item] = reason
-            return None
-        return table
 
     def sides(self) -> dict[str, int]:
         """How many recordings have turns of their person, and how many have none."""

@@ -1,21 +1,25 @@
-"""The word vectors of `semantic-fusion`: settings, the file with its digest, and what is recorded of them."""
+"""The word vectors of `semantic-fusion`: settings, files with their digest, and what is recorded of them."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..datasets._config import option
 from ..datasets._errors import SerbenchError
+from ..datasets._files import digest, file_sha256
 from ..features._coverage import coverage, need_overlap
+from ..features._word_alignment import load
 from ..features._wordvec import UNKNOWN, read_vectors
 from ._model import Data
 from ._semantic_frames import Words
 
 NONE = "words:none"
 """Label of a score without word vectors."""
+FREE = "free choice"
+SHOWN = 5
+"""Items without words that a record names."""
 C = TypeVar("C", bound="WordConfig")
 
 
@@ -24,36 +28,37 @@ class WordConfig:
     """Settings of the word vectors."""
 
     vectors: str = option("", "file of word vectors (.vec, .txt, .bin); empty = zero vectors", source="section 3.1")
-    vectors_sha256: str = option("", "digest of that file, filled in when a run is planned", source="free choice")
+    word_times: str = option("", "CSV file or folder of 'serbench words align'; empty = the corpus's own", source=FREE)
+    words_digest: str = option("", "of what these files hold; filled in when a run is planned", source=FREE)
     word_dim: int = option(100, "size of a word vector where no file is given", source="released code", low=1)
     unknown: str = option("random", "vector of a word that the file lacks", source="released code", choices=UNKNOWN)
-    unknown_seed: int = option(0, "seed of the random ones", source="free choice", low=0)
+    unknown_seed: int = option(0, "seed of the random ones", source=FREE, low=0)
 
 
 def resolved(config: C) -> C:
-    """The configuration with the digest of its file, which makes other contents another configuration.
+    """The configuration with the digest of its files, which makes other contents another configuration.
 
     Raises
     ------
     SerbenchError
-        If the file is missing, or is not the one that the configuration was made with.
+        If a file is missing, or does not hold what it held when the configuration was made.
     """
     if not config.vectors:
-        return replace(config, vectors_sha256="")
-    found = _sha256(Path(config.vectors))
-    if config.vectors_sha256 not in ("", found):
+        return replace(config, words_digest="")
+    found = digest([_sha256(path) for path in _files(config)], 64)
+    if config.words_digest not in ("", found):
         raise SerbenchError(
-            f"the file of word vectors {config.vectors!r} has the digest {found[:16]}..., but the configuration was "
-            f"made with {config.vectors_sha256[:16]}.... Expected the same file: put it back, or start a new run."
+            f"what {config.vectors!r} (and word_times) holds has the digest {found[:16]}, but the configuration was "
+            f"made with {config.words_digest[:16]}. Expected the same files: put them back, or start a new run."
         )
-    return replace(config, vectors_sha256=found)
+    return replace(config, words_digest=found)
 
 
 def labels(config: WordConfig) -> tuple[str, ...]:
-    """The file's name and the beginning of its digest, or that there is none."""
+    """The name of the file of vectors and the beginning of the digest, or that there is none."""
     if not config.vectors:
         return (NONE,)
-    return (f"words:{Path(config.vectors).name}:{resolved(config).vectors_sha256[:8]}",)
+    return (f"words:{Path(config.vectors).name}:{resolved(config).words_digest[:8]}",)
 
 
 def source(config: WordConfig) -> Words:
@@ -61,8 +66,9 @@ def source(config: WordConfig) -> Words:
     if not config.vectors:
         return Words(None, config.word_dim)
     resolved(config)
-    vectors = read_vectors(config.vectors)
-    return Words(vectors, vectors.dim, config.unknown, config.unknown_seed)
+    vectors = read_vectors(Path(config.vectors).expanduser())
+    times = load(config.word_times).words if config.word_times else None
+    return Words(vectors, vectors.dim, config.unknown, config.unknown_seed, times)
 
 
 def coverage_facts(config: WordConfig, words: Words, data: Data) -> dict[str, Any]:
@@ -78,25 +84,30 @@ def coverage_facts(config: WordConfig, words: Words, data: Data) -> dict[str, An
     spoken: list[str] = []
     without: dict[str, str] = {}
     for item in data.ids:
-        try:
-            said = [] if data.words is None else data.words(item)["word"].astype(str).tolist()
-            without |= {} if said else {item: "no words"}
-        except SerbenchError as error:
-            said, without = [], {**without, item: str(error)}
-        spoken += said
+        table, reason = words.spoken(data, item)
+        if table is None:
+            without[item] = reason
+        else:
+            spoken += table["word"].astype(str).tolist()
     found = need_overlap(coverage(spoken, words.vectors), f"the training data in {config.vectors!r}")
-    facts = {"vectors": config.vectors, "sha256": _sha256(Path(config.vectors)), "tokens": found.tokens,
+    facts = {"vectors": config.vectors, "digest": resolved(config).words_digest, "tokens": found.tokens,
              "known_tokens": found.known_tokens, "types": found.types, "known_types": found.known_types,
              "items": len(data), "items_without_words": len(without)}  # fmt: skip
-    return facts | ({"without_words": dict(list(without.items())[:5])} if without else {})
+    return facts | ({"without_words": dict(list(without.items())[:SHOWN])} if without else {})
+
+
+def _files(config: WordConfig) -> list[Path]:
+    """The files that a configuration names, those of a folder in order."""
+    times = Path(config.word_times).expanduser()
+    further = sorted(times.glob("*.csv")) if times.is_dir() else [times]
+    return [Path(config.vectors).expanduser(), *(further if config.word_times else [])]
 
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise SerbenchError(
-            f"the file of word vectors {str(path)!r} can't be read: {error.strerror}. Expected a file such as those of "
-            "'serbench words': --set model.vectors=FILE."
+            f"the file {str(path)!r} can't be read: {error.strerror}. Expected files such as 'serbench words' makes: "
+            "--set model.vectors=FILE, --set model.word_times=FILE."
         ) from error

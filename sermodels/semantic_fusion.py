@@ -21,8 +21,9 @@ Gradients are clipped by the norm of all of them, not of the LSTM's alone.
 Utterances (ours): the mean of the LSTM's states over the frames; 1 - CCC, or cross-entropy of classes.
 
 Word vectors come from a file (`model.vectors`): Word2Vec, Speech2Vec, or one aligned to the other, whichever was made;
-its digest is part of the configuration, and the score says which file it was. Without one, and for items without
-words, all word vectors are zero, and the score (`words:none`) or the record (`facts.words`) says so.
+a digest is part of the configuration, and the score says which file it was. Word times are the corpus's own, or those
+of `serbench words align` (`model.word_times`). Without a file, and for items without words, word vectors are zero, and
+the score (`words:none`) or the record (`facts.words`) says so.
 """
 
 from __future__ import annotations

@@ -434,7 +434,8 @@ def test_words_fill_their_frames_and_items_without_words_are_silent() -> None:
     np.testing.assert_array_equal(found, np.array(expected, dtype=np.float32))
     assert not frames.vectors(1).any()
     assert not frames.vectors(2).any()
-    assert frames.silent == {"r1": "no words", "r2": "the transcript of r2 is lost."}
+    assert frames.words.spoken(frames.data, "r1") == (None, "no words")
+    assert frames.words.spoken(frames.data, "r2") == (None, "the transcript of r2 is lost.")
 
 
 def test_utterances_are_followed_by_enough_silence() -> None:
@@ -670,7 +671,7 @@ def test_a_score_says_which_vectors_it_used(tmp_path: Path) -> None:
     assert Model.labels(short()) == ("words:none",)
     assert Model.labels(short(streams="audio")) == ()
     (label,) = Model.labels(short(vectors=path))
-    digest = Model.resolved(short(vectors=path)).vectors_sha256
+    digest = Model.resolved(short(vectors=path)).words_digest
     assert len(digest) == 64
     assert label == f"words:some.vec:{digest[:8]}"
     assert to_dict(Model.resolved(short(vectors=path))) != to_dict(short(vectors=path))
@@ -681,7 +682,7 @@ def test_a_score_says_which_vectors_it_used(tmp_path: Path) -> None:
 def test_other_contents_under_the_same_name_are_noticed(tmp_path: Path) -> None:
     config = Model.resolved(short(vectors=vector_file(tmp_path)))
     write_vectors(tmp_path / "some.vec", Vectors(["yes", "no"], np.ones((2, 5), np.float32)))
-    with pytest.raises(SerbenchError, match=r"some\.vec.*digest.*Expected the same file"):
+    with pytest.raises(SerbenchError, match=r"some\.vec.*digest.*Expected the same files"):
         fitted(config, spoken(4, words=yes_and_no), CLASSES)
 
 
@@ -702,6 +703,20 @@ def test_a_vocabulary_without_overlap_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_of_vectors_is_refused() -> None:
     with pytest.raises(SerbenchError, match=r"nowhere\.vec.*serbench words"):
         Model.resolved(short(vectors="nowhere.vec"))
+
+
+def test_word_times_of_a_file_replace_those_of_the_corpus(tmp_path: Path) -> None:
+    path, times = vector_file(tmp_path), tmp_path / "times.csv"
+    rows = ["item,word,start,end,source", *(f"u{i},no,0.2,0.3,spread" for i in range(4))]
+    times.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    config = Model.resolved(short(vectors=path, word_times=str(times)))
+    frames = frames_of(spoken(4, words=yes_and_no), semantic_words.source(config))
+    yes, no = vocabulary().matrix
+    np.testing.assert_array_equal(frames.vectors(0), np.array([0 * yes, 0 * yes, no], dtype=np.float32))
+    assert config.words_digest != Model.resolved(short(vectors=path)).words_digest
+    times.write_text(rows[0] + "\nu0,yes,0.1,0.2,spread\n", encoding="utf-8")
+    with pytest.raises(SerbenchError, match="Expected the same files"):
+        semantic_words.source(config)
 
 
 def test_missing_transcripts_are_counted(tmp_path: Path) -> None:
