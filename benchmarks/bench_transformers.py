@@ -2,15 +2,20 @@
 
     python -m serbench.benchmarks.bench_transformers --data EMODB_ROOT [--out FILE.json]
 
-Random weights of a stated architecture, the last layer, clips of EMO-DB at even steps through its lengths. Each side
-runs in a process of its own with the same number of threads; reading, decoding and, on our side, hashing and writing
-to an empty cache are included, starting Python and loading the weights are not. Peak memory is the process's.
+Random weights of a stated architecture, the last layer, clips of EMO-DB at even steps through its lengths. The other
+side is the loop that a user writes: preprocessor, `model(**inputs, output_hidden_states=True)` under `torch.no_grad()`,
+one clip after the other. Each side runs in a process of its own, once with torch's default threads and once with one;
+reading, decoding and, on our side, hashing and writing to an empty cache are included, starting Python and loading the
+weights are not. Peak memory is the process's. The limit is held against the default threads, and has to be kept in
+CPU-seconds and in wall seconds; on a busy machine threads that wait for each other make that loop look worse than on a
+quiet one, so the row with one thread is the one to read there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -27,8 +32,9 @@ from ..datasets._files import write_json
 from ._machine import cpu_seconds
 
 Row = dict[str, Any]
-ENCODERS = (("wav2vec2-base", 24), ("wavlm-base", 24), ("wav2vec2-reduced", 120))
+ENCODERS = (("wav2vec2-base", 24), ("wavlm-base", 24), ("wav2vec2-reduced", 120), ("wav2vec2-tiny", 240))
 """Random encoder, and number of clips."""
+THREADS = ("default", "1")
 LIMIT = 1.5
 SIDES = ("clip by clip", "serbench")
 
@@ -67,8 +73,8 @@ def clip_by_clip(data: Path, name: str, count: int) -> dict[str, float]:
         for path in clips(data, count):
             signal, rate = soundfile.read(path, dtype="float32")
             inputs = preprocess(signal, sampling_rate=rate, return_tensors="pt")
-            with torch.inference_mode():
-                network(inputs["input_values"]).last_hidden_state[0].numpy()
+            with torch.no_grad():
+                network(**inputs, output_hidden_states=True).last_hidden_state[0].numpy()
             audio += len(signal) / rate
         return audio
 
@@ -127,22 +133,32 @@ def card_row(name: str = "wav2vec2-base", precision: str = "float16", seconds: f
 
 
 def rows(data: Path) -> list[Row]:
-    """One row per side and encoder, with the ratio of CPU-seconds and the limit on our own side."""
-    found = []
-    for name, count in ENCODERS:
-        theirs, own = (_in_process(data, side, name, count) for side in SIDES)
-        ratio = theirs["cpu"] / own["cpu"]
-        found.append(_row(_title(name, count, SIDES[0], theirs), theirs))
-        limits = {"ratio": round(ratio, 2), "limit": f">= {LIMIT:g} x", "met": ratio >= LIMIT}
-        found.append(_row(_title(name, count, SIDES[1], own), own) | limits)
+    """One row per encoder, number of threads and side; ratios of both kinds of seconds stand on our own side."""
     import torch
 
+    found = []
+    for name, count in ENCODERS:
+        for threads in THREADS:
+            found += compared(data, name, count, threads)
     return [*found, card_row()] if torch.cuda.is_available() else found
 
 
-def _title(name: str, count: int, side: str, cost: dict[str, float]) -> str:
+def compared(data: Path, name: str, count: int, threads: str) -> list[Row]:
+    """Both sides with one encoder and number of threads."""
+    theirs, own = (_in_process(data, side, name, count, threads) for side in SIDES)
+    cpu, wall = theirs["cpu"] / own["cpu"], theirs["wall"] / own["wall"]
+    first = _row(_title(name, count, threads, SIDES[0], theirs), theirs)
+    second = _row(_title(name, count, threads, SIDES[1], own) + f", {wall:.2f} x in wall seconds", own)
+    second["ratio"] = round(cpu, 2)
+    if threads == "default":
+        second |= {"limit": f">= {LIMIT:g} x", "met": min(cpu, wall) >= LIMIT}
+    return [first, second]
+
+
+def _title(name: str, count: int, threads: str, side: str, cost: dict[str, float]) -> str:
+    number = "one thread" if threads == "1" else "default threads"
     factor = cost["wall"] / cost["audio"]
-    return f"{name}, {count} clips, {cost['audio']:.0f} s, {side} (real-time factor {factor:.3f})"
+    return f"{name}, {count} clips, {cost['audio']:.0f} s, {number}, {side} (real-time factor {factor:.3f})"
 
 
 def _row(title: str, cost: dict[str, float]) -> Row:
@@ -150,10 +166,12 @@ def _row(title: str, cost: dict[str, float]) -> Row:
             "peak_mib": round(cost["peak"])}  # fmt: skip
 
 
-def _in_process(data: Path, side: str, name: str, count: int) -> dict[str, float]:
+def _in_process(data: Path, side: str, name: str, count: int, threads: str) -> dict[str, float]:
+    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    env |= {} if threads == "default" else {"OMP_NUM_THREADS": threads}
     command = [sys.executable, "-m", "serbench.benchmarks.bench_transformers", "--data", str(data.resolve()),
                "--side", side, "--encoder", name, "--clips", str(count)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise SerbenchError(f"measuring {name}, {side}, ended with status {done.returncode}: {done.stderr[-800:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
