@@ -96,8 +96,11 @@ def run(
         elif weights:
             from .grid_weights import run_weights
 
-            without_training({"--set": set_, "--preset": preset, "--test-dataset": test_dataset,
-                              "--save-models": save_models, "two --model": (model or [])[1:]})  # fmt: skip
+            without_training({
+                "--set": set_, "--preset": preset, "--test-dataset": test_dataset, "--test-root": test_root,
+                "--test-release": test_release, "--test-split": test_split, "--save-models": save_models,
+                "--launcher": launcher != "local", "two --model": (model or [])[1:],
+            })  # fmt: skip
             runs = run_weights(
                 weights, dataset or [], model=model[0] if model else None, root=roots(root, dataset or []),
                 release=roots(release, dataset or [], "--release"), task=task,

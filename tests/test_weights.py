@@ -254,6 +254,16 @@ def test_some_of_a_corpus_s_classes(corpus_file: Path, tmp_path: Path) -> None:
     assert one.protocol_digest == two.protocol_digest
 
 
+@pytest.mark.slow
+def test_weights_of_a_time_continuous_task(tmp_path: Path) -> None:
+    (first,) = run("chance", "demo", task="traces", trials=1, results=tmp_path / "a", threads=1, save_models=True)
+    (one,) = run_weights([weights_of(first)], "demo", results=tmp_path / "b", trials=1, threads=1)
+    order = ["id", "frame"]
+    found, expected = (r.predictions(0).sort_values(order, ignore_index=True) for r in (one, first))
+    pd.testing.assert_frame_equal(found, expected)
+    assert "no-training,saved-weights" in one.signature
+
+
 # Records
 
 
@@ -291,7 +301,8 @@ def test_the_command(trained: dict[str, Run], corpus_file: Path, tmp_path: Path)
     assert found["arousal"].complete_trials() == [0, 1]
     refused = {
         "--set": ["--set", "model.width=4"], "--preset": ["--preset", "paper"], "--save-models": ["--save-models"],
-        "--test-dataset": ["--test-dataset", "demo"], "two --model": ["--model", "svm", "--model", "linear"],
+        "--test-dataset": ["--test-dataset", "demo"], "--launcher": ["--launcher", "ray"],
+        "two --model": ["--model", "svm", "--model", "linear"],
     }  # fmt: skip
     for flag, more in refused.items():
         answer = CliRunner().invoke(app, [*command, *more])
