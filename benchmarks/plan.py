@@ -53,7 +53,7 @@ def prepare(request: Request, results: str | Path, corpora: Corpora | None = Non
     module = registry.load(request.model)
     config = config if config is not None else configure(module, request)
     features = features_of(request, setting, config)
-    found = guard(_pairs(setting), texts=module.Model.uses_words, allow_leak=request.allow_leak)
+    found = guard(_pairs(setting), texts=module.Model.reads_text(config), allow_leak=request.allow_leak)
     found += _pool_labels(module.Model, config, setting, request.allow_leak)
     said = [*module.Model.labels(config), *_seen(module.Model, config, setting)]
     model = {"name": request.model, "preset": request.preset or "default", "config": to_dict(config),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..datasets._config import from_dict
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
 from ..datasets._files import digest, file_sha256
@@ -236,5 +237,6 @@ def _met(one: Weights, setting: Setting, allow_leak: bool) -> list[str]:
     assert table is not None
     known = table[folds[fold].assign(table).isin(["train", "dev"]).fillna(False)]
     items = tested.items(setting.asked).loc[list(setting.subsets)]
-    texts = registry.load(one.head["model"]).Model.uses_words
+    module = registry.load(one.head["model"])
+    texts = module.Model.reads_text(from_dict(module.Config, one.head["config"]))
     return guard([(Side(tested, known), Side(tested, items))], texts=texts, allow_leak=allow_leak)

@@ -152,6 +152,11 @@ class SERModel(ABC):
         return ()
 
     @classmethod
+    def reads_text(cls, config: Any) -> bool:
+        """Whether this configuration learns from transcripts, so that none may stand in training and in test."""
+        return cls.uses_words
+
+    @classmethod
     def seen(cls, config: Any) -> frozenset[str]:
         """Registered names of corpora that a pre-trained part of the model was trained on, as far as is known.
 

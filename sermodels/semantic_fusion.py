@@ -140,6 +140,11 @@ class Model(TorchModel):
         return () if config.streams == "audio" else semantic_words.labels(config)
 
     @classmethod
+    def reads_text(cls, config: Config) -> bool:
+        """Only with word vectors."""
+        return config.streams != "audio" and bool(config.vectors)
+
+    @classmethod
     def resolved(cls, config: Config) -> Config:
         """The configuration with the digest of its file of vectors."""
         return semantic_words.resolved(config)

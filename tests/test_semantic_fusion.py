@@ -670,6 +670,8 @@ def test_a_score_says_which_vectors_it_used(tmp_path: Path) -> None:
     path = vector_file(tmp_path)
     assert Model.labels(short()) == ("words:none",)
     assert Model.labels(short(streams="audio")) == ()
+    settings = [short(), short(vectors=path), short(vectors=path, streams="audio")]
+    assert [Model.reads_text(config) for config in settings] == [False, True, False]
     (label,) = Model.labels(short(vectors=path))
     digest = Model.resolved(short(vectors=path)).words_digest
     assert len(digest) == 64
