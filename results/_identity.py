@@ -67,6 +67,7 @@ def signature(spec: Spec, metric: str | None = None) -> str:
     features = [f["signature"] if role == "input" else f"{role}={f['signature']}" for role, f in roles]
     parts = {
         "model": f"{model['name']}+{digest([model['config'], search] if search else model['config'], 8)}",
+        "weights": ",".join(file["sha256"][:8] for file in model.get("weights") or ()),
         "data": f"{dataset['name']}@{dataset['release'] or 'only'}+{str(dataset['digest'])[:8]}",
         "task": task.name,
         "protocol": f"{spec['protocol'].get('name', 'unnamed')}+{protocol_digest(spec)[:8]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from dataclasses import replace
@@ -197,6 +198,8 @@ def test_other_weights_are_another_run(trained: dict[str, Run], corpus_file: Pat
                    protocol=replace(TWO, seed=7), results=tmp_path / "b", threads=1, save_models=True)  # fmt: skip
     (second,) = score([weights_of(again)], corpus_file, tmp_path)
     assert first.run_id != second.run_id
+    for one, made in ((first, trained["arousal"]), (second, again)):
+        assert f"|weights:{hashlib.sha256(weights_of(made).read_bytes()).hexdigest()[:8]}|" in one.signature
     assert first.spec["model"]["config"] == second.spec["model"]["config"]
     assert not np.allclose(of_trial(first)["pred_arousal"], of_trial(second)["pred_arousal"])
 
