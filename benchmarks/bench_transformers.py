@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import numpy as np
 
 from ..datasets._errors import SerbenchError
 from ..datasets._files import write_json
-from ._machine import cpu_seconds
+from ._machine import cpu_seconds, peak_mib
 
 Row = dict[str, Any]
 ENCODERS = (("wav2vec2-base", 24), ("wavlm-base", 24), ("wav2vec2-reduced", 120), ("wav2vec2-tiny", 240))
@@ -51,8 +50,8 @@ def timed(work: Callable[[], float]) -> dict[str, float]:
     """CPU and wall seconds of `work`, the seconds of audio that it says it went through, and peak memory in MiB."""
     cpu, wall = cpu_seconds(), time.perf_counter()
     audio = work()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"cpu": cpu_seconds() - cpu, "wall": time.perf_counter() - wall, "peak": peak, "audio": audio}
+    passed = time.perf_counter() - wall
+    return {"cpu": cpu_seconds() - cpu, "wall": passed, "peak": peak_mib(), "audio": audio}
 
 
 def clip_by_clip(data: Path, name: str, count: int) -> dict[str, float]:

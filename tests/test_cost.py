@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import pickle
+import random
 import types
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from torch import nn
 
 from serbench.benchmarks import run
 from serbench.benchmarks.cost import RunningCost, choose, counting, running_cost
+from serbench.datasets._corpus import Corpus, make_table
 from serbench.datasets._task import Task
 from serbench.features._extract import extract
 from serbench.features._extractor import FeatureExtractor, FeatureRequest, build
@@ -115,6 +120,95 @@ def test_every_model_is_measured(name: str, corpus: Any) -> None:
     assert found.macs_per_second is not None
     assert (found.macs_per_second > 0) == (name != "chance")
     assert (found.feature_parameters > 0) == (name == "probe")
+
+
+def states() -> tuple[Any, ...]:
+    """What later predictions could depend on."""
+    drawn = pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().tolist()))  # noqa: NPY002
+    sums = (torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled(),
+            torch.backends.cuda.flash_sdp_enabled(), torch.get_num_threads())  # fmt: skip
+    return drawn, sums, torch.is_inference_mode_enabled(), torch.is_grad_enabled(), len(warnings.filters)
+
+
+class Careless(FeatureExtractor):
+    """Draws from every random state and leaves torch with other threads."""
+
+    name, version, sampling_rate, dim, hop_seconds = "careless", 1, RATE, 1, None
+
+    def extract(self, signal: np.ndarray) -> np.ndarray:
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        torch.rand(1)
+        torch.set_num_threads(3)
+        return np.zeros((1, 1), np.float32)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_measuring_changes_no_later_prediction(name: str, corpus: Any) -> None:
+    if registry.load(name).Model.uses_words:
+        pytest.skip("the clips have no words")
+    model, _, data, extractors = _arranged(name, corpus)
+    before, kept = model.predict(data), states()
+    running_cost(model, corpus, data, extractors | {"aside": Careless(None)})
+    assert states() == kept
+    np.testing.assert_array_equal(model.predict(data), before)
+
+
+def test_runs_with_and_without_it_predict_the_same(
+    corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trial 1 is trained after the cost was measured in trial 0."""
+    import serbench.benchmarks.trial as module
+
+    path = clips_csv(corpus, tmp_path)
+    settings = {"model.encoder": "random:wavlm-tiny", "train.epochs": "2"}
+    predictions = []
+    for skipped in (False, True):
+        if skipped:
+            monkeypatch.setattr(module, "_cost", lambda *_: {})
+        results = tmp_path / f"skipped-{skipped}"
+        runs = [run(name, "table", root=path, trials=2, results=results, settings=settings, threads=1)[0]
+                for name in ("probe", "transformer")]  # fmt: skip
+        assert all(bool(unit["cost"]) != skipped for one in runs for unit in one.units())
+        predictions.append([one.predictions(trial) for one in runs for trial in (0, 1)])
+    for a, b in zip(*predictions, strict=True):
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_clips_whose_sound_is_decoded_first_are_measured(corpus: Any, tmp_path: Path) -> None:
+    """As of MELD: the table names video clips, the sound lies elsewhere and is asked for through `audio_source`."""
+    asked: list[str] = []
+
+    def decoded(clip: Path) -> Path:
+        asked.append(clip.name)
+        return corpus.root / clip.with_suffix(".wav").name
+
+    table = corpus.utterances.drop(columns="emotion").assign(path=[f"{i}.mp4" for i in range(9)])
+    clips = Corpus("meld", "only", tmp_path, make_table(table), (TASK,), {}, audio_source=decoded)
+    model, data, extractors = trained("linear", corpus)
+    found = running_cost(model, clips, replace(data, items=clips.utterances), extractors)
+    assert found.items == 8
+    assert set(asked) <= {f"{i}.mp4" for i in range(9)}
+    assert found.facts() | {"real_time_factor": 0} == running_cost(model, corpus, data, extractors).facts() | {
+        "real_time_factor": 0}  # fmt: skip
+
+
+def test_of_a_large_test_set_few_headers_are_read() -> None:
+    items = pd.DataFrame({"start": 0.0, "end": np.arange(5000) / 1000 + 0.5}, index=[f"u{i}" for i in range(5000)])
+    looked: list[Data] = []
+
+    def spied(corpus: Any, data: Data) -> list[float]:
+        looked.append(data)
+        return module_durations(corpus, data)
+
+    import serbench.benchmarks.cost as module
+
+    module_durations = module.durations
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "durations", spied)
+        some, seconds = module.sample(None, Data(TASK, items, {}))  # type: ignore[arg-type]
+    assert len(looked[0]) == 200
+    assert seconds == pytest.approx(3.0 * len(some), abs=0.5)
 
 
 def _arranged(name: str, corpus: Any) -> tuple[Any, Any, Data, dict[str, FeatureExtractor]]:
