@@ -9,6 +9,7 @@ without partitions (with folds) are used whole, and the JSON file says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -193,7 +194,16 @@ def report_lines(report: Report) -> list[str]:
     if report.precision:
         by_chance = "  ".join(f"P@{k} {min(1, k / report.targets):6.1%}" for k in report.precision["csls"])
         lines.append(f"{'by chance':<24} {by_chance}")
+        if not beats_chance(report):
+            lines.append("The map translates words that it was not fitted to no better than chance: these two spaces "
+                         "have no shape in common, and the mapped vectors are of no use.")  # fmt: skip
     return lines
+
+
+def beats_chance(report: Report) -> bool:
+    """Whether P@10 by CSLS is more than two standard errors above that of guessing."""
+    guess = min(1.0, 10 / report.targets)
+    return report.precision["csls"][10] > guess + 2 * math.sqrt(guess * (1 - guess) / report.tested)
 
 
 def chosen_items(corpus: Corpus, kind: str, partitions: Sequence[str] | None = None) -> list[str]:

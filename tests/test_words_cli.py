@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,38 @@ def test_a_failed_adversarial_mode_writes_its_report_and_no_vectors(tmp_path: Pa
     assert "--out-target" in bad("align-spaces", *files, *pairs, "--set", "prepare=unit")
     good("align-spaces", *files, *pairs, "--set", "prepare=unit", "--out-target", tmp_path / "t.vec")
     np.testing.assert_allclose(np.linalg.norm(read_vectors(tmp_path / "t.vec").matrix, axis=1), 1, rtol=1e-5)
+
+
+def test_a_seeded_map_that_is_of_no_use_is_told() -> None:
+    def lines(p10: float) -> str:
+        found = {"csls": {1: 0.0, 5: 0.0, 10: p10}}
+        return "\n".join(steps.report_lines(steps.Report("identical", True, "", 50, 0.9, found, {}, 100, 1000)))
+
+    assert "no better than chance" in lines(0.01)
+    assert "no better than chance" in lines(0.029)  # 0.01 + 2 x sqrt(0.01 x 0.99 / 100) = 0.0299
+    assert "no better than chance" not in lines(0.03)
+    assert "P@1   0.1%  P@5   0.5%  P@10   1.0%" in lines(0.5)
+
+
+def page_commands() -> list[list[str]]:
+    """The commands of docs/words.md that need nothing but the demo corpus, in order."""
+    text = (Path(__file__).parents[1] / "docs" / "words.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^    serbench ((?:words|extract) .*)$", text, re.MULTILINE)
+    return [shlex.split(line.partition("#")[0]) for line in lines if "/data" not in line]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run_on_the_demo_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = page_commands()
+    assert {words[1] for words in found if words[0] == "words"} == {"align", "speech2vec", "word2vec", "align-spaces"}
+    for words in found:
+        result = CliRunner().invoke(app, words)
+        if "adversarial" in words:  # 96 words are too few, as the page says
+            assert "adversarial mode failed" in str(result.exception)
+        else:
+            assert result.exit_code == 0, (words, result.output, result.exception)
+    assert len(found) >= 6
 
 
 @pytest.mark.parametrize(
