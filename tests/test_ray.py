@@ -8,14 +8,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from serbench.benchmarks._local_cluster import LocalCluster, descendants, local_cluster
 from serbench.benchmarks._memo import source_digest
 from serbench.benchmarks._ray_cluster import Node, _shares
 from serbench.benchmarks._ray_node import shard_of, shards
@@ -36,104 +33,13 @@ from serbench.results.records import Run, load_runs
 
 SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()"]
 SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
-RAY = str(Path(sys.executable).parent / "ray")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@dataclass
-class OwnCluster:
-    """Ray nodes in process groups of their own; `stop` ends those and nothing else."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.token = self.folder / "token"
-        self.token.write_text(secrets.token_hex(32))
-        self.token.chmod(0o600)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def env(self, **more: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SERBENCH_ROOT"))}
-        return kept | {
-            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token), "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "SERBENCH_CACHE": str(self.folder / "cache"),
-        } | more  # fmt: skip
-
-    def start(self, name: str, cpus: int, **env: str) -> None:
-        head = ["--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}/r"]
-        where = head if name == "head" else [f"--address={self.address}"]
-        command = [RAY, "start", *where, "--node-ip-address=127.0.0.1", f"--node-name={name}", f"--num-cpus={cpus}",
-                   "--num-gpus=0", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]  # fmt: skip
-        log = (self.folder / f"{name}.log").open("wb")
-        self.nodes[name] = subprocess.Popen(
-            command, env=self.env(**env), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-    def wait(self, name: str, text: str = "Ray runtime started", seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            said = (self.folder / f"{name}.log").read_text(errors="replace")
-            if text in said:
-                return
-            if self.nodes[name].poll() is not None:
-                break
-            time.sleep(0.1)
-        raise RuntimeError(f"{name} did not start: {said[-2000:]}")
-
-    def kill(self, name: str) -> None:
-        """End a node at once, with everything that it started."""
-        process = self.nodes.pop(name)
-        for pid in descendants(process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        process.wait()
-
-    def stop(self) -> None:
-        for name in sorted(self.nodes, key=lambda n: n == "head"):
-            self.kill(name)
-
-
-def descendants(pid: int) -> list[int]:
-    """A process and all that it started, whatever their groups."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-        children.setdefault(parent, []).append(int(folder.name))
-    found, waiting = [], [pid]
-    while waiting:
-        one = waiting.pop()
-        found.append(one)
-        waiting += children.get(one, [])
-    return found
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[OwnCluster]:
+def cluster() -> Iterator[LocalCluster]:
     pytest.importorskip("ray")
-    with tempfile.TemporaryDirectory(prefix="sr") as folder:  # a short name: Ray puts sockets below it
-        own = OwnCluster(Path(folder))
-        try:
-            for name, cpus in (("head", 0), ("w1", 1), ("w2", 1)):
-                own.start(name, cpus)
-                own.wait(name)
-            yield own
-        finally:
-            own.stop()
+    with local_cluster([("w1", 1), ("w2", 1)]) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -156,12 +62,12 @@ def command(corpus_file: Path | str, results: Path, *more: str) -> list[str]:
             "--threads", "1", *more]  # fmt: skip
 
 
-def on_cluster(cluster: OwnCluster, **env: str) -> dict[str, Any]:
+def on_cluster(cluster: LocalCluster, **env: str) -> dict[str, Any]:
     """Arguments of `subprocess.run` for a command on the cluster."""
     return {"env": cluster.env(**env), "capture_output": True, "text": True, "timeout": 240}
 
 
-def ray_options(cluster: OwnCluster) -> tuple[str, ...]:
+def ray_options(cluster: LocalCluster) -> tuple[str, ...]:
     return ("--launcher", "ray", "--address", cluster.address)
 
 
@@ -181,7 +87,7 @@ def records(results: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_records_are_those_of_a_serial_run(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
+def test_records_are_those_of_a_serial_run(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
     more = ("--model", "linear", "--task", "arousal", "--trials", "2")
     serial = subprocess.run(command(corpus_file, tmp_path / "serial", *more), **on_cluster(cluster))
     assert serial.returncode == 0, serial.stderr
@@ -195,7 +101,7 @@ def test_records_are_those_of_a_serial_run(cluster: OwnCluster, corpus_file: Pat
 
 @pytest.mark.slow
 def test_a_trial_that_fails_three_times_is_recorded_with_its_log(
-    cluster: OwnCluster, corpus_file: Path, tmp_path: Path
+    cluster: LocalCluster, corpus_file: Path, tmp_path: Path
 ):
     more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "1", "--set", "train.learning_rate=1e30")
     done = subprocess.run(command(corpus_file, tmp_path, *more, *ray_options(cluster)), **on_cluster(cluster))
@@ -214,7 +120,7 @@ def test_a_trial_that_fails_three_times_is_recorded_with_its_log(
 
 
 @pytest.mark.slow
-def test_every_node_must_have_the_corpus(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
+def test_every_node_must_have_the_corpus(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
     """`/proc/self/cwd` is another folder in each process: the launcher has a corpus there, the nodes have none."""
     own = "/proc/self/cwd/toy.csv"
     more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
@@ -236,7 +142,7 @@ def test_every_node_must_have_the_corpus(cluster: OwnCluster, corpus_file: Path,
 
 
 @pytest.mark.slow
-def test_what_a_cluster_refuses(cluster: OwnCluster, corpus_file: Path, tmp_path: Path):
+def test_what_a_cluster_refuses(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
     more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
     halves = command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5")
     cards = subprocess.run(halves, **on_cluster(cluster))
@@ -259,7 +165,7 @@ def test_what_a_cluster_refuses(cluster: OwnCluster, corpus_file: Path, tmp_path
 
 @pytest.mark.slow
 def test_killed_worker_and_killed_launcher_end_in_the_same_numbers(
-    cluster: OwnCluster, corpus_file: Path, tmp_path: Path
+    cluster: LocalCluster, corpus_file: Path, tmp_path: Path
 ):
     """The last test on this cluster: one of its nodes is not there any more."""
     more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "3", "--set", "train.epochs=5",
@@ -282,7 +188,7 @@ def test_killed_worker_and_killed_launcher_end_in_the_same_numbers(
     assert records_but_attempts(tmp_path / "killed") == records_but_attempts(tmp_path / "whole")
 
 
-def unfinished(cluster: OwnCluster) -> list[Path]:
+def unfinished(cluster: LocalCluster) -> list[Path]:
     return list(cluster.folder.glob("cache/cluster/*/runs/*cnn*/.unfinished-*"))
 
 
@@ -299,7 +205,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     return None
 
 
-def working(cluster: OwnCluster, name: str) -> bool:
+def working(cluster: LocalCluster, name: str) -> bool:
     """Whether a node has a process that works on a trial: the trial's output goes to a file that it holds open."""
     for pid in descendants(cluster.nodes[name].pid):
         try:
