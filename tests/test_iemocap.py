@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks import bench_corpora
 from serbench.benchmarks._findings import count
 from serbench.benchmarks.doctor import _orphans
 from serbench.datasets import _mock_iemocap as mock
@@ -291,6 +292,14 @@ def test_published_size_has_the_published_tasks(tmp_path: Path) -> None:
     assert {key: count(corpus, key) for key in made} == {key: corpus.expected[key] for key in made}
     for key in corpus.expected.keys() - set(made):
         count(corpus, key)
+
+
+def test_the_benchmark_reads_151_dialogues_and_10039_turns(tmp_path: Path) -> None:
+    bench_corpora.write_iemocap(tmp_path)
+    corpus = iemocap.load(tmp_path)
+    assert (len(corpus.utterances), corpus.utterances["dialogue"].nunique()) == (10039, 151)
+    assert corpus.utterances["raters"].eq(3).all()
+    assert corpus.utterances["text"].notna().all()
 
 
 def test_published_figures_agree_with_each_other() -> None:

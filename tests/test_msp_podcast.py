@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks import doctor
+from serbench.benchmarks import bench_corpora, doctor
 from serbench.benchmarks._findings import count
 from serbench.datasets import _mock_msp_podcast as mock
 from serbench.datasets import msp_podcast
@@ -627,41 +627,10 @@ print(rows, ratings, int(peak[1]) * 1024 / 1e9)
 """
 
 
-def published_size(root: Path, ratings: int) -> None:
-    """Label files as large as those of 2.0: 264,705 labelled segments, 3,200 hidden ones."""
-    rng = np.random.default_rng(0)
-    parts = {"Train": 169190, "Development": 34399, "Test1": 46294, "Test2": 14822}
-    split = np.repeat(list(parts), list(parts.values()))
-    n = len(split)
-    names = np.array([f"MSP-PODCAST_{i // 60:04d}_{i % 60:04d}.wav" for i in range(n)])
-    values = {c: rng.uniform(1, 7, n).round(6) for c in ("EmoAct", "EmoVal", "EmoDom")}
-    table = pd.DataFrame(
-        {"FileName": names, "EmoClass": rng.choice(list("ASHUFDCNOX"), n), **values,
-         "SpkrID": rng.integers(0, 3500, n), "Gender": rng.choice(["Male", "Female"], n), "Split_Set": split}
-    )  # fmt: skip
-    (root / "Labels").mkdir(parents=True)
-    table.to_csv(root / "Labels/labels_consensus.csv", index=False)
-    rated = np.concatenate([np.arange(n), rng.integers(0, n, ratings - n)])
-    rated.sort()
-    marks = {c: rng.integers(1, 8, ratings) for c in ("EmoAct", "EmoVal", "EmoDom")}
-    words = np.array([*mock.WORDS.values(), "Other-annoyed"])
-    seconds = np.array(mock.SECONDARY)
-    workers = np.array([f"WORKER{w:08d}" for w in range(13278)])
-    pd.DataFrame(
-        {"FileName": names[rated], "WorkerID": workers[rng.integers(0, len(workers), ratings)],
-         "EmoClass_Major": words[rng.integers(0, len(words), ratings)],
-         "EmoClass_Second": seconds[rng.integers(0, len(seconds), ratings)], **marks}
-    ).to_csv(root / "Labels/labels_detailed.csv", index=False)  # fmt: skip
-    lines = [*(f"{s}; {name}" for s, name in zip(split, names, strict=True)),
-             *(f"Test3; MSP-PODCAST_test3_{i:04d}.wav" for i in range(1, 3201))]  # fmt: skip
-    (root / "Partitions.txt").write_text("\n".join(lines) + "\n")
-    (root / "readme.txt").write_text("Release 2.0\n")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_label_files_of_2_0_are_read_whole_within_1_5_gigabytes(tmp_path: Path) -> None:
-    published_size(tmp_path, ratings=1_446_224)
+    bench_corpora.write_msp_podcast(tmp_path, ratings=1_446_224)
     command = [sys.executable, "-c", MEASURE, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows, ratings, gigabytes = map(float, done.stdout.split())

@@ -1,0 +1,153 @@
+"""What reading the largest label files costs: MSP-Podcast 2.0 and IEMOCAP, generated at their published sizes.
+
+    python -m serbench.benchmarks.bench_corpora [--out FILE.json]
+
+No corpus under licence is needed: label files of the published size and shape are written into a temporary folder
+(MSP-Podcast 2.0: 264,705 labelled and 3,200 hidden segments, 1,446,224 ratings; IEMOCAP: 10,039 turns in 151 dialogues
+with five raters' lines each, and their transcripts), and a process apart reads them into the corpus table. Seconds
+are those of the reading, after the imports; peak memory is the whole process's. Limits are on CPU-seconds, all
+threads together, so that a busy machine changes them little. Beside MSP-Podcast stands pandas alone on the same files:
+it parses both, and checks, joins and counts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets import _mock_msp_podcast
+from ..datasets._files import write_json
+from ._measure import measure
+
+PARTITIONS = {"Train": 169190, "Development": 34399, "Test1": 46294, "Test2": 14822}
+HIDDEN, RATINGS, RATERS = 3200, 1_446_224, 13278
+DIALOGUES, TURNS = 151, 10039
+LIMITS = {"msp-podcast": (6.0, 1.5e9), "iemocap": (1.0, None)}
+"""Dataset -> CPU-seconds, bytes."""
+
+READ = """
+import importlib, json, sys, time
+from pathlib import Path
+name, root, out = sys.argv[1:]
+load = importlib.import_module("serbench.datasets." + name.replace("-", "_")).load
+wall, cpu = time.perf_counter(), time.process_time()
+corpus = load(Path(root))
+facts = [time.process_time() - cpu, time.perf_counter() - wall, len(corpus.utterances)]
+facts.append(int(corpus.utterances["raters"].sum()))
+Path(out).write_text(json.dumps(facts))
+"""
+PLAIN = """
+import json, sys, time
+from pathlib import Path
+import pandas as pd
+import pyarrow  # so that its import is not counted
+name, root, out = sys.argv[1:]
+wall, cpu = time.perf_counter(), time.process_time()
+tables = [pd.read_csv(path) for path in sorted(Path(root).glob("Labels/*.csv"))]
+facts = [time.process_time() - cpu, time.perf_counter() - wall, len(tables[0]), len(tables[1])]
+Path(out).write_text(json.dumps(facts))
+"""
+
+
+def write_msp_podcast(root: Path, ratings: int = RATINGS) -> None:
+    """Label files of release 2.0 at their published size: consensus, single ratings, partitions, readme."""
+    rng = np.random.default_rng(0)
+    split = np.repeat(list(PARTITIONS), list(PARTITIONS.values()))
+    n = len(split)
+    names = np.array([f"MSP-PODCAST_{i // 60:04d}_{i % 60:04d}.wav" for i in range(n)])
+    attributes = ("EmoAct", "EmoVal", "EmoDom")
+    table = pd.DataFrame(
+        {"FileName": names, "EmoClass": rng.choice(list("ASHUFDCNOX"), n),
+         **{c: rng.uniform(1, 7, n).round(6) for c in attributes}, "SpkrID": rng.integers(0, 3500, n),
+         "Gender": rng.choice(["Male", "Female"], n), "Split_Set": split}
+    )  # fmt: skip
+    (root / "Labels").mkdir(parents=True)
+    table.to_csv(root / "Labels/labels_consensus.csv", index=False)
+    rated = np.sort(np.concatenate([np.arange(n), rng.integers(0, n, ratings - n)]))
+    words = np.array([*_mock_msp_podcast.WORDS.values(), "Other-annoyed"])
+    seconds = np.array(_mock_msp_podcast.SECONDARY)
+    workers = np.array([f"WORKER{w:08d}" for w in range(RATERS)])
+    pd.DataFrame(
+        {"FileName": names[rated], "WorkerID": workers[rng.integers(0, len(workers), ratings)],
+         "EmoClass_Major": words[rng.integers(0, len(words), ratings)],
+         "EmoClass_Second": seconds[rng.integers(0, len(seconds), ratings)],
+         **{c: rng.integers(1, 8, ratings) for c in attributes}}
+    ).to_csv(root / "Labels/labels_detailed.csv", index=False)  # fmt: skip
+    lines = [*(f"{s}; {name}" for s, name in zip(split, names, strict=True)),
+             *(f"Test3; MSP-PODCAST_test3_{i:04d}.wav" for i in range(1, HIDDEN + 1))]  # fmt: skip
+    (root / "Partitions.txt").write_text("\n".join(lines) + "\n")
+    (root / "readme.txt").write_text("Release 2.0\n")
+
+
+def write_iemocap(root: Path) -> None:
+    """EmoEvaluation and transcription files of 151 dialogues and 10,039 turns, with three and two raters a turn."""
+    kinds = [f"impro{i:02d}" for i in range(1, 9)] + [f"script01_{i}" for i in range(1, 9)]
+    names = [f"Ses0{k}{m}_{kind}" for kind in kinds for k in range(1, 6) for m in "FM"][:DIALOGUES]
+    raters = "".join(f"C-E{k}:\tNeutral; Frustration;\t()\n" for k in (2, 3, 4))
+    raters += "".join(f"A-E{k}:\tval 3; act 2; dom  2;\t()\n" for k in (3, 4))
+    codes = ("neu", "ang", "sad", "exc", "hap", "fru", "xxx")
+    for i, name in enumerate(names):
+        folder = root / f"Session{name[4]}/dialog"
+        turns = [f"{name}_{'FM'[j % 2]}{j // 2:03d}" for j in range(len(range(i, TURNS, DIALOGUES)))]
+        blocks = [f"[{j}.0000 - {j}.9000]\t{turn}\t{codes[j % 7]}\t[2.5000, 3.0000, 3.5000]\n{raters}\n"
+                  for j, turn in enumerate(turns)]  # fmt: skip
+        said = [f"{turn} [{j:03d}.0000-{j:03d}.9000]: Words of a turn as they are said.\n"
+                for j, turn in enumerate(turns)]  # fmt: skip
+        for place, text in (("EmoEvaluation", "% head\n\n" + "".join(blocks)), ("transcriptions", "".join(said))):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            (folder / place / f"{name}.txt").write_text(text)
+
+
+def read(dataset: str, root: Path, program: str = READ) -> tuple[float, float, float, int, int]:
+    """Read a corpus in a process apart: CPU-seconds, wall seconds, peak MiB, rows, ratings."""
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "facts.json"
+        cost = measure([sys.executable, "-P", "-c", program, dataset, str(root), str(out)])
+        cpu, wall, rows_, ratings = json.loads(out.read_text())
+    return cpu, wall, cost.peak_mib, rows_, ratings
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row per corpus, and one of pandas alone on MSP-Podcast's files."""
+    with tempfile.TemporaryDirectory() as name:
+        msp, iemocap = Path(name) / "msp", Path(name) / "iemocap"
+        write_msp_podcast(msp)
+        write_iemocap(iemocap)
+        ours, plain = read("msp-podcast", msp), read("msp-podcast", msp, PLAIN)
+        found = [_row("msp-podcast", "MSP-Podcast 2.0", ours)]
+        found[0]["ratio"] = round(ours[0] / plain[0], 2)
+        found.append(_row("", "the same two CSV files by `pandas.read_csv` alone", plain))
+        return [*found, _row("iemocap", "IEMOCAP, 151 dialogues", read("iemocap", iemocap))]
+
+
+def _row(dataset: str, title: str, facts: tuple[float, float, float, int, int]) -> dict[str, Any]:
+    cpu, wall, peak, count, ratings = facts
+    row: dict[str, Any] = {"title": f"{title}: {count:,} rows, {ratings:,} ratings", "cpu_seconds": round(cpu, 2),
+                           "wall_seconds": round(wall, 2), "peak_mib": round(peak)}  # fmt: skip
+    if dataset:
+        seconds, memory = LIMITS[dataset]
+        row["limit"] = f"{seconds:g} CPU-seconds" + (f", {memory / 1e9:g} GB" if memory else "")
+        row["met"] = cpu <= seconds and (memory is None or peak * 2**20 <= memory)
+    return row
+
+
+def main() -> None:
+    """Print the rows as JSON, or write them to a file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path)
+    out = parser.parse_args().out
+    if out is None:
+        sys.stdout.write(json.dumps(rows(), indent=1) + "\n")
+    else:
+        write_json(out, rows())
+
+
+if __name__ == "__main__":
+    main()
