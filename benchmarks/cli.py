@@ -20,6 +20,7 @@ from . import (
     cli_results,
     cli_statistics,
     cli_study,
+    cli_traces,
     cli_tune,
     cli_words,
 )
@@ -157,6 +158,7 @@ cli_report.register(app)
 cli_results.register(app)
 cli_statistics.register(app)
 cli_study.register(app)
+cli_traces.register(app)
 cli_words.register(app)
 cli_tune.register(app, run)
 

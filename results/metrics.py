@@ -52,6 +52,23 @@ def ccc(gold: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
         return _ratio(2 * _mean(g * p), _mean(g * g) + _mean(p * p) + shift * shift)
 
 
+def ccc_avec(gold: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
+    """CCC as the AVEC challenges scored it: the covariance divided by n, the variances by n - 1.
+
+    Source: the scorer of the AVEC 2019 package (Ringeval et al., doi 10.1145/3347320.3357688). With d the squared
+    distance of the means it is smaller than `ccc` by the factor 1 + (var(g) + var(p)) / ((n - 1) (var(g) + var(p) +
+    d)): at most n / (n - 1), nothing beside the noise of a training. It serves to repeat published numbers; scores and
+    rankings use `ccc`. One pair alone is undefined.
+    """
+    pairs = _pairs(gold, predicted)
+    if pairs is None or len(pairs[0]) < 2:
+        return NAN
+    (mean_g, g), (mean_p, p) = _centred(pairs[0]), _centred(pairs[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift, freedom = mean_g - mean_p, len(g) - 1
+        return _ratio(2 * _mean(g * p), float(np.sum(g * g) + np.sum(p * p)) / freedom + shift * shift)
+
+
 def pcc(gold: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """Pearson correlation coefficient, -1 .. 1."""
     pairs = _pairs(gold, predicted)

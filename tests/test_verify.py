@@ -210,7 +210,10 @@ def test_published_numbers_stand_as_in_their_sources() -> None:
     assert (found["arousal", "test1"], found["dominance", "test1"], found["valence", "test2"]) == (0.745, 0.634, 0.4)
     multi = msp[msp["model"].str.contains("multi-task") & msp["split"].eq("test3")].set_index("target")["value"]
     assert (multi["arousal"], multi["valence"], multi["dominance"]) == (0.577, 0.577, 0.405)
-    assert references("sewa").empty  # no number was found: none is printed
+    sewa = references("sewa", "traces").set_index(["model", "split", "target"])["value"]
+    assert sewa["Chen et al. 2017, winner of AVEC 2017 (audio+video+text)", "test DE", "liking"] == 0.509
+    assert sewa["AVEC 2018 baseline (audio+video+text)", "test DE", "valence"] == 0.577
+    assert references("tess").empty  # no number was found: none is printed
 
 
 def test_published_rows_stand_beside_and_never_in_a_ranking(board: Path) -> None:

@@ -1,0 +1,109 @@
+"""The figure of `serbench traces`: words, waveform, and a panel per target with gold and predictions over time.
+
+Words are written in lanes at the time they begin, with a mark as long as they last; where the lanes are full a word is
+left as its mark alone, and the title says how many are written. A shorter stretch shows more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..results.figures import GREY, OKABE_ITO, STYLE
+from .traces import Floats, Traces, lanes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_INCHES = 10.0
+LANES = 4
+LETTER_INCHES = 0.062
+"""Mean width of a letter of 7 points."""
+SHOWN_POINTS = 4000
+"""Columns of the waveform's envelope."""
+
+
+def figure(found: Traces) -> Figure:
+    """The figure; all panels share the time axis."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    heights = [0.75] * bool(len(found.words)) + [0.9] * bool(len(found.signal)) + [1.5] * len(found.targets)
+    with mpl.rc_context(STYLE):
+        drawn = Figure(figsize=(WIDTH_INCHES, 1.0 + sum(heights)), layout="constrained")
+        FigureCanvasAgg(drawn)
+        panels = list(drawn.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+        written = _words(panels.pop(0), found) if len(found.words) else 0
+        if len(found.signal):
+            _waveform(panels.pop(0), found)
+        for k, (axes, target) in enumerate(zip(panels, found.targets, strict=True)):
+            _target(axes, found, k, target)
+        panels[-1].set_xlabel("time (s)")
+        panels[-1].set_xlim(found.begin, found.end)
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        drawn.suptitle(_title(found, written), fontsize=9)
+    return drawn
+
+
+def envelope(signal: Floats, columns: int) -> tuple[Floats, Floats, int]:
+    """Lowest and highest sample of at most `columns` equal stretches, so that no peak is lost, and their length."""
+    size = max(1, -(-len(signal) // columns))
+    padded = np.pad(signal, (0, -len(signal) % size), mode="edge").reshape(-1, size)
+    return padded.min(axis=1), padded.max(axis=1), size
+
+
+def _words(axes: Axes, found: Traces) -> int:
+    """Write the words; returns how many of them found room."""
+    letter = LETTER_INCHES * (found.end - found.begin) / (WIDTH_INCHES - 1.0)
+    words = found.words.sort_values("start", kind="stable")
+    texts = words["word"].astype(str).tolist()
+    widths = [(len(text) + 1) * letter for text in texts]
+    at = [max(found.begin, min(start, found.end - width)) for start, width in zip(words["start"], widths, strict=True)]
+    places = lanes(at, widths, LANES)
+    for text, x, start, end, lane in zip(texts, at, words["start"], words["end"], places, strict=True):
+        low = LANES if lane is None else lane
+        axes.plot([start, max(end, start)], [low, low], color=GREY if lane is None else OKABE_ITO[2], lw=1.2)
+        if lane is not None:
+            axes.text(x, lane + 0.12, text, fontsize=7, va="bottom", ha="left", clip_on=True)
+    axes.set(ylim=(-0.3, LANES + 0.3), yticks=[], ylabel="words")
+    axes.grid(False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(bottom=False)
+    return sum(lane is not None for lane in places)
+
+
+def _waveform(axes: Axes, found: Traces) -> None:
+    low, high, size = envelope(found.signal, SHOWN_POINTS)
+    time = found.begin + np.arange(len(low)) * size / found.rate
+    axes.fill_between(time, low, high, color=GREY, lw=0.3, rasterized=True)
+    top = max(float(np.abs(found.signal).max()), 1e-3) * 1.05
+    axes.set(ylim=(-top, top), ylabel="amplitude\n(full scale 1)")
+
+
+def _target(axes: Axes, found: Traces, k: int, target: str) -> None:
+    """Gold in black, each trial in colour, and where there are several their mean on top."""
+    several = len(found.predicted) > 1
+    for i, (trial, values) in enumerate(found.predicted.items()):
+        label = ("each trial" if i == 0 else None) if several else f"prediction, trial {trial}"
+        axes.plot(found.time, values[:, k], color=OKABE_ITO[5] if several else OKABE_ITO[0],
+                  lw=0.7 if several else 1.3, alpha=0.8, label=label)  # fmt: skip
+    if several:
+        mean = np.mean([values[:, k] for values in found.predicted.values()], axis=0)
+        axes.plot(found.time, mean, color=OKABE_ITO[0], lw=1.4, label="mean of the trials")
+    axes.plot(found.time, found.gold[:, k], color="black", lw=1.2, label="gold standard")
+    scores = np.array(found.scores()[target])
+    said = "undefined" if np.isnan(scores).any() else f"{scores.mean():.3f}"
+    said += f" ± {scores.std(ddof=1):.3f}" if several and not np.isnan(scores).any() else ""
+    low, high = found.scales[target]
+    axes.set_ylabel(f"{target}\n(scale {low:g} to {high:g})")
+    axes.set_title(f"{target}: CCC {said} on what is shown", loc="right", fontsize=8, pad=2)
+
+
+def _title(found: Traces, written: int) -> str:
+    trials = ", ".join(map(str, found.predicted))
+    words = f"; {written} of {len(found.words)} words written" if len(found.words) else ""
+    return f"{found.item}, {found.run_id}, trial{'s' if len(found.predicted) > 1 else ''} {trials}{words}"
