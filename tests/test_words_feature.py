@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from serbench.benchmarks import run
 from serbench.benchmarks.cli import app
 from serbench.datasets._corpus import Corpus
 from serbench.datasets._errors import SerbenchError
@@ -131,6 +132,14 @@ def test_bad_input(demo: Corpus, file: Path, tmp_path: Path) -> None:
     (tmp_path / "other.vec").write_text("2 2\nhund 1 2\nkatze 3 4\n")
     with pytest.raises(SerbenchError, match=r"none of the .* words of the corpus has a vector"):
         made(demo, rows, f"word-vectors:{tmp_path / 'other.vec'}")
+
+
+def test_a_model_of_words_alone(file: Path, tmp_path: Path) -> None:
+    """Any model of features takes it, and what it costs to run is measured."""
+    (one,) = run("linear", "demo", trials=1, results=tmp_path, settings={"model.feature": f"word-vectors:{file}"})
+    (unit,) = (u for u in one.units() if u["status"] == "done")
+    assert unit["cost"]["real_time_factor"] > 0
+    assert "word-vectors:half.vec" in one.signature
 
 
 def test_it_is_registered() -> None:
