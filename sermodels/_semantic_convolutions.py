@@ -14,9 +14,9 @@ that memory, and into convolutions of one long row, which libraries are slow at.
 - The first block has one channel: there each group of `pool` outputs is one row of pool + K - 1 samples times a banded
   matrix. Groups of samples that are all zero have the outputs ReLU(bias) and no part in the kernel's gradient: they are
   passed over. Half of the network's input is zero (one of two speakers is silent in every frame).
-- ReLU and dropout share a mask: what is not positive afterwards has no gradient. Dropout's random bits come from a
-  generator that is seeded by PyTorch's; drawing them one by one takes longer than the whole first block.
-
+- ReLU and dropout share a mask: what is not positive afterwards has no gradient. Dropout's factor is a factor on kernel
+  and bias, since what follows is proportional to them. Its random bits come from a generator that is seeded by
+  PyTorch's; drawing them one by one takes longer than the whole first block.
 - Items of the batch are divided among threads, not the products (`for_each`).
 
 The results are those of the plain writing up to rounding, gradients included; of equal largest steps the first one
@@ -39,8 +39,8 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 T = TypeVar("T")
 
-PIECE_BYTES = 480 * 1024
-"""Size of the map of a piece; with its input and the kernel it fits into the second cache of common processors."""
+PIECE_BYTES = 960 * 1024
+"""Size of the map of a piece, which stays in the cache between the products that write it and what reads it."""
 LEVELS = 2**16
 """Steps in which the share of dropped values can be set; a half is exact."""
 
@@ -75,9 +75,10 @@ class ConvPool(nn.Module):
         if dropout:
             keep = kept((len(maps), maps.shape[1] // self.pool, self.weight.shape[2]), dropout)
         block = FirstBlock if first else Block
+        share = 1 - dropout
         with torch.autocast("cpu", enabled=False):
             result: Tensor = block.apply(  # type: ignore[no-untyped-call]
-                maps.contiguous(), self.weight, self.bias, keep, self.pool, 1 - dropout
+                maps.contiguous(), self.weight / share, self.bias / share, keep, self.pool
             )
         return result
 
@@ -123,27 +124,25 @@ def spread(gradient: Tensor, places: Tensor, like: Tensor) -> Tensor:
     return found[0].permute(1, 2, 0)
 
 
-def activate(values: Tensor, bias: Tensor, keep: Tensor | None, share: float, out: Tensor) -> None:
-    """ReLU(values + bias), of which dropout keeps a share, into `out`."""
+def activate(values: Tensor, bias: Tensor, keep: Tensor | None, out: Tensor) -> None:
+    """ReLU(values + bias) where dropout keeps it, else 0, into `out`."""
     torch.add(values, bias, out=out).relu_()
     if keep is not None:
-        out.mul_(keep).div_(share)
+        out.mul_(keep.to(out.dtype))
 
 
-def inwards(gradient: Tensor, output: Tensor, share: float) -> Tensor:
+def inwards(gradient: Tensor, output: Tensor) -> Tensor:
     """Gradient before dropout and ReLU: only where the output is positive."""
     found: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
-    return found if share == 1 else found.div_(share)
+    return found
 
 
 class Block(torch.autograd.Function):
     """`ConvPool` for several channels, piece by piece."""
 
     @staticmethod
-    def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int, share: float
-    ) -> Tensor:
-        """See the module; `keep` is the mask of dropout, `share` how much of the outputs it keeps."""
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int) -> Tensor:
+        """See the module; `keep` is the mask of dropout, its factor is in weight and bias."""
         groups = maps.shape[1] // pool
         out = maps.new_empty(len(maps), groups, weight.shape[2])
         needed = any(ctx.needs_input_grad[:3])
@@ -156,13 +155,13 @@ class Block(torch.autograd.Function):
                 _convolve(window, weight, scratch, (stop - first) * pool)
                 values, found = largest(_groups(scratch, stop - first, pool))
                 part = (item, slice(first, stop))
-                activate(values, bias, None if keep is None else keep[part], share, out[part])
+                activate(values, bias, None if keep is None else keep[part], out[part])
                 if needed:
                     places[part] = found
 
         for_each(len(maps), one)
         ctx.save_for_backward(maps, weight, out, places)
-        ctx.pool, ctx.share = pool, share
+        ctx.pool = pool
         return out
 
     @staticmethod
@@ -178,7 +177,7 @@ class Block(torch.autograd.Function):
             scratch = _scratch(weight, pool)
             for first, stop in _pieces(out.shape[1], weight, pool):
                 part, steps = (item, slice(first, stop)), (stop - first) * pool
-                inner = inwards(gradient[part], out[part], ctx.share)
+                inner = inwards(gradient[part], out[part])
                 by_bias += inner.sum(0)
                 dense = spread(inner, places[part].long(), _groups(scratch, stop - first, pool)).reshape(steps, -1)
                 window = _rows(maps[item], first * pool, stop * pool, kernel)
@@ -188,16 +187,14 @@ class Block(torch.autograd.Function):
 
         by_weight, by_bias = _summed(for_each(len(maps), one), weight)
         by_maps = None if padded is None else padded[:, left : left + maps.shape[1]]
-        return by_maps, by_weight, by_bias, None, None, None
+        return by_maps, by_weight, by_bias, None, None
 
 
 class FirstBlock(torch.autograd.Function):
     """`ConvPool` for one channel, whose silent stretches are passed over; no gradient of the input."""
 
     @staticmethod
-    def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int, share: float
-    ) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int) -> Tensor:
         """As of `Block`, maps (batch, time, 1)."""
         kernel, _, filters = weight.shape
         groups = maps.shape[1] // pool
@@ -208,7 +205,7 @@ class FirstBlock(torch.autograd.Function):
 
         def one(item: int) -> tuple[Tensor, Tensor, Tensor]:
             rows = padded[item].unfold(0, pool + kernel - 1, pool)[:groups].contiguous()
-            busy = (rows != 0).any(1).nonzero()[:, 0]
+            busy = rows.abs().sum(1).nonzero()[:, 0]
             rows = rows.index_select(0, busy)
             places = torch.empty(len(busy) if needed else 0, filters, dtype=torch.int16)
             heard, scratch = rows.new_empty(len(busy), filters), rows.new_empty(_step(weight, pool, 1), pool, filters)
@@ -216,18 +213,18 @@ class FirstBlock(torch.autograd.Function):
                 room = scratch[: stop - first]
                 torch.mm(rows[first:stop], matrix, out=room.view(stop - first, -1))
                 values, found = largest(room)
-                activate(values, bias, None, 1.0, heard[first:stop])
+                activate(values, bias, None, heard[first:stop])
                 if needed:
                     places[first:stop] = found
             out[item] = silence
             out[item].index_copy_(0, busy, heard)
             if keep is not None:
-                out[item].mul_(keep[item]).div_(share)
+                out[item].mul_(keep[item].to(out.dtype))
             return busy, rows, places
 
         found = for_each(len(maps), one)
         ctx.save_for_backward(weight, out, *(tensor for three in found for tensor in three))
-        ctx.pool, ctx.share = pool, share
+        ctx.pool = pool
         return out
 
     @staticmethod
@@ -240,14 +237,14 @@ class FirstBlock(torch.autograd.Function):
             busy, rows, places = kept_parts[3 * item : 3 * item + 3]
             by_matrix = weight.new_zeros(pool + kernel - 1, pool * filters)
             scratch = weight.new_empty(_step(weight, pool, 1), pool, filters)
-            inner = inwards(gradient[item], out[item], ctx.share)
+            inner = inwards(gradient[item], out[item])
             by_bias, inner = inner.sum(0), inner.index_select(0, busy)
             for first, stop in _pieces(len(busy), weight, pool, 1):
                 dense = spread(inner[first:stop], places[first:stop].long(), scratch[: stop - first])
                 by_matrix.addmm_(rows[first:stop].t(), dense.reshape(stop - first, -1))
             return unbanded(by_matrix, weight, pool), by_bias
 
-        return None, *_summed(for_each(len(out), one), weight), None, None, None
+        return None, *_summed(for_each(len(out), one), weight), None, None
 
 
 def for_each(count: int, work: Callable[[int], T]) -> list[T]:
