@@ -51,6 +51,8 @@ def align(
         device=resolve_device(device) if model else "cpu",
     )  # fmt: skip
     typer.echo(found.line())
+    if found.silent:
+        typer.echo(f"  {len(found.silent)} items have neither word times nor a transcript, such as {found.silent[0]}")
     for item, reason in found.failed.items():
         typer.echo(f"  left out: {item}: {reason}")
     typer.echo(out)

@@ -92,12 +92,14 @@ def speech2vec(
         )
     if cuts.failed:
         shown.message(f"{len(cuts.failed)} items are left out, the first: {next(iter(cuts.failed.values()))}")
+    if cuts.short:
+        shown.message(f"{cuts.short} words are left out: under {cut_config.min_seconds:g} s, or behind the sound.")
     state = out.with_name(f"{out.name}.training.safetensors")
     found = train(cuts, config, device=device, checkpoint=state, progress=shown.message)
     write_vectors(out, found.vectors)
     _describe(out, found.vectors, {
         "made_by": "speech2vec", **_corpus_facts(corpus, partitions), "config": to_dict(config),
-        "cuts": to_dict(cut_config), "occurrences": len(cuts), "failed": dict(cuts.failed),
+        "cuts": to_dict(cut_config), "occurrences": len(cuts), "failed": dict(cuts.failed), "short": cuts.short,
         "word_times": None if words is None else str(words), "losses": list(found.losses),
         "held_out_losses": list(found.held_out_losses), "best_epoch": found.best_epoch,
     })  # fmt: skip

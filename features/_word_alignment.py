@@ -46,10 +46,18 @@ Word = tuple[str, float, float, str]
 
 @dataclass(frozen=True)
 class WordTimes:
-    """Words of many items: a table (item, word, start, end [s], source), and what could not be done, id -> reason."""
+    """Words of many items.
+
+    Attributes
+    ----------
+    table : item, word, start, end [s], source
+    failed : items that could not be used, id -> reason
+    silent : items with neither word times nor a transcript
+    """
 
     table: pd.DataFrame
     failed: Mapping[str, str]
+    silent: tuple[str, ...] = ()
 
     def words(self, item: str) -> pd.DataFrame:
         """Words of an item: word, start, end, source; empty where there are none."""
@@ -99,7 +107,8 @@ def align_words(
         if progress is not None:
             progress(done, len(items))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return WordTimes(_typed(table), failed)
+    known = set(table["item"])
+    return WordTimes(_typed(table), failed, tuple(i for i in items if i not in known and i not in failed))
 
 
 def spread(words: Sequence[str], start: float, end: float) -> list[Word]:

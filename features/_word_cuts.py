@@ -54,7 +54,8 @@ class Cuts:
     items : id of the utterance that it is from
     mfcc : (occurrence, frame, coefficient) float32, standardised; zero behind a word's end
     lengths : (occurrence,) number of frames that are not filled up
-    failed : what was left out, utterance id -> reason
+    failed : utterances that were left out, id -> reason
+    short : words that were left out, being shorter than `min_seconds` or behind the end of the sound
     """
 
     words: list[str]
@@ -62,6 +63,7 @@ class Cuts:
     mfcc: Array
     lengths: npt.NDArray[np.int64]
     failed: Mapping[str, str] = field(default_factory=dict)
+    short: int = 0
 
     def __len__(self) -> int:
         return len(self.words)
@@ -77,7 +79,7 @@ class Cuts:
         """Some of the occurrences."""
         rows = np.asarray(rows, dtype=int)
         words, items = ([values[i] for i in rows.tolist()] for values in (self.words, self.items))
-        return Cuts(words, items, self.mfcc[rows], self.lengths[rows], self.failed)
+        return Cuts(words, items, self.mfcc[rows], self.lengths[rows], self.failed, self.short)
 
 
 def cut_words(
@@ -106,9 +108,13 @@ def cut_words(
     config = validate(config or CutConfig())
     said, owners, found = [], [], []
     failed: dict[str, str] = {}
+    short = 0
     for done, item in enumerate(items, 1):
         try:
-            for word, part in _parts(corpus, item, words or corpus.words, config):
+            for word, part in _parts(corpus, item, words or corpus.words, config.sampling_rate):
+                if len(part) < max(1, config.min_seconds * config.sampling_rate):
+                    short += 1
+                    continue
                 said.append(word)
                 owners.append(item)
                 found.append(mfcc(part, config)[: config.frames])
@@ -123,7 +129,7 @@ def cut_words(
             f"'serbench words align' makes word times.{reason}"
         )
     filled, lengths = _standardised(found, config, seed)
-    return Cuts(said, owners, filled, lengths, failed)
+    return Cuts(said, owners, filled, lengths, failed, short)
 
 
 def mfcc(signal: Array, config: CutConfig) -> Array:
@@ -152,7 +158,7 @@ def _bank(config: CutConfig) -> tuple[Array, Array]:
 
 
 def _parts(
-    corpus: Corpus, item: str, words: Callable[[str], pd.DataFrame], config: CutConfig
+    corpus: Corpus, item: str, words: Callable[[str], pd.DataFrame], sampling_rate: int
 ) -> list[tuple[str, Array]]:
     """Normalised words of an item and their stretches of sound."""
     table = words(item)
@@ -160,12 +166,12 @@ def _parts(
         return []
     row = corpus.row(item)
     start, end = (None if pd.isna(row[c]) else float(row[c]) for c in ("start", "end"))
-    signal, rate = read_audio(corpus.audio_path(item), config.sampling_rate, start, end)
+    signal, rate = read_audio(corpus.audio_path(item), sampling_rate, start, end)
     out = []
     for word, first, last in table[["word", "start", "end"]].itertuples(index=False):
-        plain, part = normalise(str(word)), signal[max(0, round(first * rate)) : max(0, round(last * rate))]
-        if plain not in SILENT and len(part) >= max(1, config.min_seconds * rate):
-            out.append((plain, part))
+        plain = normalise(str(word))
+        if plain not in SILENT:
+            out.append((plain, signal[max(0, round(first * rate)) : max(0, round(last * rate))]))
     return out
 
 

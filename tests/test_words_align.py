@@ -205,6 +205,7 @@ def test_items_without_a_transcript_or_audio(demo: Corpus, tmp_path: Path) -> No
     assert list(found.failed) == [items[1]]
     assert "none.wav" in found.failed[items[1]]
     assert not len(found.words(items[0]))
+    assert found.silent == (items[0],)
 
 
 def test_bad_files(tmp_path: Path, checkpoint: Path) -> None:

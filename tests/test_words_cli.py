@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from serbench.benchmarks import words as steps
+from serbench.benchmarks._progress import Silent
 from serbench.benchmarks.cli import app
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._load import load_corpus
@@ -66,6 +68,33 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert set(report["precision"]["csls"]) == {"1", "5", "10"}
     gram = [v.matrix @ v.matrix.T for v in (read_vectors(mapped), read_vectors(s2v))]
     np.testing.assert_allclose(*gram, atol=1e-5)  # an orthogonal map keeps all angles
+
+
+def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
+    class Stopping(Silent):
+        def message(self, text: str) -> None:
+            if text.startswith("epoch 1"):
+                raise KeyboardInterrupt
+
+    class Listening(Silent):
+        lines: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.lines.append(text)
+
+    settings = {"dim": "8", "epochs": "2", "batch": "512", "min_count": "2"}
+    corpus, state = load_corpus("demo"), tmp_path / "s2v.vec.training.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        steps.speech2vec(
+            corpus, tmp_path / "s2v.vec", preset="quick", settings=settings, partitions=["dev"], display=Stopping()
+        )
+    assert state.exists()
+    assert not (tmp_path / "s2v.vec").exists()
+    steps.speech2vec(
+        corpus, tmp_path / "s2v.vec", preset="quick", settings=settings, partitions=["dev"], display=Listening()
+    )
+    assert [line.split(":")[0] for line in Listening.lines] == ["epoch 2"]
+    assert not state.exists()
 
 
 def test_vectors_leave_the_test_partition_out(tmp_path: Path) -> None:

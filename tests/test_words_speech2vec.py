@@ -90,6 +90,18 @@ def test_items_without_audio_are_listed(demo: Corpus) -> None:
         cut_words(broken, [str(table.index[0])])
 
 
+def test_words_that_are_too_short_or_behind_the_end_are_counted(demo: Corpus) -> None:
+    item = str(demo.utterances.index[0])
+    words = demo.words(item)
+    wrong = words.copy()
+    wrong.loc[0, "end"] = wrong.loc[0, "start"] + 0.001
+    wrong.loc[1, ["start", "end"]] = [100.0, 101.0]
+    wrong.loc[2, ["start", "end"]] = [1.0, 0.5]
+    found = cut_words(demo, [item], words=lambda _: wrong)
+    assert found.words == words["word"].tolist()[3:]
+    assert found.short == 3
+
+
 # ---- pairs and counts -----------------------------------------------------------------------------------------------
 
 
