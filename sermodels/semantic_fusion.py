@@ -109,7 +109,7 @@ SMALL = Config(
 )  # fmt: skip
 PRESETS: dict[str, Config] = {"default": FIXED, "fixed": FIXED, "released": RELEASE, "paper": PAPER, "small": SMALL}
 TINY = replace(
-    SMALL, train=replace(SMALL.train, epochs=60, patience=0, batch_size=8, learning_rate=5e-3), sampling_rate=2000,
+    SMALL, train=replace(SMALL.train, epochs=30, patience=0, batch_size=8, learning_rate=1e-2), sampling_rate=2000,
     filters=(8, 8, 8), pools=(5, 4, 2), projection=32, width=32, units=16, dropout=0.0, sequence=25, utterance_batch=8,
     max_delay_seconds=1.0, word_dim=5,
 )  # fmt: skip
