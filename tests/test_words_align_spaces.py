@@ -11,7 +11,7 @@ import torch
 from scipy.stats import ortho_group
 
 from serbench.datasets._errors import SerbenchError
-from serbench.features._adversarial import Game, orthogonal_step, play
+from serbench.features._adversarial import Game, discriminator, orthogonal_step, play, random_rotation
 from serbench.features._space_alignment import Config, Report, align, read_pairs
 from serbench.features._spaces import mean_cosine, precision
 from serbench.features._wordvec import Vectors
@@ -138,6 +138,35 @@ def test_a_game_repeats_itself() -> None:
     assert len(games[0].criteria) == 2
     assert games[0].criterion == max(games[0].criteria)
     assert games[0].criterion == mean_cosine(torch.from_numpy(x) @ games[0].map, torch.from_numpy(y))
+
+
+def test_one_step_of_the_game_is_that_of_the_paper() -> None:
+    """Equations 3 and 4 with smoothed labels, written on probabilities, and equation 7."""
+    x, y, _ = clustered(50, 4)
+    s, t = torch.from_numpy(x).double(), torch.from_numpy(y).double()
+    game = Game(hidden=5, input_dropout=0.0, smoothing=0.2, steps=1, batch=3, lr=0.3, beta=0.05, epochs=1, samples=3)
+    found = play(s, t, game, seed=8)
+
+    torch.manual_seed(8)
+    w = random_rotation(4).requires_grad_()
+    judge = discriminator(4, game).double()
+
+    def loss(as_source: float, as_target: float) -> torch.Tensor:
+        source, target = (z[torch.randint(50, (3,))] for z in (s, t))
+        p = [torch.sigmoid(judge(z)) for z in (source @ w, target)]
+        logs = [a * q.log() + (1 - a) * (1 - q).log() for a, q in zip((as_source, as_target), p, strict=True)]
+        return -torch.cat(logs).mean()
+
+    told = loss(0.2, 0.8)
+    told.backward()
+    with torch.no_grad():
+        for weight in judge.parameters():
+            weight -= 0.3 * weight.grad
+    w.grad = None
+    loss(0.8, 0.2).backward()
+    stepped = w.detach() - 0.3 * w.grad
+    torch.testing.assert_close(found.map, 1.05 * stepped - 0.05 * stepped @ stepped.T @ stepped)
+    assert found.losses[0] == pytest.approx(float(told.detach()))
 
 
 def test_the_orthogonal_step_is_equation_7() -> None:
