@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_every_miniature_has_a_card_for_each_task(name: str, roots) -> None:
         said = list(card_lines(corpus, task, Protocol(subsets=2)))
         assert f"licence: {corpus.licence}" in said
         assert sum(line.startswith("  fold ") for line in said) == len(corpus.folds())
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_the_page_of_corpora_names_splits_and_licence(name: str, roots, checkout: Path) -> None:
+    corpus = load_corpus(name, roots(name))
+    page = (checkout / "docs/corpora.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
+    assert all(f"`{split}`" in section for split in corpus.splits)
+    licence = " ".join(section.partition("**Licence:**")[2].partition("**Cite")[0].split()).lower()
+    words = {word for word in re.findall(r"\w[\w.-]*\w", corpus.licence.lower()) if len(word) > 3 or word[0].isdigit()}
+    assert len(words & set(re.findall(r"\w[\w.-]*\w", licence))) >= 0.6 * len(words), words
 
 
 @pytest.mark.slow
