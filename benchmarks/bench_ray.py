@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +25,49 @@ TRIALS = 10
 MANY, FEW = 1000, 100
 LEARNT = ("--model", "cnn-regressor:small", "--set", "train.patience=0", "--set", "train.epochs=16")
 """A model whose trials all take the same time."""
+EMPTY = ("--model", "chance")
 
 
-def costs(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
-    """Cost of each command by name; that of a command on the cluster is the launcher's own."""
-    table, env = clips_table(folder), cluster.env()
-
-    def command(name: str, trials: int, *more: str) -> list[str]:
-        return [*SERBENCH, "run", "--dataset", "table", "--root", str(table), "--threads", "1", "--trials", str(trials),
-                "--results", str(folder / name), *more]  # fmt: skip
-
-    ray = ("--launcher", "ray", "--address", cluster.address)
-    _run(command("warm", 1, *LEARNT), folder, env)
+def learning(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
+    """Cost of equal trials one after the other, and on two workers."""
+    env = cluster.env()
+    measure(_command(folder, "warm", 1, *LEARNT), cwd=folder, env=env)
     return {
-        "serial": measure(command("serial", TRIALS, *LEARNT), cwd=folder, env=env),
-        "two workers": measure(command("two", TRIALS, *LEARNT, *ray), cwd=folder, env=env),
-        "few": measure(command("few", FEW, "--model", "chance", *ray), cwd=folder, env=env),
-        "many": measure(command("many", MANY, "--model", "chance", *ray), cwd=folder, env=env),
+        "serial": measure(_command(folder, "serial", TRIALS, *LEARNT), cwd=folder, env=env),
+        "two workers": measure(_command(folder, "two", TRIALS, *LEARNT, *_ray(cluster)), cwd=folder, env=env),
+    }
+
+
+def empty(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
+    """Cost of few and of many empty trials to the launcher."""
+    return {
+        name: measure(_command(folder, name, trials, *EMPTY, *_ray(cluster)), cwd=folder, env=cluster.env())
+        for name, trials in (("few", FEW), ("many", MANY))
     }
 
 
 def rows() -> list[dict[str, Any]]:
     """One row per measurement: title, costs, limit and whether it is kept."""
     with local_cluster([("w1", 1), ("w2", 1)]) as cluster, tempfile.TemporaryDirectory() as name:
-        found = costs(Path(name), cluster)
-    serial, two, few, many = (found[key] for key in ("serial", "two workers", "few", "many"))
-    each = (many.wall_seconds - few.wall_seconds) / (2 * (MANY - FEW))  # chance comes as two rows
-    ratio, growth = two.wall_seconds / serial.wall_seconds, many.peak_mib / few.peak_mib
+        clips_table(Path(name))
+        found = learning(Path(name), cluster) | empty(Path(name), cluster)
+    return lines(found["serial"], found["two workers"]) + empty_lines(found["few"], found["many"])
+
+
+def lines(serial: Cost, two: Cost) -> list[dict[str, Any]]:
+    """The rows of `learning`."""
+    ratio = two.wall_seconds / serial.wall_seconds
     return [
         _row(f"{TRIALS} trials of cnn-regressor:small, one process, one thread", serial),
         _row("the same on two workers of one thread (the launcher's CPU)", two, "0.56 of serial", ratio <= 0.56, ratio),
+    ]
+
+
+def empty_lines(few: Cost, many: Cost) -> list[dict[str, Any]]:
+    """The rows of `empty`."""
+    each = (many.wall_seconds - few.wall_seconds) / (2 * (MANY - FEW))  # chance comes as two rows
+    growth = many.peak_mib / few.peak_mib
+    return [
         _row(f"{2 * FEW:,} empty trials", few),
         _row(f"{2 * MANY:,} empty trials", many, "60 s for 1,000", many.wall_seconds <= 120),
         _row(f"a trial more: {each:.3f} s", many, "1 s", each <= 1),
@@ -73,8 +84,13 @@ def _row(
     return row if met is None else row | {"limit": limit, "met": met}
 
 
-def _run(command: list[str], folder: Path, env: Mapping[str, str]) -> None:
-    subprocess.run(command, cwd=folder, env=dict(env), check=True, capture_output=True)
+def _command(folder: Path, name: str, trials: int, *more: str) -> list[str]:
+    return [*SERBENCH, "run", "--dataset", "table", "--root", str(folder / "clips.csv"), "--threads", "1", "--trials",
+            str(trials), "--results", str(folder / name), *more]  # fmt: skip
+
+
+def _ray(cluster: LocalCluster) -> tuple[str, ...]:
+    return ("--launcher", "ray", "--address", cluster.address)
 
 
 def main() -> None:
