@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from serbench.features._encoder import load
 from serbench.features._encoder_source import locate
 from serbench.results.records import load_runs
 from serbench.sermodels import probe, transformer
+from serbench.sermodels._leaks import KNOWN
 
 RATE = 16000
 
@@ -212,3 +214,15 @@ def test_real_speech_from_the_command_line(test_data: Path, tmp_path: Path) -> N
     assert cost["macs_per_second"] > 1e6
     json.dumps(cost)
     shutil.rmtree(tmp_path / "results")
+
+
+def test_the_page_lists_the_known_encoders_and_every_preset() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "transformers.md").read_text(encoding="utf-8")
+    rows = {cells[0].strip().strip("`").replace("\\|", "|"): cells[1].strip()
+            for line in page.splitlines() if line.startswith("| `")
+            for cells in [re.split(r"(?<!\\)\|", line)[1:-1]]}  # fmt: skip
+    for pattern, corpora in KNOWN.items():
+        assert rows[pattern] == ", ".join(corpora)
+    for module in (probe, transformer):
+        name = module.__name__.rpartition(".")[2]
+        assert {name if preset == "default" else f"{name}:{preset}" for preset in module.PRESETS} <= set(rows)
