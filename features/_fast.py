@@ -165,7 +165,10 @@ class FrontEnd:
 
     def rows(self, signal: Tensor) -> Tensor:
         """Frames (frame, dim) of a waveform (samples,)."""
-        first = self.layers[0] if self.norm is None else self.layers[0].with_norm(signal, self.norm)
+        first = self.layers[0]
+        if self.norm is not None:
+            signal = signal - signal.mean()  # the norm takes an offset away; without it, fewer digits are lost
+            first = first.with_norm(signal, self.norm)
         low, high = (first, *self.layers[1 : self.blocked]), self.layers[self.blocked :]
         count = (len(signal) - self.field) // self.hop + 1
         found = signal.new_empty(count, low[-1].width)

@@ -90,6 +90,16 @@ def test_silence_and_a_constant_are_finite() -> None:
         assert torch.isfinite(front(torch.full((1, 8000), 0.7))).all()
 
 
+def test_a_quiet_signal_on_a_large_offset_keeps_its_digits() -> None:
+    """Against the plain convolutions in double precision."""
+    module: Any = shaken("wavlm-tiny").model.feature_extractor
+    values = 0.7 + 1e-4 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        found = FrontEnd.of(module)(values)  # type: ignore[misc]
+        truth = module.double()(values.double())
+    torch.testing.assert_close(found.double(), truth, rtol=0, atol=1e-4)
+
+
 class Doubled(nn.Module):
     """Adds a step that the known front ends do not have."""
 
