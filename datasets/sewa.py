@@ -131,6 +131,7 @@ def _recording_rows(package: Package) -> Iterator[dict[str, object]]:
             "labels": "hidden" if trace is None else "given",
             "frames": pd.NA if trace is None else len(trace),
             "trace_digest": pd.NA if trace is None else _digest_of(trace),
+            "word_digest": _digest_of(package.words[name]) if name in package.words else pd.NA,
         }
 
 
@@ -214,9 +215,11 @@ def _expected(release: str) -> dict[str, int]:
     return {"recordings": sum(sizes.values()), **each}
 
 
-def _digest_of(trace: pd.DataFrame) -> str:
-    """Sixteen hexadecimal digits of a trace (to six decimals), so that the corpus digest follows the labels."""
-    return digest(np.rint(trace.to_numpy(dtype="float64") * 1e6).astype("<i8").tobytes())
+def _digest_of(frame: pd.DataFrame) -> str:
+    """Sixteen hexadecimal digits of a trace or of timed words (to six decimals): the corpus digest follows both."""
+    numbers = frame.select_dtypes("number")
+    texts = [list(frame[column].astype("string").fillna("")) for column in frame.columns.difference(numbers.columns)]
+    return digest([np.rint(numbers.to_numpy(dtype="float64") * 1e6).astype("<i8").tobytes().hex(), texts])
 
 
 def _positive(value: float) -> float:

@@ -306,6 +306,10 @@ def test_alignment_files_replace_the_spreading(package: Path) -> None:
     assert words["start"].iloc[0] == pytest.approx(0.1)
     assert corpus.row("Train_01_t000")["text"] == "hallo"
     assert len(corpus.words("Train_02")) == len(sewa.load(package).words("Train_02"))
+    (folder / "Train_01.csv").write_text(f"word,start,end\nhallo,{start + 0.1},{start + 0.4}\n")
+    later = sewa.load(package, alignment=folder)
+    assert len({sewa.load(package).digest(), corpus.digest(), later.digest()}) == 3  # times of words decide numbers
+    assert sewa.load(package, alignment=folder).digest() == later.digest()
 
 
 def test_alignment_as_textgrid(package: Path) -> None:
