@@ -226,3 +226,14 @@ def test_the_page_lists_the_known_encoders_and_every_preset() -> None:
     for module in (probe, transformer):
         name = module.__name__.rpartition(".")[2]
         assert {name if preset == "default" else f"{name}:{preset}" for preset in module.PRESETS} <= set(rows)
+
+
+def test_extraction_says_how_many_times_real_time_it_takes(clips: Path, tmp_path: Path) -> None:
+    done = serbench("extract", "transformers:random:hubert-tiny", "--dataset", "table", "--root", clips, "--set",
+                    "layers=0-1", "--set", "batch_seconds=7", "--out", tmp_path / "states.npz")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "27 made or found, 0 failed" in done.output
+    assert re.search(r"\d x real time", done.output)
+    with np.load(tmp_path / "states.npz") as arrays:
+        assert len(arrays.files) == 27
+        assert {arrays[name].shape[1] for name in arrays.files} == {2 * 24}
