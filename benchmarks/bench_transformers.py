@@ -60,7 +60,7 @@ def clip_by_clip(data: Path, name: str, count: int) -> dict[str, float]:
     import torch
     from transformers import Wav2Vec2FeatureExtractor
 
-    from ..features._encoder import load
+    from ..features._encoder_load import load
     from ..features._encoder_source import locate
 
     source = locate(f"random:{name}")

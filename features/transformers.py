@@ -265,7 +265,7 @@ def _loaded(source: Source, device: str, precision: str, fast: bool) -> SpeechEn
     """The encoder on its device, loaded once in each process."""
     import torch
 
-    from ._encoder import freeze_for_extraction, load
+    from ._encoder_load import freeze_for_extraction, load
     from ._fast import accelerate
 
     encoder = freeze_for_extraction(load(source)).to(device=device, dtype=getattr(torch, precision))

@@ -42,8 +42,9 @@ from ..datasets._config import option
 from ..datasets._errors import SerbenchError
 from ..datasets._task import Task
 from ..features._encode import Recipe, encode
-from ..features._encoder import Inputs, load, skeleton
+from ..features._encoder import Inputs
 from ..features._encoder_families import WAVEFORM
+from ..features._encoder_load import load, skeleton
 from ..features._extractor import FeatureRequest
 from . import _pretrained
 from ._batches import Batch, Batches, even_batches, shuffled

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli import app, main
 from serbench.benchmarks.mock import write_mock
 from serbench.features._encode import Recipe, _batches, windows
-from serbench.features._encoder import load
+from serbench.features._encoder_load import load
 from serbench.features._encoder_source import locate
 from serbench.results.records import load_runs
 from serbench.sermodels import probe, transformer

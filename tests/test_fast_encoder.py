@@ -12,8 +12,9 @@ from torch import nn
 
 from serbench.features import _fast
 from serbench.features._encode import Recipe, encode, in_streams
-from serbench.features._encoder import SpeechEncoder, blocks, freeze_for_extraction, load
+from serbench.features._encoder import SpeechEncoder, blocks
 from serbench.features._encoder_families import RANDOM
+from serbench.features._encoder_load import freeze_for_extraction, load
 from serbench.features._encoder_source import locate
 from serbench.features._extractor import FeatureRequest, build
 from serbench.features._fast import FrontEnd, accelerate, plain_networks

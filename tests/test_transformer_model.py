@@ -15,8 +15,9 @@ from torch import Tensor
 
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._task import Task
-from serbench.features._encoder import Inputs, load
+from serbench.features._encoder import Inputs
 from serbench.features._encoder_families import RANDOM
+from serbench.features._encoder_load import load
 from serbench.features._encoder_source import locate
 from serbench.features._store import FeatureTable
 from serbench.sermodels._finetune import FineTuned, Part, by_depth, freeze, save_memory, step_losses

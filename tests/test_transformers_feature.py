@@ -21,8 +21,8 @@ from serbench.datasets._errors import SerbenchError
 from serbench.features._batched import groups, in_batches
 from serbench.features._cache import FeatureCache
 from serbench.features._encode import Window, average, grid, windows
-from serbench.features._encoder import load
 from serbench.features._encoder_families import RANDOM, Geometry
+from serbench.features._encoder_load import load
 from serbench.features._encoder_source import locate
 from serbench.features._extract import extract
 from serbench.features._extractor import FeatureExtractor, FeatureRequest, build

@@ -1,0 +1,138 @@
+"""Loading a speech encoder: the weights of a checkpoint, every one of them, or random ones that are always the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from torch.nn.utils import parametrize
+
+from ..datasets._errors import SerbenchError
+from ._encoder import SpeechEncoder
+from ._encoder_families import RANDOM_SEED
+from ._encoder_source import Source
+
+
+def load(source: Source, *, masks: bool = False, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
+    """Load an encoder on the CPU in float32 and evaluation mode.
+
+    Parameters
+    ----------
+    source : the checkpoint
+    masks : make sure that there is a vector to mask frames with in training; one that the checkpoint lacks is random
+    changes : settings of its config, such as dropout, that are changed where the family has them
+
+    Raises
+    ------
+    SerbenchError
+        When the weight files don't hold all of the encoder's weights.
+    """
+    config = _prepared(source, masks, changes or {})
+    with quiet():
+        model = _random_model(config) if source.folder is None else _stored_model(source, config)
+    return _without_own_masks(SpeechEncoder(source, model)).eval()
+
+
+def skeleton(source: Source, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
+    """The network that `load` gives with `masks`, with any weights: to be filled from a saved model."""
+    with quiet():
+        model = _random_model(_prepared(source, True, changes or {}))
+    return _without_own_masks(SpeechEncoder(source, model)).eval()
+
+
+def freeze_for_extraction(encoder: SpeechEncoder) -> SpeechEncoder:
+    """Drop gradients, and compute once what weight normalisation computes in every call; the numbers stay the same."""
+    for module in encoder.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    return encoder.requires_grad_(False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from reporting on the screen what is checked here: which weights were found."""
+    from transformers.utils import logging as theirs
+
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity(logging.CRITICAL)
+    theirs.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _without_own_masks(encoder: SpeechEncoder) -> SpeechEncoder:
+    """Keep transformers from drawing masks in training by itself, from a random state that nobody seeds."""
+    config: Any = encoder.model.config
+    for setting in ("mask_time_prob", "mask_feature_prob"):
+        if hasattr(config, setting):
+            setattr(config, setting, 0.0)
+    if hasattr(config, "apply_spec_augment"):
+        config.apply_spec_augment = True  # else masks that are handed in are ignored
+    return encoder
+
+
+def _prepared(source: Source, masks: bool, changes: Mapping[str, Any]) -> Any:
+    """A copy of the config with changes, without the parts that are not used, with a mask vector if one is wanted."""
+    config = type(source.config).from_dict(source.config.to_dict())
+    for setting, value in changes.items():
+        if hasattr(config, setting):
+            setattr(config, setting, value)
+    if hasattr(config, "add_adapter"):
+        config.add_adapter = False
+    if masks and getattr(config, "mask_time_prob", None) == 0.0:
+        config.mask_time_prob = 0.05
+    return config
+
+
+def _encoder_class(config: Any) -> Any:
+    """The class that holds the encoder alone."""
+    if config.model_type == "whisper":
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        return WhisperEncoder
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    return MODEL_MAPPING[type(config)]
+
+
+def _random_model(config: Any) -> nn.Module:
+    """Weights drawn as transformers initialises them, always the same ones; torch's random state is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        model: nn.Module = _encoder_class(config)(config)
+    return model
+
+
+def _stored_model(source: Source, config: Any) -> nn.Module:
+    """The weights of the checkpoint; every one of the encoder's must be there."""
+    names = {r"^(model\.)?encoder\.": ""} if config.model_type == "whisper" else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        try:
+            model, report = _encoder_class(config).from_pretrained(
+                source.folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+                output_loading_info=True, key_mapping=names,
+            )  # fmt: skip
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise SerbenchError(
+                f"the weights of {source.name} can't be loaded: {str(error).splitlines()[0]} Copy or download the "
+                "checkpoint again."
+            ) from error
+    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if missing or report["mismatched_keys"]:
+        raise SerbenchError(
+            f"{source.name} lacks {len(missing) + len(report['mismatched_keys'])} weights of a "
+            f"{source.geometry.family} encoder, such as {[*missing, *report['mismatched_keys']][0]!r}. Expected a "
+            "whole checkpoint; copy or download it again."
+        )
+    loaded: nn.Module = model
+    return loaded
