@@ -220,6 +220,20 @@ def request_for(study: Study, row: Row, task: str, base: Request) -> Request:
     return replace(base, model=row.model, task=task, settings={**fitting(row.model, base.settings), **row.settings})
 
 
+def fitting_preset(study: Study, request: Request) -> Request:
+    """The request without its preset, for a model that has none of that name; the study's own model must have it.
+
+    Raises
+    ------
+    SerbenchError
+        For a preset that the model of the first row does not have.
+    """
+    known = registry.load(study.rows[0].model).PRESETS
+    if request.preset is not None and request.preset not in known:
+        raise unknown(f"preset of {study.rows[0].model}", request.preset, known)
+    return request if request.preset in registry.load(request.model).PRESETS else replace(request, preset=None)
+
+
 def _has(model: str, key: str) -> bool:
     return key.startswith("feature.") or key in _keys(model)
 

@@ -12,9 +12,9 @@ machine on eGeMAPS functionals. "Without instances" averages an utterance to one
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -22,12 +22,20 @@ from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
 from ..datasets._files import write_text
 from ..datasets._labels import SETS
-from ..results._display import interval, markdown_table, number, p_value
 from ..results._report_data import epochs
 from ..results._storage import write_csv
-from ..results.significance import holm
-from ..sermodels import registry
-from ._study import LEVEL, Execution, Findings, Row, Study, findings_of, request_for, save_figure, write
+from ._claims import Tested, judge, to_markdown
+from ._study import (
+    Execution,
+    Findings,
+    Row,
+    Study,
+    findings_of,
+    fitting_preset,
+    request_for,
+    save_figure,
+    write,
+)
 from .cross import shared_classes
 from .grid import run_requests
 from .request import Place, Request
@@ -46,16 +54,6 @@ PARTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "instances": ("multi-instance learning", {"model.bag": "whole"}),
 }
 """Part -> what it is, and the settings that leave it out."""
-COLUMNS = ("claim", "tested on", "target", "metric", "with", "without", "difference", "low", "high", "p", "p_holm",
-           "p_trials", "p_trials_holm", "dz", "n", "verdict")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tested:
-    """Findings on one tested corpus; `name` is "A", or "A>B" for a training on A and a test on B."""
-
-    name: str
-    findings: Findings
 
 
 def ablations(corpus: Corpus, parts: Sequence[str] = (), baselines: Sequence[str] = ("svm",)) -> Study:
@@ -102,7 +100,7 @@ def run_ablations(
         from ._progress import Silent
 
         base = replace(base, classes=shared_classes(opened, task, (), how.display or Silent()))
-    rows = [_preset(request_for(study, row, task, base)) for row in study.rows]
+    rows = [fitting_preset(study, request_for(study, row, task, base)) for row in study.rows]
     requests = [replace(row, test=test) for test in (None, *tests) for row in rows]
     runs = run_requests(
         requests, how.results, how.device, how.jobs, how.threads, how.save_models, how.display, corpora=corpora
@@ -113,34 +111,13 @@ def run_ablations(
 
 
 def claims(tested: Sequence[Tested]) -> pd.DataFrame:
-    """The paper's claims, one row per claim, tested corpus and target, in the columns of `COLUMNS`.
-
-    `with` and `without` are mean scores, `difference` is the first less the second with its 95 % interval; `p` is the
-    paired t-test over the scores, `p_trials` the one over the trial means, both adjusted by Holm over the whole table.
-    """
-    frame = pd.DataFrame([row for one in tested for row in _claims(one)])
-    for test in ("p", "p_trials"):
-        frame[f"{test}_holm"] = holm(frame[test])
-    frame["verdict"] = [_verdict({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
-    return frame[list(COLUMNS)]
+    """The paper's claims (`_claims.judge`)."""
+    return judge(tested, {f"without {part}": what for part, (what, _) in PARTS.items()}, "MAEC")
 
 
 def markdown(frame: pd.DataFrame, study: Study) -> str:
     """The claims as a page."""
-    rows = [
-        {"model": r["claim"], "tested on": r["tested on"], "target": f"{r['target']} ({r['metric']})",
-         "with": number(r["with"]), "without": number(r["without"]), "difference": number(r["difference"], "+.3f"),
-         "95 % interval": interval(r["low"], r["high"], "+.3f"), "p Holm": p_value(r["p_holm"]),
-         "p trials Holm": p_value(r["p_trials_holm"]), "d": number(r["dz"], "+.2f"), "verdict": r["verdict"]}
-        for r in frame.to_dict("records")
-    ]  # fmt: skip
-    table = markdown_table(rows).replace("| model |", "| what is said to help |", 1)
-    return "\n".join([
-        "# The claims of the MAEC paper", "", table, "",
-        "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since the "
-        "scores of one trial share a model; both adjusted by Holm over this table. supported: significantly better by "
-        "both; hinted at: by the first alone; contradicted: significantly worse by the first.", *study.notes, "",
-    ])  # fmt: skip
+    return to_markdown(frame, "The claims of the MAEC paper", study.notes)
 
 
 def write_all(tested: Sequence[Tested], folder: Path) -> list[Path]:
@@ -169,33 +146,6 @@ def _lacking(corpus: Corpus) -> Iterator[tuple[str, str]]:
         yield "context", f"{corpus.name} has no dialogues: the current turn is all there is, with or without context."
     if corpus.utterances["gender"].dropna().nunique() < 2:
         yield "gender", f"{corpus.name} does not know both genders, so there is no second task."
-
-
-def _preset(request: Request) -> Request:
-    """Without the preset, for a baseline that has none of that name."""
-    known = registry.load(request.model).PRESETS
-    return request if request.preset in known else replace(request, preset=None)
-
-
-def _claims(one: Tested) -> Iterator[dict[str, Any]]:
-    tests, full = one.findings.tests, one.findings.study.rows[0].label
-    names = {f"without {part}": what for part, (what, _) in PARTS.items()}
-    for row in tests[tests["a"].eq(full)].to_dict("records"):
-        label = str(row["b"])
-        yield {
-            "claim": names.get(label, f"MAEC instead of {label}"), "tested on": one.name, "target": row["target"],
-            "metric": row["metric"], "with": row["mean_a"], "without": row["mean_b"],
-            **{key: row[key] for key in ("difference", "low", "high", "p", "p_trials", "dz", "n")},
-        }  # fmt: skip
-
-
-def _verdict(row: Mapping[str, Any]) -> str:
-    """What the tests say of a claim; NaN is no evidence."""
-    if not row["p_holm"] < LEVEL:
-        return "not shown"
-    if row["difference"] < 0:
-        return "contradicted"
-    return "supported" if row["p_trials_holm"] < LEVEL else "hinted at"
 
 
 def _file_name(name: str) -> str:

@@ -1,0 +1,104 @@
+"""A paper's claims as planned comparisons: the whole system, a study's first row, against every other row.
+
+Fewer comparisons than all pairs, so less is lost to adjusting: Holm's method runs over the claims alone. A claim is
+supported if the system is significantly better by the t-test over the scores and by that over the trial means (whose
+scores share a model), hinted at if by the first alone, contradicted if it is significantly worse by the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..results._display import interval, markdown_table, number, p_value, screen_table
+from ..results.significance import holm
+from ._study import LEVEL, Findings
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+COLUMNS = ("claim", "tested on", "target", "metric", "with", "without", "difference", "low", "high", "p", "p_holm",
+           "p_trials", "p_trials_holm", "dz", "n", "verdict")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Findings on one tested corpus; `name` is "A", or "A>B" for a training on A and a test on B."""
+
+    name: str
+    findings: Findings
+
+
+def judge(tested: Sequence[Tested], names: Mapping[str, str], system: str) -> pd.DataFrame:
+    """One row per claim, tested corpus and target, in the columns of `COLUMNS`.
+
+    `with` and `without` are mean scores, `difference` is the first less the second with its 95 % interval; `p` is the
+    paired t-test over the scores, `p_trials` the one over the trial means, both adjusted by Holm over the whole table.
+
+    Parameters
+    ----------
+    names : label of a row -> what the system has that it lacks
+    system : name of the system, for rows that have no such name
+    """
+    frame = pd.DataFrame([row for one in tested for row in _claims(one, names, system)])
+    for test in ("p", "p_trials"):
+        frame[f"{test}_holm"] = holm(frame[test])
+    frame["verdict"] = [_verdict({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
+    return frame[list(COLUMNS)]
+
+
+def to_markdown(frame: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> str:
+    """The claims as a page."""
+    rows = [
+        {"model": r["claim"], "tested on": r["tested on"], "target": f"{r['target']} ({r['metric']})",
+         "with": number(r["with"]), "without": number(r["without"]), "difference": number(r["difference"], "+.3f"),
+         "95 % interval": interval(r["low"], r["high"], "+.3f"), "p Holm": p_value(r["p_holm"]),
+         "p trials Holm": p_value(r["p_trials_holm"]), "d": number(r["dz"], "+.2f"), "verdict": r["verdict"]}
+        for r in frame.to_dict("records")
+    ]  # fmt: skip
+    table = markdown_table(rows).replace("| model |", "| what is said to help |", 1)
+    return "\n".join([
+        f"# {title}", "", table, "",
+        "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since the "
+        "scores of one trial share a model; both adjusted by Holm over this table. supported: significantly better by "
+        "both; hinted at: by the first alone; contradicted: significantly worse by the first.", *notes, "",
+    ])  # fmt: skip
+
+
+def render(frame: pd.DataFrame, title: str) -> Group:
+    """The claims for the screen, one narrow table per corpus and target."""
+    from rich.console import Group
+
+    tables = []
+    for (corpus, target), part in frame.groupby(["tested on", "target"], sort=False):
+        rows = [
+            {"a": str(r["claim"]), "with": number(r["with"]), "without": number(r["without"]),
+             "difference": number(r["difference"], "+.3f"), "p Holm": p_value(r["p_holm"]), "verdict": r["verdict"]}
+            for r in part.to_dict("records")
+        ]  # fmt: skip
+        heading = f"{title}: {corpus}, {target} ({part['metric'].iloc[0]})"
+        tables.append(screen_table(heading, "", rows, [row["verdict"] == "not shown" for row in rows]))
+    return Group(*tables)
+
+
+def _claims(one: Tested, names: Mapping[str, str], system: str) -> Iterator[dict[str, Any]]:
+    tests, full = one.findings.tests, one.findings.study.rows[0].label
+    for row in tests[tests["a"].eq(full)].to_dict("records"):
+        label = str(row["b"])
+        yield {
+            "claim": names.get(label, f"{system} instead of {label}"), "tested on": one.name, "target": row["target"],
+            "metric": row["metric"], "with": row["mean_a"], "without": row["mean_b"],
+            **{key: row[key] for key in ("difference", "low", "high", "p", "p_trials", "dz", "n")},
+        }  # fmt: skip
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """What the tests say of a claim; NaN is no evidence."""
+    if not row["p_holm"] < LEVEL:
+        return "not shown"
+    if row["difference"] < 0:
+        return "contradicted"
+    return "supported" if row["p_trials_holm"] < LEVEL else "hinted at"
