@@ -32,8 +32,8 @@ ALPHA = 0.05
 COLUMNS = (
     "dataset", "release", "task", "target", "metric", "rank", "name", "model", "preset", "search_budget", "mean", "sd",
     "low", "high", "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "beats_chance",
-    "seconds", "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol", "protocol_digest",
-    "serbench", "signature", "command", "run_id",
+    "seconds", "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol",
+    "protocol_digest", "serbench", "signature", "command", "run_id",
 )  # fmt: skip
 Row = dict[str, Any]
 

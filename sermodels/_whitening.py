@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 
 from ..datasets._errors import SerbenchError
-from ._kmeans import block_rows, mean_of, one_thread
+from ._kmeans import block_rows, mean_of
 from ._points import Points, make_points
+from ._threads import one_thread
 
 
 def whiten(points: Points, dims: int, keep_bytes: int) -> Points:

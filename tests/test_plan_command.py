@@ -90,7 +90,9 @@ def test_a_pilot_is_carried_over_as_a_line_in_items_and_epochs():
     tried = Pilot((Timed(10, 7.0, 7.0, 1000), Timed(30, 17.0, 17.0, 1000)), 100.0, 5.0)
     division = SimpleNamespace(train=range(200), test=range(50))
     plan = SimpleNamespace(
-        config=SimpleNamespace(train=SimpleNamespace(epochs=4)), request=SimpleNamespace(search=None), setting=SimpleNamespace(divisions=[division])
+        config=SimpleNamespace(train=SimpleNamespace(epochs=4)),
+        request=SimpleNamespace(search=None),
+        setting=SimpleNamespace(divisions=[division]),
     )
     cost = carried(tried, plan)
     assert cost.cpu_seconds == pytest.approx(2 + 0.5 * 200 * 4)
