@@ -29,6 +29,7 @@ def check(
     option: Options = None,
     out: Annotated[Path | None, typer.Option(help="Write every finding to this CSV file.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,
+    strict: Annotated[bool, typer.Option(help="End with status 1 if there is an error or a warning.")] = False,
 ) -> None:
     """The corpus doctor: counts, missing, broken, odd and doubled files, labels off the scale, speaker overlap."""
     from . import doctor
@@ -46,6 +47,8 @@ def check(
 
         write_text(out, findings.to_csv(index=False))
         typer.echo(f"{len(findings)} findings are in {out}")
+    if strict and findings["severity"].isin(["error", "warning"]).any():
+        raise typer.Exit(1)
 
 
 def card(

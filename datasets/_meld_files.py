@@ -137,11 +137,15 @@ def _label_file(base: Path, split: str) -> Path | None:
     name = f"{split}_sent_emo.csv"
     data = find(base, ("data",))
     repository = find(data, ("meld",)) if data else None
-    for folder in (base, find(base, (split,)), *(find(base, (f,)) for f in FOLDERS[split]), repository):
-        found = find(folder, (name,), "file") if folder else None
-        if found:
-            return found
-    return None
+    folders = (base, find(base, (split,)), *(find(base, (f,)) for f in FOLDERS[split]), repository)
+    found = [path for folder in folders if folder and (path := find(folder, (name,), "file"))]
+    for other in found[1:]:
+        if other.read_bytes() != found[0].read_bytes():
+            raise SerbenchError(
+                f"two files are the labels of {split}, and they differ: {str(found[0])!r} and {str(other)!r}. "
+                "Keep the right one and move the other away."
+            )
+    return found[0] if found else None
 
 
 def _half(base: Path, lacking: list[str], found: list[Path]) -> SerbenchError:

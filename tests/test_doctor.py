@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 import soundfile
 
 from serbench.benchmarks import doctor
 from serbench.benchmarks._findings import count
+from serbench.benchmarks.cli import app
 from serbench.datasets import emodb, table
 from serbench.datasets._corpus import OFFICIAL, Corpus, make_table, rotation
 from serbench.datasets._errors import SerbenchError
@@ -398,6 +400,18 @@ def test_the_table_is_complete_as_csv_and_short_on_screen(tmp_path: Path) -> Non
     assert "about the corpus: a remark" in lines
     assert lines[-1] == "found: 12 errors, 1 warning"
     assert len(lines) < 15
+
+
+def test_strict_ends_with_status_1_when_something_is_wrong(tmp_path: Path) -> None:
+    for i in range(6):
+        write(tmp_path / f"a{i}.wav", noise(i))
+    rows = "".join(f"a{i}.wav,{('anger', 'sadness')[i % 2]},s{i}\n" for i in range(6))
+    (tmp_path / "labels.csv").write_text("path,label,speaker\n" + rows)
+    command = ["check", "table", "--root", str(tmp_path)]
+    assert CliRunner().invoke(app, [*command, "--strict"]).exit_code == 0
+    (tmp_path / "a0.wav").unlink()
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert CliRunner().invoke(app, [*command, "--strict"]).exit_code == 1
 
 
 def test_a_table_of_a_user(tmp_path: Path) -> None:

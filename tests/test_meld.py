@@ -658,6 +658,17 @@ def test_a_path_cannot_come_from_the_label_file(labels: Path) -> None:
         meld.load(labels)
 
 
+def test_two_label_files_for_one_split(labels: Path) -> None:
+    (labels / "train_sent_emo.csv").write_bytes((labels / "train/train_sent_emo.csv").read_bytes())
+    before = meld.load(labels).digest()
+    with (labels / "train_sent_emo.csv").open("ab") as file:
+        file.write(b"\r\n")
+    with pytest.raises(SerbenchError, match="two files are the labels of train, and they differ"):
+        meld.load(labels)
+    (labels / "train_sent_emo.csv").unlink()
+    assert meld.load(labels).digest() == before
+
+
 def test_doubled_row(labels: Path) -> None:
     path = labels / "test_sent_emo.csv"
     table = pd.read_csv(path, dtype=str)
