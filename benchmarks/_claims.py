@@ -81,6 +81,7 @@ def render(frame: pd.DataFrame, title: str) -> Group:
         ]  # fmt: skip
         heading = f"{title}: {corpus}, {target} ({part['metric'].iloc[0]})"
         tables.append(screen_table(heading, "", rows, [row["verdict"] == "not shown" for row in rows]))
+        tables[-1].columns[0].header = "what is said to help"
     return Group(*tables)
 
 

@@ -1,0 +1,230 @@
+"""`serbench study semantic` on a miniature SEWA, AVEC's moments and parts by the equation written again, bad input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from serbench.benchmarks import study_semantic
+from serbench.benchmarks._study import Row, Study, fitting_preset
+from serbench.benchmarks.cli import app
+from serbench.benchmarks.grid import run
+from serbench.benchmarks.mock import write_mock
+from serbench.benchmarks.protocol import Protocol, assign_subsets, divide
+from serbench.benchmarks.request import Request
+from serbench.datasets._corpus import Corpus
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._load import load_corpus
+from serbench.features._wordvec import read_vectors
+from serbench.results import metrics
+from serbench.results.records import Run, load_runs
+
+TINY = {
+    "model.sampling_rate": "2000", "model.filters": "4,4,4", "model.pools": "5,4,2", "model.projection": "8",
+    "model.width": "8", "model.units": "4", "model.delay_seconds": "0.2", "train.epochs": "1", "train.batch_size": "8",
+}  # fmt: skip
+FLAGS = [text for key, value in TINY.items() for text in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Miniatures of the packages of 2017 and 2019, and two files of word vectors for the words of the first."""
+    base = tmp_path_factory.mktemp("semantic")
+    write_mock("sewa", base / "2017", utterances=36)
+    write_mock("sewa", base / "2019", release="2019", utterances=60)
+    corpus = load_corpus("sewa", base / "2017")
+    items = [str(i) for i in corpus.items(corpus.tasks[0]).index]
+    spoken = sorted({word.lower().strip(".,!?") for item in items for word in corpus.words(item)["word"]})
+    rng = np.random.default_rng(0)
+    for name in ("aligned", "word2vec"):
+        rows = [f"{word} " + " ".join(f"{x:.4f}" for x in rng.normal(size=4)) for word in spoken]
+        (base / f"{name}.vec").write_text("\n".join([f"{len(spoken)} 4", *rows]) + "\n", encoding="utf-8")
+    assert read_vectors(base / "aligned.vec").dim == 4
+    return base
+
+
+@pytest.fixture(scope="module")
+def sewa(folder: Path) -> Corpus:
+    return load_corpus("sewa", folder / "2017")
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {name: str(folder / f"{name}.vec") for name in ("aligned", "word2vec")}
+
+
+# AVEC's moments
+
+
+def avec_in_fractions(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """The challenge's figure in exact arithmetic: covariance over n, variances over n - 1."""
+    x, y = [Fraction(float(v)) for v in gold], [Fraction(float(v)) for v in predicted]
+    n = len(x)
+    mx, my = sum(x) / n, sum(y) / n
+    shared = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / n
+    vx, vy = sum((a - mx) ** 2 for a in x) / (n - 1), sum((b - my) ** 2 for b in y) / (n - 1)
+    return float(2 * shared / (vx + vy + (mx - my) ** 2))
+
+
+@pytest.mark.parametrize(("seed", "n"), [(0, 2), (1, 3), (2, 40), (3, 400)])
+def test_avec_moments_are_those_of_the_equation(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    gold = rng.normal(0.1, 0.2, n)
+    predicted = 0.5 * gold + rng.normal(0.05, 0.1, n)
+    assert metrics.ccc_avec(gold, predicted) == pytest.approx(avec_in_fractions(gold, predicted), abs=1e-12)
+    spread = gold.var() + predicted.var()
+    factor = 1 + spread / ((n - 1) * (spread + (gold.mean() - predicted.mean()) ** 2))
+    assert metrics.ccc(gold, predicted) == pytest.approx(metrics.ccc_avec(gold, predicted) * factor, abs=1e-12)
+
+
+def test_avec_moments_of_a_challenges_size_differ_in_the_fifth_decimal() -> None:
+    """22,727 frames of the German devel recordings: a CCC of 0.628685 is told as 0.628657."""
+    rng = np.random.default_rng(4)
+    gold = rng.normal(0.138, 0.144, 22_727)
+    noise = rng.normal(0.0, 0.115, 22_727)
+    standard, avec = metrics.ccc(gold, 0.7 * gold + noise), metrics.ccc_avec(gold, 0.7 * gold + noise)
+    assert 1e-5 < standard - avec < 5e-5
+    assert avec / standard == pytest.approx(0.628657 / 0.628685, abs=5e-6)
+
+
+def test_avec_moments_keep_the_conventions_of_ccc() -> None:
+    gold = np.array([0.1, np.nan, 0.3, 0.2])
+    assert metrics.ccc_avec(gold, [0.2, 9.0, 0.3, 0.1]) == pytest.approx(
+        avec_in_fractions(np.array([0.1, 0.3, 0.2]), np.array([0.2, 0.3, 0.1])), abs=1e-12
+    )
+    assert metrics.ccc_avec([1.0, 1.0], [0.5, 0.5]) == 0
+    for undefined in (([1.0], [1.0]), ([], []), ([1.0, 1.0], [1.0, 1.0]), ([1.0, 2.0], [np.nan, 1.0])):
+        assert np.isnan(metrics.ccc_avec(*undefined))
+
+
+# The rows
+
+
+def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpus) -> None:
+    study = study_semantic.ablations(sewa, files(folder))
+    system, *others = study.rows
+    assert [row.label for row in study.rows] == [
+        "disentangled, aligned", "attention, aligned", "concat, aligned", "disentangled, word2vec", "sound alone",
+        "words alone, aligned", "words alone, word2vec", "chance",
+    ]  # fmt: skip
+    named = {row.label: study_semantic._what_is_added(system, row) for row in others}
+    assert named == {
+        "attention, aligned": "disentangled fusion instead of attention",
+        "concat, aligned": "disentangled fusion instead of concat",
+        "disentangled, word2vec": "aligned vectors instead of word2vec", "sound alone": "words beside the sound",
+        "words alone, aligned": "sound beside the words", "words alone, word2vec": None, "chance": None,
+    }  # fmt: skip
+    assert others[3].settings["model.vectors"] == "", "sound alone is one row, whatever vectors there are"
+
+
+def test_without_vectors_only_sound_is_compared_and_the_study_says_so(sewa: Corpus) -> None:
+    study = study_semantic.ablations(sewa, {}, [])
+    assert [row.label for row in study.rows] == ["sound alone, disentangled", "sound alone, concat"]
+    assert "only rows of sound alone" in study.notes[0]
+
+
+def test_a_corpus_without_words_is_noted(folder: Path, sewa: Corpus) -> None:
+    study = study_semantic.ablations(replace(sewa, word_source=None), files(folder))
+    assert "sewa has no words" in study.notes[0]
+
+
+def test_bad_input_is_answered_in_words(sewa: Corpus, folder: Path) -> None:
+    with pytest.raises(SerbenchError, match=r"--vectors x=nowhere\.vec: there is no such file"):
+        study_semantic.ablations(sewa, {"x": "nowhere.vec"})
+    study = Study("semantic", "S", (Row("a", "semantic-fusion"), Row("chance", "chance")), "others")
+    with pytest.raises(SerbenchError, match="unknown preset of semantic-fusion"):
+        fitting_preset(study, Request("chance", "sewa", preset="smal"))
+    assert fitting_preset(study, Request("chance", "sewa", preset="small")).preset is None
+    done = CliRunner().invoke(app, ["study", "semantic", "--root", str(folder / "2017")])
+    assert isinstance(done.exception, SerbenchError)
+    assert "serbench words word2vec sewa --partition train" in str(done.exception)
+
+
+# The protocol, and the challenge's scores
+
+
+def test_subsets_are_of_whole_recordings(sewa: Corpus) -> None:
+    task, protocol = sewa.task("traces"), Protocol(subsets=2)
+    divisions = divide(sewa, task, protocol)
+    subsets = assign_subsets(sewa, task, protocol, divisions)
+    assert sorted(subsets) == sorted(divisions[0].test)
+    assert all(item.startswith("Devel_") for item in subsets), "one subset per recording, not per frame or turn"
+    assert set(subsets.values()) == {0, 1}
+    assert all(name.startswith("Train_") for d in divisions for name in (*d.train, *d.dev))
+
+
+@pytest.fixture(scope="module")
+def two_cultures(folder: Path) -> Run:
+    """Two trials on the package of 2019, with predictions that are right in German and poor in Hungarian."""
+    (one,) = run("chance", "sewa", root=folder / "2019", task="traces", trials=2, protocol=Protocol(subsets=4),
+                 results=folder / "cultures", threads=1, device="cpu")  # fmt: skip
+    rng = np.random.default_rng(0)
+    for unit in one.units():
+        rows = pd.read_parquet(one.unit_files(unit["trial"], unit["fold"])[1]).sample(frac=1, random_state=1)
+        poor = rows["id"].str.contains("_HU_").to_numpy()
+        for target in one.task.targets:
+            rows[f"pred_{target}"] = rows[f"gold_{target}"] + rng.normal(0.05, np.where(poor, 0.8, 0.1))
+        one.write_unit(unit["trial"], unit["fold"], unit, rows)
+    return Run.open(one.path)
+
+
+def test_each_culture_is_scored_over_its_own_frames(folder: Path, two_cultures: Run) -> None:
+    corpus = load_corpus("sewa", folder / "2019")
+    cultures = corpus.recordings["culture"].to_dict()
+    found = study_semantic.challenge_scores(two_cultures, cultures).set_index(["recordings of", "trial", "target"]).sort_index()
+    rows = two_cultures.predictions()
+    for part, wanted in (("DE", "_DE_"), ("HU", "_HU_"), ("all", "_")):
+        for trial in (0, 1):
+            own = rows[rows["trial"].eq(trial) & rows["id"].str.contains(wanted)]
+            values = []
+            for target in ("arousal", "valence", "liking"):
+                gold, predicted = own[f"gold_{target}"].to_numpy(), own[f"pred_{target}"].to_numpy()
+                row = found.loc[(part, trial, target)]
+                assert row["CCC by AVEC's moments"] == pytest.approx(avec_in_fractions(gold, predicted), abs=1e-12)
+                values.append(row["CCC"])
+                assert row["frames"] == len(own)
+                assert row["recordings"] == own["id"].nunique()
+            assert found.loc[(part, trial, "mean"), "CCC"] == pytest.approx(np.mean(values), abs=1e-12)
+    assert (found.loc["DE", "CCC"] > found.loc["HU", "CCC"] + 0.1).all()
+    assert found.loc[("all", 0, "mean"), "recordings"] == 8
+
+
+def test_one_culture_is_not_told_twice(two_cultures: Run) -> None:
+    german = study_semantic.challenge_scores(two_cultures, dict.fromkeys(two_cultures.predictions()["id"], "DE"))
+    assert set(german["recordings of"]) == {"all"}
+
+
+def test_a_task_without_frames_has_no_challenge_scores(folder: Path, tmp_path: Path) -> None:
+    (other,) = run("chance", "sewa", root=folder / "2017", task="arousal", trials=1, results=tmp_path, device="cpu")
+    with pytest.raises(SerbenchError, match="not time-continuous"):
+        study_semantic.challenge_scores(other, {})
+
+
+@pytest.mark.slow
+def test_the_study_runs_on_a_miniature(folder: Path, tmp_path: Path) -> None:
+    command = ["study", "semantic", "--dataset", "sewa", "--root", str(folder / "2017"), "--preset", "small",
+               "--vectors", f"aligned={folder / 'aligned.vec'}", "--vectors", f"word2vec={folder / 'word2vec.vec'}",
+               "--trials", "2", "--subsets", "2", "--threads", "1", "--device", "cpu", "--results", str(tmp_path),
+               *FLAGS]  # fmt: skip
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    studies = tmp_path / "studies"
+    table = pd.read_csv(studies / "semantic-claims_sewa.csv")
+    assert len(table) == 7 * 4
+    assert (table["n"] == 4).all()
+    np.testing.assert_allclose(table["with"] - table["without"], table["difference"], atol=1e-12)
+    runs = {run.run_id: run for run in load_runs(tmp_path)}
+    assert len(runs) == 8
+    scores = pd.read_csv(studies / "semantic-challenge_sewa.csv")
+    assert set(scores["model"]) == set(pd.read_csv(studies / "semantic_sewa.csv")["row"])
+    page = (studies / "semantic-challenge_sewa.md").read_text(encoding="utf-8")
+    assert "(audio+video+text)" in page
+    assert "not ranked with ours" in page
+    assert (studies / "semantic_sewa.png").stat().st_size > 10_000
+    labels = {label for run in runs.values() for label in run.spec.get("labels") or ()}
+    assert any(label.startswith("words:aligned.vec:") for label in labels)
