@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 import soundfile
+from typer.testing import CliRunner
 
 from serbench.benchmarks import doctor
 from serbench.benchmarks._findings import count
