@@ -51,6 +51,7 @@ class Traces:
     words : columns word, start, end [s]; possibly none
     signal, rate : samples from the time `begin` on, possibly none, and their rate in Hz
     begin, end : stretch that is shown, in seconds
+    part : in names of files: which stretch or trials these are, "" for all of them
     notes : what is not shown, and why
     """
 
@@ -66,6 +67,7 @@ class Traces:
     rate: int
     begin: float
     end: float
+    part: str = ""
     notes: tuple[str, ...] = ()
 
     def scores(self) -> dict[str, list[float]]:
@@ -111,8 +113,11 @@ def find_traces(
     if len({len(p) for p in predicted.values()}) > 1:
         raise SerbenchError(f"the trials of {run.run_id} have different frames of {item!r}. Name one with --trial.")
     scales = {t: run.task.scales[t] for t in targets}
+    last = min(last, seconds)
+    part = "" if start is None and end is None else f"_{first:g}-{last:g}s"
+    part += "".join(f"_trial{k}" for k in predicted) if trials else ""
     bare = Traces(run.run_id, item, targets, scales, time[: len(gold)], gold, predicted, NO_WORDS,
-                  np.zeros(0), RATE, first, min(last, seconds))  # fmt: skip
+                  np.zeros(0), RATE, first, last, part)  # fmt: skip
     return _with_sound(bare, run, corpora or Corpora())
 
 
@@ -157,11 +162,11 @@ def lanes(starts: Sequence[float], widths: Sequence[float], count: int) -> list[
 
 
 def write(found: Traces, folder: Path) -> list[Path]:
-    """Write traces_RUN_RECORDING.csv (`table`), .png and .svg; returns the paths."""
+    """Write traces_RUN_RECORDING.csv (`table`), .png and .svg, with stretch and trials in the name if they were asked
+    for; returns the paths."""
     from .traces_figure import figure
 
-    stretch = "" if found.begin == 0 else f"_from{found.begin:g}s"
-    stem = re.sub(r"[^\w.+=-]", "-", f"traces_{found.run_id}_{found.item}{stretch}".replace(">", "-to-"))
+    stem = re.sub(r"[^\w.+=-]", "-", f"traces_{found.run_id}_{found.item}{found.part}".replace(">", "-to-"))
     paths = [write_csv(folder / f"{stem}.csv", table(found))]
     drawn = figure(found)
     for ending, content in (("png", figures.png(drawn, 150)), ("svg", figures.svg(drawn))):

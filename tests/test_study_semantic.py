@@ -176,7 +176,8 @@ def two_cultures(folder: Path) -> Run:
 def test_each_culture_is_scored_over_its_own_frames(folder: Path, two_cultures: Run) -> None:
     corpus = load_corpus("sewa", folder / "2019")
     cultures = corpus.recordings["culture"].to_dict()
-    found = study_semantic.challenge_scores(two_cultures, cultures).set_index(["recordings of", "trial", "target"]).sort_index()
+    found = study_semantic.challenge_scores(two_cultures, cultures)
+    found = found.set_index(["recordings of", "trial", "target"]).sort_index()
     rows = two_cultures.predictions()
     for part, wanted in (("DE", "_DE_"), ("HU", "_HU_"), ("all", "_")):
         for trial in (0, 1):

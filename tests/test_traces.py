@@ -117,6 +117,11 @@ def test_the_command_writes_png_svg_and_csv(record: Run, tmp_path: Path) -> None
     png, svg, csv = (next(tmp_path.glob(f"*.{ending}")) for ending in ("png", "svg", "csv"))
     assert png.stem == svg.stem == csv.stem
     assert ITEM in png.stem
+    before = png.read_bytes()
+    again = ["traces", str(record.path), ITEM, "--out", str(tmp_path), "--end", "3", "--trial", "1"]
+    assert CliRunner().invoke(app, again, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / f"{png.stem}_0-3s_trial1.png").is_file(), "a stretch has files of its own"
+    assert png.read_bytes() == before
     image = imread(png)
     assert image.shape[1] == 1500
     assert image.std() > 0.05, "not an empty page"
