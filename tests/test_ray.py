@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ def on_cluster(cluster: LocalCluster, **env: str) -> dict[str, Any]:
     return {"env": cluster.env(**env), "capture_output": True, "text": True, "timeout": 240}
 
 
+def together(cluster: LocalCluster, *commands: tuple[list[str], dict[str, Any]]) -> list[Any]:
+    """The outcomes of several commands that run at the same time, each with further arguments of its own."""
+    with ThreadPoolExecutor(len(commands)) as pool:
+        return list(pool.map(lambda one: subprocess.run(one[0], **(on_cluster(cluster) | one[1])), commands))
+
+
 def ray_options(cluster: LocalCluster) -> tuple[str, ...]:
     return ("--launcher", "ray", "--address", cluster.address)
 
@@ -89,9 +96,11 @@ def records(results: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_records_are_those_of_a_serial_run(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
     more = ("--model", "linear", "--task", "arousal", "--trials", "2")
-    serial = subprocess.run(command(corpus_file, tmp_path / "serial", *more), **on_cluster(cluster))
+    serial, done = together(
+        cluster, (command(corpus_file, tmp_path / "serial", *more), {}),
+        (command(corpus_file, tmp_path / "ray", *more, *ray_options(cluster)), {}),
+    )  # fmt: skip
     assert serial.returncode == 0, serial.stderr
-    done = subprocess.run(command(corpus_file, tmp_path / "ray", *more, *ray_options(cluster)), **on_cluster(cluster))
     assert done.returncode == 0, done.stderr
     assert "2 nodes, 2 trials at a time, one cache" in done.stderr
     assert records(tmp_path / "ray") == records(tmp_path / "serial")
@@ -124,19 +133,18 @@ def test_every_node_must_have_the_corpus(cluster: LocalCluster, corpus_file: Pat
     """`/proc/self/cwd` is another folder in each process: the launcher has a corpus there, the nodes have none."""
     own = "/proc/self/cwd/toy.csv"
     more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
-    lost = subprocess.run(command(own, tmp_path, *more), cwd=corpus_file.parent, **on_cluster(cluster))
+    mapped = ("--root", f"table@w1={corpus_file}", "--root", f"table@w2={corpus_file}")
+    here = {"cwd": corpus_file.parent}
+    lost, found, stray = together(
+        cluster, (command(own, tmp_path / "a", *more), here), (command(own, tmp_path / "b", *more, *mapped), here),
+        (command(own, tmp_path / "c", *more, "--root", f"table@w9={corpus_file}"), here),
+    )  # fmt: skip
     assert lost.returncode == 2
     assert "does not have the corpus table" in lost.stderr
     assert "SERBENCH_ROOT_TABLE" in lost.stderr
     assert "w1" in lost.stderr
     assert "w2" in lost.stderr
-    mapped = ("--root", f"table@w1={corpus_file}", "--root", f"table@w2={corpus_file}")
-    found = subprocess.run(command(own, tmp_path, *more, *mapped), cwd=corpus_file.parent, **on_cluster(cluster))
     assert found.returncode == 0, found.stderr
-    stray = subprocess.run(
-        command(own, tmp_path / "b", *more, "--root", f"table@w9={corpus_file}"), cwd=corpus_file.parent,
-        **on_cluster(cluster),
-    )  # fmt: skip
     assert stray.returncode == 2
     assert "there is no such node. There are: head, w1, w2" in stray.stderr
 
@@ -144,14 +152,14 @@ def test_every_node_must_have_the_corpus(cluster: LocalCluster, corpus_file: Pat
 @pytest.mark.slow
 def test_what_a_cluster_refuses(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
     more = ("--model", "chance", "--trials", "1", *ray_options(cluster))
-    halves = command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5")
-    cards = subprocess.run(halves, **on_cluster(cluster))
-    wrong = subprocess.run(
-        command(corpus_file, tmp_path, *more), **on_cluster(cluster, RAY_AUTH_TOKEN=secrets.token_hex(32))
-    )
-    many = subprocess.run(command(corpus_file, tmp_path, *more, "--cpus-per-trial", "64"), **on_cluster(cluster))
     learnt = command(corpus_file, tmp_path, "--model", "cnn-regressor:small", "--task", "arousal", *more[2:])
-    lacking = subprocess.run([*learnt, "--gpus-per-trial", "1"], **on_cluster(cluster))
+    other = {"env": cluster.env(RAY_AUTH_TOKEN=secrets.token_hex(32))}
+    cards, wrong, many, lacking = together(
+        cluster, (command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5"), {}),
+        (command(corpus_file, tmp_path / "b", *more), other),
+        (command(corpus_file, tmp_path / "c", *more, "--cpus-per-trial", "64"), {}),
+        ([*learnt, "--gpus-per-trial", "1"], {}),
+    )  # fmt: skip
     for done, said in (
         (wrong, "refuses the token"),
         (many, "--cpus-per-trial 64: no node of the cluster has so many"),
