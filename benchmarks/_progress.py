@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
@@ -88,8 +90,8 @@ class Terminal:
     @contextmanager
     def units(self, name: str, total: int) -> Iterator[UnitDisplay]:
         """A bar over units with the text of the current one."""
-        with self._bar() as bar:
-            yield _TerminalUnits(self, bar, name, total)
+        with self._bar() as bar, lasting_interrupts() as check:
+            yield _TerminalUnits(self, bar, name, total, check)
 
     def _bar(self) -> Any:
         from rich.progress import (
@@ -109,16 +111,18 @@ class Terminal:
 
 
 class _TerminalUnits:
-    def __init__(self, terminal: Terminal, bar: Any, name: str, total: int) -> None:
-        self.terminal, self.bar, self.total, self.count = terminal, bar, total, 0
+    def __init__(self, terminal: Terminal, bar: Any, name: str, total: int, check: Callable[[], None]) -> None:
+        self.terminal, self.bar, self.total, self.count, self.check = terminal, bar, total, 0, check
         self.task = bar.add_task(name, total=total, note="")
 
     def step(self, text: str, share: float) -> None:
         """Show the current unit's progress."""
+        self.check()
         self.bar.update(self.task, completed=self.count + min(max(share, 0.0), 1.0), note=text)
 
     def done(self, job: Any, facts: dict[str, Any]) -> None:
         """Print the unit's outcome and move on."""
+        self.check()
         self.count += 1
         self.bar.update(self.task, completed=self.count, note="")
         where = f"{job.model} trial {job.trial + 1}, fold {job.division.fold} ({self.count} of {self.total})"
@@ -128,3 +132,32 @@ class _TerminalUnits:
             score = facts.get("dev_score")
             shown = "undefined" if score is None else f"{score:.3f}"
             self.terminal.message(f"{where}: dev {shown}, {facts['seconds']:.1f} s")
+
+
+@contextmanager
+def lasting_interrupts() -> Iterator[Callable[[], None]]:
+    """Region in which a Ctrl-C is not lost; gives a function that raises KeyboardInterrupt again after one.
+
+    The interpreter drops an exception that is raised in a destructor, and some libraries catch all of them while they
+    are being imported.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before, seen = signal.getsignal(signal.SIGINT), threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        seen.set()
+        if callable(before):
+            before(number, frame)
+
+    def check() -> None:
+        if seen.is_set():
+            raise KeyboardInterrupt
+
+    if callable(before):
+        signal.signal(signal.SIGINT, handle)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from serbench.benchmarks._progress import lasting_interrupts
 from serbench.benchmarks.grid import from_record, run
 from serbench.benchmarks.plan import Request
 from serbench.datasets._errors import SerbenchError
@@ -133,6 +135,16 @@ def test_kill_and_run_again_ends_in_the_same_numbers(corpus_file: Path, tmp_path
         for n in ("killed", "whole")
     )
     pd.testing.assert_frame_equal(predictions(killed), predictions(whole), check_exact=True)
+
+
+def test_an_interrupt_that_a_library_swallows_is_not_lost():
+    with lasting_interrupts() as check:
+        check()
+        with contextlib.suppress(BaseException):  # as a library's import may do
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow
