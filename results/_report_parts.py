@@ -222,7 +222,7 @@ def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
     if chance := next((r["chance_row"] for r in rows if r["chance_row"]), ""):
         parts.append(f"p (chance): paired t-test against {chance}, Holm-adjusted. Grey rows are chance.")
     marks = {r["beats_chance"] for r in rows}
-    parts += ["† not significantly better than chance."] * ("no" in marks)
+    parts += ["† not significantly better than chance (crossed t-test, Holm-adjusted)."] * ("no" in marks)
     parts += ["? not tested against chance: run the model chance on this task too."] * ("untested" in marks)
     return " ".join([*parts, "time: wall time of all trials."])
 

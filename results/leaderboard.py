@@ -19,6 +19,7 @@ from ._display import count, duration, interval, markdown_table, number, p_value
 from ._identity import short_names
 from ._pairing import Scored, load_scored, pair, protocol_conflicts
 from ._storage import write_csv
+from .dependence import crossed_t
 from .inference import Options, score_intervals
 from .records import COSTS, Run, Runs, run_row
 from .scoring import scored_targets
@@ -31,10 +32,11 @@ CHANCE = "chance"
 ALPHA = 0.05
 COLUMNS = (
     "dataset", "release", "task", "target", "metric", "rank", "name", "model", "preset", "search_budget", "mean", "sd",
-    "low", "high", "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "beats_chance",
-    "seconds", "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol",
+    "low", "high", "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "p_chance_crossed",
+    "beats_chance", "seconds", "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol",
     "protocol_digest", "serbench", "signature", "command", "run_id",
 )  # fmt: skip
+CHANCE_TESTS = ("p_chance", "p_chance_holm", "p_chance_crossed")
 Row = dict[str, Any]
 
 
@@ -49,10 +51,12 @@ def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] |
     Returns
     -------
     one row per run and target, in the columns of `COLUMNS`: mean, sd and the 95 % interval low .. high over the n
-    scores; `undefined` of them are NaN (and then so is the mean); `beats_chance` is "yes", "no", "untested", or empty
-    for a chance row; seconds are those of all trials; `parameters` are trained ones, `feature_parameters` those of
-    frozen networks behind the features; multiply-accumulates and computing time are those for a second of audio (empty
-    where they were not measured); `left_out` files could not be used; `command` makes the row again.
+    scores; `undefined` of them are NaN (and then so is the mean); `p_chance` is that of the paired t-test,
+    `p_chance_holm` the same adjusted over the ranking, `p_chance_crossed` that of the crossed t-test, adjusted too: it
+    knows that scores of one trial or subset belong together, and decides `beats_chance`: "yes", "no", "untested", or
+    empty for a chance row; seconds are those of all trials; `parameters` are trained ones, `feature_parameters` those
+    of frozen networks behind the features; multiply-accumulates and computing time are those for a second of audio
+    (empty where they were not measured); `left_out` files could not be used; `command` makes the row again.
     `attrs["problems"]` names the runs that could not be ranked, damaged folders among them (run id -> reason)
 
     Raises
@@ -182,18 +186,18 @@ def _summary(scored: Scored, name: str) -> list[Row]:
             **facts, "target": str(target), "metric": metric, "name": name, "mean": float(np.mean(values)),
             "sd": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), "low": low, "high": high,
             "n": len(values), "undefined": int(np.isnan(values).sum()), "chance": facts["model"] == CHANCE,
-            "chance_row": "", "p_chance": float("nan"), "p_chance_holm": float("nan"), "beats_chance": "",
+            "chance_row": "", **dict.fromkeys(CHANCE_TESTS, float("nan")), "beats_chance": "",
         })  # fmt: skip
     return rows
 
 
 def _test_against_chance(rows: list[Row], scored: dict[str, Scored]) -> None:
-    """Fill chance_row, p_chance, p_chance_holm and beats_chance of every row that is not a chance row."""
+    """Fill chance_row, `CHANCE_TESTS` and beats_chance of every row that is not a chance row."""
     defined = [row for row in rows if row["chance"] and not np.isnan(row["mean"])]
     best = {row["target"]: row for row in sorted(defined, key=lambda row: row["mean"])}
     others = [row for row in rows if not row["chance"]]
     pairs: dict[tuple[str, str], pd.DataFrame] = {}
-    gains = [float("nan")] * len(others)
+    gains, sure = [float("nan")] * len(others), [float("nan")] * len(others)
     for i, row in enumerate(others):
         if chance := best.get(row["target"]):
             key = (row["run_id"], chance["run_id"])
@@ -202,10 +206,12 @@ def _test_against_chance(rows: list[Row], scored: dict[str, Scored]) -> None:
             paired = pairs[key][pairs[key]["target"].eq(row["target"])]
             test = paired_t(paired["a"], paired["b"])
             gains[i] = test.difference
+            sure[i] = crossed_t(paired["a"], paired["b"], paired["trial"], paired["subset"]).p
             row.update(chance_row=chance["name"], p_chance=test.p)
-    for row, gain, p in zip(others, gains, holm([row["p_chance"] for row in others]), strict=True):
-        beats = "untested" if np.isnan(p) else "yes" if p < ALPHA and gain > 0 else "no"
-        row.update(p_chance_holm=float(p), beats_chance=beats)
+    adjusted = zip(holm([row["p_chance"] for row in others]), holm(sure), strict=True)
+    for row, gain, (plain, crossed) in zip(others, gains, adjusted, strict=True):
+        beats = "untested" if np.isnan(crossed) else "yes" if crossed < ALPHA and gain > 0 else "no"
+        row.update(p_chance_holm=float(plain), p_chance_crossed=float(crossed), beats_chance=beats)
 
 
 def mixed_versions(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -286,7 +292,7 @@ def _note(rows: Sequence[Row]) -> str:
     if chance:
         parts.append(f"p: paired t-test against {chance}, Holm-adjusted.")
     if "no" in marks:
-        parts.append("† not significantly better than chance.")
+        parts.append("† not significantly better than chance (crossed t-test, Holm-adjusted).")
     if "untested" in marks:
         parts.append("? not tested against chance: run the model chance on this task too.")
     return " ".join(parts)

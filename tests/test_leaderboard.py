@@ -119,6 +119,19 @@ def test_models_are_tested_against_the_best_chance_row(tmp_path: Path) -> None:
     assert "† not significantly better" in text
 
 
+def test_trials_that_repeat_one_another_are_no_evidence_against_chance(tmp_path: Path) -> None:
+    """Five equal trials: twenty scores, but four values. The crossed test is the t-test over the four subsets."""
+    chance, run = constant(tmp_path), make(tmp_path, "fixed", 0.0, trials=0)
+    for trial in range(5):
+        run.write_unit(trial, "official", {"status": "done"}, table(0.2, 0, 3))
+    row = leaderboard(load_runs(tmp_path)).set_index("model").loc["fixed"]
+    gains = uars(run)[:4] - uars(chance)[:4]
+    assert row["p_chance"] == pytest.approx(stats.ttest_rel(uars(run), uars(chance)).pvalue, rel=1e-6)
+    assert row["p_chance_crossed"] == pytest.approx(stats.ttest_1samp(gains, 0.0).pvalue, rel=1e-6)
+    assert row["p_chance"] < 0.01 < 0.05 < row["p_chance_crossed"]
+    assert row["beats_chance"] == "no"
+
+
 def test_without_a_chance_run_models_are_untested(tmp_path: Path) -> None:
     make(tmp_path, "good", 0.8)
     frame = leaderboard(load_runs(tmp_path))

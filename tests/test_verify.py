@@ -83,8 +83,8 @@ def test_a_leaderboard_with_bootstrap_intervals_follows_too(board: Path) -> None
 @pytest.mark.parametrize(
     ("column", "value"),
     [("mean", 0.99), ("sd", 0.5), ("low", 0.2), ("n", 20), ("rank", 1), ("p_chance", 0.5), ("p_chance_holm", 1e-9),
-     ("beats_chance", "no"), ("signature", "model:other"), ("trials", 5), ("mean", "high"), ("mean", ""),
-     ("parameters", 8), ("serbench", "9.9")],
+     ("p_chance_crossed", 0.04), ("beats_chance", "no"), ("signature", "model:other"), ("trials", 5), ("mean", "high"),
+     ("mean", ""), ("parameters", 8), ("serbench", "9.9")],
 )  # fmt: skip
 def test_every_cell_that_was_changed_is_named(board: Path, column: str, value: Any) -> None:
     change(board, "fair", **{column: value})
