@@ -20,7 +20,7 @@ from ._report_letters import letters
 from .compare import compare
 from .inference import Options
 from .leaderboard import ALPHA, leaderboard, with_intervals
-from .records import Run
+from .records import Run, run_row
 from .scoring import score_predictions, scored_targets
 
 GROUPS = ("speaker", "gender", "duration")
@@ -129,19 +129,23 @@ def audio_seconds(run: Run) -> float:
 
 
 def cost(run: Run) -> dict[str, float]:
-    """What a run cost: parameters, seconds and CPU seconds of all units; real-time factor of prediction from cached
-    features; peak memory [MiB] if recorded. NaN where a record does not say."""
+    """What a run cost: trained parameters, multiply-accumulates and computing time for a second of audio, seconds and
+    CPU seconds of all units, peak memory [MiB] of the process of any unit. NaN where a record does not say.
+
+    Where the computing time from file to prediction was not measured, the real-time factor is that of prediction from
+    cached features. A process keeps its peak, so a unit counts what earlier units of its process needed.
+    """
+    row = run_row(run)
     units = [u for u in run.units() if u["status"] == "done"]
     trials = max(len(run.complete_trials()), 1)
     predicting = _sum(units, "seconds_predict")
-    memory = [u.get("peak_memory_mib") or (u.get("facts") or {}).get("peak_memory_mib") for u in units]
-    known = [float(m) for m in memory if m is not None]
-    parameters = [float(u["parameters"]) for u in units if u.get("parameters") is not None]
+    cached = predicting / trials / audio_seconds(run) if audio_seconds(run) else float("nan")
+    memory = [float(u["peak_mib"]) for u in units if u.get("peak_mib") is not None]
     return {
-        "parameters": max(parameters, default=float("nan")), "seconds": _sum(units, "seconds"),
-        "cpu_seconds": _sum(units, "cpu_seconds"),
-        "real_time_factor": predicting / trials / audio_seconds(run) if audio_seconds(run) else float("nan"),
-        "peak_memory_mib": max(known, default=float("nan")),
+        **{key: float("nan") if row[key] is None else float(row[key]) for key in ("parameters", "macs_per_second")},
+        "real_time_factor": cached if row["real_time_factor"] is None else float(row["real_time_factor"]),
+        "seconds": _sum(units, "seconds"), "cpu_seconds": _sum(units, "cpu_seconds"),
+        "peak_mib": max(memory, default=float("nan")),
     }  # fmt: skip
 
 

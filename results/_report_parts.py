@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COSTS = {
-    "parameters": "trainable parameters (count)", "seconds": "wall time of all trials [s]",
+    "parameters": "trainable parameters (count)",
+    "macs_per_second": "multiply-accumulates\n(count per s of audio)", "seconds": "wall time of all trials [s]",
     "cpu_seconds": "processor time of all trials [s]",
-    "real_time_factor": "real-time factor of prediction\n(processing s per s of audio)",
-    "peak_memory_mib": "peak memory [MiB]",
+    "real_time_factor": "real-time factor\n(processing s per s of audio)",
+    "peak_mib": "peak memory of the process [MiB]",
 }  # fmt: skip
 Row = dict[str, Cell | str]
 PAIRS_SHOWN = 20
@@ -134,8 +135,9 @@ def drawings(ranking: Ranking) -> Iterator[Drawing]:
     yield from _groups(ranking)
     table = cost_table(ranking)
     if len(table) and any((table[c] > 0).any() for c in COSTS):
-        caption = ("Bars: 95 % interval over the scores. Costs are sums over all units, features cached; parameters "
-                   "and memory are the largest of any unit. What a record does not say is not shown.")  # fmt: skip
+        caption = ("Bars: 95 % interval over the scores. Times are sums over all units, features cached; the "
+                   "real-time factor counts from file to prediction where that was measured, else from cached "
+                   "features. Memory is the largest of any unit's process. What is not recorded is not shown.")  # fmt: skip
         yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS))
 
 

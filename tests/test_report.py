@@ -16,7 +16,7 @@ from sklearn.metrics import recall_score
 
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._task import Task
-from serbench.results._report_data import breakdown, gather
+from serbench.results._report_data import breakdown, cost, gather
 from serbench.results._report_letters import letters
 from serbench.results._report_tables import latex
 from serbench.results.records import Run, load_runs
@@ -192,6 +192,21 @@ def test_breakdown_is_the_recall_within_each_group(results: Path) -> None:
         row = table.set_index("group").loc[group]
         assert row["mean"] == pytest.approx(np.mean(wanted), abs=1e-12)
         assert (row["items"], row["trials"], note) == (30, 3, "")
+
+
+def test_costs_are_those_of_the_units(tmp_path: Path) -> None:
+    run = make(tmp_path, "a", 0.9, trials=0)
+    audio = np.linspace(0.5, 6, ITEMS).sum()
+    make(tmp_path, "a", 0.9)
+    old = cost(run)
+    assert old["real_time_factor"] == pytest.approx(0.5 / audio)  # of prediction from cached features
+    assert np.isnan([old["peak_mib"], old["macs_per_second"]]).all()
+    measured = {"feature_parameters": 0, "macs_per_second": 2e6, "real_time_factor": 0.02}
+    for trial, peak in enumerate((300, 500, 400)):
+        facts = {**(run.unit(trial, "official") or {}), "peak_mib": peak, "cost": measured}
+        run.write_unit(trial, "official", facts, predictions(EMOTION, 0.9, trial))
+    assert cost(run) == {"parameters": 1000, "macs_per_second": 2e6, "real_time_factor": 0.02, "seconds": 6.0,
+                         "cpu_seconds": 9.0, "peak_mib": 500}  # fmt: skip
 
 
 def test_records_without_items_are_named(page: Page) -> None:
