@@ -137,7 +137,7 @@ def drawings(ranking: Ranking) -> Iterator[Drawing]:
     if len(table) and any((table[c] > 0).any() for c in COSTS):
         caption = ("Bars: 95 % interval over the scores. Times are sums over all units, features cached; the "
                    "real-time factor counts from file to prediction where that was measured, else from cached "
-                   "features. Memory is the largest of any unit's process. What is not recorded is not shown.")  # fmt: skip
+                   "features. Memory: the largest of any unit's process. What is not recorded is missing.")  # fmt: skip
         yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS))
 
 
