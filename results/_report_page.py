@@ -30,6 +30,7 @@ tr.chance td { color: var(--soft); font-style: italic; }
   white-space: pre-wrap; font-size: .9rem; }
 .figures { display: flex; flex-wrap: wrap; gap: 0 2rem; } figure { margin: .8rem 0; max-width: 100%; }
 figcaption { max-width: 34rem; } section { scroll-margin-top: 4.5rem; } td.short { white-space: nowrap; }
+td:not(.number, .short) { min-width: 16rem; }
  figure svg { max-width: 100%; height: auto; display: block; }
 nav ul { columns: 18rem; padding-left: 1.2rem; } dl { display: grid; grid-template-columns: max-content 1fr;
   gap: .15rem 1rem; font-size: .9rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }

@@ -160,6 +160,7 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure
             axes.plot(row[column], row["mean"], linestyle="none", label=row["name"], **mark)
             axes.vlines(row[column], row["low"], row["high"], color=mark["color"], lw=1)
         axes.set_xscale("log")
+        _plain_ticks(axes)
         axes.set(xlabel=axes_of[column], ylabel=f"{metric} (share)")
         axes.margins(x=0.15)
     _legend(figure, len(table))
@@ -226,6 +227,15 @@ def _mark(index: int) -> dict[str, Any]:
     colour = OKABE_ITO[index % len(OKABE_ITO)]
     marker = MARKERS[(index + index // len(OKABE_ITO)) % len(MARKERS)]
     return {"color": colour, "marker": marker, "ms": 6, "mec": "white", "mew": 0.5}
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """At most four powers of ten along a logarithmic axis, as plain text: `STYLE` reads no mathematics."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(numticks=4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(figure: Figure, entries: int) -> None:

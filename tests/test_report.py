@@ -209,6 +209,12 @@ def test_costs_are_those_of_the_units(tmp_path: Path) -> None:
                          "cpu_seconds": 9.0, "peak_mib": 500}  # fmt: skip
 
 
+def test_figures_hold_no_unread_mathematics(results: Path, page: Page) -> None:
+    drawn = sorted((results / "report_files").glob("*.svg"))
+    assert any(path.name.endswith("-cost.svg") for path in drawn)
+    assert not [path.name for path in drawn if "mathdefault" in path.read_text(encoding="utf-8")]
+
+
 def test_records_without_items_are_named(page: Page) -> None:
     assert re.search(r"The speaker of test items is not recorded for chance", page.text)
 
