@@ -160,9 +160,9 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure
             axes.plot(row[column], row["mean"], linestyle="none", label=row["name"], **mark)
             axes.vlines(row[column], row["low"], row["high"], color=mark["color"], lw=1)
         axes.set_xscale("log")
-        _plain_ticks(axes)
         axes.set(xlabel=axes_of[column], ylabel=f"{metric} (share)")
         axes.margins(x=0.15)
+        _plain_ticks(axes)
     _legend(figure, len(table))
     return figure
 
@@ -230,10 +230,12 @@ def _mark(index: int) -> dict[str, Any]:
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """At most four powers of ten along a logarithmic axis, as plain text: `STYLE` reads no mathematics."""
+    """Powers of ten along a logarithmic axis (1, 2, 5 where there are few), as plain text: `STYLE` reads no
+    mathematics."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.xaxis.set_major_locator(LogLocator(numticks=4))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 30 * low else (1.0,), numticks=4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
