@@ -18,7 +18,7 @@ from ..datasets._task import Task
 from ._pairing import Scored, load_scored
 from ._report_letters import letters
 from .compare import compare
-from .inference import Options
+from .inference import Options, further_tests
 from .leaderboard import ALPHA, leaderboard, with_intervals
 from .records import Run, run_row
 from .scoring import score_predictions, scored_targets
@@ -192,7 +192,10 @@ def _rank(ranking: Ranking, bootstrap: int) -> None:
 
 
 def _pairs(ranking: Ranking) -> pd.DataFrame:
-    """`compare` over the largest set of runs that have the same trials; the others are named with what to type."""
+    """All pairs of the largest set of runs that have the same trials, with the tests of `compare` and the crossed one.
+
+    The others are named with what to type.
+    """
     runs = ranking.ranked
     if len(runs) < 2:
         return pd.DataFrame()
@@ -209,7 +212,7 @@ def _pairs(ranking: Ranking) -> pd.DataFrame:
     if len(chosen) < 2:
         return pd.DataFrame()
     try:
-        pairs = compare(chosen)
+        pairs = further_tests(compare(chosen), chosen)
     except SerbenchError as error:
         ranking.notes.append(f"Differences are not tested: {error}")
         return pd.DataFrame()
@@ -222,7 +225,7 @@ def _letters(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     for target, part in pairs.groupby("target", sort=False) if len(pairs) else ():
         compared = {*part["run_a"], *part["run_b"]}
         names = [run_id for run_id in frame.loc[frame["target"].eq(target), "run_id"] if run_id in compared]
-        different = part.loc[part["p_holm"] < ALPHA, ["run_a", "run_b"]].itertuples(index=False, name=None)
+        different = part.loc[part["p_crossed_holm"] < ALPHA, ["run_a", "run_b"]].itertuples(index=False, name=None)
         found |= {(str(target), run_id): text for run_id, text in letters(names, different).items()}
     return [found.get((target, run_id), "") for target, run_id in zip(frame["target"], frame["run_id"], strict=True)]
 

@@ -79,16 +79,18 @@ def pair_table(ranking: Ranking, stem: str) -> Table | None:
     rows: list[Row] = [
         {"a": str(r["a"]), "b": str(r["b"]), "target": str(r["target"]),
          "a - b": Cell(number(r["difference"], "+.3f"), float(r["difference"])),
-         "95 % interval": interval(r["low"], r["high"], "+.3f"),
+         "95 % interval": interval(r["crossed_low"], r["crossed_high"], "+.3f"),
          "d": Cell(number(r["dz"], "+.2f"), float(r["dz"])),
          **{head: Cell(p_value(r[column]), float(r[column])) for head, column in (
-             ("p", "p_holm"), ("p trials", "p_trials_holm"), ("p Wilcoxon", "p_wilcoxon_holm"))},
+             ("p crossed", "p_crossed_holm"), ("p", "p_holm"), ("p trials", "p_trials_holm"),
+             ("p Wilcoxon", "p_wilcoxon_holm"))},
          "n": Cell(str(r["n"]), int(r["n"])), "items left out": Cell(str(r["left_out"]), int(r["left_out"]))}
         for r in ranking.pairs.to_dict("records")
     ]  # fmt: skip
     note = (
-        "p: two-tailed paired t-test over the n scores (trial x subset); the scores share trained models and test "
-        "items, so it finds differences too easily. p trials: the same test over the trial means. p Wilcoxon: "
+        "p crossed: two-tailed t-test with trials and subsets as crossed random samples, with its interval. p: paired "
+        "t-test over the n scores (trial x subset); they share trained models and test items, so it finds differences "
+        "too easily. p trials: the same test over the trial means. p Wilcoxon: "
         "signed-rank test. All are Holm-adjusted over this table. d: Cohen's d for pairs."
     )
     if ranking.pairs["repeated_trials"].any():
@@ -148,7 +150,8 @@ def _forests(ranking: Ranking) -> Iterator[Drawing]:
         ordered = part.assign(_a=part["a"].map(place), _b=part["b"].map(place)).sort_values(["_a", "_b"])
         shown, lost = ordered.head(PAIRS_SHOWN), len(ordered) - PAIRS_SHOWN
         more = f" {lost} further pairs are in the table." if lost > 0 else ""
-        caption = f"Right of 0: the first named is better. Filled: p < 0.05 after Holm's adjustment.{more}"
+        shown = shown.assign(low=shown["crossed_low"], high=shown["crossed_high"], p_holm=shown["p_crossed_holm"])
+        caption = f"Right of 0: the first named is better. Filled: p < 0.05 (crossed t-test, Holm-adjusted).{more}"
         yield Drawing(f"forest-{target}", f"Differences between models: {target}", caption,
                       figures.forest(shown, ranking.task.metric))  # fmt: skip
 
@@ -219,7 +222,7 @@ def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
     else:
         parts.append("Intervals: t-interval over the scores.")
     if len(ranking.pairs):
-        parts.append("Models that share a letter do not differ significantly (paired t-tests over the scores, "
+        parts.append("Models that share a letter do not differ significantly (crossed t-tests over trials and subsets, "
                      "Holm-adjusted over all pairs and targets of this ranking, 0.05); -: not compared.")  # fmt: skip
     if chance := next((r["chance_row"] for r in rows if r["chance_row"]), ""):
         parts.append(f"p (chance): paired t-test against {chance}, Holm-adjusted. Grey rows are chance.")

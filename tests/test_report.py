@@ -180,6 +180,15 @@ def test_identical_predictions_share_letters_and_have_p_1(results: Path, page: P
     assert not set(board.loc["good", "letters"]) & set(board.loc["chance", "letters"])
     pairs = pd.read_csv(results / "report_files" / "demo-emotion-pairs.csv").set_index(["a", "b"])
     assert pairs.loc[("good", "twin"), "p_holm"] == 1
+    assert pairs.loc[("good", "twin"), "p_crossed_holm"] == 1
+
+
+def test_letters_and_marks_go_by_the_same_test(results: Path, page: Page) -> None:
+    board = pd.read_csv(results / "report_files" / "demo-emotion-leaderboard-emotion.csv").set_index("name")
+    pairs = pd.read_csv(results / "report_files" / "demo-emotion-pairs.csv")
+    for row in pairs.to_dict("records"):
+        shared = set(board.loc[row["a"], "letters"]) & set(board.loc[row["b"], "letters"])
+        assert bool(shared) == (row["p_crossed_holm"] >= 0.05)
 
 
 def test_breakdown_is_the_recall_within_each_group(results: Path) -> None:
