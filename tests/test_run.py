@@ -137,6 +137,15 @@ def test_kill_and_run_again_ends_in_the_same_numbers(corpus_file: Path, tmp_path
     pd.testing.assert_frame_equal(predictions(killed), predictions(whole), check_exact=True)
 
 
+@pytest.fixture
+def _interruptible():
+    """Ctrl-C works in this process and those it starts, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_that_a_library_swallows_is_not_lost():
     with lasting_interrupts() as check:
         check()
@@ -148,6 +157,7 @@ def test_an_interrupt_that_a_library_swallows_is_not_lost():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupt_leaves_a_usable_state_and_says_how_to_go_on(corpus_file: Path, tmp_path: Path):
     more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "3", "--set", "train.epochs=50")
     process = subprocess.Popen(arguments(corpus_file, tmp_path, *more), stderr=subprocess.PIPE, text=True)
