@@ -149,7 +149,7 @@ def _forests(ranking: Ranking) -> Iterator[Drawing]:
         place = {name: i for i, name in enumerate(best)}
         ordered = part.assign(_a=part["a"].map(place), _b=part["b"].map(place)).sort_values(["_a", "_b"])
         shown, lost = ordered.head(PAIRS_SHOWN), len(ordered) - PAIRS_SHOWN
-        more = f" {lost} further pairs are in the table." if lost > 0 else ""
+        more = f" Further pairs in the table: {lost}." if lost > 0 else ""
         shown = shown.assign(low=shown["crossed_low"], high=shown["crossed_high"], p_holm=shown["p_crossed_holm"])
         caption = f"Right of 0: the first named is better. Filled: p < 0.05 (crossed t-test, Holm-adjusted).{more}"
         yield Drawing(f"forest-{target}", f"Differences between models: {target}", caption,

@@ -64,7 +64,7 @@ def forest(pairs: pd.DataFrame, metric: str, what: str = "95 % interval") -> Fig
         axes.plot(row["difference"], at, "o", color=colour, mfc=colour if clear else "white", ms=5)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(y, [f"{a} - {b}" for a, b in zip(pairs["a"], pairs["b"], strict=True)])
-    axes.set(xlabel=f"difference of {metric} (share), {what}", ylim=(-0.7, len(pairs) - 0.3))
+    axes.set(xlabel=f"difference of {metric} (share),\n{what}", ylim=(-0.7, len(pairs) - 0.3))
     axes.grid(False, axis="y")
     return figure
 

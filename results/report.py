@@ -185,7 +185,7 @@ def _across(rankings: Sequence[Ranking], writer: _Writer) -> str:
 def _intro(rankings: Sequence[Ranking], problems: dict[str, str]) -> str:
     runs = sum(len(ranking.runs) for ranking in rankings)
     versions = sorted({name for r in rankings for run in r.runs for name in _versions(run)})
-    lines = [f"<p>{runs} runs in {len(rankings)} rankings, made by serbench {html.escape(', '.join(versions))}. "
+    lines = [f"<p>Runs: {runs}; rankings: {len(rankings)}; made by serbench {html.escape(', '.join(versions))}. "
              f"Click a column's head to sort by it.</p>"]  # fmt: skip
     if len(versions) > 1:
         lines.append(problem("The runs were made by different versions of serbench; each run's recipe names its own."))
