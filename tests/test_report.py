@@ -271,7 +271,7 @@ def test_damaged_records_are_left_out_by_name(tmp_path: Path) -> None:
     text = report(tmp_path).text
     assert re.search(rf"Left out, {cut.run_id}: .*is damaged", text)
     assert re.search(rf"Left out, {edited.run_id}: .*was changed by hand", text)
-    assert "1 runs in 1 rankings" in text
+    assert "Runs: 1; rankings: 1" in text
 
 
 @pytest.mark.usefixtures("no_figures")
