@@ -2,8 +2,8 @@
 
 The default is `4x5`: the test items (an official test partition, or the pooled test items of all folds) are cut once
 into 4 subsets, the same for every model, and 5 trials with different seeds are trained; 4 x 5 = 20 scores per model,
-task and target, as in Lin, Sridhar and Busso (ICASSP 2021, section 4). A protocol is a splitter over a table: it never
-sees audio, features or predictions, and it depends on the corpus digest, the task and the protocol's seed alone.
+task and target, as in Lin, Sridhar and Busso (ICASSP 2021, section 5.1). A protocol is a splitter over a table: it
+never sees audio, features or predictions, and it depends on the corpus digest, the task and the protocol's seed alone.
 
 How the cut is made: items are put in the order of a hash of (corpus digest, seed, id). For classification each class is
 dealt out in turn, so every subset holds every class that has at least as many test items as there are subsets; for
@@ -35,7 +35,7 @@ class Protocol:
 
     name: str = option("4x5", "name of the protocol", choices=("4x5",))
     split: str | None = option(None, "split of the corpus; none = its default one")
-    subsets: int = option(4, "number of test subsets", source="Lin et al. 2021, section 4", low=1, high=100)
+    subsets: int = option(4, "number of test subsets", source="Lin et al. 2021, section 5.1", low=1, high=100)
     group: str = option("auto", "column that subsets may not cut; auto = the corpus's own for continuous tasks; none")
     seed: int = option(0, "seed of the subsets, and base of the trials' seeds", low=0)
 

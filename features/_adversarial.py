@@ -1,10 +1,10 @@
 """A map between two spaces of word vectors without any pair of words: a mapping and a discriminator play a game.
 
 Conneau, Lample, Ranzato, Denoyer and Jegou, "Word translation without parallel data", ICLR 2018 (arXiv:1710.04087),
-section 2.1 and 3.1: the discriminator tells mapped source vectors from target vectors, the mapping W is trained to make
+sections 2.1 and 3: the discriminator tells mapped source vectors from target vectors, the mapping W is trained to make
 that impossible, and is drawn back to the orthogonal matrices after every step (equation 7). The W with the best mean
-cosine of CSLS pairs (section 2.4) is kept. Written from the paper; numbers that it leaves open are the defaults of the
-authors' public release (facebookresearch/MUSE), of which no code is used here.
+cosine of CSLS pairs (section 3.5) is kept. Written from the paper; numbers that it leaves open, the smoothing and the
+decay are the defaults of the authors' public release (facebookresearch/MUSE), of which no code is used here.
 
 Differs: W starts at a random rotation, where the paper starts at the identity. Two games that make no headway then stay
 at different maps, so that their disagreement shows it; from one start they would agree on a map that is wrong.
@@ -34,12 +34,13 @@ class Game:
 
     hidden: int = option(2048, "units of each of the discriminator's two hidden layers", source=_PAPER, low=1)
     input_dropout: float = option(0.1, "dropout of what the discriminator sees", source=_PAPER, low=0, high=0.9)
-    slope: float = option(0.2, "slope of the leaky rectifiers for negative values", source=_PAPER, low=0, high=1)
+    slope: float = option(0.2, "slope of the leaky rectifiers for negative values", source=_RELEASE, low=0, high=1)
     smoothing: float = option(0.1, "labels are this far from 0 and 1", source=_RELEASE, low=0, high=0.49)
     steps: int = option(5, "discriminator steps per step of the mapping", source=_RELEASE, low=1)
     batch: int = option(32, "vectors of each side per step", source=_PAPER, low=1)
     lr: float = option(0.1, "learning rate of both (plain gradient descent)", source=_PAPER, low=0)
-    lr_decay: float = option(0.98, "factor of the mapping's learning rate after an epoch", source=_PAPER, low=0, high=1)
+    lr_decay: float = option(0.98, "factor of the mapping's learning rate after an epoch", source=_RELEASE,
+                             low=0, high=1)  # fmt: skip
     lr_shrink: float = option(0.5, "further factor when the criterion falls again", source=_PAPER, low=0, high=1)
     min_lr: float = option(1e-6, "training ends below this learning rate", source=_RELEASE, low=0)
     beta: float = option(0.001, "pull of W towards the orthogonal matrices", source="equation 7", low=0, high=1)

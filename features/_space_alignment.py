@@ -52,7 +52,7 @@ class Config:
 
     mode: str = option("identical", "what the map starts from", source="free choice", choices=MODES)
     rounds: int = option(5, "rounds of refinement; 0 = none", source="public release", low=0)
-    max_rank: int = option(15_000, "dictionaries hold the most frequent words up to this rank", source="section 3.1",
+    max_rank: int = option(15_000, "dictionaries hold the most frequent words up to this rank", source="public release",
                            low=2)  # fmt: skip
     mutual: bool = option(False, "dictionaries hold mutual neighbours alone", source="section 2.2")
     prepare: str = option("none", "what is done to both spaces first: vectors to unit length, mean to zero",

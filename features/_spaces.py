@@ -6,7 +6,7 @@
 - CSLS(x, y) = 2 cos(x, y) - r(x) - r(y), r being a vector's mean cosine with its 10 nearest neighbours in the other
   space: Conneau, Lample, Ranzato, Denoyer and Jegou, "Word translation without parallel data", ICLR 2018
   (arXiv:1710.04087), section 2.3; refinement by dictionaries of CSLS, and the mean cosine as a criterion that needs no
-  labels, sections 2.2 and 2.4. Numbers that the paper leaves open (dictionary of the 15,000 most frequent words, order
+  labels, sections 2.2 and 3.5. Numbers that the paper leaves open (dictionary of the 15,000 most frequent words, order
   by the distance of best and second best) are those of the authors' public release.
 
 All functions are pure; matrices are torch tensors (word, dim) on any one device, float32 or float64.

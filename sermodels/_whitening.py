@@ -1,6 +1,6 @@
 """PCA whitening and length normalisation of points before they are clustered.
 
-The preparation of DeepCluster (Caron et al., 2018, ECCV, section 4), which DeepEmoCluster builds on; the release of
+The preparation of DeepCluster (Caron et al., 2018, ECCV, section 3.4), which DeepEmoCluster builds on; the release of
 the latter has it too, but does not call it.
 """
 
