@@ -2,9 +2,9 @@
 
 Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1: the decoder mirrors the layers
 of the encoder, transposed convolutions rebuild the input maps. Nothing more is said; ours is the encoder read from its
-end: one fully connected layer to the last maps, then for each convolution from the last to the first a transposed one
-with its kernel, stride and channels swapped, batch normalisation and activation, except that the first convolution's
-mirror, which makes the spectrogram, is linear and unnormalised.
+end: one fully connected layer with activation to the last maps, then for each convolution from the last to the first a
+transposed one with its kernel, stride and channels swapped, batch normalisation and activation, except that the first
+convolution's mirror, which makes the spectrogram, is linear and unnormalised. A leaky ReLU has the slope 0.01.
 
 A transposed 3x3 convolution with padding 1 makes (n - 1) * stride + 1 + extra of n rows. The encoder made those n of
 N = (n - 1) * stride + 1 + extra rows with an `extra` (the output padding) of (N - 1) mod stride, so that is what each

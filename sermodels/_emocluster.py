@@ -6,6 +6,11 @@ emotions", ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035: sections 4.1 (feat
 (github.com/winston-lin-wei-cheng/DeepEmoClusters): seven 3x3 convolutions, halving by stride, no pooling. The initial
 weights and the clipping of z-normalised features to -3..3 are the release's too; the paper is silent on them.
 
+In every preset, `paper` too, the input is that of the release: the power spectrum of audio that is divided by its peak
+(`features/mel.py`). The text says magnitude, and nothing of a peak: --set feature.power=1 --set
+feature.peak_normalise=false. The best epoch is that of the best dev score, where the text says validation loss. At most
+50 epochs are the release's; ending 10 epochs after the best one is ours.
+
 Convolutions run in channels-last memory order, which takes about half the time on a CPU; the flattened features keep
 the (channel, time, mel) order of the release, so that its weights fit.
 """

@@ -18,7 +18,8 @@ Presets (`default` is `fixed`):
   that with an unlabelled pool it keeps its random initial weights (`regressor`); its balanced sampler does not balance
   (`sampler`, see `_pseudo.stored_order`); plain SGD 1e-3 and Adam 5e-4 both run over all parameters and both step on
   the same gradient (`optimisers`); the best epoch is that of the smallest mean over dev batches of the chunks' 1 - CCC
-  (`selection`). Not repeated: that the pool's k-means draws the same start in every epoch, and a short last batch.
+  (`selection`). Not repeated: that the pool's k-means draws the same start in every epoch, a short last batch, dev
+  batches in random order, and which sentences of a pool beyond 40,000 are taken (`_pool`).
 - `fixed`: the release with the regressor trained in stage 2, balanced draws, one Adam 5e-4 over each part, selection
   and early stopping on sentences, k-means++; 16 sentences per step, so that small corpora train too.
 - `small`: `fixed` with the narrow network of `cnn-regressor:small`, for a CPU.
