@@ -4,25 +4,30 @@ C. Fu, C. Liu, C. T. Ishi and H. Ishiguro, ICASSP 2021, and the authors' release
 Network: `_maec_network`; instances: `_maec_instances`; losses and prior: `_maec_losses`. Each epoch has two passes. In
 the first, for each batch, the discriminator takes a step (Eq. 6), then the encoder one against it (first term of Eq.
 8); in the second, encoder and heads step on emotion and gender (Eq. 7). For attributes, our addition, the emotion head
-predicts z-scores and its loss is 1 - CCC. Each of the three has an optimiser of its own, as in the release; since Adam
-is blind to the scale of a loss, the weight of the adversarial term is a factor on the size of its steps.
+predicts z-scores and its loss is 1 - CCC. Eq. 6 and Eq. 7 have an optimiser each, as in the release. It has no step of
+the encoder against the discriminator; here that has a third one, and since Adam is blind to the scale of a loss, the
+weight of the adversarial term is a factor on the size of its steps.
 
 | preset | what it is |
 |---|---|
-| paper | as the paper says: nothing masked, N(0, 1) prior, the saturating term with weight 1; V pools Key, Z has 1024 |
+| paper | its equations: saturating term of weight 1, V pools Key, Z of 1024, nothing masked; the code's first N(0, 1) |
 | released | as the release does: the encoder never sees the discriminator, N(1, 0.3), Z has 2048, 1000 epochs |
 | fixed | the default: padding masked, PI scaled, the adversarial term non-saturating and weighted by 0.1 |
 | iso | `fixed` with the mixture prior of the authors' follow-up |
 | small | `fixed`, narrow, 20 instances, for CPUs |
 
 `released` differs from the release where that can't be had: the release keeps the epoch with the best test accuracy,
-here the dev score decides. The literal reading of the paper's "50 ms" and "10 ms" is `--set model.window=5 --set
-model.hop=1`; instances of 5 averaged frames are `--set model.pool=5`.
+here the dev score decides; random values for a fifth of the training samples, which its README names and its code does
+not hold, are left out. Its first version counts frustration as neutral; the task decides here, and the usual four
+classes leave frustration out, as its later versions do. In `paper` and `fixed`, at most 100 epochs and the end after 15
+without a better dev score are free choices, as the paper names neither (nor the prior). The literal reading of the
+paper's "50 ms" and "10 ms" is `--set model.window=5 --set model.hop=1`; instances of 5 averaged frames are `--set
+model.pool=5`.
 
 Features are z-normalised by the training fold; `paper` and `released` do it by speaker, as the system that they take
-their features from does (Yeh et al., ICASSP 2019), which a score's signature says. A missing context turn is a bag
-without instances; a corpus without dialogues is judged by the current turn alone, and the record says so
-(`facts.context`). Utterances shorter than a window are one instance, filled up with zeros.
+their features from does (Yeh et al., ICASSP 2019), which a score's signature says. Context turns are the corpus's,
+however far back (Yeh et al. look back 8 turns). A missing one is a bag without instances; a corpus without dialogues is
+judged by the current turn alone, and the record says so (`facts.context`). Utterances shorter than a window are one instance, filled up with zeros.
 """
 
 from __future__ import annotations
