@@ -27,7 +27,8 @@ model.pool=5`.
 Features are z-normalised by the training fold; `paper` and `released` do it by speaker, as the system that they take
 their features from does (Yeh et al., ICASSP 2019), which a score's signature says. Context turns are the corpus's,
 however far back (Yeh et al. look back 8 turns). A missing one is a bag without instances; a corpus without dialogues is
-judged by the current turn alone, and the record says so (`facts.context`). Utterances shorter than a window are one instance, filled up with zeros.
+judged by the current turn alone, and the record says so (`facts.context`). Utterances shorter than a window
+are one instance, filled up with zeros.
 """
 
 from __future__ import annotations

@@ -7,16 +7,16 @@ Network: `_semantic_network`; sound of two speakers, words: `_semantic_frames`; 
 - `fixed`, the default: frames without a label count nowhere, targets weigh the same, labels are moved by a delay that
   is chosen on training and dev data, sound is divided by the training data's root mean square.
 - `released`: Adam 5e-4 (beta2 0.99), 5 sequences of 100 frames, targets weigh 1, 1/2, 1/3, the zeros behind a
-  recording's end count as labels of 0, no delay.
-- `paper` (section 4): Adam 1e-4, 25 sequences of 300 frames, gradients clipped at 5, Att(Att(a, l), v), no delay; what
-  it does not say is as in `fixed`.
+  recording's end count as labels of 0, no delay, sound as it is. 100 epochs are ours: the release runs until stopped.
+- `paper` (section 4): Adam 1e-4, 25 sequences of 300 frames, gradients clipped at 5, Att(Att(a, l), v), no delay,
+  sound as it is; sizes are the release's, and what neither says is as in `fixed`.
 - `small`: `fixed` at 8 kHz with narrow layers, for CPUs.
 
 Traces: recordings are cut into sequences, each from a zero state; the last one is filled up with silence. The loss is
 1 - CCC over all frames of a batch. tanh reaches from the lowest to the highest value of each label's scale. The network
 of `released` reads whatever stands between -1 and 1, so on SEWA labels are taken as they are. Differs from the release:
-sequences are shuffled, not files; dev scores choose the epoch (they keep all below a fixed loss); a seed decides all.
-Gradients are clipped by the norm of all of them, not of the LSTM's alone.
+sequences are shuffled, not files; dev scores choose the epoch (they keep all below a fixed loss); a seed decides all;
+SEWA's tags such as <laughter> are no words. Gradients are clipped by the norm of all of them, not of the LSTM's alone.
 
 Utterances (ours): the mean of the LSTM's states over the frames; 1 - CCC, or cross-entropy of classes.
 
