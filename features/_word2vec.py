@@ -3,9 +3,9 @@
 Mikolov, Sutskever, Chen, Corrado and Dean, "Distributed representations of words and phrases and their
 compositionality", NIPS 2013 (arXiv:1310.4546): skip-gram with negative sampling. Numbers are those that the
 semantic-fusion authors trained with (glam-imperial/semantic_speech_emotion_recognition): 100 numbers, window 4, 64
-negative samples, words that occur 7 times or more; epochs and learning rates are gensim's. Differs from theirs: negative sampling
-stands for noise-contrastive estimation, gensim's passes for 3,000,000 steps of 128 pairs at a rate of 0.1, and sentences
-of any length count where theirs have more than five words.
+negative samples, words that occur 7 times or more; epochs and learning rates are gensim's. Differs from theirs:
+negative sampling stands for noise-contrastive estimation, gensim's passes for 3,000,000 steps of 128 pairs at a rate of
+0.1, and sentences of any length count where theirs have more than five words.
 
 gensim is repeatable with one worker; its own hash function depends on PYTHONHASHSEED, so another is handed in. Words
 are normalised as in `_wordvec`. Vectors come out with the most frequent words first.
