@@ -87,16 +87,13 @@ def three_networks(folder: Path) -> list[Path]:
 
 def plain_loop(weights: Sequence[Path]) -> Callable[[Path], list[float]]:
     """One file after the other through librosa and each network's plain layers."""
-    import librosa
+    from .bench_features import librosa_mel
 
     networks: list[Any] = [getattr(load_model(path), "network") for path in weights]  # noqa: B009 (a torch model's)
     plain = [torch.nn.Sequential(*plain_layers(n.encoder), *n.emotion).eval() for n in networks]
 
     def one(path: Path) -> list[float]:
-        signal, _ = librosa.load(path, sr=16000)
-        mel = librosa.feature.melspectrogram(
-            y=signal / np.abs(signal).max(), sr=16000, n_fft=512, hop_length=256, n_mels=128, pad_mode="reflect"
-        ).T
+        mel = librosa_mel(path)
         step = (len(mel) - 62) // 10
         chunks = torch.from_numpy(np.stack([mel[k * step : k * step + 62] for k in range(11)]))
         with torch.inference_mode():

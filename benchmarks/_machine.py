@@ -11,6 +11,10 @@ from pathlib import Path
 
 from ..datasets._errors import SerbenchError
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that fix the threads of numerical libraries."""
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes that `ru_maxrss` counts in."""
 VERSIONS = ("serbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "opensmile", "librosa", "transformers")
 
 
@@ -26,7 +30,7 @@ def peak_mib() -> float:
     if status.exists():  # rusage would count what this process was forked from
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT / 2**20
 
 
 def versions() -> dict[str, str]:
@@ -74,7 +78,7 @@ def limit_threads(threads: int) -> None:
 
     Call it after the model's module was imported: libraries that are loaded later take the environment's setting.
     """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREADS:
         os.environ[name] = str(threads)
     if "torch" in sys.modules:
         import torch

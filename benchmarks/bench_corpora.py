@@ -12,19 +12,17 @@ it parses both, and checks, joins and counts nothing.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..datasets import _mock_msp_podcast
-from ..datasets._files import write_json
-from ._measure import measure
+from ._bench_cli import Row, main, row
+from ._measure import Cost, measure
 
 PARTITIONS = {"Train": 169190, "Development": 34399, "Test1": 46294, "Test2": 14822}
 HIDDEN, RATINGS, RATERS = 3200, 1_446_224, 13278
@@ -105,49 +103,39 @@ def write_iemocap(root: Path) -> None:
             (folder / place / f"{name}.txt").write_text(text)
 
 
-def read(dataset: str, root: Path, program: str = READ) -> tuple[float, float, float, int, int]:
-    """Read a corpus in a process apart: CPU-seconds, wall seconds, peak MiB, rows, ratings."""
+def read(dataset: str, root: Path, program: str = READ) -> tuple[Cost, int, int]:
+    """Read a corpus in a process apart: its cost (the reading's seconds, the process's memory), rows, ratings."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "facts.json"
         cost = measure([sys.executable, "-P", "-c", program, dataset, str(root), str(out)])
         cpu, wall, rows_, ratings = json.loads(out.read_text())
-    return cpu, wall, cost.peak_mib, rows_, ratings
+    return Cost(cpu, wall, cost.peak_mib), rows_, ratings
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """One row per corpus, and one of pandas alone on MSP-Podcast's files."""
     with tempfile.TemporaryDirectory() as name:
         msp, iemocap = Path(name) / "msp", Path(name) / "iemocap"
         write_msp_podcast(msp)
         write_iemocap(iemocap)
         ours, plain = read("msp-podcast", msp), read("msp-podcast", msp, PLAIN)
-        found = [_row("msp-podcast", "MSP-Podcast 2.0", ours)]
-        found[0]["ratio"] = round(ours[0] / plain[0], 2)
-        found.append(_row("", "the same two CSV files by `pandas.read_csv` alone", plain))
-        return [*found, _row("iemocap", "IEMOCAP, 151 dialogues", read("iemocap", iemocap))]
+        ratio = ours[0].cpu_seconds / plain[0].cpu_seconds
+        return [
+            _row("MSP-Podcast 2.0", *ours, ratio=ratio, **_limit("msp-podcast", ours[0])),
+            _row("the same two CSV files by `pandas.read_csv` alone", *plain),
+            _row("IEMOCAP, 151 dialogues", *(other := read("iemocap", iemocap)), **_limit("iemocap", other[0])),
+        ]
 
 
-def _row(dataset: str, title: str, facts: tuple[float, float, float, int, int]) -> dict[str, Any]:
-    cpu, wall, peak, count, ratings = facts
-    row: dict[str, Any] = {"title": f"{title}: {count:,} rows, {ratings:,} ratings", "cpu_seconds": round(cpu, 2),
-                           "wall_seconds": round(wall, 2), "peak_mib": round(peak)}  # fmt: skip
-    if dataset:
-        seconds, memory = LIMITS[dataset]
-        row["limit"] = f"{seconds:g} CPU-seconds" + (f", {memory / 1e9:g} GB" if memory else "")
-        row["met"] = cpu <= seconds and (memory is None or peak * 2**20 <= memory)
-    return row
+def _row(title: str, cost: Cost, count: int, ratings: int, **judged: object) -> Row:
+    return row(f"{title}: {count:,} rows, {ratings:,} ratings", cost, **judged)
 
 
-def main() -> None:
-    """Print the rows as JSON, or write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
-    if out is None:
-        sys.stdout.write(json.dumps(rows(), indent=1) + "\n")
-    else:
-        write_json(out, rows())
+def _limit(dataset: str, cost: Cost) -> Row:
+    seconds, memory = LIMITS[dataset]
+    return {"limit": f"{seconds:g} CPU-seconds" + (f", {memory / 1e9:g} GB" if memory else ""),
+            "met": cost.cpu_seconds <= seconds and (memory is None or cost.peak_mib * 2**20 <= memory)}  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, rows)

@@ -12,33 +12,29 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..datasets._files import write_json
 from ..sermodels._kmeans import kmeans
 from ..sermodels._model import Resources
 from ..sermodels.deepemocluster import PAPER, Config, Model
+from ._bench_cli import Row, main, row
+from ._bench_device import matrix_speed, mean_seconds, precision
 from ._bench_material import endless
-from .bench_deepemocluster import CHUNKS, CLUSTERS, WIDTH
+from .bench_deepemocluster import CHUNKS, CLUSTERS, WIDTH, score
 from .bench_training import TASK
 from .cost import counting
 
 LABELLED, POOL, DEV, FRAMES, BANDS = 34_280, 40_000, 5_958, 374, 128
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """Measurements on the card; none where there is no card."""
     if not torch.cuda.is_available():
         return []
@@ -48,11 +44,11 @@ def rows() -> list[dict[str, Any]]:
         text = (f"deepemocluster:paper on {name}, {'float32' if amp == 'off' else amp}: epoch of {LABELLED:,} + "
                 f"{POOL:,} sentences, {facts['share_of_card']:.0%} of a large matrix product, card busy "
                 f"{facts['utilisation']:.0%}, {facts['waits_per_step']:.2g} waits for each step")  # fmt: skip
-        found.append(_row(text, facts["seconds"], facts["peak_mib"]))
+        found.append(row(text, {"wall_seconds": facts["seconds"], "peak_mib": facts["peak_mib"]}))
         seconds = feature_pass("cuda", amp)
-        found.append(_row(f"feature pass, {amp}: {CHUNKS / seconds:,.0f} chunks/s", seconds))
-    found.append(_row(f"k-means on {name}, {CHUNKS:,} x {WIDTH}, K {CLUSTERS}, 20 iterations", clustering("cuda")))
-    return found
+        found.append(row(f"feature pass, {amp}: {CHUNKS / seconds:,.0f} chunks/s", {"wall_seconds": seconds}))
+    title = f"k-means on {name}, {CHUNKS:,} x {WIDTH}, K {CLUSTERS}, 20 iterations"
+    return [*found, row(title, {"wall_seconds": clustering("cuda")})]
 
 
 def epoch(
@@ -74,7 +70,7 @@ def epoch(
     chunks = passes * int(log.facts["chunks_per_sentence"])
     operations = 2.0 * chunks * _products(config, int(log.facts["frames_per_chunk"]))
     return {
-        "seconds": seconds, "share_of_card": operations / seconds / _matrix_speed(device, amp),
+        "seconds": seconds, "share_of_card": operations / seconds / matrix_speed(device, precision(amp == "bf16")),
         "utilisation": sum(taken) / len(taken) / 100 if taken else float("nan"),
         "waits_per_step": waits_per_step(device, amp, config),
         "peak_mib": torch.cuda.max_memory_allocated() / 2**20 if device.startswith("cuda") else float("nan"),
@@ -99,23 +95,23 @@ def feature_pass(
     """Seconds of the latent features of all chunks, features read."""
     model = Model(replace(config, train=replace(config.train, epochs=1)), TASK, Resources(seed=1, device=device))
     few = endless(64, "t", frames, BANDS)
-    model.fit(few, endless(16, "d", frames, BANDS), _score)
+    model.fit(few, endless(16, "d", frames, BANDS), score)
     data = replace(endless(sentences, "u", frames, BANDS), labels=None)
     with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=amp == "bf16"):
-        return _seconds(lambda: model.predict(data), device)
+        return mean_seconds(lambda: model.predict(data), device)
 
 
 def clustering(device: str, count: int = CHUNKS) -> float:
     """Seconds of k-means on generated points that lie on the device."""
     points = torch.empty(count, WIDTH, device=device).normal_()
-    return _seconds(lambda: kmeans(points, CLUSTERS, torch.Generator().manual_seed(1), iterations=20), device)
+    return mean_seconds(lambda: kmeans(points, CLUSTERS, torch.Generator().manual_seed(1), iterations=20), device)
 
 
 def _fit(device: str, amp: str, sizes: tuple[int, int, int], frames: int, config: Config, epochs: int) -> Any:
     train = replace(config.train, epochs=epochs, patience=0, amp=amp)
     labelled, pool, dev = (endless(n, name, frames, BANDS) for n, name in zip(sizes, "tpd", strict=True))
     model = Model(replace(config, train=train, unlabelled=sizes[1]), TASK, Resources(seed=1, device=device))
-    return model.fit(labelled, dev, _score, replace(pool, labels=None) if sizes[1] else None)
+    return model.fit(labelled, dev, score, replace(pool, labels=None) if sizes[1] else None)
 
 
 def _products(config: Config, frames: int) -> int:
@@ -127,26 +123,6 @@ def _products(config: Config, frames: int) -> int:
         hidden = network.latent(torch.zeros(1, frames, BANDS))
         network.emotion(hidden), network.cluster(hidden)
         return counted()
-
-
-def _matrix_speed(device: str, amp: str) -> float:
-    """Operations each second of a large matrix product."""
-    side = 8192 if device.startswith("cuda") else 256
-    left = torch.randn(side, side, device=device, dtype=torch.bfloat16 if amp == "bf16" else torch.float32)
-    for _ in range(3):
-        left @ left
-    return 2.0 * side**3 * 10 / _seconds(lambda: [left @ left for _ in range(10)], device)
-
-
-def _seconds(work: Callable[[], object], device: str) -> float:
-    """Wall seconds of work, with what it left to do on the card."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    begun = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
 
 
 @contextmanager
@@ -185,24 +161,5 @@ def _utilisation(device: str) -> Iterator[list[int]]:
         ended.set()
 
 
-def _row(title: str, seconds: float, peak: float | None = None) -> dict[str, Any]:
-    return {"title": title, "cpu_seconds": None, "wall_seconds": seconds, "peak_mib": peak}
-
-
-def _score(gold: Any, predicted: Any) -> float:
-    return float(-abs(gold - predicted).mean())
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and write the rows as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, help="JSON file; without it the result is printed")
-    given = parser.parse_args(arguments)
-    if given.out:
-        write_json(given.out, rows())
-    else:
-        sys.stdout.write(json.dumps(rows(), indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, rows)

@@ -16,37 +16,23 @@ Compare CPU-seconds; wall times of a shared machine mean little, except for the 
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..datasets._errors import SerbenchError
-from ..datasets._files import write_json
 from ..features._extract import extract
 from ..features._extractor import build
+from ._bench_cli import DATA, DEFAULT_THREADS, ONE_THREAD, Environment, Facts, Row, apart, main, row, wav_files
+from ._measure import timed
 
 MEL_LIMIT, OPENSMILE_LIMIT = 2.5, 1.7
-Costs = dict[str, float]
-"""cpu_seconds, wall_seconds, peak_mib, audio_seconds of one measurement."""
-
-
-def wav_files(data: Path) -> list[Path]:
-    """The recordings of an EMO-DB folder."""
-    files = sorted((data / "wav").glob("*.wav"))
-    if not files:
-        raise SerbenchError(f"{data} holds no wav/*.wav. Expected the folder of EMO-DB; type --data FOLDER.")
-    return files
 
 
 def cached(feature: str, jobs: int, *, warm: bool = False) -> Callable[[Path], Callable[[], object]]:
@@ -68,21 +54,22 @@ def cached(feature: str, jobs: int, *, warm: bool = False) -> Callable[[Path], C
     return prepare
 
 
-def by_librosa(data: Path) -> Callable[[], object]:
-    """Mel spectrograms as one writes them with librosa."""
+def librosa_mel(path: Path) -> Any:
+    """Mel spectrogram of a file as one writes it with librosa: (frame, band)."""
     import librosa
-    import numpy as np
 
-    def one(path: Path) -> object:
-        signal, _ = librosa.load(path, sr=16000)
-        signal = signal / np.abs(signal).max()
-        return librosa.feature.melspectrogram(
-            y=signal, sr=16000, n_fft=512, hop_length=256, n_mels=128, pad_mode="reflect"
-        ).T
+    signal, _ = librosa.load(path, sr=16000)
+    signal = signal / np.abs(signal).max()
+    return librosa.feature.melspectrogram(
+        y=signal, sr=16000, n_fft=512, hop_length=256, n_mels=128, pad_mode="reflect"
+    ).T
 
+
+def by_librosa(data: Path) -> Callable[[], object]:
+    """`librosa_mel` of all files."""
     files = wav_files(data)
-    one(files[0])
-    return lambda: [one(path).shape for path in files]  # type: ignore[attr-defined]
+    librosa_mel(files[0])
+    return lambda: [librosa_mel(path).shape for path in files]
 
 
 def by_opensmile(data: Path) -> Callable[[], object]:
@@ -104,99 +91,61 @@ SIDES: dict[str, Callable[[Path], Callable[[], object]]] = {
 }
 
 
-def measure_here(side: str, data: Path) -> Costs:
+def run_side(side: str, data: str) -> Facts:
     """Run one side in this process."""
-    run = SIDES[side](data)
-    before, started = _cpu_seconds(), time.perf_counter()
-    run()
-    wall, cpu = time.perf_counter() - started, _cpu_seconds() - before
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"cpu_seconds": cpu, "wall_seconds": wall, "peak_mib": peak / 1024}
+    run = SIDES[side](Path(data))
+    with timed() as spent:
+        run()
+    return spent
 
 
-def measure_apart(side: str, data: Path, *, one_thread: bool = True) -> Costs:
+def measure_apart(side: str, data: Path, threads: Environment = ONE_THREAD) -> Facts:
     """Run one side in a fresh process with an empty cache."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment = {k: v for k, v in os.environ.items() if k not in threads} | (threads if one_thread else {})
-    command = [sys.executable, "-P", "-m", __spec__.name if __spec__ else __name__, "--data", str(data), "--side", side]
     with tempfile.TemporaryDirectory() as cache:
-        done = subprocess.run(command, env=environment | {"SERBENCH_CACHE": cache}, capture_output=True, text=True)
-    if done.returncode:
-        raise SerbenchError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr[-800:]}")
-    costs: Costs = json.loads(done.stdout.splitlines()[-1])
-    return costs
+        return apart(__spec__.name, side, env={**threads, "SERBENCH_CACHE": cache}, data=data)
 
 
-def interleaved(sides: tuple[str, ...], data: Path, rounds: int) -> dict[str, Costs]:
+def interleaved(sides: tuple[str, ...], data: Path, rounds: int) -> dict[str, Facts]:
     """Median costs of several sides that take turns."""
-    found: dict[str, list[Costs]] = {side: [] for side in sides}
+    found: dict[str, list[Facts]] = {side: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
             found[side].append(measure_apart(side, data))
     return {side: {k: statistics.median(c[k] for c in costs) for k in costs[0]} for side, costs in found.items()}
 
 
-def mel_rows(data: Path, rounds: int = 5) -> list[dict[str, Any]]:
+def mel_rows(data: Path, rounds: int = 5) -> list[Row]:
     """`mel` on a cold cache against the librosa loop, with one thread and with librosa's default ones; a warm cache."""
     costs = interleaved(("mel", "librosa"), data, rounds)
     ratio = costs["librosa"]["cpu_seconds"] / costs["mel"]["cpu_seconds"]
     wall = costs["librosa"]["wall_seconds"] / costs["mel"]["wall_seconds"]
-    limit = {"ratio": round(ratio, 2), "wall_ratio": round(wall, 2),
-             "limit": f"{MEL_LIMIT:g} x the librosa loop, CPU-seconds", "met": ratio >= MEL_LIMIT}  # fmt: skip
-    default = measure_apart("librosa", data, one_thread=False)
+    default = measure_apart("librosa", data, DEFAULT_THREADS)
     return [
-        _row("`mel` of EMO-DB, cold cache, 1 process", costs["mel"]) | limit,
-        _row("reference: librosa loop, 1 thread, nothing written", costs["librosa"]),
-        _row("reference: librosa loop, default threads, nothing written", default),
-        _row("`mel` of EMO-DB, warm cache, look-up and loading", measure_apart("mel-warm", data)),
-    ]
+        row("`mel` of EMO-DB, cold cache, 1 process", costs["mel"], ratio=ratio, wall_ratio=wall,
+            limit=f"{MEL_LIMIT:g} x the librosa loop, CPU-seconds", met=ratio >= MEL_LIMIT),
+        row("reference: librosa loop, 1 thread, nothing written", costs["librosa"]),
+        row("reference: librosa loop, default threads, nothing written", default),
+        row("`mel` of EMO-DB, warm cache, look-up and loading", measure_apart("mel-warm", data)),
+    ]  # fmt: skip
 
 
-def opensmile_rows(data: Path, rounds: int = 1) -> list[dict[str, Any]]:
+def opensmile_rows(data: Path, rounds: int = 1) -> list[Row]:
     """eGeMAPS with two jobs on a cold cache against one process that calls opensmile directly."""
     costs = interleaved(("egemaps-2", "opensmile"), data, rounds)
     ratio = costs["opensmile"]["wall_seconds"] / costs["egemaps-2"]["wall_seconds"]
-    limit = {"ratio": round(ratio, 2), "limit": f"{OPENSMILE_LIMIT:g} x opensmile directly, wall seconds",
-             "met": ratio >= OPENSMILE_LIMIT}  # fmt: skip
     return [
-        _row("`egemaps` of EMO-DB, cold cache, 2 jobs", costs["egemaps-2"]) | limit,
-        _row("reference: opensmile directly, 1 process, nothing written", costs["opensmile"]),
-    ]
+        row("`egemaps` of EMO-DB, cold cache, 2 jobs", costs["egemaps-2"], ratio=ratio,
+            limit=f"{OPENSMILE_LIMIT:g} x opensmile directly, wall seconds", met=ratio >= OPENSMILE_LIMIT),
+        row("reference: opensmile directly, 1 process, nothing written", costs["opensmile"]),
+    ]  # fmt: skip
 
 
-def rows(data: Path, rounds: int = 5) -> list[dict[str, Any]]:
+def rows(data: Path, rounds: int = 5) -> list[Row]:
     """One row per measurement: title and costs; for ours also ratio to the reference, limit, and whether it is met."""
     return [*mel_rows(data, rounds), *opensmile_rows(data, max(1, rounds - 2))]
 
 
-def _row(title: str, cost: Costs) -> dict[str, Any]:
-    return {"title": title, "cpu_seconds": round(cost["cpu_seconds"], 3),
-            "wall_seconds": round(cost["wall_seconds"], 3), "peak_mib": round(cost["peak_mib"])}  # fmt: skip
-
-
-def _cpu_seconds() -> float:
-    """User and system time of this process and its ended children."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in usages)
-
-
-def main() -> None:
-    """Print the rows as JSON, or write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of EMO-DB, with wav/ in it")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--side", choices=SIDES, help="measure one side in this process and print its costs")
-    given = parser.parse_args()
-    if given.side:
-        sys.stdout.write(json.dumps(measure_here(given.side, given.data)) + "\n")
-        return
-    found = rows(given.data, given.rounds)
-    if given.out is None:
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
-    else:
-        write_json(given.out, found)
-
+RUNS = {side: partial(run_side, side) for side in SIDES}
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, rows, RUNS, {"data": DATA, "rounds": {"type": int, "default": 5}})

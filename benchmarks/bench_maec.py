@@ -15,27 +15,22 @@ Each CPU measurement is a process of its own with one thread; the trial takes al
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from ..datasets._files import write_json
 from ..sermodels._maec_convolutions import KERNEL
 from ..sermodels._maec_network import MaecNetwork, NetworkConfig, Turn, initialise
 from ..sermodels.maec import PRESETS, Config
-from ._measure import Cost, measure
+from ._bench_cli import Facts, Row, apart, main, row, rows_of
+from ._bench_device import matrix_speed, mean_seconds, precision, training_step
+from ._measure import SERBENCH, measure, timed
 
 DIM, CLASSES, BATCH = 45, 4, 16
 TURNS = 3
@@ -46,48 +41,46 @@ IEMOCAP_ITEMS = 4400
 """Training items of a fold of IEMOCAP's four classes."""
 IEMOCAP_BAGS = (12, 18, 24, 29, 34, 42, 55, 70)
 """Instances of eight equally frequent kinds of utterance, close to IEMOCAP's: mean 35.5 of at most 70, median 31.5."""
+_apart = partial(apart, __spec__.name)
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """All measurements as rows of the performance page."""
-    return [row for make in ROWS.values() for row in make()]
+    return rows_of(ROWS)
 
 
-def step_rows(batch: int = BATCH) -> list[dict[str, Any]]:
+def step_rows(batch: int = BATCH) -> list[Row]:
     """A training step, shared and plain, of the released and of the default network."""
     found = []
     for preset in ("released", "fixed"):
         for bags in ("full", "iemocap"):
-            plain, shared = (
-                _apart("step", preset=preset, bags=bags, sharing=str(sharing), batch=str(batch)) for sharing in (0, 1)
-            )
+            step = partial(_apart, "step", preset=preset, bags=bags, batch=batch)
+            plain, shared = (step(sharing=sharing) for sharing in (0, 1))
             title = f"maec:{preset}, training step, {batch} items, {'full' if bags == 'full' else 'IEMOCAP-like'} bags"
-            ratio = plain[1]["cpu_seconds"] / shared[1]["cpu_seconds"]
-            found.append(_row(f"{title}: every window by itself", *plain))
-            ours = {**_row(f"{title}: shared", *shared), "ratio": ratio}
-            found.append({**ours, "limit": f"ratio {RATIO:g}", "met": ratio >= RATIO} if bags == "full" else ours)
+            ratio = plain["cpu_seconds"] / shared["cpu_seconds"]
+            limit = {"limit": f"ratio {RATIO:g}", "met": ratio >= RATIO} if bags == "full" else {}
+            found.append(row(f"{title}: every window by itself", plain))
+            found.append(row(f"{title}: shared", shared, ratio=ratio, **limit))
     return found
 
 
-def memory_rows(batch: int = 32) -> list[dict[str, Any]]:
+def memory_rows(batch: int = 32) -> list[Row]:
     """Peak memory of both passes at the batch size of the paper."""
-    cost, facts = _apart("passes", preset="fixed", batch=str(batch))
-    row = _row(f"maec:fixed, a step of each pass, {batch} items, full bags", cost, facts)
-    return [{**row, "limit": f"{PEAK_LIMIT:.0f} MiB", "met": row["peak_mib"] <= PEAK_LIMIT}]
+    facts = _apart("passes", preset="fixed", batch=batch)
+    title = f"maec:fixed, a step of each pass, {batch} items, full bags"
+    return [row(title, facts, limit=f"{PEAK_LIMIT:.0f} MiB", met=facts["peak_mib"] <= PEAK_LIMIT)]
 
 
-def trial_rows() -> list[dict[str, Any]]:
+def trial_rows() -> list[Row]:
     """A whole trial of `small` on the demo corpus, from nothing."""
-    command = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()", "run", "--model", "maec:small",
-               "--dataset", "demo", "--trials", "1"]  # fmt: skip
+    line = ("run", "--model", "maec:small", "--dataset", "demo", "--trials", "1")
     with tempfile.TemporaryDirectory() as name:
-        cost = measure(command, cwd=Path(name), env={"PYTHONSAFEPATH": "1"})
-    return [{"title": "`serbench run --model maec:small --dataset demo --trials 1`", "cpu_seconds": cost.cpu_seconds,
-             "wall_seconds": cost.wall_seconds, "peak_mib": round(cost.peak_mib),
-             "limit": f"{TRIAL_SECONDS:g} wall seconds", "met": cost.wall_seconds <= TRIAL_SECONDS}]  # fmt: skip
+        cost = measure([*SERBENCH, *line], cwd=Path(name), env={"PYTHONSAFEPATH": "1"})
+    met = cost.wall_seconds <= TRIAL_SECONDS
+    return [row(f"`serbench {' '.join(line)}`", cost, limit=f"{TRIAL_SECONDS:g} wall seconds", met=met)]
 
 
-def card_rows(batch: int = 64) -> list[dict[str, Any]]:
+def card_rows(batch: int = 64) -> list[Row]:
     """Speed on a graphics card; no rows where there is none."""
     if not torch.cuda.is_available():
         return []
@@ -97,26 +90,26 @@ def card_rows(batch: int = 64) -> list[dict[str, Any]]:
         title = (f"maec:fixed on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}: "
                  f"{facts['items_per_second']:.0f} items/s, an epoch of {IEMOCAP_ITEMS} items "
                  f"{facts['epoch_seconds']:.0f} s, {facts['share_of_card']:.0%} of a large matrix product")  # fmt: skip
-        found.append({"title": title, "cpu_seconds": None, "wall_seconds": facts["epoch_seconds"], "peak_mib": None})
+        found.append(row(title, {"wall_seconds": facts["epoch_seconds"]}))
     return found
 
 
-def run_step(preset: str, bags: str, sharing: str, batch: str) -> dict[str, Any]:
+def run_step(preset: str, bags: str, sharing: str, batch: str) -> Facts:
     """One training step of the classification pass, after a warm-up on one item."""
     config = replace(PRESETS[preset], sharing=bool(int(sharing)))
     network = _network(config)
     optimiser = torch.optim.Adam(network.parameters(), eps=config.epsilon)
     for count in (1, int(batch)):
         turns, classes = generated(config, count, bags), torch.arange(count) % CLASSES
-        cpu, wall = _cpu_seconds(), time.perf_counter()
-        loss = classification_loss(network, turns, classes)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
-    return {"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall, "loss": loss.item()}
+        with timed() as spent:
+            loss = classification_loss(network, turns, classes)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            optimiser.zero_grad()
+    return {**spent, "loss": loss.item()}
 
 
-def run_passes(preset: str, batch: str) -> dict[str, Any]:
+def run_passes(preset: str, batch: str) -> Facts:
     """A training of one batch of full bags through the model's own two passes."""
     config = PRESETS[preset]
     network = _network(config)
@@ -124,15 +117,15 @@ def run_passes(preset: str, batch: str) -> dict[str, Any]:
     optimisers = {name: torch.optim.Adam(p) for name, p in parts.items()}
     count = int(batch)
     turns, classes = generated(config, count, "full"), torch.arange(count) % CLASSES
-    cpu, wall = _cpu_seconds(), time.perf_counter()
-    latent, _ = network.encode(turns)
-    functional.softplus(-network.judge(latent)).mean().backward()  # type: ignore[no-untyped-call]
-    optimisers["regularisation"].step()
-    network.zero_grad()
-    del latent
-    classification_loss(network, turns, classes).backward()  # type: ignore[no-untyped-call]
-    optimisers["classification"].step()
-    return {"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall}
+    with timed() as spent:
+        latent, _ = network.encode(turns)
+        functional.softplus(-network.judge(latent)).mean().backward()  # type: ignore[no-untyped-call]
+        optimisers["regularisation"].step()
+        network.zero_grad()
+        del latent
+        classification_loss(network, turns, classes).backward()  # type: ignore[no-untyped-call]
+        optimisers["classification"].step()
+    return spent
 
 
 def card_speed(preset: str, device: str, *, amp: bool, batch: int, steps: int = 10) -> dict[str, float]:
@@ -145,19 +138,10 @@ def card_speed(preset: str, device: str, *, amp: bool, batch: int, steps: int = 
     optimiser = torch.optim.Adam(network.parameters(), fused=device.startswith("cuda"))
     turns = [(frames.to(device), counts.to(device)) for frames, counts in generated(config, batch, "full")]
     classes = (torch.arange(batch) % CLASSES).to(device)
-
-    def step() -> None:
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=amp):
-            loss = classification_loss(network, turns, classes)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    seconds = _seconds(step, steps, device)
+    step = training_step(lambda: classification_loss(network, turns, classes), optimiser, device, amp=amp)
+    seconds = mean_seconds(step, device, steps, warm=3)
     operations = 3 * 2 * batch * shared_products(config)  # forward, and twice as much backward
-    side = 8192 if device.startswith("cuda") else 512
-    left = torch.randn(side, side, device=device, dtype=torch.bfloat16 if amp else torch.float32)
-    reached = 2 * side**3 / _seconds(lambda: left @ left, steps, device)
+    reached = matrix_speed(device, precision(amp), steps)
     items = batch / seconds
     return {"items_per_second": items, "epoch_seconds": 2 * IEMOCAP_ITEMS / items,
             "share_of_card": operations / seconds / reached}  # fmt: skip
@@ -216,65 +200,11 @@ def _network(config: Config) -> MaecNetwork:
     return network
 
 
-def _seconds(step: Callable[[], object], steps: int, device: str) -> float:
-    """Mean wall seconds of a step, after three that warm up."""
-    for _ in range(3):
-        step()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    begun = time.perf_counter()
-    for _ in range(steps):
-        step()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return (time.perf_counter() - begun) / steps
-
-
-def _apart(what: str, **arguments: str) -> tuple[Cost, dict[str, Any]]:
-    """Run one measurement in a process of its own: that process's cost, and what it measured."""
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / "out.json"
-        given = [text for key, value in arguments.items() for text in ("--argument", f"{key}={value}")]
-        command = [sys.executable, "-m", __spec__.name, "--run", what, *given, "--out", str(out)]
-        cost = measure(command, env={"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"})
-        return cost, json.loads(out.read_text(encoding="utf-8"))
-
-
-def _row(title: str, cost: Cost, facts: dict[str, Any]) -> dict[str, Any]:
-    return {"title": title, "cpu_seconds": facts["cpu_seconds"], "wall_seconds": facts["wall_seconds"],
-            "peak_mib": round(cost.peak_mib)}  # fmt: skip
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-RUNS: dict[str, Callable[..., dict[str, Any]]] = {"step": run_step, "passes": run_passes}
-ROWS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+RUNS: dict[str, Callable[..., Facts]] = {"step": run_step, "passes": run_passes}
+ROWS: dict[str, Callable[[], list[Row]]] = {
     "steps": step_rows, "memory": memory_rows, "trial": trial_rows, "card": card_rows,
 }  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and write the rows as JSON or print them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", nargs="+", choices=list(ROWS))
-    parser.add_argument("--run", choices=list(RUNS), help="one measurement, in this process")
-    parser.add_argument("--argument", action="append", default=[], help="KEY=VALUE of that measurement")
-    given = parser.parse_args(arguments)
-    result: Any
-    if given.run:
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        result = RUNS[given.run](**dict(text.split("=", 1) for text in given.argument))
-    else:
-        result = [row for name in given.only or ROWS for row in ROWS[name]()]
-    if given.out:
-        write_json(given.out, result)
-    else:
-        sys.stdout.write(json.dumps(result, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, ROWS, RUNS)

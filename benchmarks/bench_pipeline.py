@@ -9,18 +9,13 @@ start of Python, all imports and all child processes. The corpus is 200 clips of
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from ..datasets._files import write_json
 from ..datasets._load import load_corpus
-from ._measure import Cost, measure
+from ._bench_cli import Row, main, row
+from ._measure import SERBENCH, Cost, measure
 
-SERBENCH = (sys.executable, "-c", "from serbench.benchmarks.cli import main; main()")
 CLIPS = {"train": 100, "dev": 40, "test": 60}
 LIMITS = {"from nothing": 15.0, "on cached functionals": 10.0, "nothing left to do": 2.0}
 
@@ -29,14 +24,14 @@ def clips_table(folder: Path) -> Path:
     """A CSV file that names 200 clips of the demo corpus by absolute links beside it."""
     corpus = load_corpus("demo")
     parts = [corpus.utterances[corpus.utterances["partition"] == p].head(n) for p, n in CLIPS.items()]
-    rows = []
+    clips = []
     for part in parts:
-        for item, row in part.iterrows():
+        for item, clip in part.iterrows():
             (folder / f"{item}.wav").symlink_to(corpus.audio_path(str(item)))
-            rows.append({"path": f"{item}.wav", **row[["speaker", "partition", "emotion", "gender"]].to_dict()})
+            clips.append({"path": f"{item}.wav", **clip[["speaker", "partition", "emotion", "gender"]].to_dict()})
     import pandas as pd
 
-    pd.DataFrame(rows).to_csv(folder / "clips.csv", index=False)
+    pd.DataFrame(clips).to_csv(folder / "clips.csv", index=False)
     return folder / "clips.csv"
 
 
@@ -70,7 +65,7 @@ def help_cost(rounds: int = 5) -> Cost:
     return costs[rounds // 2]
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """One row per measurement: title, costs, limit and whether it is kept."""
     found = []
     for title, cost in linear_costs().items():
@@ -81,22 +76,10 @@ def rows() -> list[dict[str, Any]]:
     return found
 
 
-def _row(title: str, cost: Cost, measure_: str, limit: float) -> dict[str, Any]:
+def _row(title: str, cost: Cost, measure_: str, limit: float) -> Row:
     value = cost.cpu_seconds if measure_ == "CPU-seconds" else cost.wall_seconds
-    return {"title": title, "cpu_seconds": round(cost.cpu_seconds, 2), "wall_seconds": round(cost.wall_seconds, 2),
-            "peak_mib": round(cost.peak_mib), "limit": f"{limit:g} {measure_}", "met": value <= limit}  # fmt: skip
-
-
-def main() -> None:
-    """Print the rows as JSON, or write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
-    if out is None:
-        sys.stdout.write(json.dumps(rows(), indent=1) + "\n")
-    else:
-        write_json(out, rows())
+    return row(title, cost, limit=f"{limit:g} {measure_}", met=value <= limit)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, rows)

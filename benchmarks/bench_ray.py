@@ -9,22 +9,18 @@ ratio of two workers is a wall-time ratio: it means something on an idle machine
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from ..datasets._files import write_json
+from ._bench_cli import Row, main, row
 from ._local_cluster import LocalCluster, local_cluster
-from ._measure import Cost, measure
-from .bench_pipeline import SERBENCH, clips_table
+from ._measure import SERBENCH, Cost, measure
+from .bench_pipeline import clips_table
 
 TRIALS = 10
 MANY, FEW = 1000, 100
-LEARNT = ("--model", "cnn-regressor:small", "--set", "train.patience=0", "--set", "train.epochs=16")
-"""A model whose trials all take the same time."""
+LEARNT = ("--model", "cnn-regressor:small", "--set", "train.patience=0", "--set", "train.epochs=64")
+"""A model whose trials all take the same time, some half a minute: the start of the workers is to count little."""
 EMPTY = ("--model", "chance")
 
 
@@ -46,7 +42,7 @@ def empty(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
     }
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """One row per measurement: title, costs, limit and whether it is kept."""
     with local_cluster([("w1", 1), ("w2", 1)]) as cluster, tempfile.TemporaryDirectory() as name:
         clips_table(Path(name))
@@ -54,34 +50,27 @@ def rows() -> list[dict[str, Any]]:
     return lines(found["serial"], found["two workers"]) + empty_lines(found["few"], found["many"])
 
 
-def lines(serial: Cost, two: Cost) -> list[dict[str, Any]]:
+def lines(serial: Cost, two: Cost) -> list[Row]:
     """The rows of `learning`."""
     ratio = two.wall_seconds / serial.wall_seconds
     return [
-        _row(f"{TRIALS} trials of cnn-regressor:small, one process, one thread", serial),
-        _row("the same on two workers of one thread (the launcher's CPU)", two, "0.56 of serial", ratio <= 0.56, ratio),
-    ]
+        row(f"{TRIALS} trials of cnn-regressor:small, one process, one thread", serial),
+        row("the same on two workers of one thread (the launcher's CPU)", two, limit="0.56 of serial",
+            met=ratio <= 0.56, ratio=ratio),
+    ]  # fmt: skip
 
 
-def empty_lines(few: Cost, many: Cost) -> list[dict[str, Any]]:
+def empty_lines(few: Cost, many: Cost) -> list[Row]:
     """The rows of `empty`."""
     each = (many.wall_seconds - few.wall_seconds) / (2 * (MANY - FEW))  # chance comes as two rows
     growth = many.peak_mib / few.peak_mib
     return [
-        _row(f"{2 * FEW:,} empty trials", few),
-        _row(f"{2 * MANY:,} empty trials", many, "60 s for 1,000", many.wall_seconds <= 120),
-        _row(f"a trial more: {each:.3f} s", many, "1 s", each <= 1),
-        _row(f"launcher's memory, {2 * MANY:,} trials against {2 * FEW:,}", many, "flat: 1.1", growth <= 1.1, growth),
-    ]
-
-
-def _row(
-    title: str, cost: Cost, limit: str = "", met: bool | None = None, ratio: float | None = None
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"title": title, "cpu_seconds": round(cost.cpu_seconds, 2),
-                           "wall_seconds": round(cost.wall_seconds, 2), "peak_mib": round(cost.peak_mib)}  # fmt: skip
-    row |= {} if ratio is None else {"ratio": round(ratio, 3)}
-    return row if met is None else row | {"limit": limit, "met": met}
+        row(f"{2 * FEW:,} empty trials", few),
+        row(f"{2 * MANY:,} empty trials", many, limit="60 s for 1,000", met=many.wall_seconds <= 120),
+        row(f"a trial more: {each:.3f} s", many, limit="1 s", met=each <= 1),
+        row(f"launcher's memory, {2 * MANY:,} trials against {2 * FEW:,}", many, limit="flat: 1.1", met=growth <= 1.1,
+            ratio=growth),
+    ]  # fmt: skip
 
 
 def _command(folder: Path, name: str, trials: int, *more: str) -> list[str]:
@@ -93,16 +82,5 @@ def _ray(cluster: LocalCluster) -> tuple[str, ...]:
     return ("--launcher", "ray", "--address", cluster.address)
 
 
-def main() -> None:
-    """Print the rows as JSON, or write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
-    if out is None:
-        sys.stdout.write(json.dumps(rows(), indent=1) + "\n")
-    else:
-        write_json(out, rows())
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, rows)

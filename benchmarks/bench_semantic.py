@@ -17,28 +17,21 @@ Each CPU measurement is a process of its own with one thread; plain and own step
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import os
-import resource
 import statistics
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ..datasets._files import write_json
 from ..sermodels._losses import ccc_losses
 from ..sermodels._semantic_convolutions import ConvPool
 from ..sermodels._semantic_lstm import FORGET_BIAS, PeepholeLstm
 from ..sermodels._semantic_network import NetworkConfig, SemanticNetwork, initialise
-from ._measure import Cost, measure
+from ._bench_cli import Facts, Row, apart, main, row, rows_of
+from ._bench_device import matrix_speed, mean_seconds, precision, training_step
+from ._measure import timed
 
 HALF, WORD_DIM, TARGETS = 2205, 100, 3
 HOP_SECONDS = 0.1
@@ -46,6 +39,7 @@ RATIO = 0.45
 LSTM_SHARE = 0.15
 PEAK_LIMIT = 10e9 / 2**20
 ROUNDS = 3
+_apart = partial(apart, __spec__.name)
 
 
 class PlainNetwork(nn.Module):
@@ -86,49 +80,47 @@ class PlainNetwork(nn.Module):
         return torch.stack(states, dim=1)
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """All measurements as rows of the performance page."""
-    return [row for make in ROWS.values() for row in make()]
+    return rows_of(ROWS)
 
 
-def step_rows(rounds: int = ROUNDS) -> list[dict[str, Any]]:
+def step_rows(rounds: int = ROUNDS) -> list[Row]:
     """A training step, own and plain, in alternating processes; the medians."""
-    taken: dict[str, list[tuple[Cost, dict[str, Any]]]] = {"plain": [], "own": []}
+    taken: dict[str, list[Facts]] = {"plain": [], "own": []}
     for _ in range(rounds):
         for way, list_of in taken.items():
             list_of.append(_apart("step", way=way))
     plain, own = (_median(taken[way]) for way in ("plain", "own"))
-    ratio = own["cpu_seconds"] / plain["cpu_seconds"]
-    _, same = _apart("same")
-    _, share = _apart("recurrence")
+    same, share = _apart("same"), _apart("recurrence")
+    ratio, part = own["cpu_seconds"] / plain["cpu_seconds"], share["cpu_seconds"] / own["cpu_seconds"]
     title = "semantic-fusion:released, training step, 5 x 100 frames"
-    part = share["cpu_seconds"] / own["cpu_seconds"]
     return [
-        {**plain, "title": f"{title}: layers of the library, LSTM as a loop"},
-        {**own, "title": f"{title}: as it is; predictions differ by {same['predictions']:.0e}, gradients by "
-                         f"{same['gradients']:.0e} of their norm",
-         "ratio": ratio, "limit": f"at most {RATIO:g} of the plain step", "met": ratio <= RATIO},
-        {"title": "of which the recurrence", **{k: share[k] for k in ("cpu_seconds", "wall_seconds")},
-         "peak_mib": None, "ratio": part, "limit": f"at most {LSTM_SHARE:.0%} of the step", "met": part <= LSTM_SHARE},
+        row(f"{title}: layers of the library, LSTM as a loop", plain),
+        row(f"{title}: as it is; predictions differ by {same['predictions']:.0e}, gradients by "
+            f"{same['gradients']:.0e} of their norm", own,
+            ratio=ratio, limit=f"at most {RATIO:g} of the plain step", met=ratio <= RATIO),
+        row("of which the recurrence", {**share, "peak_mib": None},
+            ratio=part, limit=f"at most {LSTM_SHARE:.0%} of the step", met=part <= LSTM_SHARE),
     ]  # fmt: skip
 
 
-def memory_rows() -> list[dict[str, Any]]:
+def memory_rows() -> list[Row]:
     """Peak memory of one step at the paper's batch size."""
-    cost, facts = _apart("step", way="own", batch="25", frames="300", steps="1")
-    row = {**facts, "title": "semantic-fusion:paper, training step, 25 x 300 frames", "peak_mib": round(cost.peak_mib)}
-    return [{**row, "limit": f"{PEAK_LIMIT:.0f} MiB", "met": cost.peak_mib <= PEAK_LIMIT}]
+    facts = _apart("step", way="own", batch=25, frames=300, steps=1)
+    met = facts["peak_mib"] <= PEAK_LIMIT
+    title = "semantic-fusion:paper, training step, 25 x 300 frames"
+    return [row(title, facts, limit=f"{PEAK_LIMIT:.0f} MiB", met=met)]
 
 
-def prediction_rows() -> list[dict[str, Any]]:
+def prediction_rows() -> list[Row]:
     """Prediction of a recording of three minutes, sequence by sequence."""
-    cost, facts = _apart("prediction")
-    factor = facts["wall_seconds"] / facts["sound_seconds"]
+    facts = _apart("prediction")
     title = f"semantic-fusion:released, prediction of {facts['sound_seconds']:.0f} s of sound: real-time factor"
-    return [{**facts, "title": title, "peak_mib": round(cost.peak_mib), "ratio": factor}]
+    return [row(title, facts, ratio=facts["wall_seconds"] / facts["sound_seconds"])]
 
 
-def card_rows() -> list[dict[str, Any]]:
+def card_rows() -> list[Row]:
     """Speed on a graphics card; no rows where there is none."""
     if not torch.cuda.is_available():
         return []
@@ -139,12 +131,12 @@ def card_rows() -> list[dict[str, Any]]:
             title = (f"semantic-fusion on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}, {batch} x "
                      f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
                      "large matrix product")  # fmt: skip
-            found.append({"title": title, "cpu_seconds": None, "wall_seconds": 1 / facts["steps_per_second"],
-                          "peak_mib": torch.cuda.max_memory_allocated() / 2**20})  # fmt: skip
+            peak = torch.cuda.max_memory_allocated() / 2**20
+            found.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
     return found
 
 
-def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") -> dict[str, Any]:
+def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") -> Facts:
     """Training steps after one on a single short sequence; the cheapest of them."""
     network = network_of(int(frames))
     trained = PlainNetwork(network) if way == "plain" else network
@@ -152,16 +144,16 @@ def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") 
     found = []
     for step in range(int(steps) + 1):
         given = generated(int(batch) if step else 1, int(frames))
-        cpu, wall = _cpu_seconds(), time.perf_counter()
-        loss = training_loss(trained, *given)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
-        found.append({"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall})
+        with timed() as spent:
+            loss = training_loss(trained, *given)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            optimiser.zero_grad()
+        found.append(spent)
     return min(found[1:], key=lambda one: one["cpu_seconds"])
 
 
-def run_same() -> dict[str, Any]:
+def run_same() -> Facts:
     """Largest difference of predictions, and of gradients over their norm, without dropout."""
     network, given = network_of(100).eval(), generated(2, 100)
     plain = PlainNetwork(network).eval()
@@ -180,30 +172,27 @@ def run_same() -> dict[str, Any]:
     return {"predictions": float((outputs[0] - outputs[1]).abs().max()), "gradients": max(apart)}
 
 
-def run_recurrence(batch: str = "5", frames: str = "100", steps: str = "5") -> dict[str, Any]:
+def run_recurrence(batch: str = "5", frames: str = "100", steps: str = "5") -> Facts:
     """The LSTM alone, forth and back."""
     lstm = network_of(int(frames)).lstm
     given = torch.randn(int(batch), int(frames), lstm.inputs, requires_grad=True)
-    cpu, wall = 0.0, 0.0
-    for step in range(int(steps) + 1):
-        if step == 1:
-            cpu, wall = _cpu_seconds(), time.perf_counter()
-        lstm(given).square().sum().backward()
-    return {"cpu_seconds": (_cpu_seconds() - cpu) / int(steps),
-            "wall_seconds": (time.perf_counter() - wall) / int(steps)}  # fmt: skip
+    lstm(given).square().sum().backward()
+    with timed() as spent:
+        for _ in range(int(steps)):
+            lstm(given).square().sum().backward()
+    return {key: value / int(steps) for key, value in spent.items()}
 
 
-def run_prediction(sequences: str = "18") -> dict[str, Any]:
+def run_prediction(sequences: str = "18") -> Facts:
     """Outputs of so many sequences of 100 frames, four at a time."""
     network = network_of(100).eval()
     audio, words, _ = generated(int(sequences), 100)
     with torch.inference_mode():
         network(audio[:1], words[:1])
-        cpu, wall = _cpu_seconds(), time.perf_counter()
-        for first in range(0, len(audio), 4):
-            network(audio[first : first + 4], words[first : first + 4])
-    return {"cpu_seconds": _cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall,
-            "sound_seconds": len(audio) * 100 * HOP_SECONDS}  # fmt: skip
+        with timed() as spent:
+            for first in range(0, len(audio), 4):
+                network(audio[first : first + 4], words[first : first + 4])
+    return {**spent, "sound_seconds": len(audio) * 100 * HOP_SECONDS}
 
 
 def card_speed(device: str, *, amp: bool, batch: int, frames: int, steps: int = 10) -> dict[str, float]:
@@ -211,18 +200,9 @@ def card_speed(device: str, *, amp: bool, batch: int, frames: int, steps: int = 
     network = network_of(frames).to(device)
     optimiser = torch.optim.Adam(network.parameters(), fused=device.startswith("cuda"))
     given = [tensor.to(device) for tensor in generated(batch, frames)]
-
-    def step() -> None:
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=amp):
-            loss = training_loss(network, *given)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    seconds = _seconds(step, steps, device)
-    side = 8192 if device.startswith("cuda") else 512
-    left = torch.randn(side, side, device=device, dtype=torch.bfloat16 if amp else torch.float32)
-    reached = 2 * side**3 / _seconds(lambda: left @ left, steps, device)
+    step = training_step(lambda: training_loss(network, *given), optimiser, device, amp=amp)
+    seconds = mean_seconds(step, device, steps, warm=3)
+    reached = matrix_speed(device, precision(amp), steps)
     operations = 3 * 2 * batch * frames * products_per_frame(network)
     return {"steps_per_second": 1 / seconds, "share_of_card": operations / seconds / reached}
 
@@ -270,67 +250,17 @@ def _gradient(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _median(taken: Sequence[tuple[Cost, dict[str, Any]]]) -> dict[str, Any]:
-    found = {key: statistics.median(facts[key] for _, facts in taken) for key in ("cpu_seconds", "wall_seconds")}
-    return {**found, "peak_mib": round(statistics.median(cost.peak_mib for cost, _ in taken))}
+def _median(taken: Sequence[Facts]) -> Facts:
+    return {key: statistics.median(facts[key] for facts in taken) for key in taken[0]}
 
 
-def _seconds(step: Callable[[], object], steps: int, device: str) -> float:
-    """Mean wall seconds of a step, after three that warm up."""
-    for _ in range(3):
-        step()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    begun = time.perf_counter()
-    for _ in range(steps):
-        step()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return (time.perf_counter() - begun) / steps
-
-
-def _apart(what: str, **arguments: str) -> tuple[Cost, dict[str, Any]]:
-    """Run one measurement in a process of its own: that process's cost, and what it measured."""
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / "out.json"
-        given = [text for key, value in arguments.items() for text in ("--argument", f"{key}={value}")]
-        command = [sys.executable, "-m", __spec__.name, "--run", what, *given, "--out", str(out)]
-        cost = measure(command, env={"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"})
-        return cost, json.loads(out.read_text(encoding="utf-8"))
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-RUNS: dict[str, Callable[..., dict[str, Any]]] = {
+RUNS: dict[str, Callable[..., Facts]] = {
     "step": run_step, "same": run_same, "recurrence": run_recurrence, "prediction": run_prediction,
 }  # fmt: skip
-ROWS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+ROWS: dict[str, Callable[[], list[Row]]] = {
     "steps": step_rows, "memory": memory_rows, "prediction": prediction_rows, "card": card_rows,
 }  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and write the rows as JSON or print them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", nargs="+", choices=list(ROWS))
-    parser.add_argument("--run", choices=list(RUNS), help="one measurement, in this process")
-    parser.add_argument("--argument", action="append", default=[], help="KEY=VALUE of that measurement")
-    given = parser.parse_args(arguments)
-    result: Any
-    if given.run:
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        result = RUNS[given.run](**dict(text.split("=", 1) for text in given.argument))
-    else:
-        result = [row for name in given.only or ROWS for row in ROWS[name]()]
-    if given.out:
-        write_json(given.out, result)
-    else:
-        sys.stdout.write(json.dumps(result, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, ROWS, RUNS)

@@ -10,32 +10,25 @@ and joins their indices. Ours gives the same scores for the same draws (tests/te
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_json
 from ..datasets._task import Task
 from ..results import metrics
 from ..results._sums import cell_sums
 from ..results.bootstrap import bootstrap_difference, replicates
 from ..results.simulation import TASK, TYPICAL, draw
+from ._bench_cli import Facts, Row, apart, main, row
+from ._measure import timed
 
 ITEMS, RESAMPLES, LOOP, SPEAKERS = 10_000, 1_000_000, 3000, 100
 LEAST_RATIO = 20.0
-Costs = dict[str, float]
 ONE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
+_apart = partial(apart, __spec__.name)
 
 
 def material() -> tuple[pd.DataFrame, pd.Series[str]]:
@@ -75,8 +68,6 @@ def loop(*, by_speaker: bool) -> Callable[[], object]:
 def comparison() -> Callable[[], object]:
     """What `serbench compare` does for a pair: 10,000 resamples of speakers and trials, 5 trials of 10,000 items
     each."""
-    from dataclasses import replace
-
     made = draw(replace(TYPICAL, utterances=ITEMS, speakers=SPEAKERS), 0)
     return lambda: bootstrap_difference(made.a, made.b, TASK, clusters=made.speakers, resamples=10_000)
 
@@ -91,59 +82,30 @@ SIDES: dict[str, tuple[Callable[[], Callable[[], object]], float]] = {
 """Name -> what is measured, and the factor that its seconds are scaled by."""
 
 
-def measure_here(side: str) -> Costs:
-    """Run one side in this process: CPU-seconds and wall seconds (scaled), peak memory in MiB."""
+def run_side(side: str) -> Facts:
+    """Run one side in this process: CPU-seconds and wall seconds, scaled."""
     prepare, factor = SIDES[side]
     run = prepare()
-    cpu, wall = time.process_time(), time.perf_counter()
-    run()
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"cpu_seconds": cpu * factor, "wall_seconds": wall * factor, "peak_mib": peak}
+    with timed() as spent:
+        run()
+    return {key: value * factor for key, value in spent.items()}
 
 
-def measure_apart(side: str) -> Costs:
-    """Run one side in a fresh process with one thread."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    done = subprocess.run([sys.executable, "-m", "serbench.benchmarks.bench_statistics", "--side", side],
-                          env={**os.environ, **threads}, capture_output=True, text=True, check=False)  # fmt: skip
-    if done.returncode:
-        raise SerbenchError(f"{side} ended with status {done.returncode}: {done.stderr[-800:]}")
-    found: Costs = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """One row per measurement: title, cpu_seconds, wall_seconds, peak_mib; for ours also ratio, limit and met."""
     found = []
     for unit in ("utterances", "speakers"):
-        mine, theirs = measure_apart(f"ours-{unit}"), measure_apart(f"loop-{unit}")
+        mine, theirs = _apart(f"ours-{unit}"), _apart(f"loop-{unit}")
         what = f"one million bootstrap resamples of 10,000 predictions, CCC, over {unit}"
         ratio = theirs["cpu_seconds"] / mine["cpu_seconds"]
-        found.append({"title": what, **_rounded(mine), "ratio": round(ratio, 1), "met": ratio >= LEAST_RATIO,
-                      "limit": f"at least {LEAST_RATIO:g} times faster than the loop"})  # fmt: skip
-        found.append({"title": f"reference, plain loop ({LOOP} resamples, scaled): {what}", **_rounded(theirs)})
+        limit = f"at least {LEAST_RATIO:g} times faster than the loop"
+        found.append(row(what, mine, ratio=ratio, limit=limit, met=ratio >= LEAST_RATIO))
+        found.append(row(f"reference, plain loop ({LOOP} resamples, scaled): {what}", theirs))
     title = "10,000 resamples of the difference of two models over 100 speakers and 5 trials of 10,000 utterances"
-    found.append({"title": title, **_rounded(measure_apart("comparison"))})
-    return found
+    return [*found, row(title, _apart("comparison"))]
 
 
-def _rounded(costs: Costs) -> Costs:
-    return {"cpu_seconds": round(costs["cpu_seconds"], 3), "wall_seconds": round(costs["wall_seconds"], 3),
-            "peak_mib": round(costs["peak_mib"])}  # fmt: skip
-
-
-def main() -> None:
-    """Print the rows (or one side's costs) as JSON, or write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--side", choices=sorted(SIDES))
-    given = parser.parse_args()
-    if given.out is not None:
-        write_json(given.out, rows())
-    else:
-        sys.stdout.write(json.dumps(measure_here(given.side) if given.side else rows()) + "\n")
-
+RUNS = {side: partial(run_side, side) for side in SIDES}
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, rows, RUNS)

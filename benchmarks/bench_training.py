@@ -16,18 +16,10 @@ machine mean little. Peak memory is that of a process that does nothing else.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,12 +27,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..datasets._files import write_json
 from ..datasets._task import Task
 from ..features._store import FeatureTable
 from ..sermodels._emocluster import ChunkNetwork, Encoder
 from ..sermodels._model import Data, Resources
 from ..sermodels.cnn_regressor import PRESETS, Model
+from ._bench_cli import Facts, Row, apart, main, row
+from ._measure import timed
 
 LAYOUTS = ("channels_last", "plain", "plain_small_batches")
 TASK = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
@@ -102,11 +95,10 @@ def measure_layout(layout: str, sentences: int = 64) -> dict[str, float]:
     micro_batch = sentences if layout == "plain" else 0
     config = replace(paper, train=replace(paper.train, epochs=1, batch_size=sentences, micro_batch=micro_batch))
     model = (Model if layout == "channels_last" else PlainModel)(config, TASK, Resources(seed=1))
-    cpu, wall = _cpu_seconds(), time.perf_counter()
-    log = model.fit(train, dev, _ccc)
-    spent = {"cpu_seconds": _cpu_seconds() - cpu, "seconds": time.perf_counter() - wall}
-    row = log.epochs[0]
-    return {**spent, "train_loss": row["loss"], "dev_loss": 1 - row["dev_score"]}
+    with timed() as spent:
+        log = model.fit(train, dev, _ccc)
+    epoch = log.epochs[0]
+    return {**spent, "train_loss": epoch["loss"], "dev_loss": 1 - epoch["dev_score"]}
 
 
 def compare_layouts(rounds: int = 3, sentences: int = 64, layouts: Sequence[str] = LAYOUTS) -> dict[str, Any]:
@@ -126,14 +118,10 @@ def compare_layouts(rounds: int = 3, sentences: int = 64, layouts: Sequence[str]
     return result
 
 
-def peak_mib(layout: str, sentences: int = 64, threads: int = 1) -> float:
-    """Largest resident memory, in MiB, of a process that runs one epoch of a layout."""
-    command = [sys.executable, "-m", __spec__.name, "--measure", layout, "--sentences", str(sentences)]
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(
-        [*command, "--threads", str(threads)], capture_output=True, text=True, check=True, env=environment
-    )
-    return float(json.loads(done.stdout)["peak_mib"])
+def run_layout(layout: str, sentences: str, threads: str) -> Facts:
+    """One epoch of a layout in this process, without a warm-up."""
+    torch.set_num_threads(int(threads))
+    return measure_layout(layout, int(sentences))
 
 
 def bench(rounds: int = 3, sentences: int = 64, threads: int = 1) -> dict[str, Any]:
@@ -141,7 +129,8 @@ def bench(rounds: int = 3, sentences: int = 64, threads: int = 1) -> dict[str, A
     torch.set_num_threads(threads)
     layouts = compare_layouts(rounds, sentences)
     for layout in ("channels_last", "plain"):
-        layouts[layout]["peak_mib"] = peak_mib(layout, sentences, threads)
+        alone = apart(__spec__.name, "layout", env={}, layout=layout, sentences=sentences, threads=threads)
+        layouts[layout]["peak_mib"] = alone["peak_mib"]
     return {
         "what": f"one epoch of cnn-regressor: {sentences} train and {sentences} dev sentences of 11 chunks of 62 x 128",
         "threads": threads, "torch": torch.__version__, "rounds": rounds, "layouts": layouts,
@@ -152,54 +141,15 @@ LIMIT = 0.65
 """Of the plain layout's CPU-seconds, with losses equal to 1e-5."""
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """One row per layout for the performance page."""
     layouts = bench()["layouts"]
     ours, plain = layouts["channels_last"], layouts["plain"]
-    apart = max(abs(ours[loss] - plain[loss]) for loss in ("train_loss", "dev_loss"))
-    found = []
-    for layout in ("plain", "channels_last"):
-        row = layouts[layout]
-        found.append({"title": f"one `cnn-regressor` epoch, 64 + 64 sentences of 11 chunks, {layout.replace('_', ' ')}",
-                      "cpu_seconds": row["cpu_seconds"], "wall_seconds": row["seconds"], "peak_mib": row["peak_mib"]})
-    ratio = ours["cpu_ratio_to_plain"]
-    found[-1] |= {"ratio": ratio, "limit": f"{LIMIT:g} of the plain CPU-seconds, losses within 1e-5 (here {apart:.0e})",
-                  "met": ratio <= LIMIT and apart <= 1e-5}  # fmt: skip
-    return found
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and write the result as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, help="JSON file; without it the result is printed")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sentences", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--measure", choices=LAYOUTS, help="run one epoch of one layout and print its peak memory")
-    given = parser.parse_args(arguments)
-    if given.measure:
-        torch.set_num_threads(given.threads)
-        result: dict[str, Any] = {**measure_layout(given.measure, given.sentences), "peak_mib": _own_peak_mib()}
-    else:
-        result = bench(given.rounds, given.sentences, given.threads)
-    if given.out:
-        write_json(given.out, result)
-    else:
-        sys.stdout.write(json.dumps(result, indent=1) + "\n")
-
-
-def _own_peak_mib() -> float:
-    """Largest resident set of this process; the kernel's rusage would count the process that started it too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    differ = max(abs(ours[loss] - plain[loss]) for loss in ("train_loss", "dev_loss"))
+    title, ratio = "one `cnn-regressor` epoch, 64 + 64 sentences of 11 chunks", ours["cpu_ratio_to_plain"]
+    limit = f"{LIMIT:g} of the plain CPU-seconds, losses within 1e-5 (here {differ:.0e})"
+    met = ratio <= LIMIT and differ <= 1e-5
+    return [row(f"{title}, plain", plain), row(f"{title}, channels last", ours, ratio=ratio, limit=limit, met=met)]
 
 
 def _ccc(gold: Any, predicted: Any) -> float:
@@ -207,5 +157,8 @@ def _ccc(gold: Any, predicted: Any) -> float:
     return float(2 * covariance / (gold.var() + predicted.var() + (gold.mean() - predicted.mean()) ** 2))
 
 
+DEFAULTS = {"rounds": 3, "sentences": 64, "threads": 1}
+OPTIONS = {name: {"type": int, "default": number} for name, number in DEFAULTS.items()}
+
 if __name__ == "__main__":
-    main()
+    main(__doc__, bench, {"layout": run_layout}, OPTIONS)

@@ -13,24 +13,16 @@ quiet one, so the row with one thread is the one to read there.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_json
-from ._machine import cpu_seconds, peak_mib
+from ._bench_cli import DATA, DEFAULT_THREADS, ONE_THREAD, Facts, Row, apart, main, row, wav_files
+from ._machine import peak_mib
+from ._measure import timed
 
-Row = dict[str, Any]
 ENCODERS = (("wav2vec2-base", 24), ("wavlm-base", 24), ("wav2vec2-reduced", 120), ("wav2vec2-tiny", 240))
 """Random encoder, and number of clips."""
 THREADS = ("default", "1")
@@ -40,21 +32,18 @@ SIDES = ("clip by clip", "serbench")
 
 def clips(data: Path, count: int) -> list[Path]:
     """So many files of EMO-DB at even steps through its lengths."""
-    files = sorted((data / "wav").glob("*.wav"), key=lambda p: (p.stat().st_size, p.name))
-    if not files:
-        raise SerbenchError(f"there is no wav/*.wav in {data}. Expected the folder of EMO-DB.")
+    files = sorted(wav_files(data), key=lambda p: (p.stat().st_size, p.name))
     return [files[i] for i in np.linspace(0, len(files) - 1, count).round().astype(int)]
 
 
-def timed(work: Callable[[], float]) -> dict[str, float]:
-    """CPU and wall seconds of `work`, the seconds of audio that it says it went through, and peak memory in MiB."""
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    audio = work()
-    passed = time.perf_counter() - wall
-    return {"cpu": cpu_seconds() - cpu, "wall": passed, "peak": peak_mib(), "audio": audio}
+def heard(work: Callable[[], float]) -> Facts:
+    """CPU and wall seconds of `work`, and the seconds of audio that it says it went through."""
+    with timed() as spent:
+        audio = work()
+    return {**spent, "audio_seconds": audio}
 
 
-def clip_by_clip(data: Path, name: str, count: int) -> dict[str, float]:
+def clip_by_clip(data: str, name: str, count: str) -> Facts:
     """The network of transformers, called for one clip after the other."""
     import soundfile
     import torch
@@ -69,7 +58,7 @@ def clip_by_clip(data: Path, name: str, count: int) -> dict[str, float]:
 
     def work() -> float:
         audio = 0.0
-        for path in clips(data, count):
+        for path in clips(Path(data), int(count)):
             signal, rate = soundfile.read(path, dtype="float32")
             inputs = preprocess(signal, sampling_rate=rate, return_tensors="pt")
             with torch.no_grad():
@@ -77,10 +66,10 @@ def clip_by_clip(data: Path, name: str, count: int) -> dict[str, float]:
             audio += len(signal) / rate
         return audio
 
-    return timed(work)
+    return heard(work)
 
 
-def ours(data: Path, name: str, count: int) -> dict[str, float]:
+def ours(data: str, name: str, count: str) -> Facts:
     """`extract` in this process, into an empty cache."""
     import pandas as pd
 
@@ -90,16 +79,17 @@ def ours(data: Path, name: str, count: int) -> dict[str, float]:
 
     made = build(FeatureRequest(f"transformers:random:{name}", (("device", "cpu"),)))
     made.prepare()
-    rows = pd.DataFrame({"path": [f"wav/{p.name}" for p in clips(data, count)]}, index=range(count))
+    names = [f"wav/{p.name}" for p in clips(Path(data), int(count))]
+    table = pd.DataFrame({"path": names}, index=range(len(names)))
     seen = [0.0]
     with tempfile.TemporaryDirectory() as folder:
 
         def work() -> float:
-            extract(rows, data, made, FeatureCache(Path(folder) / "features"),
+            extract(table, Path(data), made, FeatureCache(Path(folder) / "features"),
                     progress=lambda _done, _total, seconds: seen.__setitem__(0, seconds))  # fmt: skip
             return seen[0]
 
-        return timed(work)
+        return heard(work)
 
 
 def card_row(name: str = "wav2vec2-base", precision: str = "float16", seconds: float = 3600.0) -> Row:
@@ -107,6 +97,7 @@ def card_row(name: str = "wav2vec2-base", precision: str = "float16", seconds: f
     import torch
 
     from ..features._extractor import FeatureRequest, build
+    from ._bench_device import matrix_speed
     from .cost import counting
 
     generator = np.random.default_rng(0)
@@ -118,17 +109,11 @@ def card_row(name: str = "wav2vec2-base", precision: str = "float16", seconds: f
     with counting() as counted:
         made.extract_many(signals[:32])
     operations = 2 * counted() * float(lengths.sum() / lengths[:32].sum())
-    found = timed(lambda: float(len(made.extract_many(signals)) and lengths.sum()))
-    square = torch.randn(8192, 8192, device="cuda", dtype=getattr(torch, precision))
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    for _ in range(10):
-        square @ square
-    torch.cuda.synchronize()
-    limit = 10 * 2 * 8192**3 / (time.perf_counter() - begun)
-    speed, share = found["audio"] / found["wall"], operations / found["wall"] / limit
+    found = {**heard(lambda: float(len(made.extract_many(signals)) and lengths.sum())), "peak_mib": peak_mib()}
+    wall, limit = found["wall_seconds"], matrix_speed("cuda", getattr(torch, precision))
+    speed, share = found["audio_seconds"] / wall, operations / wall / limit
     where = f"{name}, an hour of clips on {torch.cuda.get_device_name()}, {precision}"
-    return _row(f"{where}: {speed:.0f} x real time, {share:.1%} of its matrix rate", found)
+    return row(f"{where}: {speed:.0f} x real time, {share:.1%} of its matrix rate", found)
 
 
 def rows(data: Path) -> list[Row]:
@@ -145,54 +130,27 @@ def rows(data: Path) -> list[Row]:
 def compared(data: Path, name: str, count: int, threads: str) -> list[Row]:
     """Both sides with one encoder and number of threads."""
     theirs, own = (_in_process(data, side, name, count, threads) for side in SIDES)
-    cpu, wall = theirs["cpu"] / own["cpu"], theirs["wall"] / own["wall"]
-    first = _row(_title(name, count, threads, SIDES[0], theirs), theirs)
-    second = _row(_title(name, count, threads, SIDES[1], own) + f", {wall:.2f} x in wall seconds", own)
-    second["ratio"] = round(cpu, 2)
-    if threads == "default":
-        second |= {"limit": f">= {LIMIT:g} x", "met": min(cpu, wall) >= LIMIT}
-    return [first, second]
+    cpu, wall = (theirs[key] / own[key] for key in ("cpu_seconds", "wall_seconds"))
+    limit = {"limit": f">= {LIMIT:g} x", "met": min(cpu, wall) >= LIMIT} if threads == "default" else {}
+    title = _title(name, count, threads, SIDES[1], own)
+    return [
+        row(_title(name, count, threads, SIDES[0], theirs), theirs),
+        row(f"{title}, {wall:.2f} x in wall seconds", own, ratio=cpu, **limit),
+    ]
 
 
-def _title(name: str, count: int, threads: str, side: str, cost: dict[str, float]) -> str:
+def _title(name: str, count: int, threads: str, side: str, cost: Facts) -> str:
     number = "one thread" if threads == "1" else "default threads"
-    factor = cost["wall"] / cost["audio"]
-    return f"{name}, {count} clips, {cost['audio']:.0f} s, {number}, {side} (real-time factor {factor:.3f})"
+    audio, factor = cost["audio_seconds"], cost["wall_seconds"] / cost["audio_seconds"]
+    return f"{name}, {count} clips, {audio:.0f} s, {number}, {side} (real-time factor {factor:.3f})"
 
 
-def _row(title: str, cost: dict[str, float]) -> Row:
-    return {"title": title, "cpu_seconds": round(cost["cpu"], 2), "wall_seconds": round(cost["wall"], 2),
-            "peak_mib": round(cost["peak"])}  # fmt: skip
+def _in_process(data: Path, side: str, name: str, count: int, threads: str) -> Facts:
+    env = DEFAULT_THREADS if threads == "default" else ONE_THREAD
+    return apart(__spec__.name, side, env=env, data=data, name=name, count=count)
 
 
-def _in_process(data: Path, side: str, name: str, count: int, threads: str) -> dict[str, float]:
-    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    env |= {} if threads == "default" else {"OMP_NUM_THREADS": threads}
-    command = [sys.executable, "-m", "serbench.benchmarks.bench_transformers", "--data", str(data.resolve()),
-               "--side", side, "--encoder", name, "--clips", str(count)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        raise SerbenchError(f"measuring {name}, {side}, ended with status {done.returncode}: {done.stderr[-800:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def main() -> None:
-    """Print the rows as JSON, or write them to a file; with --side, measure that side alone."""
-    parser = argparse.ArgumentParser(description="Hidden states, beside transformers called clip by clip")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--side", choices=SIDES)
-    parser.add_argument("--encoder", default=ENCODERS[0][0])
-    parser.add_argument("--clips", type=int, default=ENCODERS[0][1])
-    given = parser.parse_args()
-    if given.side:
-        measure = clip_by_clip if given.side == SIDES[0] else ours
-        sys.stdout.write(json.dumps(measure(given.data, given.encoder, given.clips)) + "\n")
-    elif given.out is None:
-        sys.stdout.write(json.dumps(rows(given.data), indent=1) + "\n")
-    else:
-        write_json(given.out, rows(given.data))
-
+RUNS = dict(zip(SIDES, (clip_by_clip, ours), strict=True))
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, rows, RUNS, {"data": DATA})
