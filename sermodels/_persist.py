@@ -143,6 +143,8 @@ def _file(path: Path) -> Path:
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    if file.parent.is_file():  # it has another ending, so it was taken for a folder
+        raise _other_kind(file.parent)
     if not file.is_file():
         raise SerbenchError(f"there is no file {str(file)!r}. Expected a file that save_model wrote, or its folder.")
     try:
@@ -152,6 +154,17 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     except (safetensors.SafetensorError, OSError) as error:
         raise SerbenchError(f"{str(file)!r} is not a readable safetensors file: {error}.") from error
     return _head(file, metadata.get("serbench")), arrays
+
+
+def _other_kind(file: Path) -> SerbenchError:
+    """The error for a file that does not end in ".safetensors"; what is in it is never looked at."""
+    return SerbenchError(
+        f"{str(file)!r} is not opened: trained weights are files that end in {SUFFIX}, as 'serbench run --save-models' "
+        "writes them, since a pickle file (.pth, .pt, .ckpt, .bin, .pkl) can run any code when it is loaded. A "
+        "checkpoint of DeepEmoCluster's authors is converted without running anything in it: serbench import "
+        f"deepemocluster {file} --norm FOLDER --out {file.name.partition('.')[0]}{SUFFIX}. Any other model has to be "
+        "trained by serbench."
+    )
 
 
 def _head(file: Path, text: str | None) -> dict[str, Any]:
