@@ -3,8 +3,9 @@
 A trace follows what is heard by a second or more: the label at time t belongs to the sound at t - delay. The baselines
 of the challenges on SEWA take it to be 2.0 s (Ringeval et al., AVEC 2018 and 2019), the release of Tzirakis et al. 2021
 takes no account of it. Here it is chosen by a cheap stand-in for the network: for each candidate a ridge regression on
-loudness and its running means, fitted to the shifted labels of the training data. The candidate with the highest
-correlation on the dev data, averaged over targets, is taken, the smallest of equal ones. Test data never come here.
+loudness and its running means over 0.5 and 2 s, fitted to the shifted labels of the training data (widths and penalty
+are free choices). The candidate with the highest correlation on the dev data, averaged over targets, is taken, the
+smallest of equal ones. Test data never come here.
 """
 
 from __future__ import annotations

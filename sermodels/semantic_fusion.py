@@ -66,7 +66,6 @@ from ._training import TrainConfig, Training
 
 CHOSEN = -1.0
 """The delay is chosen on the data."""
-DELAY_STEP_SECONDS = 0.2
 WEIGHTS = ("equal", "harmonic")
 TRAINING: TrainConfig = option(
     TrainConfig(epochs=60, patience=15, batch_size=5, learning_rate=5e-4, clip_norm=5.0),
@@ -89,6 +88,7 @@ class Config(NetworkConfig, WordConfig):
     delay_seconds: float = option(CHOSEN, "how late annotators react [s]; -1 = chosen on training and dev data",
                                   source="released code: 0; AVEC 2018: 2", low=-1, high=20)  # fmt: skip
     max_delay_seconds: float = option(4.0, "longest delay that is tried [s]", source=FREE, low=0, high=20)
+    delay_step_seconds: float = option(0.2, "distance of the delays that are tried [s]", source=FREE, low=0.01, high=5)
     scaled: bool = option(True, "divide sound by the training data's root mean square", source="released code: false")
     beta2: float = option(0.999, "Adam's second coefficient", source="released code: 0.99", low=0, high=0.99999)
     class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
@@ -279,7 +279,7 @@ class Model(TorchModel):
         if self.config.delay_seconds >= 0:
             delay = round(self.config.delay_seconds / hop)
             return delay, {"delay_seconds": delay * hop}
-        step = max(1, round(DELAY_STEP_SECONDS / hop))
+        step = max(1, round(self.config.delay_step_seconds / hop))
         candidates = list(range(0, round(self.config.max_delay_seconds / hop) + 1, step))
         sides = []
         for data in (train, dev):
