@@ -22,10 +22,10 @@ from ..results.records import Run
 from ..sermodels import registry
 from ..sermodels._model import SERModel
 from ._machine import versions
+from ._search_space import check
 from .guards import Side, guard, guard_pool, sides
 from .request import Request as Request
 from .setting import Corpora, Setting, resolve
-from .tune import check
 from .weights import described, labels, ordered, reopen
 from .weights import features_of as weights_features
 
