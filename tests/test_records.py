@@ -15,7 +15,7 @@ import pytest
 
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._task import Task
-from serbench.results import records
+from serbench.results import _run
 from serbench.results._identity import differences, fill_line, short_names
 from serbench.results.records import Run, load_runs, protocol_digest, runs_table
 from serbench.results.scoring import score_predictions
@@ -246,7 +246,7 @@ def test_a_unit_interrupted_while_it_is_written_is_unfinished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, part, killed)
+        patch.setattr(_run, part, killed)
         with pytest.raises(KeyboardInterrupt):
             run.write_unit(0, FOLDS[0], facts(seed=8), predictions(9, FOLDS[0]))
     assert run.unit(0, FOLDS[0]) is None
