@@ -1,10 +1,8 @@
-"""MELD: the real label files against published counts, every known trap on a miniature copy, down-mixing, bad input."""
+"""MELD: every known trap on a miniature copy, folder variants, sound of clips, and bad input."""
 
 from __future__ import annotations
 
 import builtins
-import csv
-import datetime
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,39 +15,19 @@ import pytest
 from serbench.benchmarks.doctor import _orphans
 from serbench.datasets import _meld_video as video
 from serbench.datasets import _mock_meld, meld
-from serbench.datasets._corpus import Corpus
 from serbench.datasets._errors import SerbenchError
 
 UTTERANCES = 40
 
 
 @pytest.fixture(scope="module")
-def real(test_data: Path) -> Corpus:
-    return meld.load(test_data / "meld_csv")
+def plain(miniature: Callable[..., Path]) -> Path:
+    return miniature("meld", utterances=UTTERANCES)
 
 
 @pytest.fixture(scope="module")
-def rows(test_data: Path) -> pd.DataFrame:
-    """The label files read without serbench."""
-    parts = []
-    for split in ("train", "dev", "test"):
-        with (test_data / "meld_csv" / f"{split}_sent_emo.csv").open(encoding="utf-8", newline="") as stream:
-            parts += [{**row, "split": split} for row in csv.DictReader(stream)]
-    return pd.DataFrame(parts)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("meld")
-    _mock_meld.write(root, utterances=UTTERANCES)
-    return root
-
-
-@pytest.fixture(scope="module")
-def trapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("meld_traps")
-    _mock_meld.write(root, utterances=UTTERANCES, traps=True)
-    return root
+def trapped(miniature: Callable[..., Path]) -> Path:
+    return miniature("meld", utterances=UTTERANCES, traps=True)
 
 
 @pytest.fixture
@@ -59,197 +37,6 @@ def labels(plain: Path, tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(plain / name, tmp_path / name)
     return tmp_path
-
-
-# ---- the real label files -------------------------------------------------------------------------------------------
-
-
-def test_rows_and_classes_are_the_published_ones(real: Corpus) -> None:
-    table = real.utterances
-    assert table["partition"].value_counts().to_dict() == {"train": 9989, "dev": 1109, "test": 2610}
-    order = ["neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"]
-    published = {
-        "train": [4710, 1743, 1205, 1109, 683, 271, 268],
-        "dev": [470, 163, 150, 153, 111, 22, 40],
-        "test": [1256, 402, 281, 345, 208, 68, 50],
-    }
-    sentiments = {"train": [4710, 2945, 2334], "dev": [470, 406, 233], "test": [1256, 833, 521]}
-    for split, part in table.groupby("partition"):
-        assert part["raw_emotion"].value_counts()[order].tolist() == published[str(split)]
-        found = part["sentiment"].value_counts()[["neutral", "negative", "positive"]].tolist()
-        assert found == sentiments[str(split)]
-    assert table["emotion"].eq("happiness").sum() == 1743 + 163 + 402
-
-
-def test_expected_counts_hold_on_the_real_files(real: Corpus) -> None:
-    table = real.utterances
-    for key, count in real.expected.items():
-        chosen = table
-        kind, _, within = key.rpartition("@") if "@" in key else ("", "", key)
-        for condition in (c for c in within.split(",") if "=" in c):
-            column, _, value = condition.partition("=")
-            chosen = chosen[chosen[column] == value]
-        if kind:
-            assert chosen[kind.removesuffix("s")].nunique() == count, key
-        elif "=" in key:
-            assert len(chosen) == count, key
-    assert len(table) == real.expected["utterances"]
-    assert table["speaker"].nunique() == real.expected["speakers"]
-
-
-def test_context_counts_are_the_published_ones(real: Corpus, rows: pd.DataFrame) -> None:
-    table = real.utterances
-    split = table["partition"]
-    own = table["previous"].notna().groupby(split).sum()
-    other = table["interlocutor"].notna().groupby(split).sum()
-    either = (table["previous"].notna() | table["interlocutor"].notna()).groupby(split).sum()
-    assert own.to_dict() == {"train": 7174, "dev": 766, "test": 1864}
-    assert other.to_dict() == {"train": 8499, "dev": 974, "test": 2197}
-    assert either.to_dict() == {"train": 8951, "dev": 995, "test": 2330}
-    ordered = table.sort_values(["dialogue", "turn"])
-    goes_on = ordered["speaker"].eq(ordered.groupby("dialogue")["speaker"].shift())
-    assert goes_on.groupby(ordered["partition"]).sum().to_dict() == {"train": 2009, "dev": 212, "test": 565}
-    people = table.groupby(["partition", "dialogue"])["speaker"].nunique()
-    assert people.max() == 9
-    assert people.eq(2).groupby("partition").sum().to_dict() == {"train": 463, "dev": 52, "test": 128}
-    assert people.eq(1).groupby("partition").sum().to_dict() == {"train": 96, "dev": 6, "test": 21}
-    for name, dialogue in list(rows.groupby(["split", "Dialogue_ID"]))[::37]:
-        last: dict[str, str] = {}
-        for row in sorted(dialogue.to_dict("records"), key=lambda r: int(r["Utterance_ID"])):
-            item = f"{name[0]}/dia{name[1]}_utt{row['Utterance_ID']}"
-            others = [i for who, i in last.items() if who != row["Speaker"]]
-            found = real.row(item)
-            assert (found["previous"] if pd.notna(found["previous"]) else None) == last.get(row["Speaker"])
-            expected = max(others, key=list(last.values()).index, default=None)
-            assert (found["interlocutor"] if pd.notna(found["interlocutor"]) else None) == expected
-            last.pop(row["Speaker"], None)
-            last[row["Speaker"]] = item
-
-
-def test_usable_clips_are_13706(real: Corpus) -> None:
-    assert real.known_unusable <= set(real.utterances.index)
-    usable = real.utterances.drop(index=list(real.known_unusable))
-    assert usable["partition"].value_counts().to_dict() == {"train": 9988, "dev": 1108, "test": 2610}
-    assert real.utterances.loc[list(real.known_unusable), "emotion"].eq("neutral").all()
-
-
-def test_dialogue_numbers_restart_in_each_split_so_ids_carry_the_split(real: Corpus) -> None:
-    ids = real.utterances.index
-    bare = ids.str.split("/").str[1]
-    assert ids.is_unique
-    assert bare.duplicated().sum() > 2000
-    assert {"train/dia0_utt0", "dev/dia0_utt0", "test/dia0_utt0"} <= set(ids)
-    train = real.utterances.loc[real.utterances["partition"] == "train", "dialogue_number"]
-    assert sorted(set(range(1039)) - set(train)) == [60]
-    dialogues = real.utterances.groupby("partition")["dialogue"].nunique()
-    assert dialogues.to_dict() == {"train": 1038, "dev": 114, "test": 280}
-
-
-def test_sr_no_is_no_key(rows: pd.DataFrame, real: Corpus) -> None:
-    assert rows.loc[rows["split"] == "train", "Sr No."].duplicated().sum() == 57
-    assert real.utterances.index.is_unique
-
-
-def test_one_digit_hours_are_read(rows: pd.DataFrame, real: Corpus) -> None:
-    one_digit = rows["StartTime"].str.match(r"^\d:")
-    assert one_digit.groupby(rows["split"]).sum().to_dict() == {"train": 2412, "dev": 270, "test": 685}
-    ids = rows["split"] + "/dia" + rows["Dialogue_ID"] + "_utt" + rows["Utterance_ID"]
-    sample = pd.Series(rows["EndTime"].to_numpy(), ids)[::97]
-    for item, text in sample.items():
-        clock = datetime.datetime.strptime(text, "%H:%M:%S,%f") - datetime.datetime(1900, 1, 1)
-        assert real.row(str(item))["dialogue_end"] == pytest.approx(clock.total_seconds(), abs=1e-9)
-
-
-def test_times_are_unreliable_so_the_utterance_number_orders_turns(real: Corpus) -> None:
-    table = real.utterances.sort_values(["dialogue", "turn"])
-    backwards = table.groupby("dialogue")["dialogue_start"].diff() < 0
-    assert backwards.groupby(table["partition"]).sum().to_dict() == {"train": 23, "dev": 4, "test": 4}
-    flags = table["duration_flag"]
-    assert flags["test/dia155_utt3"] == "zero"
-    assert {flags["test/dia38_utt4"], flags["test/dia220_utt0"], flags["train/dia309_utt0"]} == {"very long"}
-    assert flags[flags == "very long"].groupby(table["partition"]).size().to_dict() == {"train": 7, "dev": 2, "test": 2}
-    assert flags["train/dia71_utt0"] == "very short"
-
-
-def test_turns_that_ended_before_are_the_online_context(test_data: Path, real: Corpus) -> None:
-    online = meld.load(test_data / "meld_csv", context="ended").utterances
-    table = real.utterances
-    for column in ("previous", "interlocutor"):
-        known = online[column].dropna()
-        ends = table.loc[known.to_numpy(dtype=object), "dialogue_end"].to_numpy()
-        assert (ends <= table.loc[known.index, "dialogue_start"].to_numpy()).all()
-        assert table[column].notna().sum() > len(known) > 0.95 * table[column].notna().sum()
-
-
-def test_episodes_and_rows_that_cross_the_official_split_are_told(real: Corpus) -> None:
-    table = real.utterances.reset_index()
-    assert (table.groupby("episode")["partition"].nunique() == 3).sum() == 67
-    place = ["episode", "dialogue_start", "dialogue_end"]
-    train = table["partition"].eq("train")
-    assert table[train].duplicated(place).sum() == 20
-    crossing = table.groupby(place)["partition"].nunique() > 1
-    assert crossing.sum() == 5
-    met = table[~train & table.set_index(place).index.isin(table[train].set_index(place).index)]
-    tested = set(met.loc[met["partition"] == "test", "id"])
-    assert tested == {"test/dia85_utt0", "test/dia85_utt1", "test/dia117_utt8"}
-    told = next(note for note in real.notes if "not speaker-independent" in note)
-    assert all(item.removeprefix("test/") in told for item in tested)
-    assert "67 episodes" in told
-
-
-def test_several_people_at_once_are_marked(real: Corpus) -> None:
-    table = real.utterances
-    forms = set(table.loc[table["joint_speaker"], "speaker"])
-    assert {"All", "Both", "Ross and Joey", "Joey/Drake", "Phoebe/Waitress"} <= forms
-    assert len(forms - {"Her-Friends"}) == 18
-    assert not forms & set(meld.LEADS)
-    assert table["speaker"].nunique() == 304
-
-
-def test_official_split_shares_speakers_and_says_so(real: Corpus) -> None:
-    (fold,) = real.folds("official")
-    role = fold.assign(real.utterances)
-    speakers = {r: set(real.utterances.loc[(role == r).to_numpy(dtype=bool), "speaker"]) for r in ("train", "test")}
-    assert len(speakers["test"] - speakers["train"]) == 31
-    assert speakers["test"] & speakers["train"]
-    assert "speaker" in real.shared
-
-
-@pytest.mark.parametrize("fold", range(7))
-def test_speaker_disjoint_folds_share_neither_speakers_nor_dialogues(real: Corpus, fold: int) -> None:
-    table = real.utterances
-    role = real.folds("speaker-disjoint")[fold].assign(table)
-    parts = [table[role.eq(r).fillna(False).to_numpy(dtype=bool)] for r in ("train", "dev", "test")]
-    assert all(len(part) > 900 for part in parts)
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        assert not set(parts[i]["speaker"]) & set(parts[j]["speaker"])
-        assert not set(parts[i]["dialogue"]) & set(parts[j]["dialogue"])
-    if fold < 6:
-        lead = list(meld.LEADS)[fold]
-        assert table["speaker"].eq(lead).sum() == parts[2]["speaker"].eq(lead).sum()
-
-
-def test_roles_of_a_lead_count_as_the_lead() -> None:
-    assert meld.groups_of("Ursula") == {"Phoebe"}
-    assert meld.groups_of("Joey/Drake") == {"Joey"}
-    assert meld.groups_of("Phoebe and Leslie") == {"Phoebe", "others"}
-    assert meld.groups_of("All") == frozenset()
-    assert meld.groups_of("Gunther") == {"others"}
-
-
-def test_speaker_disjoint_pools_every_turn_of_the_groups_once(real: Corpus) -> None:
-    roles = [fold.assign(real.utterances) for fold in real.folds("speaker-disjoint")]
-    tested = sum(role.eq("test").fillna(False).astype(int) for role in roles)
-    assert set(tested) == {0, 1}
-    assert tested.sum() == real.utterances["speaker_group"].notna().sum()
-
-
-def test_tasks_are_the_corpus_own_and_the_mapping_to_iemocap(real: Corpus) -> None:
-    assert [t.name for t in real.tasks] == ["emotion", "sentiment", "emotion-4"]
-    assert len(real.task().labels) == 7
-    four = real.task("emotion-4")
-    assert four.labels == ("anger", "happiness", "neutral", "sadness")
-    assert four.dropped(real.utterances) == {"disgust": 361, "fear": 358, "surprise": 1636}
 
 
 # ---- the miniature copy and its traps -------------------------------------------------------------------------------
@@ -415,85 +202,7 @@ def test_miniature_is_deterministic_and_learnable(plain: Path, tmp_path: Path) -
     assert loud["anger"] > loud["sadness"]
 
 
-# ---- down-mixing ----------------------------------------------------------------------------------------------------
-
-
-def _tones(count: int, samples: int = 4800) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """One sine per channel, all at different frequencies, so that weights can be read off a spectrum."""
-    time = np.arange(samples) / 48000
-    return np.stack([0.2 * np.sin(2 * np.pi * 500 * (i + 1) * time) for i in range(count)]).astype(np.float32)
-
-
-def _weights(signal: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-    """Amplitude of each channel's tone relative to what was written: 4800 samples hold whole periods of 500 Hz."""
-    spectrum = np.abs(np.fft.rfft(signal[:4800])) / 2400 / 0.2
-    return spectrum[[50 * (i + 1) for i in range(count)]]
-
-
-@pytest.mark.parametrize(
-    ("layout", "downmix", "expected"),
-    [
-        # libswresample to mono: centre 1, front 3 dB lower, back another 3 dB, all over the sum of the weights
-        ("5.1", "ffmpeg", np.array([2**-0.5, 2**-0.5, 1, 0, 0.5, 0.5]) / (2 + 2**0.5)),
-        ("stereo", "ffmpeg", np.array([0.5, 0.5])),
-        ("5.1", "mean", np.full(6, 1 / 6)),
-        ("stereo", "mean", np.full(2, 1 / 2)),
-        ("5.1", "centre", np.array([0, 0, 1, 0, 0, 0])),
-        ("stereo", "centre", np.array([1, 0])),
-    ],
-)
-def test_downmix_rules_weigh_channels_as_stated(tmp_path: Path, layout: str, downmix: str, expected: Any) -> None:
-    pytest.importorskip("av")
-    clip = tmp_path / "clip.mov"
-    _lossless(clip, _tones(len(expected)), layout)
-    signal, rate = video.decode(clip, downmix)
-    assert rate == 48000
-    assert signal.shape == (4800,)
-    np.testing.assert_allclose(_weights(signal, len(expected)), expected, atol=2e-4)  # 16-bit steps
-
-
-def _lossless(path: Path, channels: np.ndarray[Any, np.dtype[np.float32]], layout: str) -> None:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=48000, layout=layout)
-        packed = np.ascontiguousarray(np.rint(channels * 32767).astype(np.int16).T.reshape(1, -1))
-        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout=layout)
-        frame.sample_rate = 48000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
-def test_aac_clip_in_six_channels_keeps_the_centre(tmp_path: Path) -> None:
-    pytest.importorskip("av")
-    tones = _tones(6, 24000)
-    _mock_meld.write_mp4(tmp_path / "clip.mp4", tones, 48000, "5.1")
-    signal, rate = video.decode(tmp_path / "clip.mp4", "centre")
-    assert rate == 48000
-    assert abs(len(signal) - 24000) <= 2048  # AAC frames
-    assert _weights(signal[9600:], 6)[2] == pytest.approx(1.0, abs=0.05)  # lossy coding
-    assert _weights(signal[9600:], 6)[[0, 1, 4, 5]].max() < 0.02
-
-
-def test_clips_are_extracted_once_and_anew_when_they_change(tmp_path: Path) -> None:
-    pytest.importorskip("av")
-    import soundfile
-
-    clip = tmp_path / "clips/dia0_utt0.mp4"
-    _mock_meld.write_mp4(clip, _tones(2), 48000, "stereo")
-    audio = video.ClipAudio("mean", tmp_path / "audio")
-    first = audio(clip)
-    assert first.parent == tmp_path / "audio/mean/clips"
-    stamp = first.stat().st_mtime_ns
-    assert audio(clip) == first
-    assert first.stat().st_mtime_ns == stamp
-    stored, rate = soundfile.read(first, dtype="float32")
-    expected, _ = video.decode(clip, "mean")
-    assert rate == 48000
-    np.testing.assert_allclose(stored, expected, atol=1.01 / 65536)
-    _mock_meld.write_mp4(clip, _tones(2, 9600), 48000, "stereo")
-    assert audio(clip) != first
-    assert video.ClipAudio("centre", tmp_path / "audio")(clip).parent.parent.name == "centre"
+# ---- the sound of its clips -----------------------------------------------------------------------------------------
 
 
 def test_extracting_many_reports_bad_clips_and_goes_on(trapped: Path, tmp_path: Path) -> None:
@@ -546,28 +255,7 @@ def test_missing_pyav_names_the_extra(plain: Path, monkeypatch: pytest.MonkeyPat
         corpus.audio_path("train/dia0_utt0")
 
 
-def test_clip_without_sound(tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "mute.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width = stream.height = 16
-        stream.pix_fmt = "yuv420p"
-        for _ in range(3):
-            frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    with pytest.raises(SerbenchError, match="no sound track"):
-        video.decode(tmp_path / "mute.mp4")
-
-
 # ---- bad input ------------------------------------------------------------------------------------------------------
-
-
-def _spoil(root: Path, old: str, new: str, split: str = "train") -> None:
-    path = root / _mock_meld.LABELS[split]
-    text = path.read_bytes().decode("utf-8")
-    assert old in text
-    path.write_bytes(text.replace(old, new, 1).encode("utf-8"))
 
 
 def test_wrong_root_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
@@ -604,56 +292,44 @@ def test_archive_not_unpacked(tmp_path: Path) -> None:
         meld.load(archive)
 
 
-def test_missing_column(labels: Path) -> None:
-    _spoil(labels, "Emotion,", "Feeling,")
+def test_missing_column(labels: Path, edit: Callable[..., None]) -> None:
+    edit(labels / "train/train_sent_emo.csv", "Emotion,", "Feeling,")
     with pytest.raises(SerbenchError, match=r"train_sent_emo\.csv' lacks the column\(s\) Emotion; it has: Sr No\."):
         meld.load(labels)
 
 
-def test_number_that_is_none(labels: Path) -> None:
-    path = labels / "dev_sent_emo.csv"
-    table = pd.read_csv(path, dtype=str)
-    table.loc[2, "Dialogue_ID"] = "two"
-    table.to_csv(path, index=False)
+def test_number_that_is_none(labels: Path, set_cell: Callable[..., None]) -> None:
+    set_cell(labels / "dev_sent_emo.csv", 2, "Dialogue_ID", "two")
     with pytest.raises(SerbenchError, match=r"Dialogue_ID of 2 in .*dev_sent_emo\.csv is 'two'"):
         meld.load(labels)
 
 
-def test_number_that_is_not_whole(labels: Path) -> None:
-    path = labels / "dev_sent_emo.csv"
-    table = pd.read_csv(path, dtype=str)
-    table.loc[0, "Utterance_ID"] = "0.5"
-    table.to_csv(path, index=False)
+def test_number_that_is_not_whole(labels: Path, set_cell: Callable[..., None]) -> None:
+    set_cell(labels / "dev_sent_emo.csv", 0, "Utterance_ID", "0.5")
     with pytest.raises(SerbenchError, match="Expected a whole number"):
         meld.load(labels)
 
 
-def test_time_that_is_none(labels: Path) -> None:
-    path = labels / "dev_sent_emo.csv"
-    table = pd.read_csv(path, dtype=str)
-    table.loc[0, "StartTime"] = "noon"
-    table.to_csv(path, index=False)
+def test_time_that_is_none(labels: Path, set_cell: Callable[..., None]) -> None:
+    set_cell(labels / "dev_sent_emo.csv", 0, "StartTime", "noon")
     with pytest.raises(SerbenchError, match=r"StartTime of 'dev/dia0_utt0' .*'noon'"):
         meld.load(labels)
 
 
-def test_unknown_class(labels: Path) -> None:
-    _spoil(labels, ",joy,", ",glee,")
+def test_unknown_class(labels: Path, edit: Callable[..., None]) -> None:
+    edit(labels / "train/train_sent_emo.csv", ",joy,", ",glee,")
     with pytest.raises(SerbenchError, match=r"unknown class 'glee' of 'train/dia\d+_utt\d+'.*joy"):
         meld.load(labels)
 
 
-def test_unknown_sentiment(labels: Path) -> None:
-    _spoil(labels, ",joy,positive", ",joy,sunny")
+def test_unknown_sentiment(labels: Path, edit: Callable[..., None]) -> None:
+    edit(labels / "train/train_sent_emo.csv", ",joy,positive", ",joy,sunny")
     with pytest.raises(SerbenchError, match="unknown sentiment 'sunny'"):
         meld.load(labels)
 
 
-def test_a_path_cannot_come_from_the_label_file(labels: Path) -> None:
-    path = labels / "dev_sent_emo.csv"
-    table = pd.read_csv(path, dtype=str)
-    table.loc[0, "Utterance_ID"] = "../../../etc/passwd"
-    table.to_csv(path, index=False)
+def test_a_path_cannot_come_from_the_label_file(labels: Path, set_cell: Callable[..., None]) -> None:
+    set_cell(labels / "dev_sent_emo.csv", 0, "Utterance_ID", "../../../etc/passwd")
     with pytest.raises(SerbenchError, match="Expected a number"):
         meld.load(labels)
 
