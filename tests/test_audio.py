@@ -238,6 +238,8 @@ def test_a_damaged_memory_counts_as_none(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_real_recordings(test_data: Path) -> None:
-    for path in sorted((test_data / "emodb" / "wav").glob("*.wav"))[::50]:
+    paths = sorted((test_data / "emodb" / "wav").glob("*.wav"))[::50]
+    assert len(paths) == 11
+    for path in paths:
         truth = soundfile.read(path, dtype="float32")[0]
         assert np.array_equal(read_audio(path, RATE, content=path.read_bytes())[0], truth)
