@@ -195,6 +195,10 @@ class Run:
         """Test predictions of the finished units (of one trial): the columns of the files, and `trial` and `fold`."""
         return self._read([u for u in self.units() if u["status"] == "done" and trial in (None, u["trial"])], columns)
 
+    def unit_predictions(self, facts: Mapping[str, Any]) -> pd.DataFrame:
+        """Test predictions of one finished unit, in the columns of its file; `facts` are those of the unit."""
+        return self._read([facts], None).drop(columns=["trial", "fold"])
+
     def scored_predictions(self) -> pd.DataFrame:
         """Predictions of the complete trials, in the columns that scores are made of."""
         units = self.units()

@@ -2,18 +2,14 @@
 
 `merge` copies every unit of every run into one results folder. The same unit from two places is a duplicate when its
 predictions are equal, and is dropped; different predictions for one unit are a conflict, and nothing is written until
-the user has decided. A finished unit replaces a failed one. `export_run` packs a run as a zip file without what may
-not be passed on: gold labels (unless asked for) and the paths of the machine it was made on. Audio and transcripts
-are in no record. `merge` takes such files too, and gives predictions that came without gold labels those of a
-labelled run of the same protocol digest, which has them for the same items.
+the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run` (`_export.py`)
+too, and gives predictions that came without gold labels those of a labelled run of the same protocol digest, which has
+them for the same items.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import re
-import shlex
 import shutil
 import tempfile
 import zipfile
@@ -27,18 +23,12 @@ from typing import IO, Any
 import pandas as pd
 
 from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write, write_json
-from ._identity import REQUIRED
-from ._storage import join_parquet, write_parquet
+from ..datasets._files import atomic_write
+from ._export import export_run
 from .records import Run, load_runs
 from .scoring import gold_columns, key_columns
 
-HIDDEN = "PATH"
-"""What stands in an exported record where a path of the machine stood."""
-LICENCE_NOTE = """This archive holds a serbench run: its complete configuration, the predictions for every test item and
-the scores. {labels}
-Put it into a results folder with:  serbench merge THIS.zip --out RESULTS
-"""
+__all__ = ["Merged", "export_run", "merge"]
 
 
 @dataclass(frozen=True)
@@ -87,46 +77,6 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         _copy_items(runs, Path(out))
         notes += _versions(runs)
     return Merged(len({unit.run.run_id for unit in chosen}), written, duplicates, tuple(dict.fromkeys(notes)))
-
-
-def export_run(run: Run, path: Path, *, labels: bool = False) -> Path:
-    """Pack a run with its predictions and scores into a zip file; gold labels only if asked for.
-
-    Scores are in `scores.csv`, since they can't be computed without the labels. Texts of the record lose the paths of
-    this machine. The same run always gives the same bytes.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".zip":
-        raise SerbenchError(f"{str(path)!r} is no name of a zip file. Type --out {path}.zip")
-    run.verify()
-    hide = _paths(run)
-    note = "Gold labels are included: see to the corpus's licence." if labels else "Gold labels were removed."
-    members = {"README.txt": LICENCE_NOTE.format(labels=note).encode()}
-    with tempfile.TemporaryDirectory() as name:
-        spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
-        spec["exported"] = {"labels": labels}
-        copy_of = Run(Path(name) / "runs" / run.run_id, spec)
-        copy_of.path.mkdir(parents=True)
-        members[f"runs/{run.run_id}/run.json"] = _json(spec)
-        for unit in run.units():
-            _export_unit(run, copy_of, _hidden(unit, hide), labels=labels)
-        if (items := run.items()) is not None:
-            copy_of.write_items(items.reset_index())
-        for file in sorted(copy_of.path.iterdir()):
-            members[f"runs/{run.run_id}/{file.name}"] = file.read_bytes()
-    members[f"runs/{run.run_id}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()
-    atomic_write(path, lambda stream: _pack(stream, members))
-    return path
-
-
-def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool) -> None:
-    """Write one unit of an export; without labels its parquet lacks the gold columns and has a digest of its own."""
-    facts_file, data_file = copy_of.unit_files(facts["trial"], facts["fold"])
-    if facts["status"] == "done":
-        table = _predictions(run, facts)
-        kept = table if labels else table.drop(columns=gold_columns(run.task), errors="ignore")
-        facts = {**facts, "predictions": write_parquet(data_file, kept)}
-    write_json(facts_file, facts)
 
 
 def _opened(source: Path, stack: ExitStack) -> Path:
@@ -181,7 +131,7 @@ def _difference(a: _Unit, b: _Unit) -> str:
     """What differs between the predictions of two finished units; empty for duplicates."""
     if a.facts["predictions"]["sha256"] == b.facts["predictions"]["sha256"]:
         return ""
-    left, right = (_predictions(u.run, u.facts) for u in (a, b))
+    left, right = (u.run.unit_predictions(u.facts) for u in (a, b))
     common = [c for c in left if c in right]
     left, right = (t[common].sort_values(key_columns(t), ignore_index=True) for t in (left, right))
     if len(left) != len(right):
@@ -202,7 +152,7 @@ def _write(unit: _Unit, out: Path, labelled: Mapping[str, Run], notes: list[str]
     source = None if complete else labelled.get(run.protocol_digest)
     if source is not None:
         facts.pop("predictions")
-        target.write_unit(facts["trial"], facts["fold"], facts, _labelled(_predictions(run, unit.facts), source, run))
+        target.write_unit(facts["trial"], facts["fold"], facts, _labelled(unit, source))
         return 1
     if not complete:
         notes.append(f"{run.run_id} came without gold labels and can't be scored: run any model (chance will do) under "
@@ -227,8 +177,9 @@ def _pour(source: Path, stream: IO[bytes]) -> None:
         shutil.copyfileobj(data, stream)
 
 
-def _labelled(table: pd.DataFrame, source: Run, run: Run) -> pd.DataFrame:
+def _labelled(unit: _Unit, source: Run) -> pd.DataFrame:
     """Predictions with the gold labels that another run of the same protocol holds for the same items."""
+    table = unit.run.unit_predictions(unit.facts)
     keys = [c for c in key_columns(table) if c != "trial"]
     gold = source.predictions(columns=[*keys, *gold_columns(source.task)])
     gold = gold.drop_duplicates(keys)[[*keys, *gold_columns(source.task)]]
@@ -236,7 +187,7 @@ def _labelled(table: pd.DataFrame, source: Run, run: Run) -> pd.DataFrame:
     lost = joined["_merge"].ne("both")
     if lost.any():
         raise SerbenchError(
-            f"{source.run_id} has no gold label for {int(lost.sum())} items of {run.run_id}, such as "
+            f"{source.run_id} has no gold label for {int(lost.sum())} items of {unit.run.run_id}, such as "
             f"{joined.loc[lost, 'id'].iloc[0]!r}. Expected a run that scored all of them."
         )
     return joined.drop(columns="_merge")
@@ -272,55 +223,3 @@ def _gold_is_there(unit: _Unit) -> bool:
 
     names = pq.read_schema(unit.run.unit_files(unit.facts["trial"], unit.facts["fold"])[1]).names
     return set(gold_columns(unit.run.task)) <= set(names)
-
-
-def _predictions(run: Run, facts: Mapping[str, Any]) -> pd.DataFrame:
-    table = join_parquet([(run.unit_files(facts["trial"], facts["fold"])[1].read_bytes(), {})], None)
-    assert table is not None
-    return table
-
-
-def _paths(run: Run) -> list[str]:
-    """Paths of this machine that texts of the record may hold, the longest first."""
-    arguments = run.spec.get("arguments") or {}
-    corpora = [arguments, arguments.get("test") or {}, *(arguments.get("also") or ())]
-    found = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
-    for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
-        found |= {str(given), str(Path(given).expanduser().resolve())}
-    found |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
-    return sorted((p for p in found if len(p) > 1 and p != "/"), key=len, reverse=True)
-
-
-def _without_root(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A specification whose command and arguments name no folder of this machine."""
-    out = copy.deepcopy(dict(spec))
-    if isinstance(out.get("arguments"), dict) and out["arguments"].get("root"):
-        out["arguments"]["root"] = HIDDEN
-    words = shlex.split(str(out.get("command") or ""))
-    for i, word in enumerate(words[:-1]):
-        if word == "--root":
-            name, sign, _ = words[i + 1].partition("=")
-            words[i + 1] = f"{name}={HIDDEN}" if sign and "/" not in name else HIDDEN
-    out["command"] = shlex.join(words)
-    return out
-
-
-def _hidden(value: Any, paths: Sequence[str]) -> Any:
-    """Nested values in which no text holds one of the paths."""
-    if isinstance(value, str):
-        for path in paths:
-            value = value.replace(path, HIDDEN)
-        return value
-    if isinstance(value, Mapping):
-        return {key: _hidden(item, paths) for key, item in value.items()}
-    return [_hidden(item, paths) for item in value] if isinstance(value, list) else value
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _pack(stream: Any, members: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)

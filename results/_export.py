@@ -1,0 +1,116 @@
+"""One run packed for others: a zip file without what may not be passed on.
+
+Left out are gold labels (unless asked for) and the paths of the machine that the run was made on. Audio and transcripts
+are in no record. The same run always gives the same bytes; `serbench.results.sharing.merge` takes such files.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..datasets._errors import SerbenchError
+from ..datasets._files import atomic_write, write_json
+from ._identity import REQUIRED
+from ._storage import write_parquet
+from .records import Run
+from .scoring import gold_columns
+
+HIDDEN = "PATH"
+"""What stands in an exported record where a path of the machine stood."""
+LICENCE_NOTE = """This archive holds a serbench run: its complete configuration, the predictions for every test item and
+the scores. {labels}
+Put it into a results folder with:  serbench merge THIS.zip --out RESULTS
+"""
+
+
+def export_run(run: Run, path: Path, *, labels: bool = False) -> Path:
+    """Pack a run with its predictions and scores into a zip file; gold labels only if asked for.
+
+    Scores are in `scores.csv`, since they can't be computed without the labels. Texts of the record lose the paths of
+    this machine. The same run always gives the same bytes.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".zip":
+        raise SerbenchError(f"{str(path)!r} is no name of a zip file. Type --out {path}.zip")
+    run.verify()
+    hide = _paths(run)
+    note = "Gold labels are included: see to the corpus's licence." if labels else "Gold labels were removed."
+    members = {"README.txt": LICENCE_NOTE.format(labels=note).encode()}
+    with tempfile.TemporaryDirectory() as name:
+        spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
+        spec["exported"] = {"labels": labels}
+        copy_of = Run(Path(name) / "runs" / run.run_id, spec)
+        copy_of.path.mkdir(parents=True)
+        members[f"runs/{run.run_id}/run.json"] = _json(spec)
+        for unit in run.units():
+            _export_unit(run, copy_of, _hidden(unit, hide), labels=labels)
+        if (items := run.items()) is not None:
+            copy_of.write_items(items.reset_index())
+        for file in sorted(copy_of.path.iterdir()):
+            members[f"runs/{run.run_id}/{file.name}"] = file.read_bytes()
+    members[f"runs/{run.run_id}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()
+    atomic_write(path, lambda stream: _pack(stream, members))
+    return path
+
+
+def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool) -> None:
+    """Write one unit of an export; without labels its parquet lacks the gold columns and has a digest of its own."""
+    facts_file, data_file = copy_of.unit_files(facts["trial"], facts["fold"])
+    if facts["status"] == "done":
+        table = run.unit_predictions(facts)
+        kept = table if labels else table.drop(columns=gold_columns(run.task), errors="ignore")
+        facts = {**facts, "predictions": write_parquet(data_file, kept)}
+    write_json(facts_file, facts)
+
+
+def _paths(run: Run) -> list[str]:
+    """Paths of this machine that texts of the record may hold, the longest first."""
+    arguments = run.spec.get("arguments") or {}
+    corpora = [arguments, arguments.get("test") or {}, *(arguments.get("also") or ())]
+    found = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
+    for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
+        found |= {str(given), str(Path(given).expanduser().resolve())}
+    found |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
+    return sorted((p for p in found if len(p) > 1 and p != "/"), key=len, reverse=True)
+
+
+def _without_root(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A specification whose command and arguments name no folder of this machine."""
+    out = copy.deepcopy(dict(spec))
+    if isinstance(out.get("arguments"), dict) and out["arguments"].get("root"):
+        out["arguments"]["root"] = HIDDEN
+    words = shlex.split(str(out.get("command") or ""))
+    for i, word in enumerate(words[:-1]):
+        if word == "--root":
+            name, sign, _ = words[i + 1].partition("=")
+            words[i + 1] = f"{name}={HIDDEN}" if sign and "/" not in name else HIDDEN
+    out["command"] = shlex.join(words)
+    return out
+
+
+def _hidden(value: Any, paths: Sequence[str]) -> Any:
+    """Nested values in which no text holds one of the paths."""
+    if isinstance(value, str):
+        for path in paths:
+            value = value.replace(path, HIDDEN)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _hidden(item, paths) for key, item in value.items()}
+    return [_hidden(item, paths) for item in value] if isinstance(value, list) else value
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _pack(stream: Any, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
