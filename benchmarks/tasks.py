@@ -23,7 +23,7 @@ def task_of(corpus: Corpus, name: str | None, classes: Sequence[str] = ()) -> Ta
     if name is None or name in own:
         return keep_classes(corpus.task(name), classes)
     if name not in SETS:
-        raise unknown(f"task of {corpus.name}", name, [*own, *SETS])
+        raise unknown(f"task of {corpus.name}", name, list(dict.fromkeys([*own, *SETS])))
     return keep_classes(emotion_task(name, name), classes)
 
 

@@ -167,7 +167,12 @@ def _snapshot(name: str, revision: str) -> Path:
 
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, FileNotFoundError) as error:
+    except HFValidationError as error:
+        raise SerbenchError(
+            f"there is neither a folder {name!r} nor can a repository of the Hugging Face hub have that name. Expected "
+            "the folder of a checkpoint, or OWNER/NAME of a repository that is in the local cache."
+        ) from error
+    except (LocalEntryNotFoundError, FileNotFoundError) as error:
         raise SerbenchError(
             f"there is neither a folder {name!r} nor a repository of that name, revision {revision!r}, in the Hugging "
             f"Face cache, and nothing is downloaded by itself. Type: hf download {name} --revision {revision}, or give "

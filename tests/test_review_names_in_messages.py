@@ -1,0 +1,36 @@
+"""What is listed, and what is advised, where a task or an encoder of that name is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serbench.benchmarks.tasks import task_of
+from serbench.datasets._corpus import OFFICIAL, Corpus, make_table
+from serbench.datasets._errors import SerbenchError
+from serbench.datasets._labels import SETS, emotion_task
+from serbench.features._encoder_source import locate
+
+
+def test_a_task_that_is_also_a_shared_label_set_is_listed_once(tmp_path: Path) -> None:
+    table = make_table([{"id": "a", "path": "a.wav", "emotion": "anger", "partition": "test"}])
+    tasks = (emotion_task("emotion-7"), emotion_task("emotion-4", "emotion-4"))
+    corpus = Corpus("toy", "", tmp_path, table, tasks, {"official": (OFFICIAL,)})
+    with pytest.raises(SerbenchError, match="unknown task") as found:
+        task_of(corpus, "nosuch")
+    listed = str(found.value).partition("There are: ")[2].rstrip(".").split(", ")
+    assert sorted(listed) == sorted({"emotion", *SETS})
+
+
+@pytest.mark.parametrize("name", ["/nowhere/wavlm", "../wavlm", "a/b/c"])
+def test_a_path_that_is_not_there_is_not_advised_to_be_downloaded(name: str) -> None:
+    with pytest.raises(SerbenchError, match="neither a folder") as found:
+        locate(name)
+    assert "hf download" not in str(found.value)
+
+
+def test_a_repository_that_is_not_in_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SerbenchError, match="hf download nobody/no-such-encoder --revision main"):
+        locate("nobody/no-such-encoder")
