@@ -1,15 +1,11 @@
-"""Extraction: cold and warm, changed inputs, several processes, killed processes, damaged entries, bad files."""
+"""Extraction: cold and warm, changed inputs, damaged entries, bad files, bad extractors."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +24,11 @@ from serbench.features._extractor import FeatureExtractor, build
 from serbench.features._store import FeatureTable
 
 RATE = 16000
+Clips = Callable[..., pd.DataFrame]
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(int(RATE * seconds))).astype(np.float32)
-
-
-def corpus(root: Path, count: int = 6, seconds: float = 0.5) -> pd.DataFrame:
-    """Files a0.wav, a1.wav ... and their rows."""
-    root.mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        soundfile.write(root / f"a{i}.wav", noise(seconds + 0.01 * i, i), RATE)
-    return table({f"u{i}": f"a{i}.wav" for i in range(count)})
 
 
 def table(paths: dict[str, str], segments: dict[str, tuple[float, float]] | None = None) -> pd.DataFrame:
@@ -90,8 +79,10 @@ def everything(found: FeatureTable) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["mel", "waveform", "egemaps", "opensmile:emobase:lld"])
-def test_cold_and_warm_are_identical_and_equal_the_extractor(tmp_path: Path, cache: FeatureCache, name: str) -> None:
-    rows = corpus(tmp_path / "c", 3)
+def test_cold_and_warm_are_identical_and_equal_the_extractor(
+    tmp_path: Path, cache: FeatureCache, name: str, noise_clips: Clips
+) -> None:
+    rows = noise_clips(tmp_path / "c", 3)
     extractor = build(name)
     cold = extract(rows, tmp_path / "c", extractor)
     warm = extract(rows, tmp_path / "c", build(name))
@@ -107,8 +98,10 @@ def test_cold_and_warm_are_identical_and_equal_the_extractor(tmp_path: Path, cac
     assert warm.failed == {}
 
 
-def test_a_warm_run_reads_no_audio(tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = corpus(tmp_path / "c")
+def test_a_warm_run_reads_no_audio(
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
+) -> None:
+    rows = noise_clips(tmp_path / "c")
     extract(rows, tmp_path / "c", Toy())
     for name in ("make", "compute"):
         monkeypatch.setattr(_extract, name, lambda *_, **__: pytest.fail("audio was read"))
@@ -117,9 +110,9 @@ def test_a_warm_run_reads_no_audio(tmp_path: Path, cache: FeatureCache, monkeypa
     assert Toy.calls == 6
 
 
-def test_a_changed_file_is_made_again(tmp_path: Path, cache: FeatureCache) -> None:
+def test_a_changed_file_is_made_again(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
     root = tmp_path / "c"
-    rows = corpus(root)
+    rows = noise_clips(root)
     before = everything(extract(rows, root, Toy()))
     path = root / "a2.wav"
     state = path.stat()
@@ -143,9 +136,9 @@ def soundfile_bytes(signal: np.ndarray) -> bytes:
 
 
 def test_a_changed_configuration_or_version_is_made_again(
-    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
 ) -> None:
-    rows = corpus(tmp_path / "c")
+    rows = noise_clips(tmp_path / "c")
     plain = extract(rows, tmp_path / "c", Toy())
     double = extract(rows, tmp_path / "c", Toy(2.0))
     assert Toy.calls == 12
@@ -158,18 +151,20 @@ def test_a_changed_configuration_or_version_is_made_again(
     assert Toy.calls == 18
 
 
-def test_the_same_audio_under_another_name_is_not_made_again(tmp_path: Path, cache: FeatureCache) -> None:
+def test_the_same_audio_under_another_name_is_not_made_again(
+    tmp_path: Path, cache: FeatureCache, noise_clips: Clips
+) -> None:
     root = tmp_path / "c"
-    rows = corpus(root, 1)
+    rows = noise_clips(root, 1)
     extract(rows, root, Toy())
     (root / "a0.wav").rename(root / "b.wav")
     extract(table({"v": "b.wav"}), root, Toy())
     assert Toy.calls == 1
 
 
-def test_segments_of_one_file(tmp_path: Path, cache: FeatureCache) -> None:
+def test_segments_of_one_file(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
     root = tmp_path / "c"
-    corpus(root, 1, 1.0)
+    noise_clips(root, 1, 1.0)
     spans = {"x": (0.0, 0.25), "y": (0.25, 0.75), "z": (0.5, 1.0)}
     rows = table(dict.fromkeys(("x", "y", "z", "all"), "a0.wav"), spans)
     for _ in range(2):
@@ -181,9 +176,11 @@ def test_segments_of_one_file(tmp_path: Path, cache: FeatureCache) -> None:
     assert Toy.calls == 4
 
 
-def test_bad_files_are_listed_with_their_reasons_and_end_nothing(tmp_path: Path, cache: FeatureCache) -> None:
+def test_bad_files_are_listed_with_their_reasons_and_end_nothing(
+    tmp_path: Path, cache: FeatureCache, noise_clips: Clips
+) -> None:
     root = tmp_path / "c"
-    corpus(root, 2)
+    noise_clips(root, 2)
     (root / "empty.wav").write_bytes(b"")
     (root / "text.wav").write_text("no audio in here")
     (root / "lfs.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
@@ -221,45 +218,50 @@ class Broken(Toy):
      (MemoryError(), "MemoryError"), (SerbenchError("too short"), "too short")],
 )  # fmt: skip
 def test_what_an_extractor_must_not_give(
-    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, given: Any, words: str
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, given: Any, words: str, noise_clips: Clips
 ) -> None:
     monkeypatch.setattr(Broken, "given", given)
-    found = extract(corpus(tmp_path / "c", 2), tmp_path / "c", Broken())
+    found = extract(noise_clips(tmp_path / "c", 2), tmp_path / "c", Broken())
     assert len(found) == 0
+    assert list(found.failed) == ["u0", "u1"]
     assert all(words in reason for reason in found.failed.values())
     assert cache_info()["entries"] == 0
 
 
 def test_an_extractor_that_cannot_work_ends_the_run(
-    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
 ) -> None:
     def prepare(self: Toy) -> None:
         raise SerbenchError("the checkpoint is missing")
 
     monkeypatch.setattr(Toy, "prepare", prepare)
     with pytest.raises(SerbenchError, match="checkpoint is missing"):
-        extract(corpus(tmp_path / "c", 2), tmp_path / "c", Toy())
+        extract(noise_clips(tmp_path / "c", 2), tmp_path / "c", Toy())
 
 
-def test_a_missing_library_ends_the_run(tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_ends_the_run(
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
+) -> None:
     monkeypatch.setattr(Broken, "given", ImportError("No module named 'smile'"))
     with pytest.raises(SerbenchError, match=r"broken can't be used: No module named 'smile'.*serbench env"):
-        extract(corpus(tmp_path / "c", 2), tmp_path / "c", Broken())
+        extract(noise_clips(tmp_path / "c", 2), tmp_path / "c", Broken())
 
 
 def test_a_cache_that_cannot_be_written_ends_the_run(
-    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("serbench.features._section.append", full)
     with pytest.raises(SerbenchError, match="No space left on device"):
-        extract(corpus(tmp_path / "c", 2), tmp_path / "c", Toy())
+        extract(noise_clips(tmp_path / "c", 2), tmp_path / "c", Toy())
 
 
-def test_progress_counts_utterances_and_the_audio_that_was_decoded(tmp_path: Path, cache: FeatureCache) -> None:
-    rows = pd.concat([corpus(tmp_path / "c", 3), table({"gone": "gone.wav"})])
+def test_progress_counts_utterances_and_the_audio_that_was_decoded(
+    tmp_path: Path, cache: FeatureCache, noise_clips: Clips
+) -> None:
+    rows = pd.concat([noise_clips(tmp_path / "c", 3), table({"gone": "gone.wav"})])
     seen: list[tuple[int, int, float]] = []
     extract(rows, tmp_path / "c", Toy(), progress=lambda *now: seen.append(now))
     assert [s[:2] for s in seen] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
@@ -277,8 +279,8 @@ def damage(folder: Path) -> None:
         path.write_bytes(data)
 
 
-def test_a_damaged_entry_is_found_and_made_again(tmp_path: Path, cache: FeatureCache) -> None:
-    rows = corpus(tmp_path / "c")
+def test_a_damaged_entry_is_found_and_made_again(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
+    rows = noise_clips(tmp_path / "c")
     truth = everything(extract(rows, tmp_path / "c", Toy()))
     damage(cache.folder)
     assert len(cache_verify()["damaged"]) == 1
@@ -290,8 +292,8 @@ def test_a_damaged_entry_is_found_and_made_again(tmp_path: Path, cache: FeatureC
     assert Toy.calls == 7
 
 
-def test_damage_is_looked_for_at_once_on_demand(tmp_path: Path, cache: FeatureCache) -> None:
-    rows = corpus(tmp_path / "c")
+def test_damage_is_looked_for_at_once_on_demand(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
+    rows = noise_clips(tmp_path / "c")
     truth = everything(extract(rows, tmp_path / "c", Toy()))
     damage(cache.folder)
     found = extract(rows, tmp_path / "c", Toy(), verify=True)
@@ -300,8 +302,8 @@ def test_damage_is_looked_for_at_once_on_demand(tmp_path: Path, cache: FeatureCa
     assert Toy.calls == 7
 
 
-def test_what_is_pruned_during_a_run_is_made_again(tmp_path: Path, cache: FeatureCache) -> None:
-    rows = corpus(tmp_path / "c")
+def test_what_is_pruned_during_a_run_is_made_again(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
+    rows = noise_clips(tmp_path / "c")
     found = extract(rows, tmp_path / "c", Toy())
     truth = everything(found)
     cache_prune(feature="toy")
@@ -311,8 +313,10 @@ def test_what_is_pruned_during_a_run_is_made_again(tmp_path: Path, cache: Featur
     assert Toy.calls == 12
 
 
-def test_audio_that_changes_during_a_run_is_not_mixed_in(tmp_path: Path, cache: FeatureCache) -> None:
-    rows = corpus(tmp_path / "c", 2)
+def test_audio_that_changes_during_a_run_is_not_mixed_in(
+    tmp_path: Path, cache: FeatureCache, noise_clips: Clips
+) -> None:
+    rows = noise_clips(tmp_path / "c", 2)
     found = extract(rows, tmp_path / "c", Toy())
     cache_prune(feature="toy")
     soundfile.write(tmp_path / "c" / "a0.wav", noise(1.0, 99), RATE)
@@ -324,9 +328,9 @@ def test_audio_that_changes_during_a_run_is_not_mixed_in(tmp_path: Path, cache: 
 
 
 def test_audio_that_changes_while_it_is_read_is_refused(
-    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
 ) -> None:
-    rows = corpus(tmp_path / "c", 2)
+    rows = noise_clips(tmp_path / "c", 2)
     real = _work.read_audio
 
     def slow(path: str, *rest: Any, **more: Any) -> Any:
@@ -341,8 +345,8 @@ def test_audio_that_changes_while_it_is_read_is_refused(
     assert "changed while it was read" in found.failed["u0"]
 
 
-def test_a_table_holds_no_arrays(tmp_path: Path, cache: FeatureCache) -> None:
-    rows = corpus(tmp_path / "c", 40)
+def test_a_table_holds_no_arrays(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
+    rows = noise_clips(tmp_path / "c", 40)
     found = extract(rows, tmp_path / "c", build("waveform"))
     size = sum(4 * found.frames(i) for i in found)
     tracemalloc.start()
@@ -353,232 +357,23 @@ def test_a_table_holds_no_arrays(tmp_path: Path, cache: FeatureCache) -> None:
     assert peak < size / 8
 
 
-def test_a_table_can_be_sent_to_another_process(tmp_path: Path, cache: FeatureCache) -> None:
-    rows = corpus(tmp_path / "c", 2)
+def test_a_table_can_be_sent_to_another_process(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
+    rows = noise_clips(tmp_path / "c", 2)
     found = extract(rows, tmp_path / "c", build("mel"))
     assert everything(pickle.loads(pickle.dumps(found))) == everything(found)
 
 
-def test_jobs_must_be_positive(tmp_path: Path, cache: FeatureCache) -> None:
+def test_jobs_must_be_positive(tmp_path: Path, cache: FeatureCache, noise_clips: Clips) -> None:
     with pytest.raises(SerbenchError, match="jobs=0"):
-        extract(corpus(tmp_path / "c", 1), tmp_path / "c", Toy(), jobs=0)
-
-
-def test_two_processes_give_what_one_gives(
-    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    rows = pd.concat([corpus(tmp_path / "c", 20), table({"gone": "gone.wav"})])
-    seen: list[tuple[int, int, float]] = []
-    two = extract(rows, tmp_path / "c", build("mel"), jobs=2, progress=lambda *now: seen.append(now))
-    one = extract(rows, tmp_path / "c", build("mel"), FeatureCache(tmp_path / "other" / "features"))
-    assert everything(two) == everything(one)
-    assert two.failed == one.failed != {}
-    assert seen[-1][:2] == (21, 21)
-    assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert "MKL_NUM_THREADS" not in os.environ
-    assert cache_verify()["checked"] == 20
-
-
-MODULE = '''
-import os, signal, time
-import numpy as np
-from dataclasses import dataclass
-from serbench.datasets._errors import SerbenchError
-from serbench.features._extractor import FeatureExtractor
-
-
-@dataclass(frozen=True)
-class Config:
-    seconds: float = 0.0
-
-
-class Extractor(FeatureExtractor):
-    """One number per file; sleeps, dies or refuses where it is told to."""
-    name, version, sampling_rate, dim, hop_seconds = "helper", 1, 16000, 1, None
-
-    def prepare(self):
-        if os.environ.get("HELPER_BROKEN"):
-            raise SerbenchError("no checkpoint here")
-
-    def extract(self, signal):
-        time.sleep(self.config.seconds)
-        if len(signal) == 1234:
-            os.kill(os.getpid(), signal_number)
-        return np.array([[float(signal.sum())]], np.float32)
-
-
-signal_number = signal.SIGKILL
-'''
-
-
-@pytest.fixture
-def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module that child processes can import too."""
-    folder = tmp_path / "modules"
-    folder.mkdir()
-    (folder / "helper_extractor.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    import helper_extractor
-
-    yield helper_extractor
-    del sys.modules["helper_extractor"]
-
-
-def test_a_file_that_kills_its_process_is_listed_and_ends_nothing(
-    tmp_path: Path, cache: FeatureCache, helper: Any
-) -> None:
-    root = tmp_path / "c"
-    rows = corpus(root, 11)
-    for i in (3, 8):
-        soundfile.write(root / f"a{i}.wav", noise(1)[:1234], RATE)
-    found = extract(rows, root, helper.Extractor(helper.Config()), jobs=2)
-    assert sorted(found.failed) == ["u3", "u8"]
-    assert all("died" in reason for reason in found.failed.values())
-    assert len(found) == 9
-    truth = soundfile.read(root / "a10.wav", dtype="float32")[0].sum()
-    assert found["u10"][0, 0] == np.float32(truth)
-
-
-def test_an_extractor_that_cannot_work_ends_the_run_of_several_processes(
-    tmp_path: Path, cache: FeatureCache, helper: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HELPER_BROKEN", "1")
-    with pytest.raises(SerbenchError, match="no checkpoint here"):
-        extract(corpus(tmp_path / "c", 9), tmp_path / "c", helper.Extractor(helper.Config()), jobs=2)
+        extract(noise_clips(tmp_path / "c", 1), tmp_path / "c", Toy(), jobs=0)
 
 
 def test_an_extractor_that_holds_a_device_stays_in_this_process(
-    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
 ) -> None:
     monkeypatch.setattr(Toy, "parallel", False)
-    assert len(extract(corpus(tmp_path / "c"), tmp_path / "c", Toy(), jobs=2)) == 6
+    assert len(extract(noise_clips(tmp_path / "c"), tmp_path / "c", Toy(), jobs=2)) == 6
     assert Toy.calls == 6
-
-
-SCRIPT = """
-import hashlib, sys
-import pandas as pd
-from pathlib import Path
-from serbench.features._extract import extract
-from serbench.features._extractor import build
-
-
-def main():
-    root = Path(sys.argv[1])
-    rows = pd.DataFrame({"path": sorted(p.name for p in root.glob("*.wav"))})
-    rows.index = rows["path"]
-    if sys.argv[2] == "helper":
-        import helper_extractor
-        extractor = helper_extractor.Extractor(helper_extractor.Config(0.02))
-    else:
-        extractor = build(sys.argv[2])
-    print("ready", flush=True)
-    found = extract(rows, root, extractor, jobs=int(sys.argv[3]))
-    assert not found.failed, found.failed
-    print(hashlib.sha256(b"".join(found[i].tobytes() for i in sorted(found))).hexdigest(), flush=True)
-
-
-GUARD
-    main()
-"""
-
-
-def start(folder: Path, root: Path, feature: str, jobs: int, guard: str = "if __name__ == '__main__':") -> Any:
-    script = folder / "script.py"
-    script.write_text(SCRIPT.replace("GUARD", guard))
-    return subprocess.Popen(
-        [sys.executable, "-P", str(script), str(root), feature, str(jobs)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def expected_digest(rows: pd.DataFrame, root: Path, extractor: FeatureExtractor) -> str:
-    """What the script prints, from the extractor alone."""
-    signals = (soundfile.read(root / path, dtype="float32")[0] for path in sorted(rows["path"]))
-    arrays = [extractor.extract(signal).tobytes() for signal in signals]
-    return hashlib.sha256(b"".join(arrays)).hexdigest()
-
-
-def test_four_processes_at_once_corrupt_nothing_and_finish(tmp_path: Path, cache: FeatureCache) -> None:
-    root = tmp_path / "c"
-    rows = corpus(root, 60)
-    truth = expected_digest(rows, root, build("mel"))
-    processes = [start(tmp_path, root, "mel", 1) for _ in range(4)]
-    outs = [p.communicate(timeout=100) for p in processes]
-    assert [p.returncode for p in processes] == [0] * 4, outs
-    assert {out.split()[-1] for out, _ in outs} == {truth}
-    report = cache_verify()
-    assert report["damaged"] == []
-    assert 60 <= report["checked"] <= 240
-
-
-def entries() -> int:
-    return int(cache_info()["entries"])
-
-
-def wait_for(condition: Any, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_process_killed_in_the_middle_leaves_a_usable_cache(
-    tmp_path: Path, cache: FeatureCache, helper: Any, jobs: int
-) -> None:
-    root = tmp_path / "c"
-    rows = corpus(root, 100, 0.05)
-    process = start(tmp_path, root, "helper", jobs)
-    wait_for(lambda: entries() >= 10)
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
-    wait_for(lambda: not children_of(process.pid))
-    there = entries()
-    assert 10 <= there < 100
-    assert cache_verify()["damaged"] == []
-    found = extract(rows, root, helper.Extractor(helper.Config(0.02)))
-    assert not found.failed
-    assert cache_info()["entries"] == 100  # what was there was not made again, and nothing is there twice
-    for i in (0, 50, 99):
-        truth = soundfile.read(root / f"a{i}.wav", dtype="float32")[0].sum()
-        assert found[f"u{i}"][0, 0] == np.float32(truth)
-
-
-def children_of(group_leader: int) -> list[str]:
-    """Command lines of living processes that hold the helper's script."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            status = (folder / "status").read_text()
-        except OSError:
-            continue
-        if f"parent_pid={group_leader}" in line or f"PPid:\t{group_leader}\n" in status:
-            found.append(line)
-    return found
-
-
-def test_cooperating_processes_share_the_work(tmp_path: Path, cache: FeatureCache, helper: Any) -> None:
-    root = tmp_path / "c"
-    corpus(root, 120, 0.05)
-    processes = [start(tmp_path, root, "helper", 1) for _ in range(3)]
-    outs = [p.communicate(timeout=100) for p in processes]
-    assert [p.returncode for p in processes] == [0] * 3, outs
-    assert cache_info()["entries"] < 2 * 120  # three times as many if each had made all
-
-
-def test_a_script_without_a_guard_is_told_so(tmp_path: Path, cache: FeatureCache) -> None:
-    root = tmp_path / "c"
-    corpus(root, 9, 0.05)
-    process = start(tmp_path, root, "mel", 2, guard="if True:")
-    _, error = process.communicate(timeout=100)
-    assert process.returncode != 0
-    assert "worker processes can't be started" in error
-    assert "if __name__ == '__main__':" in error
 
 
 def test_real_recordings(test_data: Path, cache: FeatureCache) -> None:
