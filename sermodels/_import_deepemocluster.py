@@ -10,8 +10,8 @@ layers of the two heads, `top_layer_class` and `top_layer_attri` their last ones
 
 from __future__ import annotations
 
-import pickle
 import re
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -87,13 +87,14 @@ def _state(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise SerbenchError(f"there is no file {str(file)!r}. Expected a checkpoint of the release (.pth.tar).")
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the version of the pickle protocol
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SerbenchError(
-            f"{str(file)!r} can't be read as tensors alone: {reason} Expected a checkpoint of the release; files that "
-            "would execute code are refused."
-        ) from error
+        raise _refused(file, reason) from error
+    except Exception as error:  # of any kind, from whatever bytes; torch's own text advises to execute them
+        raise _refused(file, "it holds something else.") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise _another(file, "it has no entry state_dict of tensors")
@@ -134,6 +135,13 @@ def _constant(folder: Path, name: str, size: int) -> npt.NDArray[np.float64]:
     if values.shape != (size,) or not np.isfinite(values).all() or (name.endswith("stds") and not (values > 0).all()):
         raise SerbenchError(f"{str(file)!r} holds {values.size} numbers. Expected {size} finite ones, spreads above 0.")
     return values
+
+
+def _refused(file: Path, reason: str) -> SerbenchError:
+    return SerbenchError(
+        f"{str(file)!r} can't be read as tensors alone: {reason} Expected a checkpoint of the release; files that "
+        "would execute code are refused."
+    )
 
 
 def _another(file: Path, reason: str) -> SerbenchError:

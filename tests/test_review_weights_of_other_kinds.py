@@ -13,6 +13,7 @@ from serbench.benchmarks.cli import app
 from serbench.benchmarks.predict import predict
 from serbench.benchmarks.weights import open_weights
 from serbench.datasets._errors import SerbenchError
+from serbench.sermodels._import_deepemocluster import convert
 from serbench.sermodels._persist import describe, load_model
 
 
@@ -67,4 +68,15 @@ def test_the_commands_end_with_that_message_and_status_2(command: str, tmp_path:
     done = CliRunner().invoke(app, words[command])
     assert isinstance(done.exception, SerbenchError) or done.exit_code == 2
     assert "is not opened" in f"{done.output} {done.exception}"
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("content", [b"", b"text", pickle.dumps({"state_dict": {"a": Trap(Path("x"))}}, 2)])
+def test_an_import_does_not_advise_to_execute_what_it_refuses(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "evil_Act.pth.tar"
+    file.write_bytes(content or pickle.dumps(Trap(tmp_path / "executed"), 4))
+    with pytest.raises(SerbenchError, match="can't be read as tensors alone: it holds something else") as found:
+        convert(file, tmp_path)
+    assert "weights_only" not in str(found.value)
     assert not (tmp_path / "executed").exists()
