@@ -75,7 +75,7 @@ def launcher_of(given: Mapping[str, Any]) -> Launcher | None:
         return None
     if given["jobs"] != 1:
         raise SerbenchError("--jobs is for local processes. With --launcher ray, the cluster's processors decide.")
-    from ._ray_cluster import Options
+    from ._ray_slots import Options
     from .launch_ray import RayLauncher
 
     return RayLauncher(Options(**{key: value for key, value in asked.items() if value is not None}), elsewhere)

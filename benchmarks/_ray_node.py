@@ -9,16 +9,12 @@ unit whose process died goes on after its last saved epoch wherever that folder 
 
 from __future__ import annotations
 
-import faulthandler
 import json
-import logging
 import os
 import platform
 import shutil
-import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +26,7 @@ from ..datasets._files import cache_root, digest, write_text
 from ..datasets._load import root_variable
 from ._machine import limit_threads, versions
 from ._memo import source_digest
+from ._printed import printed_into, tail
 from .request import Place, Request
 from .setting import Corpora
 
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .trial import Source
 
-LOG_BYTES = 64 << 10
-"""The end of a unit's output that is brought home."""
 SMALL_SHARD = 16
 """Fewest files of a shard of feature extraction."""
 
@@ -198,7 +193,7 @@ def train(order: str, node: Sequence[str], trial: int, fold: str, lacking: Seque
     """
     about = json.loads(order)
     log = log_file(about["home"], about["runs"][0]["run_id"], trial, fold)
-    with _printed_into(log):
+    with printed_into(log):
         limit_threads(about["threads"])
         from .trial import run_unit
         from .work import job_of
@@ -218,19 +213,9 @@ def log_file(home: str, run_id: str, trial: int, fold: str) -> Path:
     return _folder(home) / "logs" / digest([run_id, trial, fold])
 
 
-def left_log(home: str, run_id: str, trial: int, fold: str) -> str:
-    """What a unit whose process died has left on this node; empty if it was not here."""
-    return tail(log_file(home, run_id, trial, fold))
-
-
-def tail(file: Path) -> str:
-    """The end of a text file; empty if there is none."""
-    try:
-        with file.open("rb") as stream:
-            stream.seek(max(0, file.stat().st_size - LOG_BYTES))
-            return stream.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
+def left_log(home: str, run_id: str, trial: int, fold: str) -> dict[str, str]:
+    """What a unit whose process died has left on this node, as `text`; empty if it was not here."""
+    return {"text": tail(log_file(home, run_id, trial, fold))}
 
 
 def clear(home: str) -> None:
@@ -287,36 +272,3 @@ def _taken(plan: Plan, trial: int, fold: str) -> dict[str, bytes]:
             found[path.name] = path.read_bytes()
             path.unlink()
     return found
-
-
-@contextmanager
-def _printed_into(file: Path) -> Iterator[None]:
-    """Whatever this process and its libraries print goes to a file meanwhile, the trace of a crash too."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _flush()
-    before = os.dup(1), os.dup(2)
-    with file.open("ab", buffering=0) as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-        traced = faulthandler.is_enabled()
-        faulthandler.enable(stream)
-        told, logger = logging.StreamHandler(os.fdopen(os.dup(2), "w")), logging.getLogger("serbench")
-        logger.addHandler(told)
-        logger.setLevel(logging.DEBUG)
-        try:
-            yield
-        finally:
-            logger.removeHandler(told)
-            told.stream.close()
-            _flush()
-            faulthandler.disable()
-            for number, kept in zip((1, 2), before, strict=True):
-                os.dup2(kept, number)
-                os.close(kept)
-            if traced:
-                faulthandler.enable(2)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()

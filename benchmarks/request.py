@@ -78,6 +78,10 @@ class Request:
         """The corpora that are trained on."""
         return (Place(self.dataset, self.root, self.release, self.options), *self.also)
 
+    def all_places(self) -> tuple[Place, ...]:
+        """The corpora that are trained on, and the tested one if it is another."""
+        return (*self.places(), *(() if self.test is None else (self.test,)))
+
     def command(self) -> str:
         """The command line that runs this request."""
         verb = "run" if self.search is None else "tune"

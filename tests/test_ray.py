@@ -23,8 +23,8 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks._local_cluster import LocalCluster, descendants, local_cluster
 from serbench.benchmarks._memo import source_digest
-from serbench.benchmarks._ray_cluster import Node, _shares
 from serbench.benchmarks._ray_node import shard_of, shards
+from serbench.benchmarks._ray_slots import Node, shares
 from serbench.benchmarks.cli import app
 from serbench.benchmarks.grid import run
 from serbench.benchmarks.launch_ray import differing
@@ -279,7 +279,7 @@ def test_nodes_of_other_versions_are_named():
     ("cards", "each", "fit"), [(1, 0.5, 2), (2, 0.3, 6), (4, 1, 4), (4, 2, 2), (3, 2, 1), (0, 1, 0), (1, 0.1, 10)]
 )
 def test_cards_are_shared_in_parts(cards: float, each: float, fit: int):
-    assert _shares(cards, each) == fit
+    assert shares(cards, each) == fit
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
