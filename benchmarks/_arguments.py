@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..datasets._errors import SerbenchError, unknown
 
 if TYPE_CHECKING:
     from ..datasets._corpus import Corpus
+    from ._progress import Display
     from .grid import Launcher
     from .protocol import Protocol
 
@@ -119,3 +121,15 @@ def open_dataset(name: str, root: str | None, release: str | None = None, option
     from ..datasets._load import load_corpus
 
     return load_corpus(name, root, release, pairs("--option", option))
+
+
+@contextmanager
+def resumable(shown: Display) -> Iterator[None]:
+    """Region that a Ctrl-C ends with a line on how to go on, and with exit status 130."""
+    import typer
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        shown.message("Stopped. What is finished is kept; the same command goes on where this one was.")
+        raise typer.Exit(130) from None

@@ -24,7 +24,7 @@ from . import (
     cli_tune,
     cli_words,
 )
-from ._arguments import checked, grid_arguments, launcher_of, pairs, roots, without_training
+from ._arguments import checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
 
 app = typer.Typer(
     help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
@@ -90,7 +90,7 @@ def run(
     from .protocol import Protocol
 
     shown = Terminal()
-    try:
+    with resumable(shown):
         if from_record is not None:
             on = launcher_of(given)
             runs = repeat(from_record, results, device, jobs, threads, save_models, shown, on)
@@ -115,9 +115,6 @@ def run(
                 **grid_arguments(given), results=results, device=device, jobs=jobs, threads=threads,
                 save_models=save_models, display=shown, launcher=launcher_of(given),
             )  # fmt: skip
-    except KeyboardInterrupt:
-        shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
-        raise typer.Exit(130) from None
     for one in runs:
         typer.echo(one.path)
     failed = [unit for one in runs for unit in one.units() if unit["status"] != "done"]

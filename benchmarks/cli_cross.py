@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ._arguments import checked, pairs, roots
+from ._arguments import checked, pairs, resumable, roots
 
 
 class Spread(TyperCommand):
@@ -84,11 +84,8 @@ def cross(
         "trials": trials, "allow_leak": allow_leak, "options": pairs("--option", option), "results": results,
         "device": device, "jobs": jobs, "threads": threads, "save_models": save_models, "display": shown,
     }  # fmt: skip
-    try:
+    with resumable(shown):
         frame = run_cross(models, datasets, **given)
-    except KeyboardInterrupt:
-        shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
-        raise typer.Exit(130) from None
     written = write_matrix(frame, results)
     Console().print(render_matrix(frame))
     typer.echo(f"written: {', '.join(map(str, written))}")

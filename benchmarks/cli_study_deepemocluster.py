@@ -100,7 +100,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 def _run(make: Any, **g: Any) -> None:
     """Run the study that `make` gives for the corpus, and say where its files are."""
     from . import _study
-    from ._arguments import checked, open_dataset, pairs
+    from ._arguments import checked, open_dataset, pairs, resumable
     from ._progress import Terminal
     from .plan import Request
     from .protocol import Protocol
@@ -114,10 +114,7 @@ def _run(make: Any, **g: Any) -> None:
     )  # fmt: skip
     shown = Terminal()
     how = _study.Execution(g["results"], g["device"], g["jobs"], g["threads"], g["save_models"], shown)
-    try:
+    with resumable(shown):
         findings = _study.run_study(study, _study.default_tasks(corpus, g["task"] or ()), base, how)
-    except KeyboardInterrupt:
-        shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
-        raise typer.Exit(130) from None
     for path in _study.write(findings, g["out"] or g["results"] / "studies", corpus.name):
         typer.echo(path)

@@ -44,7 +44,7 @@ def maec(
     from rich.markdown import Markdown
 
     from . import study_maec
-    from ._arguments import checked, pairs, roots
+    from ._arguments import checked, pairs, resumable, roots
     from ._progress import Terminal
     from ._study import Execution
     from .grid import places, tested_places
@@ -66,11 +66,8 @@ def maec(
     shown, corpora = Terminal(), Corpora()
     study = study_maec.ablations(corpora.get(first), without or (), baselines)
     how = Execution(results, device, jobs, threads, save_models, shown)
-    try:
+    with resumable(shown):
         found = study_maec.run_ablations(study, base, tests, how, corpora)
-    except KeyboardInterrupt:
-        shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
-        raise typer.Exit(130) from None
     paths = study_maec.write_all(found, out or results / "studies")
     Console().print(Markdown(study_maec.markdown(study_maec.claims(found), study)))
     for path in paths:

@@ -36,7 +36,7 @@ def semantic(
     from rich.console import Console
 
     from . import study_semantic
-    from ._arguments import checked, pairs
+    from ._arguments import checked, pairs, resumable
     from ._claims import render
     from ._progress import Terminal
     from ._study import Execution
@@ -53,11 +53,8 @@ def semantic(
     corpus = corpora.get(base.places()[0])
     study = study_semantic.ablations(corpus, files, _baselines(baseline))
     how = Execution(results, device, jobs, threads, save_models, shown)
-    try:
+    with resumable(shown):
         found = study_semantic.run_ablations(study, base, how, corpora)
-    except KeyboardInterrupt:
-        shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
-        raise typer.Exit(130) from None
     paths = study_semantic.write_all(found, out or results / "studies", corpus)
     claims = study_semantic.claims(found, corpus.name)
     Console().print(render(claims, study_semantic.TITLE))

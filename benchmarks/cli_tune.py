@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._arguments import grid_arguments, launcher_of
+from ._arguments import grid_arguments, launcher_of, resumable
 from .cli_plan import with_options_of
 
 
@@ -44,15 +44,12 @@ def tune(
     shown.message(f"{search.budget} candidates in each training, proposed by {search.sampler}:")
     for key, text in search.space.items():
         shown.message(f"  {key} in {text}")
-    try:
+    with resumable(shown):
         runs = run_grid(
             **(arguments | {"settings": fixed}), search=search.plain(), results=given["results"],
             device=given["device"], jobs=given["jobs"], threads=given["threads"], save_models=given["save_models"],
             display=shown, launcher=launcher_of(given),
         )  # fmt: skip
-    except KeyboardInterrupt:
-        shown.message("Stopped. Finished trials are kept; the same command goes on where this one was.")
-        raise typer.Exit(130) from None
     for one in runs:
         typer.echo(one.path)
         for unit in one.units():

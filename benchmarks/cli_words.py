@@ -73,19 +73,16 @@ def speech2vec(
 ) -> None:
     """Vectors of words from their sound (what they mean is disputed: docs/words.md). A killed training is resumed."""
     from . import words as steps
-    from ._arguments import open_dataset, pairs
+    from ._arguments import open_dataset, pairs, resumable
     from ._machine import resolve_device
     from ._progress import Terminal
 
     corpus, shown = open_dataset(dataset, root, release, option), Terminal()
-    try:
+    with resumable(shown):
         found = steps.speech2vec(
             corpus, out, words=words, preset=preset, settings=pairs("--set", set_), partitions=partition or (),
             device=resolve_device(device), display=shown,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        shown.message("Stopped. The same command goes on where this one was.")
-        raise typer.Exit(130) from None
     typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
 
 

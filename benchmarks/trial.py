@@ -30,6 +30,7 @@ from ..results.records import Run
 from ..results.scoring import dev_score
 from ..sermodels import registry
 from ..sermodels._model import TURN_COLUMNS, Data, Predictions, Resources, SERModel
+from ._allocator import keep_freed_memory
 from ._machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from .protocol import Division
 from .tune import Tuned
@@ -154,6 +155,7 @@ def _train_and_predict(
     """Train once and predict for every target; what holds for all of them is added to `facts`."""
     module = registry.load(job.model)
     limit_threads(job.threads)
+    keep_freed_memory()
     facts["device"] = device_name(job.device)
     checkpoint = job.targets[0].run / f".unfinished-{job.trial}-{job.division.fold}"
     config = from_dict(module.Config, job.config)

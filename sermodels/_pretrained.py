@@ -11,6 +11,7 @@ from ..datasets._errors import SerbenchError
 from ..features._encoder_families import geometry
 from ..features._encoder_source import Source, locate
 from ._leaks import TUNED, corpora_seen, tuned_on_emotions
+from ._torch import TorchModel
 
 FREE = "free choice"
 
@@ -39,14 +40,18 @@ def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Source:
     return Source(config.encoder, config.encoder, None, identity, found, sizes["preprocessor"], shape)
 
 
-def seen(config: EncoderChoice) -> frozenset[str]:
-    """Registered names of the corpora that the encoder is known to be trained on."""
-    return corpora_seen(config.encoder, _settings(config))
+class OnEncoder(TorchModel):
+    """A torch model on a pre-trained encoder; its configuration is an `EncoderChoice`."""
 
+    @classmethod
+    def labels(cls, config: EncoderChoice) -> tuple[str, ...]:
+        """What a score has to say of the encoder: that its own classes are emotions."""
+        return (TUNED,) if tuned_on_emotions(_settings(config)) else ()
 
-def labels(config: EncoderChoice) -> tuple[str, ...]:
-    """What a score has to say of the encoder: that its own classes are emotions."""
-    return (TUNED,) if tuned_on_emotions(_settings(config)) else ()
+    @classmethod
+    def seen(cls, config: EncoderChoice) -> frozenset[str]:
+        """Registered names of the corpora that the encoder is known to be trained on."""
+        return corpora_seen(config.encoder, _settings(config))
 
 
 def described(config: EncoderChoice) -> dict[str, Any]:

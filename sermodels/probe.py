@@ -47,10 +47,9 @@ from ._model import Data, FitLog, Predictions, Score
 from ._moments import inverse_std, moments
 from ._objective import LabelScale, Objective
 from ._pooling import Head, LayerSum
-from ._pretrained import FREE, EncoderChoice
+from ._pretrained import FREE, EncoderChoice, OnEncoder
 from ._rows import frame_counts
 from ._sequences import Sequences, padded_traces
-from ._torch import TorchModel
 from ._training import TrainConfig, Training
 
 
@@ -109,7 +108,7 @@ class ProbeNetwork(LabelScale):
         return outputs
 
 
-class Model(TorchModel):
+class Model(OnEncoder):
     """Frozen encoder, trained head."""
 
     name: ClassVar[str] = "probe"
@@ -131,16 +130,6 @@ class Model(TorchModel):
         elif pools_first(config):
             settings["pooling"] = "mean"
         return {"input": FeatureRequest(f"transformers:{config.encoder}", tuple(settings.items()))}
-
-    @classmethod
-    def labels(cls, config: Config) -> tuple[str, ...]:
-        """Says so where the encoder's own classes are emotions."""
-        return _pretrained.labels(config)
-
-    @classmethod
-    def seen(cls, config: Config) -> frozenset[str]:
-        """The corpora that the encoder is known to be trained on."""
-        return _pretrained.seen(config)
 
     def sizes(self, train: Data) -> dict[str, Any]:
         """Number of layers and width of each, from the feature's width and the encoder's."""

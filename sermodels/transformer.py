@@ -52,9 +52,8 @@ from ._finetune import FineTuned, Part, by_depth, freeze, save_memory, step_loss
 from ._model import Data, FitLog, Predictions, Score
 from ._objective import Objective
 from ._pooling import Head
-from ._pretrained import FREE, EncoderChoice
+from ._pretrained import FREE, EncoderChoice, OnEncoder
 from ._rows import frame_counts
-from ._torch import TorchModel
 from ._training import TrainConfig, Training, make_optimiser
 from ._waves import Waves, cuts, time_masks
 
@@ -113,7 +112,7 @@ TINY = Config(
 """For tests: a random encoder that needs no checkpoint, trained to learn a few utterances by heart."""
 
 
-class Model(TorchModel):
+class Model(OnEncoder):
     """Encoder and head, trained together."""
 
     name: ClassVar[str] = "transformer"
@@ -130,16 +129,6 @@ class Model(TorchModel):
         """The waveform at the encoder's rate."""
         rate = _pretrained.source_of(config).geometry.sampling_rate
         return {"input": FeatureRequest("waveform", (("sampling_rate", str(rate)),))}
-
-    @classmethod
-    def labels(cls, config: Config) -> tuple[str, ...]:
-        """Says so where the encoder's own classes are emotions."""
-        return _pretrained.labels(config)
-
-    @classmethod
-    def seen(cls, config: Config) -> frozenset[str]:
-        """The corpora that the encoder is known to be trained on."""
-        return _pretrained.seen(config)
 
     def sizes(self, train: Data) -> dict[str, Any]:
         """The encoder's configuration, so that a saved model needs no checkpoint; which one it was stands beside it."""
