@@ -200,7 +200,7 @@ class Work:
         """Notice nodes that came or went, and a head that is gone."""
         self.cluster.refresh()
         busy = min(len(self._waiting), self.cluster.slots(0.0))
-        nodes = len([one for one in self.cluster.nodes if one.slots(self.cluster.options, 0.0)])
+        nodes = len(self.cluster.workers())
         shown.step(f"{busy} at work on {nodes} nodes" if nodes else "no node is alive; waiting for one", 0.0)
 
 

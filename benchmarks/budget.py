@@ -1,10 +1,8 @@
 """`serbench plan`: what a run will take, before anything starts: trainings, hours, memory and disk.
 
-Costs of a training come from the run's own finished trials, else from those of the same model and settings on another
-corpus or protocol (in proportion to the number of training items), else from a short pilot: a process that makes the
-features of a few items and trains on them, for one epoch where a model trains in epochs. What a pilot takes is carried
-over in proportion to items and epochs, as if no training stopped early, and so tends to be too much. Each line says
-where its figure comes from; what is not known is said, never guessed.
+Costs of a training come from finished trials, else from a short pilot (`_unit_cost.py`): a process that makes the
+features of a few items and trains on them, for one epoch where a model trains in epochs. Each line says where its
+figure comes from; what is not known is said, never guessed.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,40 +18,28 @@ from typing import Any
 import soundfile
 
 from ..datasets._errors import SerbenchError
-from ..datasets._files import cache_root, digest
+from ..datasets._files import cache_root
 from ..features._audio import AudioHashes, signature
 from ..features._cache import FeatureCache
 from ..features._extractor import build
 from ..features._pack import entry_key
 from ..features._work import FileTask, tasks_of
-from ..results._storage import read_json
 from ..results.records import Run
 from ..sermodels import registry
 from ._machine import resolve_device
 from ._pilot import Pilot, pilot, some
 from ._progress import Display, Silent
+from ._unit_cost import UnitCost, carried, recorded
 from .grid import sharing
 from .plan import Plan, prepare
 from .request import Request
 from .setting import Corpora
-from .work import lacking_units, wanted_rows
+from .work import extraction_key, lacking_units, wanted_rows
 
 LENGTHS = 200
 """Audio files whose headers are read to estimate the length of all."""
 STATES = 4
 """Copies of the weights that an unfinished training keeps: the running and the best ones, two moments of Adam."""
-
-
-@dataclass(frozen=True)
-class UnitCost:
-    """What one training takes. Seconds are those that pass; `bytes` what its record takes on disk."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mib: float | None
-    bytes: float
-    parameters: float
-    source: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +122,6 @@ def estimate(
     save_models: bool = False,
     pilots: bool = True,
     display: Display | None = None,
-    configs: Mapping[str, Any] | None = None,
 ) -> Budget:
     """What requests will take; nothing is written to `results`, and nothing is trained but the pilots.
 
@@ -145,7 +130,7 @@ def estimate(
     shown, corpora, budget, results = display or Silent(), Corpora(), Budget(), Path(results)
     seen: set[str] = set()
     for group in sharing(requests):
-        plans = _plans(group, results, corpora, configs)
+        plans = _plans(group, results, corpora)
         lacking = lacking_units(plans)
         done = sum(p.request.trials * len(p.setting.folds) - len(p.missing()) for p in plans)
         on_card = registry.load(plans[0].request.model).Model.uses_device and resolve_device(device) != "cpu"
@@ -164,14 +149,12 @@ def estimate(
     return budget
 
 
-def _plans(
-    group: Sequence[Request], results: Path, corpora: Corpora, configs: Mapping[str, Any] | None
-) -> list[Plan]:
+def _plans(group: Sequence[Request], results: Path, corpora: Corpora) -> list[Plan]:
     """Plans with their records where there are any; no record is made."""
     plans = []
     for request in group:
         with tempfile.TemporaryDirectory() as aside:
-            plan = prepare(request, aside, corpora, (configs or {}).get(request.model))
+            plan = prepare(request, aside, corpora)
         there = results / "runs" / plan.run.run_id
         plans.append(replace(plan, run=Run.open(there) if (there / "run.json").exists() else plan.run))
     return plans
@@ -183,72 +166,12 @@ def _name(plans: Sequence[Plan]) -> str:
     return f"{name} on {plans[0].setting.corpus.name}{f', tested on {chr(44).join(tested)}' if tested else ''}"
 
 
-def recorded(plans: Sequence[Plan], results: Path) -> UnitCost | None:
-    """What a training took in the records: the run's own, else runs of the same model, settings and features."""
-    for plan in plans:
-        if own := [u for u in plan.run.units() if u["status"] == "done"]:
-            return _mean(plan.run, own, 1.0, "its own trials")
-    wanted, items = plans[0].run.spec, _train_items(plans[0])
-    for file in sorted(results.glob("runs/*/run.json")):
-        try:
-            spec = read_json(file)
-            same = all(spec["model"].get(key) == wanted["model"].get(key) for key in ("name", "config", "search"))
-            if not same or _signatures(spec) != _signatures(wanted):
-                continue
-            run = Run.open(file)
-            units = [u for u in run.units() if u["status"] == "done" and (u.get("counts") or {}).get("train")]
-        except (SerbenchError, ValueError, KeyError, OSError):
-            continue  # a damaged record is no measure
-        if units:
-            share = items / statistics.mean(u["counts"]["train"] for u in units)
-            return _mean(run, units, share, f"trials on {spec['dataset']['name']}, in proportion to training items")
-    return None
-
-
-def carried(tried: Pilot, plan: Plan) -> UnitCost:
-    """The cost of a whole training from the two of a pilot: a constant, and what grows with items and epochs."""
-    small, large = tried.trainings
-    epochs = int(plan.config.train.epochs) if hasattr(plan.config, "train") else 1
-    epochs *= int((plan.request.search or {}).get("budget", 1))
-    items, grown = _train_items(plan), max(large.items - small.items, 1)
-
-    def whole(first: float, second: float) -> float:
-        slope = max(second - first, 0.0) / grown
-        return max(second, max(first - slope * small.items, 0.0) + slope * items * epochs)
-
-    tested = statistics.mean(len(d.test) for d in plan.setting.divisions)
-    source = f"a pilot of {large.items} training items" + (" and one epoch" if epochs > 1 else "")
-    return UnitCost(
-        whole(small.seconds, large.seconds), whole(small.cpu_seconds, large.cpu_seconds), tried.peak_mib,
-        large.bytes * max(1.0, tested / max(large.items / 3, 1)), tried.parameters, source,
-    )  # fmt: skip
-
-
-def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: str) -> UnitCost:
-    files = [path for u in units for path in run.unit_files(u["trial"], u["fold"]) if path.exists()]
-    return UnitCost(
-        statistics.mean(float(u["seconds"]) for u in units) * share,
-        statistics.mean(float(u.get("cpu_seconds") or u["seconds"]) for u in units) * share,
-        max((float(u["peak_mib"]) for u in units if u.get("peak_mib")), default=None),
-        sum(path.stat().st_size for path in files) / len(units) * share,
-        max(float(u.get("parameters") or 0) for u in units), source,
-    )  # fmt: skip
-
-
-def _train_items(plan: Plan) -> float:
-    return statistics.mean(len(d.train) for d in plan.setting.divisions)
-
-
-def _signatures(spec: Mapping[str, Any]) -> dict[str, str]:
-    return {role: feature["signature"] for role, feature in spec["features"].items()}
-
-
 def _uncached(plans: Sequence[Plan], seen: set[str]) -> Iterator[tuple[str, Features]]:
     """(role, what is not cached) of the features that the plans need and no earlier ones have asked for."""
     for corpus, rows, _ in wanted_rows(plans):
         for role, request in plans[0].features.items():
             extractor = build(request)
-            key = digest([extractor.digest(), corpus.digest(), sorted(map(str, rows.index))])
+            key = extraction_key(extractor, corpus, rows)
             if key in seen:
                 continue
             seen.add(key)

@@ -31,7 +31,7 @@ from ._ray_work import Feature, Order, Work, make_features
 from .plan import Plan
 from .request import Place
 from .setting import Corpora
-from .work import lacking_units, wanted_rows
+from .work import extraction_key, lacking_units, wanted_rows
 
 
 class RayLauncher:
@@ -159,7 +159,6 @@ def _features(plans: Sequence[Plan]) -> list[Feature]:
     for source, (corpus, rows, _) in enumerate(wanted_rows(plans)):
         for role, request in plans[0].features.items():
             extractor = build(request)
-            what = digest([extractor.digest(), corpus.digest(), sorted(map(str, rows.index))])
-            files = rows["path"].nunique()
+            what, files = extraction_key(extractor, corpus, rows), rows["path"].nunique()
             found.append(Feature(source, role, len(rows), files, request.name, what, not extractor.parallel))
     return found

@@ -20,11 +20,11 @@ import pandas as pd
 
 from ..datasets._config import to_dict
 from ..datasets._corpus import Corpus
-from ..datasets._files import canonical_json
+from ..datasets._files import canonical_json, digest
 from ..datasets._task import Task
 from ..features._cache import FeatureCache
 from ..features._extract import extract
-from ..features._extractor import build
+from ..features._extractor import FeatureExtractor, build
 from ..features._store import FeatureTable
 from ..results._storage import plain
 from ..sermodels import registry
@@ -100,6 +100,11 @@ def wanted_rows(plans: Sequence[Plan]) -> list[tuple[Corpus, pd.DataFrame, Task]
         rows = needed_rows(tested.tested, tested.asked, tested.subsets, model)
         wanted.append((tested.tested, rows, tested.asked))
     return wanted
+
+
+def extraction_key(extractor: FeatureExtractor, corpus: Corpus, rows: pd.DataFrame) -> str:
+    """A text that two extractions have in common if they make the same arrays."""
+    return digest([extractor.digest(), corpus.digest(), sorted(map(str, rows.index))])
 
 
 def open_sources(plans: Sequence[Plan], jobs: int, display: Display) -> list[Source]:

@@ -1,0 +1,92 @@
+"""What one training takes: from finished trials of a record, or carried over from a pilot.
+
+The run's own trials are taken first, else those of the same model, settings and features on another corpus or protocol,
+in proportion to the number of training items. What a pilot takes is carried over in proportion to items and epochs, as
+if no training stopped early, and so tends to be too much. Each cost says where it comes from.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..datasets._errors import SerbenchError
+from ..results._storage import read_json
+from ..results.records import Run
+from ._pilot import Pilot
+from .plan import Plan
+
+
+@dataclass(frozen=True)
+class UnitCost:
+    """What one training takes. Seconds are those that pass; `bytes` what its record takes on disk."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float | None
+    bytes: float
+    parameters: float
+    source: str
+
+
+def recorded(plans: Sequence[Plan], results: Path) -> UnitCost | None:
+    """What a training took in the records: the run's own, else runs of the same model, settings and features."""
+    for plan in plans:
+        if own := [u for u in plan.run.units() if u["status"] == "done"]:
+            return _mean(plan.run, own, 1.0, "its own trials")
+    wanted, items = plans[0].run.spec, _train_items(plans[0])
+    for file in sorted(results.glob("runs/*/run.json")):
+        try:
+            spec = read_json(file)
+            same = all(spec["model"].get(key) == wanted["model"].get(key) for key in ("name", "config", "search"))
+            if not same or _signatures(spec) != _signatures(wanted):
+                continue
+            run = Run.open(file)
+            units = [u for u in run.units() if u["status"] == "done" and (u.get("counts") or {}).get("train")]
+        except (SerbenchError, ValueError, KeyError, OSError):
+            continue  # a damaged record is no measure
+        if units:
+            share = items / statistics.mean(u["counts"]["train"] for u in units)
+            return _mean(run, units, share, f"trials on {spec['dataset']['name']}, in proportion to training items")
+    return None
+
+
+def carried(tried: Pilot, plan: Plan) -> UnitCost:
+    """The cost of a whole training from the two of a pilot: a constant, and what grows with items and epochs."""
+    small, large = tried.trainings
+    epochs = int(plan.config.train.epochs) if hasattr(plan.config, "train") else 1
+    epochs *= int((plan.request.search or {}).get("budget", 1))
+    items, grown = _train_items(plan), max(large.items - small.items, 1)
+
+    def whole(first: float, second: float) -> float:
+        slope = max(second - first, 0.0) / grown
+        return max(second, max(first - slope * small.items, 0.0) + slope * items * epochs)
+
+    tested = statistics.mean(len(d.test) for d in plan.setting.divisions)
+    source = f"a pilot of {large.items} training items" + (" and one epoch" if epochs > 1 else "")
+    return UnitCost(
+        whole(small.seconds, large.seconds), whole(small.cpu_seconds, large.cpu_seconds), tried.peak_mib,
+        large.bytes * max(1.0, tested / max(large.items / 3, 1)), tried.parameters, source,
+    )  # fmt: skip
+
+
+def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: str) -> UnitCost:
+    files = [path for u in units for path in run.unit_files(u["trial"], u["fold"]) if path.exists()]
+    return UnitCost(
+        statistics.mean(float(u["seconds"]) for u in units) * share,
+        statistics.mean(float(u.get("cpu_seconds") or u["seconds"]) for u in units) * share,
+        max((float(u["peak_mib"]) for u in units if u.get("peak_mib")), default=None),
+        sum(path.stat().st_size for path in files) / len(units) * share,
+        max(float(u.get("parameters") or 0) for u in units), source,
+    )  # fmt: skip
+
+
+def _train_items(plan: Plan) -> float:
+    return statistics.mean(len(d.train) for d in plan.setting.divisions)
+
+
+def _signatures(spec: Mapping[str, Any]) -> dict[str, str]:
+    return {role: feature["signature"] for role, feature in spec["features"].items()}
