@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from typer.testing import CliRunner
@@ -28,11 +28,9 @@ from serbench.benchmarks.clusters import (
 from serbench.benchmarks.grid import run
 from serbench.benchmarks.protocol import Protocol
 from serbench.datasets._errors import SerbenchError
-from serbench.datasets._synthesis import babble
 from serbench.results.records import Run
 from serbench.sermodels._persist import load_model
 
-SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
 TINY = {
     "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",
     "model.max_seconds": "0.5", "train.epochs": "2",
@@ -40,21 +38,13 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+def trained(toy_corpus: Callable[..., Path]) -> tuple[Run, Run]:
     """One trial of deepemocluster and of cnn-regressor on 40 babbles, with their weights."""
-    folder = tmp_path_factory.mktemp("toy")
-    rows = []
-    for k in range(40):
-        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
-        arousal = (k * 7 % 11 - 5) / 5
-        soundfile.write(folder / f"{k:02}.wav", babble(0.6, k, arousal=arousal) * 10 ** (arousal / 4), 16000)
-        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "arousal": 4 + 2.5 * arousal}
-        rows.append(row | {"valence": 4 + (k % 5 - 2) / 2, "label": "anger" if arousal > 0 else "sadness"})
-    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
+    file = toy_corpus(seconds=0.6, columns=("arousal", "valence", "emotion"))
     found = []
     for model, more in (("deepemocluster", {"model.clusters": "3"}), ("cnn-regressor", {})):
-        found += run(model, "table", root=folder / "toy.csv", task="arousal", settings={**TINY, **more}, trials=1,
-                     protocol=Protocol(subsets=2), results=folder / "results", threads=1, device="cpu",
+        found += run(model, "table", root=file, task="arousal", settings={**TINY, **more}, trials=1,
+                     protocol=Protocol(subsets=2), results=file.parent / "results", threads=1, device="cpu",
                      save_models=True)  # fmt: skip
     return found[0], found[1]
 

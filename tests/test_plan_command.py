@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,24 +22,13 @@ from serbench.benchmarks.cli import run as run_command
 from serbench.benchmarks.grid import requests_for, run
 from serbench.benchmarks.plan import prepare
 from serbench.datasets._errors import SerbenchError
-from serbench.datasets._synthesis import babble
 from serbench.features._work import FileTask, Segment
-
-SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
 
 
 @pytest.fixture(scope="module")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `table` corpus of 40 short babbles with official partitions."""
-    folder = tmp_path_factory.mktemp("toy")
-    rows = []
-    for k in range(40):
-        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
-        soundfile.write(folder / f"{k:02}.wav", babble(0.5, k), 16000)
-        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "arousal": float(k * 7 % 11)}
-        rows.append(row | {"emotion": ("anger", "sadness")[k * 3 % 7 > 3]})
-    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
-    return folder / "toy.csv"
+def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
+    """A `table` corpus of 40 babbles of 10 speakers."""
+    return toy_corpus()
 
 
 def asked(corpus_file: Path, *models: str, trials: int = 3) -> list:

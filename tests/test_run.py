@@ -9,37 +9,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 
 from serbench.benchmarks._progress import lasting_interrupts
 from serbench.benchmarks.grid import from_record, run
 from serbench.benchmarks.plan import Request
 from serbench.datasets._errors import SerbenchError
-from serbench.datasets._synthesis import babble
 from serbench.results.records import Run, load_runs
-
-SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
 
 
 @pytest.fixture(scope="session")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `table` corpus of 80 short babbles: 10 speakers, official partitions, arousal that can be heard."""
-    folder = tmp_path_factory.mktemp("toy")
-    rows = []
-    for k in range(80):
-        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
-        arousal = (k * 7 % 11 - 5) / 5
-        signal_ = babble(0.6, k, gender=("female", "male")[k % 2], arousal=arousal)
-        soundfile.write(folder / f"{k:02}.wav", signal_ * 10 ** (arousal / 4), 16000)
-        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "gender": ("female", "male")[k % 2]}
-        rows.append(row | {"arousal": 4 + 2.5 * arousal, "emotion": "anger" if arousal > 0 else "sadness"})
-    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
-    return folder / "toy.csv"
+def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
+    """A `table` corpus of 80 babbles of 10 speakers of both genders."""
+    return toy_corpus(count=80, seconds=0.6, columns=("gender", "arousal", "emotion"))
 
 
 def arguments(corpus_file: Path, results: Path, *more: str) -> list[str]:

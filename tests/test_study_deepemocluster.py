@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -20,7 +20,6 @@ from serbench.benchmarks.study_deepemocluster import fitted_sizes, table2, table
 from serbench.datasets._corpus import Corpus
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._load import load_corpus
-from serbench.datasets._synthesis import babble
 from serbench.results.records import load_runs
 
 SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij", "unlabelled": "kl"}
@@ -32,19 +31,9 @@ TINY = {
 
 
 @pytest.fixture(scope="session")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `table` corpus of 48 short babbles, eight of them without labels."""
-    folder = tmp_path_factory.mktemp("toy")
-    rows = []
-    for k in range(48):
-        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 12]
-        arousal = (k * 7 % 11 - 5) / 5
-        soundfile.write(folder / f"{k:02}.wav", babble(0.6, k, arousal=arousal) * 10 ** (arousal / 4), 16000)
-        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition}
-        labels = {"arousal": 4 + 2.5 * arousal, "valence": 4 + (k % 5 - 2) / 2}
-        rows.append(row | (labels if partition != "unlabelled" else {}))
-    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
-    return folder / "toy.csv"
+def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
+    """A `table` corpus of 48 babbles, eight of them without labels."""
+    return toy_corpus(count=48, seconds=0.6, columns=("arousal", "valence"), speakers=SPEAKERS)
 
 
 @pytest.fixture(scope="session")

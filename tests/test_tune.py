@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli import app
@@ -21,7 +20,6 @@ from serbench.benchmarks.request import Request
 from serbench.benchmarks.tune import SPACES, Choice, Range, Search, Tuned, candidate, check, parse, resolved, search_of
 from serbench.datasets._config import option
 from serbench.datasets._errors import SerbenchError
-from serbench.datasets._synthesis import babble
 from serbench.datasets._task import Task
 from serbench.results.leaderboard import leaderboard
 from serbench.results.records import Run, load_runs
@@ -29,23 +27,13 @@ from serbench.sermodels import registry
 from serbench.sermodels._model import Data, FitLog, Resources
 
 pytest.importorskip("optuna")
-SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
 TASK = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
 
 
 @pytest.fixture(scope="module")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `table` corpus of 40 short babbles: 10 speakers, official partitions, arousal that can be heard."""
-    folder = tmp_path_factory.mktemp("toy")
-    rows = []
-    for k in range(40):
-        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
-        arousal = (k * 7 % 11 - 5) / 5
-        soundfile.write(folder / f"{k:02}.wav", babble(0.5, k, arousal=arousal) * 10 ** (arousal / 8), 16000)
-        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "arousal": 4 + 2.5 * arousal}
-        rows.append(row | {"emotion": "anger" if arousal > 0 else "sadness"})
-    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
-    return folder / "toy.csv"
+def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
+    """A `table` corpus of 40 babbles of 10 speakers."""
+    return toy_corpus(gain=0.125)
 
 
 def searched(space: dict[str, str], budget: int = 20, sampler: str = "auto", model: str = "linear") -> dict[str, Any]:

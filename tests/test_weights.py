@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ from serbench.benchmarks.protocol import Protocol
 from serbench.benchmarks.request import Request
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._load import load_corpus
-from serbench.datasets._synthesis import babble
 from serbench.datasets._task import Task
 from serbench.features._extractor import FeatureRequest
 from serbench.results.compare import compare, render_compare
@@ -36,7 +37,6 @@ from serbench.sermodels import chance
 from serbench.sermodels._model import Data, Resources
 from serbench.sermodels._persist import describe, save_model, trained_on
 
-SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
 TINY = {
     "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",
     "model.max_seconds": "0.5", "train.epochs": "1",
@@ -47,25 +47,15 @@ TWO = Protocol(subsets=2)
 OFFICIAL = "deepemoclusters_official"
 
 
-def toy(folder: Path, **more: Any) -> Path:
-    """A `table` corpus of 40 short babbles with four classes and two attributes on 1..7; `more` replaces columns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for k in range(40):
-        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
-        arousal, valence = (k * 7 % 11 - 5) / 5, (k % 5 - 2) / 2
-        soundfile.write(folder / f"{k:02}.wav", babble(0.6, k, arousal=arousal) * 10 ** (arousal / 4), 16000)
-        emotion = ("sadness", "neutral", "happiness", "anger")[2 * (arousal > 0) + (valence > 0)]
-        rows.append({"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "emotion": emotion,
-                     "arousal": 4 + 2.5 * arousal, "valence": 4 + valence})  # fmt: skip
-    table = pd.DataFrame(rows).assign(**{"scale": "1..7", **more})
-    table.dropna(axis="columns", how="all").to_csv(folder / "toy.csv", index=False)
-    return folder / "toy.csv"
+@pytest.fixture(scope="session")
+def toy(toy_corpus: Callable[..., Path]) -> Callable[..., Path]:
+    """Make a `table` corpus of 40 babbles with four classes and two attributes on 1..7; arguments replace columns."""
+    return partial(toy_corpus, seconds=0.6, classes=4, columns=("emotion", "arousal", "valence"), scale="1..7")
 
 
 @pytest.fixture(scope="session")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy(tmp_path_factory.mktemp("toy"))
+def corpus_file(toy: Callable[..., Path]) -> Path:
+    return toy()
 
 
 @pytest.fixture(scope="session")
@@ -222,7 +212,9 @@ def test_files_for_the_targets_of_a_joint_task_make_one_row(
     assert len(joint.spec["model"]["weights"]) == 2
 
 
-def test_predictions_are_carried_to_the_corpus_s_scale(trained: dict[str, Run], corpus_file: Path, tmp_path: Path):
+def test_predictions_are_carried_to_the_corpus_s_scale(
+    trained: dict[str, Run], corpus_file: Path, toy: Callable[..., Path], tmp_path: Path
+) -> None:
     values = pd.read_csv(corpus_file)
     other = toy(tmp_path / "small", scale="0..1", arousal=(values["arousal"] - 1) / 6,
                 valence=(values["valence"] - 1) / 6)  # fmt: skip
@@ -393,7 +385,9 @@ def test_a_corpus_without_the_labels_says_what_was_expected(
         score([weights_of(trained["arousal"])], corpus_file.parent / "classes.csv", tmp_path)
 
 
-def test_a_bad_file_is_left_out_and_counted(trained: dict[str, Run], tmp_path: Path) -> None:
+def test_a_bad_file_is_left_out_and_counted(
+    trained: dict[str, Run], toy: Callable[..., Path], tmp_path: Path
+) -> None:
     file = toy(tmp_path / "toy")
     tested = pd.read_csv(file).query("partition == 'test'")["path"].tolist()
     (file.parent / tested[0]).write_bytes(b"no audio")
@@ -419,7 +413,9 @@ def test_a_failure_is_recorded_with_its_reason(
     assert one.complete_trials() == [0, 1]
 
 
-def test_a_corpus_that_has_labels_of_test_items_alone(trained: dict[str, Run], tmp_path: Path) -> None:
+def test_a_corpus_that_has_labels_of_test_items_alone(
+    trained: dict[str, Run], toy: Callable[..., Path], tmp_path: Path
+) -> None:
     file = toy(tmp_path / "toy")
     table = pd.read_csv(file)
     tested = table["partition"].eq("test")
