@@ -80,7 +80,8 @@ NOTES = (
     "times come from subtitles: test/dia38_utt4, test/dia220_utt0 and others are far too long, some last under 0.1 s; "
     "the column duration_flag marks them by the label files' times",
     "users report a loud disturbance in train/dia793_utt0, dia682_utt1, dia529_utt2, dia1029_utt1, dia1008_utt1, and "
-    "sound that does not fit the text in train/dia757_utt7 and dia485_utt0",
+    "sound that does not fit the text in train/dia757_utt7 and dia485_utt0; the first also in dia164_utt5, the second "
+    "in dia241, which train and test both have",
     "a laugh track runs under most clips; how six channels become one is the option downmix",
     "gender is filled in for the six leads only; the corpus itself gives none",
 )
