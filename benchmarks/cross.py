@@ -19,8 +19,9 @@ from ..datasets._errors import SerbenchError
 from ..datasets._labels import SETS
 from ..datasets._task import Task
 from ..results.matrix import matrix
+from ._grid_requests import CHANCE, Given, places, request_of
 from ._progress import Display, Silent
-from .grid import CHANCE, Given, places, request_of, run_requests
+from .grid import run_requests
 from .protocol import Protocol, divide
 from .request import Place, Request
 from .setting import Corpora

@@ -15,22 +15,28 @@ from typing import Any
 from typing import Protocol as Interface
 
 from ..datasets._config import from_dict
-from ..datasets._errors import SerbenchError, unknown
+from ..datasets._errors import SerbenchError
 from ..datasets._files import canonical_json
 from ..results._storage import plain
 from ..results.records import Run
 from ..sermodels import registry
+from ._grid_requests import CHANCE, Given, places, request_of, requests_for, tested_places
 from ._items import item_table
 from ._memo import recall, remember
 from ._progress import Display, Silent
-from .plan import Plan, Request, prepare
+from .plan import Plan, prepare
 from .protocol import Protocol
-from .request import Place
+from .request import Request
 from .setting import Corpora, resolve
 from .work import execute
 
-CHANCE = (("chance", None), ("chance", "random"))
-"""(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
+__all__ = [
+    "CHANCE", "Given", "Launcher", "from_record", "places", "request_of", "requests_for", "run", "run_requests",
+    "sharing", "tested_places",
+]  # fmt: skip
+
+Opened = tuple[Request, Run, Plan | None]
+"""A request, its record, and its plan unless it was finished before."""
 
 
 class Launcher(Interface):
@@ -43,10 +49,6 @@ class Launcher(Interface):
 
     def run(self, display: Display) -> None:
         """Work through all units; each ends as a record."""
-
-
-Given = str | Path | Mapping[str, str | Path] | None
-"""A text for every corpus, or corpus name -> text."""
 
 
 def run(
@@ -120,57 +122,6 @@ def run(
     return [one for one, request in zip(done, requests, strict=True) if (request.model, request.preset) not in added]
 
 
-def requests_for(
-    model: str | Sequence[str],
-    dataset: str | Sequence[str],
-    *,
-    test_dataset: str | Sequence[str] = (),
-    root: Given = None,
-    release: Given = None,
-    test_root: Given = None,
-    test_release: Given = None,
-    test_split: str | None = None,
-    task: str | None = None,
-    classes: Sequence[str] = (),
-    preset: str | None = None,
-    settings: Mapping[str, str] | None = None,
-    protocol: Protocol | None = None,
-    trials: int = 5,
-    allow_leak: bool = False,
-    options: Mapping[str, Any] | None = None,
-    search: Mapping[str, Any] | None = None,
-) -> tuple[list[Request], list[tuple[str, str | None]]]:
-    """The requests of a grid, and (model, preset) of the chance rows that were added to it; arguments as of `run`."""
-    if trials < 1:
-        raise SerbenchError(f"trials={trials}: expected 1 or more.")
-    asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in _several(model))]
-    added: list[tuple[str, str | None]] = [row for row in CHANCE if row not in asked]
-    trained = places(_several(dataset), root, release, options)
-    tests = tested_places(_several(test_dataset), test_root, test_release, test_split, options, trained)
-    base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,
-                   classes=tuple(classes))  # fmt: skip
-    requests = [
-        request_of(replace(base, search=search if (name, chosen) in asked else None), name, chosen,
-                   {} if (name, chosen) in CHANCE else settings or {}, group, test)
-        for group in trained
-        for name, chosen in (*asked, *added)
-        for test in tests
-    ]
-    return requests, added
-
-
-def request_of(
-    base: Request, model: str, preset: str | None, settings: Mapping[str, str], trained: tuple[Place, ...],
-    test: Place | None,
-) -> Request:  # fmt: skip
-    """A request with its model and corpora; a test on the only corpus that is trained on is one by its own folds."""
-    first, *also = trained
-    return replace(
-        base, model=model, preset=preset, settings=dict(settings), dataset=first.name, root=first.root,
-        release=first.release, options=dict(first.options), also=tuple(also), test=None if trained == (test,) else test,
-    )  # fmt: skip
-
-
 def run_requests(
     requests: Iterable[Request],
     results: str | Path = "results",
@@ -187,41 +138,45 @@ def run_requests(
 
     A launcher is given all trainings first, and works through them together.
     """
-    shown, corpora, asked = display or Silent(), corpora or Corpora(), list(requests)
+    shown, corpora, asked, folder = display or Silent(), corpora or Corpora(), list(requests), Path(results)
     found: dict[int, Run] = {}
     told: set[str] = set()
-    launched: list[list[Request]] = []
-    everything: dict[int, Plan] = {}
-
-    def conclude(group: list[Request]) -> None:
-        for request in group:
-            done = everything.pop(id(request), None)
-            if done and not done.missing() and not configs:
-                remember(Path(results), request, _digests(request, corpora), done.run, done.setting.folds)
-            shown.message(f"{found[id(request)].run_id}: {request.trials} trials are recorded")
-
+    launched: list[list[Opened]] = []
     for group in sharing(asked):
-        plans: dict[int, Plan] = {}
-        for request in group:
-            finished = None if configs else recall(Path(results), request, _digests(request, corpora))
-            if finished is None:
-                plan = plans[id(request)] = prepare(request, results, corpora, (configs or {}).get(request.model))
-                _tell(plan, shown, told)
-                _keep_items(plan)
-                finished = plan.run
-            found[id(request)] = finished
-        everything |= plans
+        opened = [_open(request, folder, corpora, configs) for request in group]
+        found |= {id(request): run for request, run, _ in opened}
+        plans = [plan for *_, plan in opened if plan is not None]
+        for plan in plans:
+            _tell(plan, shown, told)
         if launcher is None or group[0].weights:
-            execute(list(plans.values()), device, jobs, threads, save_models, shown)
-            conclude(group)
+            execute(plans, device, jobs, threads, save_models, shown)
+            _conclude(opened, folder, corpora, shown, notes=not configs)
         else:
-            launcher.add(list(plans.values()), corpora, device, threads, save_models)
-            launched.append(group)
+            launcher.add(plans, corpora, device, threads, save_models)
+            launched.append(opened)
     if launcher is not None:
         launcher.run(shown)
-    for group in launched:
-        conclude(group)
+    for opened in launched:
+        _conclude(opened, folder, corpora, shown, notes=not configs)
     return [found[id(request)] for request in asked]
+
+
+def _open(request: Request, results: Path, corpora: Corpora, configs: Mapping[str, Any] | None) -> Opened:
+    """A request with its record, and with its plan unless it is noted as finished."""
+    finished = None if configs else recall(results, request, _digests(request, corpora))
+    if finished is not None:
+        return request, finished, None
+    plan = prepare(request, results, corpora, (configs or {}).get(request.model))
+    _keep_items(plan)
+    return request, plan.run, plan
+
+
+def _conclude(opened: Sequence[Opened], results: Path, corpora: Corpora, shown: Display, *, notes: bool) -> None:
+    """Say what is recorded; with `notes`, leave a note of each request that is finished."""
+    for request, run, plan in opened:
+        if notes and plan is not None and not plan.missing():
+            remember(results, request, _digests(request, corpora), run, plan.setting.folds)
+        shown.message(f"{run.run_id}: {request.trials} trials are recorded")
 
 
 def sharing(requests: Iterable[Request]) -> list[list[Request]]:
@@ -257,18 +212,15 @@ def from_record(
             f"{spec['dataset']['digest']}. Expected the same release of {spec['dataset']['name']}; "
             f"type serbench check {request.dataset} to see what it holds."
         )
-    if request.weights:
-        return run_requests([request], results, device, jobs, threads, save_models, display)
-    config = from_dict(registry.load(request.model).Config, spec["model"]["config"])
-    return run_requests(
-        [request], results, device, jobs, threads, save_models, display, {request.model: config}, launcher=launcher
-    )
+    configs = None
+    if not request.weights:
+        configs = {request.model: from_dict(registry.load(request.model).Config, spec["model"]["config"])}
+    return run_requests([request], results, device, jobs, threads, save_models, display, configs, launcher=launcher)
 
 
 def _digests(request: Request, corpora: Corpora) -> list[str]:
     """Digests of all corpora of a request."""
-    tested = () if request.test is None else (request.test,)
-    return [corpora.get(place).digest() for place in (*request.places(), *tested)]
+    return [corpora.get(place).digest() for place in request.all_places()]
 
 
 def _keep_items(plan: Plan) -> None:
@@ -285,55 +237,3 @@ def _tell(plan: Plan, shown: Display, told: set[str]) -> None:
         told.add(name)
         for line in (f"{name}, task {plan.setting.asked.name}:", *(f"  {note}" for note in plan.setting.notes)):
             shown.message(line)
-
-
-def places(
-    datasets: Sequence[str], root: Given, release: Given, options: Mapping[str, Any] | None
-) -> list[tuple[Place, ...]]:
-    """What `A` and `A+B` stand for, with folders, releases and options of each corpus."""
-    groups = [name.split("+") for name in datasets]
-    names = list(dict.fromkeys(name for group in groups for name in group))
-    roots, releases = _of_each("--root", root, names), _of_each("--release", release, names)
-    known = {n: Place(n, roots.get(n), releases.get(n), _options(options, n, everywhere=True)) for n in names}
-    return [tuple(known[name] for name in group) for group in groups]
-
-
-def tested_places(
-    names: Sequence[str], root: Given, release: Given, split: str | None, options: Mapping[str, Any] | None,
-    trained: Sequence[tuple[Place, ...]],
-) -> list[Place | None]:  # fmt: skip
-    """The corpora to test (None without names: the one that is trained on).
-
-    One that is trained on too is taken as it is, unless another folder or release is given.
-    """
-    roots, releases = _of_each("--test-root", root, names), _of_each("--test-release", release, names)
-    known = {place.name: place for group in trained for place in group}
-    found = []
-    for name in names:
-        own = known.get(name, Place(name, options=_options(options, name, everywhere=False)))
-        place = replace(own, root=roots.get(name) or own.root, release=releases.get(name) or own.release, split=split)
-        found.append(place)
-    return [*found] or [None]
-
-
-def _options(options: Mapping[str, Any] | None, name: str, *, everywhere: bool) -> dict[str, Any]:
-    """The options of one corpus: those that carry its name, and with `everywhere` those that carry none."""
-    given = {key: value for key, value in (options or {}).items() if "." not in key and everywhere}
-    own = {key.partition(".")[2]: value for key, value in (options or {}).items() if key.startswith(f"{name}.")}
-    return given | own
-
-
-def _several(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
-
-
-def _of_each(flag: str, given: Given, names: Sequence[str]) -> dict[str, str]:
-    """A text for all of the names, or texts by name."""
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(names, str(given))
-    for key in given:
-        if key not in names:
-            raise unknown(f"dataset of {flag}", key, names)
-    return {name: str(value) for name, value in given.items() if value is not None}

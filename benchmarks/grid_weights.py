@@ -9,8 +9,9 @@ from typing import Any
 
 from ..datasets._errors import SerbenchError
 from ..results.records import Run
+from ._grid_requests import CHANCE, Given, places, request_of
 from ._progress import Display, Silent
-from .grid import CHANCE, Given, places, request_of, run_requests
+from .grid import run_requests
 from .protocol import Protocol
 from .request import Request
 from .setting import Corpora, resolve
