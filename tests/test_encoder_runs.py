@@ -18,7 +18,6 @@ import torch
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli import app, main
-from serbench.benchmarks.mock import write_mock
 from serbench.features._encode import Recipe, _batches, windows
 from serbench.features._encoder_load import load
 from serbench.features._encoder_source import locate
@@ -78,11 +77,13 @@ def test_the_command_runs_from_a_folder_to_a_leaderboard(model: str, task: str, 
     assert model in board.output
 
 
-def test_an_encoder_that_saw_the_corpus_is_marked_in_record_and_signature(tmp_path: Path) -> None:
-    write_mock("iemocap", tmp_path / "iemocap", utterances=100)
+def test_an_encoder_that_saw_the_corpus_is_marked_in_record_and_signature(
+    miniature: Callable[..., Path], tmp_path: Path
+) -> None:
+    iemocap = miniature("iemocap", utterances=100)
     for name in ("hubert-base-superb-er", "hubert-base"):
         encoder = save_encoder(tmp_path / name, "hubert-tiny")
-        done = serbench("run", "--model", "probe", "--dataset", "iemocap", "--root", tmp_path / "iemocap", "--trials",
+        done = serbench("run", "--model", "probe", "--dataset", "iemocap", "--root", iemocap, "--trials",
                         "1", "--results", tmp_path / name / "results", "--threads", "1", "--set",
                         f"model.encoder={encoder}", "--set", "train.epochs=1")  # fmt: skip
         assert done.exit_code == 0, done.output

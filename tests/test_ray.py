@@ -18,7 +18,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import soundfile
 from typer.testing import CliRunner
 
 from serbench.benchmarks._local_cluster import LocalCluster, descendants, local_cluster
@@ -29,11 +28,9 @@ from serbench.benchmarks.cli import app
 from serbench.benchmarks.grid import run
 from serbench.benchmarks.launch_ray import differing
 from serbench.datasets._errors import SerbenchError
-from serbench.datasets._synthesis import babble
 from serbench.results.records import Run, load_runs
 
 SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()"]
-SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +41,9 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `table` corpus of 40 short babbles: 10 speakers, official partitions, arousal that can be heard."""
-    folder = tmp_path_factory.mktemp("toy")
-    rows = []
-    for k in range(40):
-        partition, speaker = [(p, s) for p, names in SPEAKERS.items() for s in names][k % 10]
-        arousal = (k * 7 % 11 - 5) / 5
-        soundfile.write(folder / f"{k:02}.wav", babble(0.4, k, arousal=arousal) * 10 ** (arousal / 4), 16000)
-        row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition, "arousal": 4 + 2.5 * arousal}
-        rows.append(row | {"emotion": "anger" if arousal > 0 else "sadness"})
-    pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
-    return folder / "toy.csv"
+def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
+    """A `table` corpus of 40 babbles of 10 speakers."""
+    return toy_corpus(seconds=0.4)
 
 
 def command(corpus_file: Path | str, results: Path, *more: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from serbench.benchmarks import bench_maec, study_maec
 from serbench.benchmarks._study import Findings, Row, Study
 from serbench.benchmarks.cli import app
 from serbench.benchmarks.grid import run
-from serbench.benchmarks.mock import write_mock
 from serbench.benchmarks.protocol import Protocol
 from serbench.benchmarks.salience import density, find_salience
 from serbench.datasets._corpus import Corpus
@@ -32,12 +32,8 @@ FLAGS = [text for key, value in TINY.items() for text in ("--set", f"{key}={valu
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Miniatures of IEMOCAP and MELD."""
-    base = tmp_path_factory.mktemp("mock")
-    write_mock("iemocap", base / "iemocap", utterances=100)
-    write_mock("meld", base / "meld")
-    return {name: base / name for name in ("iemocap", "meld")}
+def folders(miniature: Callable[..., Path]) -> dict[str, Path]:
+    return {"iemocap": miniature("iemocap", utterances=100), "meld": miniature("meld")}
 
 
 @pytest.fixture(scope="module")

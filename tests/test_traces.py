@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.cli import app
 from serbench.benchmarks.grid import run
-from serbench.benchmarks.mock import write_mock
 from serbench.benchmarks.protocol import Protocol
 from serbench.benchmarks.traces import find_traces, lanes, table, words_at
 from serbench.benchmarks.traces_figure import envelope
@@ -25,17 +25,15 @@ ITEM = "Devel_02"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("traces")
-    write_mock("sewa", base / "sewa", utterances=48)
-    return base
+def sewa(miniature: Callable[..., Path]) -> Path:
+    return miniature("sewa", release="2017", utterances=48)
 
 
 @pytest.fixture(scope="module")
-def record(folder: Path) -> Run:
+def record(sewa: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Two trials of chance, with predictions that vary over time: gold of another target and noise."""
-    (one,) = run("chance", "sewa", root=folder / "sewa", task="traces", trials=2, protocol=Protocol(subsets=2),
-                 results=folder / "results", threads=1, device="cpu")  # fmt: skip
+    (one,) = run("chance", "sewa", root=sewa, task="traces", trials=2, protocol=Protocol(subsets=2),
+                 results=tmp_path_factory.mktemp("results"), threads=1, device="cpu")  # fmt: skip
     rng = np.random.default_rng(0)
     for unit in one.units():
         rows = pd.read_parquet(one.unit_files(unit["trial"], unit["fold"])[1])
@@ -45,9 +43,9 @@ def record(folder: Path) -> Run:
     return Run.open(one.path)
 
 
-def test_gold_is_the_corpus_own_and_predictions_are_the_records(folder: Path, record: Run) -> None:
+def test_gold_is_the_corpus_own_and_predictions_are_the_records(sewa: Path, record: Run) -> None:
     found = find_traces(record, ITEM)
-    trace = load_corpus("sewa", folder / "sewa").trace(ITEM)
+    trace = load_corpus("sewa", sewa).trace(ITEM)
     np.testing.assert_allclose(found.gold, trace[list(record.task.targets)].to_numpy(), atol=1e-9)
     np.testing.assert_allclose(found.time, np.arange(len(trace)) * 0.1)
     rows = record.predictions(1)
@@ -142,8 +140,8 @@ def test_without_the_corpus_the_record_is_drawn_alone(record: Run, tmp_path: Pat
     assert len(table(found)) == len(found.time) > 0
 
 
-def test_a_recording_without_its_sound_is_drawn_with_words(folder: Path, record: Run, tmp_path: Path) -> None:
-    shutil.copytree(folder / "sewa", tmp_path / "sewa")
+def test_a_recording_without_its_sound_is_drawn_with_words(sewa: Path, record: Run, tmp_path: Path) -> None:
+    shutil.copytree(sewa, tmp_path / "sewa")
     (tmp_path / "sewa" / "audio" / f"{ITEM}.wav").unlink()
     spec = {**record.spec, "arguments": {**record.spec["arguments"], "root": str(tmp_path / "sewa")}}
     found = find_traces(Run(record.path, spec), ITEM)
@@ -152,13 +150,13 @@ def test_a_recording_without_its_sound_is_drawn_with_words(folder: Path, record:
     assert any("no sound" in note for note in found.notes)
 
 
-def test_bad_input_is_answered_in_words(folder: Path, record: Run, tmp_path: Path) -> None:
+def test_bad_input_is_answered_in_words(sewa: Path, record: Run, tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match=r"unknown recording among the test items.*Devel_01"):
         find_traces(record, "Train_01")
     with pytest.raises(SerbenchError, match=r"--trial 7: .* Expected one of 0, 1"):
         find_traces(record, ITEM, [7])
     with pytest.raises(SerbenchError, match=r"no frame of Devel_02 is there\. Expected seconds in 0 \.\. "):
         find_traces(record, ITEM, start=500.0)
-    (other,) = run("chance", "sewa", root=folder / "sewa", task="arousal", trials=1, results=tmp_path, device="cpu")
+    (other,) = run("chance", "sewa", root=sewa, task="arousal", trials=1, results=tmp_path, device="cpu")
     with pytest.raises(SerbenchError, match="one value per utterance"):
         find_traces(other, ITEM)
