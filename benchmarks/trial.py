@@ -16,22 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ..datasets._config import from_dict
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
-from ..datasets._labels import Scale, rescale
 from ..datasets._task import Task
 from ..features._extractor import FeatureRequest, build
 from ..features._store import FeatureTable
 from ..results.records import Run
 from ..results.scoring import dev_score
 from ..sermodels import registry
-from ..sermodels._model import TURN_COLUMNS, Data, Predictions, Resources, SERModel
+from ..sermodels._model import TURN_COLUMNS, Data, Resources, SERModel
 from ._allocator import keep_freed_memory
 from ._machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
+from ._prediction_table import carry, prediction_table
 from .protocol import Division
 from .tune import Tuned
 
@@ -124,29 +123,6 @@ def build_data(
         labels = task.encode(items)
     turns = corpus.utterances[list(TURN_COLUMNS)]
     return Data(task, items, dict(tables), labels, corpus.words, frames, turns), excluded
-
-
-def prediction_table(
-    task: Task, data: Data, predictions: Predictions, gold: Any, subsets: Mapping[str, int]
-) -> pd.DataFrame:
-    """Predictions beside gold labels, one row per utterance or label frame, in the columns that records state."""
-    if task.kind == "continuous":
-        return _frame_table(task, data, predictions, gold, subsets)
-    array = np.asarray(predictions, dtype=np.float64)
-    expected = (len(data), task.n_outputs)
-    if array.shape != expected:
-        raise SerbenchError(f"the model predicted an array of shape {array.shape}; expected {expected}.")
-    if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).any(axis=1).sum())
-        raise SerbenchError(f"{bad} of {len(data)} predictions are not finite numbers. Try a lower learning rate.")
-    columns: dict[str, Any] = {"id": data.ids, "subset": [subsets[i] for i in data.ids]}
-    if task.kind == "classification":
-        columns["gold"] = [task.labels[int(k)] for k in gold]
-        columns["predicted"] = [task.labels[int(k)] for k in array.argmax(axis=1)]
-        return pd.DataFrame(columns | {f"p_{label}": array[:, k] for k, label in enumerate(task.labels)})
-    for k, target in enumerate(task.targets):
-        columns |= {f"gold_{target}": np.asarray(gold)[:, k], f"pred_{target}": array[:, k]}
-    return pd.DataFrame(columns)
 
 
 def _train_and_predict(
@@ -268,38 +244,6 @@ def expect_items(data: Data, role: str, fold: str) -> None:
 def reason(error: Exception) -> str:
     """Why a unit failed, as its record says it."""
     return str(error) if isinstance(error, SerbenchError) else f"{type(error).__name__}: {error}"
-
-
-def carry(predictions: Predictions, trained: Task, asked: Task) -> Predictions:
-    """Predicted attributes carried from the scales of the trained task to those of the asked one; classes stay."""
-    if trained.kind == "classification" or trained.scales == asked.scales:
-        return predictions
-    pairs = [(trained.scales[target], asked.scales[target]) for target in trained.targets]
-    if isinstance(predictions, list):
-        return [_carry(frames, pairs) for frames in predictions]
-    return _carry(predictions, pairs)
-
-
-def _carry(values: npt.NDArray[Any], pairs: Sequence[tuple[Scale, Scale]]) -> npt.NDArray[np.float64]:
-    """(row, target) values, each column from one scale to another."""
-    columns = np.asarray(values, dtype=np.float64)
-    return np.stack([rescale(columns[:, k], *pair) for k, pair in enumerate(pairs)], axis=1)
-
-
-def _frame_table(
-    task: Task, data: Data, predictions: Predictions, gold: Sequence[npt.NDArray[Any]], subsets: Mapping[str, int]
-) -> pd.DataFrame:
-    parts = []
-    for item, predicted, truth in zip(data.ids, predictions, gold, strict=True):
-        if predicted.shape != truth.shape:
-            raise SerbenchError(
-                f"the model predicted {predicted.shape} for {item!r}; expected {truth.shape} (frame, target)."
-            )
-        columns: dict[str, Any] = {"id": item, "subset": subsets[item], "frame": np.arange(len(truth))}
-        for k, target in enumerate(task.targets):
-            columns |= {f"gold_{target}": truth[:, k], f"pred_{target}": np.asarray(predicted, dtype=np.float64)[:, k]}
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _number(value: Any) -> float | None:

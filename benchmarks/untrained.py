@@ -22,13 +22,14 @@ from ..features._extractor import build
 from ..features._store import FeatureTable
 from ..sermodels._model import Data, Predictions
 from ._machine import cpu_seconds, device_name, limit_threads, resolve_device, versions
+from ._prediction_table import carry, prediction_table
 from ._progress import Display
 from .plan import Plan
 from .predict import Applied, feature_tables
 from .protocol import unit_seed
 from .request import Place, Request
 from .setting import Corpora
-from .trial import Outcome, build_data, carry, expect_items, prediction_table, reason
+from .trial import Outcome, build_data, expect_items, reason
 from .weights import open_weights, rows
 
 
