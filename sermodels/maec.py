@@ -18,10 +18,10 @@ weight of the adversarial term is a factor on the size of its steps.
 
 `released` differs from the release where that can't be had: the release keeps the epoch with the best test accuracy,
 here the dev score decides; random values for a fifth of the training samples, which its README names and its code does
-not hold, are left out. Its first version counts frustration as neutral; the task decides here, and the usual four
-classes leave frustration out, as its later versions do. In `paper` and `fixed`, at most 100 epochs and the end after 15
-without a better dev score are free choices, as the paper names neither (nor the prior). The literal reading of the
-paper's "50 ms" and "10 ms" is `--set model.window=5 --set model.hop=1`; instances of 5 averaged frames are `--set
+not hold, are left out. Its first version counts frustration as neutral: IEMOCAP's task emotion-4-frustration-neutral;
+the usual four classes leave it out, as the later versions do. In `paper` and `fixed`, at most 100 epochs and the end
+after 15 without a better dev score are free choices, as the paper names neither (nor the prior). The literal reading of
+the paper's "50 ms" and "10 ms" is `--set model.window=5 --set model.hop=1`; instances of 5 averaged frames are `--set
 model.pool=5`.
 
 Features are z-normalised by the training fold; `paper` and `released` do it by speaker, as the system that they take
