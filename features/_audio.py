@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import io
 import json
 import math
 import os
+import struct
 import time
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import numpy.typing as npt
 import soundfile
 
 from ..datasets._errors import SerbenchError
-from ..datasets._files import cache_root, digest, write_json
+from ..datasets._files import cache_root, canonical_json, digest, write_text
 
 Array = npt.NDArray[np.float32]
 Signature = tuple[int, int, int, int, int]
@@ -38,6 +37,8 @@ VERSION = 1
 """Raised by hand whenever `read_audio` gives other samples."""
 OVERSHOOT = 0.5
 _FULL_SCALE = np.float32(1 / 32768)
+_PLAIN_WAV = struct.Struct("<4s4x8sIHHI4xHH4sI")
+"""Header of a wav file that holds a format and samples and nothing else."""
 _LFS = b"version https://git-lfs.github.com/spec/"
 _RACY_SECONDS = 2.0
 
@@ -177,7 +178,8 @@ class AudioHashes:
         """Write what was learned, merged with what other processes have written; nothing, if that is not allowed."""
         try:
             for parent, rows in self._fresh.items():
-                write_json(self._file(parent), {"folder": parent, "files": {**self._load(parent), **rows}})
+                whole = {"folder": parent, "files": {**self._load(parent), **rows}}
+                write_text(self._file(parent), canonical_json(whole))
         except OSError:
             return
         self._fresh.clear()
@@ -240,17 +242,18 @@ def _mono(data: Array) -> Array:
 
 
 def _pcm16(content: bytes) -> tuple[npt.NDArray[np.int16], int] | None:
-    """Samples (frames,) or (frames, channels) and rate of a plain 16-bit wav file; None if it is anything else."""
-    try:
-        with wave.open(io.BytesIO(content)) as sound:
-            channels, width, rate, frames, _, _ = sound.getparams()
-            data = sound.readframes(frames) if width == 2 else b""
-    except (wave.Error, EOFError, ValueError, RuntimeError):
+    """Samples (frames,) or (frames, channels) and rate of a 16-bit wav file without extras; None if it is another."""
+    if len(content) < _PLAIN_WAV.size:
         return None
-    if not data or not rate or len(data) != 2 * channels * frames:
+    *ids, code, channels, rate, block, bits, data, size = _PLAIN_WAV.unpack_from(content)
+    if (*ids, code, bits, data) != (b"RIFF", b"WAVEfmt ", 16, 1, 16, b"data"):
         return None
-    samples = np.frombuffer(data, "<i2")
-    return (samples if channels == 1 else samples.reshape(frames, channels)), rate
+    if not (rate and channels and size) or block != 2 * channels or size % block:
+        return None
+    if _PLAIN_WAV.size + size > len(content):
+        return None
+    samples = np.frombuffer(content, "<i2", size // 2, _PLAIN_WAV.size)
+    return (samples if channels == 1 else samples.reshape(-1, channels)), rate
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
