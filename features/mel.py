@@ -29,7 +29,7 @@ from ._extractor import Array, FeatureExtractor
 
 Samples = npt.NDArray[np.float64]
 
-_BLOCK = 128
+_BLOCK = 256
 """Frames that are transformed together: few enough for a processor's own cache, enough to hide what a call costs."""
 
 _CODE = "released code"
