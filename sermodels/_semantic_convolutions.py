@@ -27,7 +27,7 @@ computed plainly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -37,10 +37,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from ._semantic_pieces import (
+    as_groups,
+    banded,
+    convolve,
+    convolve_back,
+    largest,
+    padding,
+    piece_groups,
+    piece_room,
+    pieces,
+    rows_under,
+    spread,
+    unbanded,
+)
+
 T = TypeVar("T")
 
-PIECE_BYTES = 960 * 1024
-"""Size of the map of a piece, which stays in the cache between the products that write it and what reads it."""
 LEVELS = 2**16
 """Steps in which the share of dropped values can be set; a half is exact."""
 
@@ -91,11 +104,6 @@ def plain(maps: Tensor, weight: Tensor, bias: Tensor, pool: int) -> Tensor:
     return functional.relu(functional.max_pool1d(found, pool)).transpose(1, 2)
 
 
-def padding(kernel: int) -> tuple[int, int]:
-    """Zeros before and after: the smaller half before."""
-    return (kernel - 1) // 2, kernel - 1 - (kernel - 1) // 2
-
-
 def kept(shape: tuple[int, ...], dropout: float) -> Tensor:
     """Which values dropout keeps, (shape) bool, each with probability 1 - dropout.
 
@@ -105,23 +113,6 @@ def kept(shape: tuple[int, ...], dropout: float) -> Tensor:
     count = math.prod(shape)
     drawn = np.frombuffer(generator.bytes(2 * count), np.uint16)
     return torch.from_numpy(drawn >= round(dropout * LEVELS)).view(shape)
-
-
-def largest(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Maximum over the middle axis of (group, step, channel), and its position group x steps + step (int64)."""
-    seen = maps[None].permute(0, 3, 1, 2)  # (1, channel, group, step), channels innermost
-    values, places = torch.ops.aten.max_pool2d_with_indices(seen, [1, maps.shape[1]], [1, maps.shape[1]])
-    return values[0, :, :, 0].t(), places[0, :, :, 0].t()
-
-
-def spread(gradient: Tensor, places: Tensor, like: Tensor) -> Tensor:
-    """Gradient of `largest`: (group, channel) put at its places in zeros like (group, step, channel)."""
-    steps = like.shape[1]
-    given, seen, where = (t.permute(0, 3, 1, 2) for t in (gradient[None, :, None], like[None], places[None, :, None]))
-    found: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-        given, seen, [1, steps], [1, steps], [0, 0], [1, 1], False, where
-    )
-    return found[0].permute(1, 2, 0)
 
 
 def activate(values: Tensor, bias: Tensor, keep: Tensor | None, out: Tensor) -> None:
@@ -149,11 +140,11 @@ class Block(torch.autograd.Function):
         places = torch.empty(out.shape if needed else (0,), dtype=torch.int16)
 
         def one(item: int) -> None:
-            scratch = _scratch(weight, pool)
-            for first, stop in _pieces(groups, weight, pool):
-                window = _rows(maps[item], first * pool, stop * pool, len(weight))
-                _convolve(window, weight, scratch, (stop - first) * pool)
-                values, found = largest(_groups(scratch, stop - first, pool))
+            scratch = piece_room(weight, pool)
+            for first, stop in pieces(groups, weight, pool):
+                window = rows_under(maps[item], first * pool, stop * pool, len(weight))
+                convolve(window, weight, scratch, (stop - first) * pool)
+                values, found = largest(as_groups(scratch, stop - first, pool))
                 part = (item, slice(first, stop))
                 activate(values, bias, None if keep is None else keep[part], out[part])
                 if needed:
@@ -174,15 +165,15 @@ class Block(torch.autograd.Function):
 
         def one(item: int) -> tuple[Tensor, Tensor]:
             by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight[0, 0])
-            scratch = _scratch(weight, pool)
-            for first, stop in _pieces(out.shape[1], weight, pool):
+            scratch = piece_room(weight, pool)
+            for first, stop in pieces(out.shape[1], weight, pool):
                 part, steps = (item, slice(first, stop)), (stop - first) * pool
                 inner = inwards(gradient[part], out[part])
                 by_bias += inner.sum(0)
-                dense = spread(inner, places[part].long(), _groups(scratch, stop - first, pool)).reshape(steps, -1)
-                window = _rows(maps[item], first * pool, stop * pool, kernel)
+                dense = spread(inner, places[part].long(), as_groups(scratch, stop - first, pool)).reshape(steps, -1)
+                window = rows_under(maps[item], first * pool, stop * pool, kernel)
                 target = None if padded is None else padded[item, first * pool : stop * pool + kernel - 1]
-                _convolve_back(dense, window, weight, by_weight, target)
+                convolve_back(dense, window, weight, by_weight, target)
             return by_weight, by_bias
 
         by_weight, by_bias = _summed(for_each(len(maps), one), weight)
@@ -208,8 +199,9 @@ class FirstBlock(torch.autograd.Function):
             busy = rows.abs().sum(1).nonzero()[:, 0]
             rows = rows.index_select(0, busy)
             places = torch.empty(len(busy) if needed else 0, filters, dtype=torch.int16)
-            heard, scratch = rows.new_empty(len(busy), filters), rows.new_empty(_step(weight, pool, 1), pool, filters)
-            for first, stop in _pieces(len(busy), weight, pool, 1):
+            heard = rows.new_empty(len(busy), filters)
+            scratch = rows.new_empty(piece_groups(weight, pool, 1), pool, filters)
+            for first, stop in pieces(len(busy), weight, pool, 1):
                 room = scratch[: stop - first]
                 torch.mm(rows[first:stop], matrix, out=room.view(stop - first, -1))
                 values, found = largest(room)
@@ -236,10 +228,10 @@ class FirstBlock(torch.autograd.Function):
         def one(item: int) -> tuple[Tensor, Tensor]:
             busy, rows, places = kept_parts[3 * item : 3 * item + 3]
             by_matrix = weight.new_zeros(pool + kernel - 1, pool * filters)
-            scratch = weight.new_empty(_step(weight, pool, 1), pool, filters)
+            scratch = weight.new_empty(piece_groups(weight, pool, 1), pool, filters)
             inner = inwards(gradient[item], out[item])
             by_bias, inner = inner.sum(0), inner.index_select(0, busy)
-            for first, stop in _pieces(len(busy), weight, pool, 1):
+            for first, stop in pieces(len(busy), weight, pool, 1):
                 dense = spread(inner[first:stop], places[first:stop].long(), scratch[: stop - first])
                 by_matrix.addmm_(rows[first:stop].t(), dense.reshape(stop - first, -1))
             return unbanded(by_matrix, weight, pool), by_bias
@@ -265,79 +257,6 @@ def for_each(count: int, work: Callable[[int], T]) -> list[T]:
 
     with ThreadPoolExecutor(min(threads, count)) as pool:
         return list(pool.map(alone, range(count)))
-
-
-def banded(weight: Tensor, pool: int) -> Tensor:
-    """The kernel (K, 1, filters) as a matrix (pool + K - 1, pool x filters): one column per step and filter."""
-    kernel, _, filters = weight.shape
-    matrix = weight.new_zeros(pool + kernel - 1, pool, filters)
-    for step in range(pool):
-        matrix[step : step + kernel, step] = weight[:, 0]
-    return matrix.view(pool + kernel - 1, pool * filters)
-
-
-def unbanded(gradient: Tensor, weight: Tensor, pool: int) -> Tensor:
-    """Gradient of `banded`: the sum over its diagonals, (K, 1, filters)."""
-    kernel, _, filters = weight.shape
-    steps = gradient.view(pool + kernel - 1, pool, filters)
-    return torch.stack([steps[s : s + kernel, s] for s in range(pool)]).sum(0)[:, None]
-
-
-def _pieces(groups: int, weight: Tensor, pool: int, unit: int | None = None) -> Iterator[tuple[int, int]]:
-    """First group of every piece, and the one after its last."""
-    step = _step(weight, pool, unit)
-    for first in range(0, groups, step):
-        yield first, min(first + step, groups)
-
-
-def _step(weight: Tensor, pool: int, unit: int | None = None) -> int:
-    """Groups per piece, a multiple of `unit`: by default whole kernels, so that all products but the last are alike."""
-    unit = unit or math.lcm(len(weight), pool) // pool
-    fit = min(PIECE_BYTES // (weight.shape[2] * weight.element_size()), LEVELS // 2 - 1) // pool
-    return max(1, fit // unit) * unit
-
-
-def _scratch(weight: Tensor, pool: int) -> Tensor:
-    """Room for the map of a piece, (row, K, filters)."""
-    kernel, _, filters = weight.shape
-    return weight.new_empty(-(-_step(weight, pool) * pool // kernel), kernel, filters)
-
-
-def _groups(scratch: Tensor, groups: int, pool: int) -> Tensor:
-    """The first steps of such a map as (group, pool, filters)."""
-    return scratch.view(-1, scratch.shape[2])[: groups * pool].view(groups, pool, -1)
-
-
-def _rows(maps: Tensor, first: int, stop: int, kernel: int) -> Tensor:
-    """The input rows (row, channel) under outputs `first` to `stop` - 1, with zeros where there is no input."""
-    left, _ = padding(kernel)
-    low, high = first - left, stop - left + kernel - 1
-    inside = maps[max(low, 0) : min(high, len(maps))]
-    if low >= 0 and high <= len(maps):
-        return inside
-    return functional.pad(inside, (0, 0, max(-low, 0), max(high - len(maps), 0)))
-
-
-def _convolve(window: Tensor, weight: Tensor, scratch: Tensor, steps: int) -> None:
-    """The convolution of a piece into `scratch`: for each phase one product of the windows that start there."""
-    kernel, _, filters = weight.shape
-    matrix = weight.view(-1, filters)
-    for phase in range(min(kernel, steps)):
-        count = -(-(steps - phase) // kernel)
-        taken = window[phase : phase + count * kernel]
-        torch.mm(taken.view(count, -1), matrix, out=scratch[:count, phase])
-
-
-def _convolve_back(dense: Tensor, window: Tensor, weight: Tensor, by_weight: Tensor, target: Tensor | None) -> None:
-    """Add a piece's share to the gradients of the kernel, and of the input rows where they are wanted."""
-    kernel, _, filters = weight.shape
-    matrix, by_matrix = weight.view(-1, filters).t(), by_weight.view(-1, filters)
-    for phase in range(min(kernel, len(dense))):
-        rows = dense[phase::kernel]
-        taken = slice(phase, phase + len(rows) * kernel)
-        by_matrix.addmm_(window[taken].view(len(rows), -1).t(), rows)
-        if target is not None:
-            target[taken].view(len(rows), -1).addmm_(rows, matrix)
 
 
 def _summed(found: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:

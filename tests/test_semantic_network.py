@@ -16,6 +16,7 @@ from torch.nn import functional
 from serbench.datasets._task import Task
 from serbench.sermodels import _semantic_convolutions as convolutions
 from serbench.sermodels import _semantic_lstm as lstms
+from serbench.sermodels import _semantic_pieces
 from serbench.sermodels._semantic_network import (
     Attention,
     Fusion,
@@ -126,7 +127,7 @@ def block_and_maps(shape: tuple[int, ...], dropout: float = 0.0) -> tuple[convol
 def test_blocks_piece_by_piece_are_the_plain_ones(
     shape: tuple[int, ...], dropout: float, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolutions, "PIECE_BYTES", piece)
+    monkeypatch.setattr(_semantic_pieces, "PIECE_BYTES", piece)
     block, maps = block_and_maps(shape, dropout)
     plain, several = PlainBlock(block), shape[0] > 1
     ours, theirs = (maps.clone().requires_grad_(several) for _ in range(2))
