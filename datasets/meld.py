@@ -14,11 +14,8 @@ Context is grouped by (split, dialogue) and ordered by utterance number, since s
 "Interlocutor" is the last earlier turn under another speaker text: dialogues have up to nine speakers. Turns of several
 people at once ("All", "Ross and Joey") are marked in `joint_speaker`.
 
-Splits: `official` (its speakers occur on both sides), and `speaker-disjoint`, seven folds made here: each of the six
-leads in turn, then everybody else together, is the test set (all of the group's turns); development turns are the next
-group's, from dialogues without the tested group; training turns are from dialogues in which neither of the two groups
-speaks. So no speaker and no dialogue is on two sides. Turns of several people are in no role, and a role that a lead
-plays (Ursula, Dr. Drake Remoray) counts as that lead.
+Splits: `official` (its speakers occur on both sides), and `speaker-disjoint`, seven folds made here
+(`_meld_speakers.py`).
 """
 
 from __future__ import annotations
@@ -29,9 +26,11 @@ import pandas as pd
 
 from . import _meld_files as files
 from ._context import add_context
-from ._corpus import OFFICIAL, Corpus, Fold, make_table
+from ._corpus import OFFICIAL, Corpus, make_table
 from ._errors import SerbenchError, unknown
 from ._labels import canonical, emotion_task
+from ._meld_speakers import LEADS, disjoint_folds, is_joint, with_roles
+from ._meld_speakers import groups_of as groups_of
 from ._meld_video import DOWNMIX, ClipAudio
 from ._reading import numbers, read_columns, refuse_doubles
 from ._task import Task
@@ -44,13 +43,6 @@ LICENCE = "GPL-3.0 (label files); the clips are television footage for research 
 SPLITS = files.SPLITS
 TASK_NAMES = ("emotion", "sentiment", "emotion-4")
 SENTIMENTS = ("negative", "neutral", "positive")
-LEADS = {
-    "Chandler": "male", "Joey": "male", "Monica": "female", "Phoebe": "female", "Rachel": "female", "Ross": "male",
-}  # fmt: skip
-ROLES = {"Ursula": "Phoebe", "Dr. Drake Remoray": "Joey", "Dr. Stryker Ramoray": "Joey"}
-"""Speaker texts that are a role played by a lead."""
-CROWDS = ("All", "Both", "The Guys", "Her-Friends")
-GROUPS = (*LEADS, "others")
 KNOWN_UNUSABLE = frozenset({"train/dia125_utt3", "dev/dia110_utt7"})
 EXPECTED = {
     "utterances": 13708, "partition=train": 9989, "partition=dev": 1109, "partition=test": 2610, "speakers": 304,
@@ -133,9 +125,9 @@ def load(
         name="meld",
         release="",
         root=base,
-        utterances=_with_roles(table),
+        utterances=with_roles(table),
         tasks=_tasks(),
-        splits={"official": (OFFICIAL,), "speaker-disjoint": _disjoint_folds()},
+        splits={"official": (OFFICIAL,), "speaker-disjoint": disjoint_folds()},
         licence=LICENCE,
         citation=CITATION,
         homepage="https://affective-meld.github.io",
@@ -211,58 +203,12 @@ def clean_text(values: pd.Series[str]) -> pd.Series[str]:
     return values.map(lambda text: text.translate(_CP1252).strip(), na_action="ignore")
 
 
-def is_joint(speaker: str) -> bool:
-    """Whether a speaker text stands for several people, or for a person and a role at once."""
-    return speaker in CROWDS or " and " in speaker or "/" in speaker
-
-
-def groups_of(speaker: str) -> frozenset[str]:
-    """The groups of `GROUPS` that a speaker text names; empty for a crowd, of which nobody knows who is in it."""
-    if speaker in CROWDS:
-        return frozenset()
-    people = speaker.split(" and ") if " and " in speaker else [speaker.split("/")[0]]
-    people = [ROLES.get(person.strip(), person.strip()) for person in people]
-    return frozenset(person if person in LEADS else "others" for person in people)
-
-
 def _tasks() -> tuple[Task, ...]:
     return (
         emotion_task("emotion-7", doc="the seven emotions of MELD"),
         Task("sentiment", "classification", ("sentiment",), SENTIMENTS, "sentiment", doc="the three sentiments"),
         emotion_task("emotion-4", "emotion-4", doc="the four classes that MELD shares with IEMOCAP"),
     )
-
-
-def _with_roles(table: pd.DataFrame) -> pd.DataFrame:
-    """Add `speaker_group`, and per fold of `speaker-disjoint` a column with each turn's role in it."""
-    named = table["speaker"].map(groups_of)
-    alone = named.map(lambda groups: next(iter(groups)) if len(groups) == 1 else pd.NA).astype("string")
-    present: dict[str, set[str]] = {}
-    for dialogue, groups in zip(table["dialogue"], named, strict=True):
-        present.setdefault(dialogue, set()).update(groups)
-    inside = table["dialogue"].map(present)
-    table = table.assign(speaker_group=alone)
-    for tested, chosen in _pairs():
-        clear = inside.map(lambda groups, tested=tested: tested not in groups).astype(bool)
-        clearer = clear & inside.map(lambda groups, chosen=chosen: chosen not in groups).astype(bool)
-        role = pd.Series(pd.NA, table.index, dtype="string")
-        role[clearer & alone.notna()] = "train"
-        role[clear & alone.eq(chosen).fillna(False)] = "dev"
-        role[alone.eq(tested).fillna(False)] = "test"
-        table[f"role_{tested.lower()}"] = role
-    return table
-
-
-def _disjoint_folds() -> tuple[Fold, ...]:
-    names = [f"role_{group.lower()}" for group in GROUPS]
-    roles = ("test", "dev", "train")
-    return tuple(
-        Fold(group.lower(), *({name: (role,)} for role in roles)) for group, name in zip(GROUPS, names, strict=True)
-    )
-
-
-def _pairs() -> list[tuple[str, str]]:
-    return list(zip(GROUPS, (*GROUPS[1:], GROUPS[0]), strict=True))
 
 
 def _choice(name: str, given: str, known: tuple[str, ...]) -> None:

@@ -32,18 +32,15 @@ Decisions:
 
 from __future__ import annotations
 
-import os
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from . import _msp_files as files
-from ._aligned import no_words, read_textgrid
+from . import _msp_folders as folders
 from ._corpus import OFFICIAL, Corpus, Fold, make_table
-from ._errors import SerbenchError
 from ._labels import canonical, canonical_words, emotion_task, soft_labels
-from ._locate import find, find_root, missing, need_root, packed_archives, relative
+from ._locate import find, find_root, missing, need_root
 from ._task import attribute_tasks
 
 CITATION = (
@@ -102,8 +99,7 @@ those of 1.7 and of 1.8's train and test2 are unconfirmed. A difference is a war
 
 _WHAT = "the folder that holds Labels and Audios (such as MSP-PODCAST-Publish-1.11)"
 _OLD = frozenset({"previous_releases_information"})
-_LABELS, _AUDIOS, _TRANSCRIPTS = ("labels", "label"), ("audios", "audio"), ("transcripts", "transcript")
-_ALIGNED = ("forcealigned", "forcedaligned", "force_aligned", "forced_aligned")
+_LABELS = ("labels", "label")
 
 
 def load(root: Path | None, release: str | None = None) -> Corpus:
@@ -121,9 +117,9 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     details = _first(labels, files.DETAILED)
     table, rating_notes = _with_votes(table, files.read_details(details) if details else None)
     table, partition_notes = _with_test3(table, base, labels)
-    table, audio_notes = _with_audio(table, base)
-    table, text_notes = _with_text(table, base)
-    table, pool_notes = _with_pool(table, base)
+    table, audio_notes = folders.with_audio(table, base)
+    table, text_notes = folders.with_text(table, base)
+    table, pool_notes = folders.with_pool(table, base)
     table["language"] = "en"
     pool = int(table["partition"].eq("unlabelled").sum())
     expected = EXPECTED[release]
@@ -141,9 +137,9 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         homepage="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
         shared=("text",),
         expected={k: n + pool if k == "utterances" else n for k, n in expected.items()},
-        notes=tuple(note for note in (disagreement, _packed(base), *found) if note),
+        notes=tuple(note for note in (disagreement, folders.packed(base), *found) if note),
         further=("previous_releases_information/*",),
-        word_source=partial(_words, find(base, _ALIGNED)),
+        word_source=folders.word_times(base),
     )
 
 
@@ -224,73 +220,6 @@ def _with_test3(table: pd.DataFrame, base: Path, labels: Path) -> tuple[pd.DataF
     return pd.concat([table, hidden.to_frame("partition")]) if len(hidden) else table, notes
 
 
-def _with_audio(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Add path and recording; say what is missing or too much (folders are listed, no file is opened)."""
-    folder = find(base, _AUDIOS)
-    prefix = "Audios" if folder is None else relative(base, folder)
-    recording = files.recordings(table.index)
-    table = table.assign(path=prefix + "/" + table.index.astype("string") + ".wav", recording=recording)
-    odd = table.index[recording.isna().to_numpy()]
-    notes = [f"{len(odd)} segment names don't follow the usual grammar, such as {odd[0]}" if len(odd) else ""]
-    if folder is None:
-        return table, [*notes, "no folder Audios: labels can be read, features can't be made"]
-    present = {name[:-4] for name in os.listdir(folder) if name[-4:].lower() == ".wav" and name[0] != "."}
-    named = set(table.index.to_numpy(dtype=object))
-    absent, extra = len(named - present), len(present - named)
-    return table, [
-        *notes,
-        f"{absent} segments have no sound file in {prefix}" if absent else "",
-        f"{extra} sound files in {prefix} are in no label file and are not used" if extra else "",
-    ]
-
-
-def _with_text(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str]]:
-    folder = find(base, _TRANSCRIPTS)
-    if folder is None:
-        return table, ["no folder Transcripts: the texts are missing"]
-    table["text"] = files.read_transcripts(folder, table.index).reindex(table.index)
-    silent = int((table["text"].isna() & table["partition"].ne("test3")).sum())
-    return table, [f"{silent} segments have no transcript" if silent else ""]
-
-
-def _packed(base: Path) -> str:
-    """A note of the archives that wait to be unpacked, of the parts that come as such."""
-    parts = ((_AUDIOS, "audio*"), (_TRANSCRIPTS, "transcript*"), (_ALIGNED, "force*"))
-    lacking = [pattern for names, pattern in parts if find(base, names) is None]
-    waiting = packed_archives(base, lacking) if lacking else []
-    return f"not unpacked: {', '.join(waiting)}" if waiting else ""
-
-
-def _with_pool(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Add the unlabelled pool: every wav file below a folder whose name begins with "unlabel"."""
-    folder = find(base, ("unlabelled", "unlabeled", "unlabel*"))
-    paths = [] if folder is None else sorted(_waves(base, folder))
-    if not paths:
-        return table, []
-    pool = pd.DataFrame({"path": pd.array(paths, dtype="string"), "partition": "unlabelled"})
-    pool.index = pd.Index(pool["path"].str.rsplit("/", n=1).str[-1].str[:-4], name="id")
-    doubled = pool.index[pool.index.duplicated() | pool.index.isin(table.index)]
-    if len(doubled):
-        raise SerbenchError(
-            f"two files for one id: {doubled[0]!r} is in {folder} and also labelled, or there twice ({len(doubled)} "
-            "such files). The pool must hold other segments than the labelled partitions; move these away."
-        )
-    pool["recording"] = files.recordings(pool.index)
-    tested = table.loc[table["partition"].str.startswith("test").to_numpy(dtype=bool), "recording"].dropna()
-    near = int(pool["recording"].isin(set(tested)).sum())
-    note = f"{near} segments of the unlabelled pool are from podcasts that a test set also has" if near else ""
-    return pd.concat([table, pool]), [note]
-
-
-def _waves(base: Path, folder: Path) -> list[str]:
-    found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = relative(base, Path(where))
-        found += [f"{below}/{name}" for name in names if name.lower().endswith(".wav") and not name.startswith(".")]
-    return found
-
-
 def _facts(table: pd.DataFrame) -> list[str]:
     """What is known to be awkward about the corpus, as far as this copy has it."""
     train = table["partition"].eq("train").to_numpy(dtype=bool)
@@ -310,9 +239,3 @@ def _splits(table: pd.DataFrame) -> dict[str, tuple[Fold, ...]]:
         return {"official": (OFFICIAL,)}
     names = {"test1": "official", "test2": "official-test2"}
     return {name: (Fold(name, test={"partition": (p,)}, **roles),) for p, name in names.items() if p in there}
-
-
-def _words(folder: Path | None, item: str) -> pd.DataFrame:
-    """Word times of a segment; none where this copy has no alignment."""
-    path = None if folder is None else folder / f"{item}.TextGrid"
-    return read_textgrid(path) if path is not None and path.is_file() else no_words()
