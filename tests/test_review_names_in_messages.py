@@ -10,6 +10,7 @@ from serbench.benchmarks.tasks import task_of
 from serbench.datasets._corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets._errors import SerbenchError
 from serbench.datasets._labels import SETS, emotion_task
+from serbench.features._audio import read_audio
 from serbench.features._encoder_source import locate
 
 
@@ -34,3 +35,12 @@ def test_a_repository_that_is_not_in_the_cache_is(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(SerbenchError, match="hf download nobody/no-such-encoder --revision main"):
         locate("nobody/no-such-encoder")
+
+
+def test_a_decoders_reason_and_our_advice_are_two_sentences(tmp_path: Path) -> None:
+    file = tmp_path / "x.wav"
+    file.write_bytes(b"no sound at all")
+    with pytest.raises(SerbenchError, match="can't be decoded") as found:
+        read_audio(file, 16000)
+    assert ".." not in str(found.value).replace(str(file), "")
+    assert ". Expected wav" in str(found.value)
