@@ -271,4 +271,5 @@ def why_unreadable(path: Path, error: Exception) -> str:
         return f"{path} is empty (0 bytes). Expected audio; copy or download the file again."
     if head == _LFS:
         return f"{path} is a Git-LFS pointer, not audio. Type 'git lfs pull' in the folder of the corpus."
-    return f"{path} can't be decoded: {str(error).rstrip('.')}. Expected wav, flac, ogg or mp3; convert the file or copy it again."
+    reason = str(error).rstrip(".")
+    return f"{path} can't be decoded: {reason}. Expected wav, flac, ogg or mp3; convert the file or copy it again."
