@@ -149,7 +149,12 @@ def run_requests(
         for plan in plans:
             _tell(plan, shown, told)
         if launcher is None or group[0].weights:
-            execute(plans, device, jobs, threads, save_models, shown)
+            try:
+                execute(plans, device, jobs, threads, save_models, shown)
+            except SerbenchError:
+                for plan in plans:
+                    plan.run.withdraw()
+                raise
             _conclude(opened, folder, corpora, shown, notes=not configs)
         else:
             launcher.add(plans, corpora, device, threads, save_models)

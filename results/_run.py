@@ -12,8 +12,9 @@ A damaged file is a `SerbenchError` that names it and says what to delete.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
@@ -41,10 +42,12 @@ class Run:
     ----------
     path : the folder
     spec : the contents of its run.json
+    fresh : whether this process made the folder
     """
 
     path: Path
     spec: dict[str, Any]
+    fresh: bool = field(default=False, compare=False)
 
     @classmethod
     def create(cls, results: Path, spec: Mapping[str, Any]) -> Run:
@@ -59,9 +62,10 @@ class Run:
         content |= {"schema": SCHEMA, "run_id": run_id(content), "protocol_digest": protocol_digest(content),
                     "signature": signature(content)}  # fmt: skip
         path = Path(results) / "runs" / content["run_id"]
-        if not (path / "run.json").exists():
+        fresh = not (path / "run.json").exists()
+        if fresh:
             write_json(path / "run.json", content)
-        run = cls.open(path)
+        run = replace(cls.open(path), fresh=fresh)
         if found := differences(identity(run.spec), identity(content)):
             raise SerbenchError(f"{path / 'run.json'} describes another run: {'; '.join(found)}. Delete this folder.")
         return run
@@ -80,6 +84,11 @@ class Run:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SerbenchError(f"{file} is damaged: {type(error).__name__}: {error}. {remedy}") from error
         return run
+
+    def withdraw(self) -> None:
+        """Delete the folder if this process made it and nothing was worked on: what was asked for was refused."""
+        if self.fresh and {file.name for file in self.path.iterdir()} <= {"run.json", "items.json", "items.parquet"}:
+            shutil.rmtree(self.path)
 
     @property
     def run_id(self) -> str:
