@@ -95,7 +95,8 @@ EXPECTED: dict[str, dict[str, int]] = {
     },
 }  # fmt: skip
 """Release -> counts that its own page or readme, its paper, public metadata of it or, for 1.6, Lin et al. (2021) state;
-those of 1.7 and of 1.8's train and test2 are unconfirmed. A difference is a warning and nothing more."""
+those of 1.10 and of 1.12's dev are those that public loaders expect, those of 1.7 and of 1.8's train and test2 are
+unconfirmed. A difference is a warning and nothing more."""
 
 _WHAT = "the folder that holds Labels and Audios (such as MSP-PODCAST-Publish-1.11)"
 _OLD = frozenset({"previous_releases_information"})
