@@ -160,11 +160,11 @@ def test_what_a_cluster_refuses(cluster: LocalCluster, corpus_file: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_killed_worker_and_killed_launcher_end_in_the_same_numbers(
+def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
     cluster: LocalCluster, corpus_file: Path, tmp_path: Path
 ):
-    """The last test on this cluster: one of its nodes is not there any more."""
-    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "3", "--set", "train.epochs=5",
+    """The last test on this cluster: its head is not there any more."""
+    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "5", "--set", "train.epochs=5",
             "--set", "train.patience=0")  # fmt: skip
     whole = subprocess.run(command(corpus_file, tmp_path / "whole", *more), **on_cluster(cluster))
     assert whole.returncode == 0, whole.stderr
@@ -176,11 +176,22 @@ def test_killed_worker_and_killed_launcher_end_in_the_same_numbers(
     assert wait_for(lambda: units(tmp_path / "killed"))
     launcher.kill()
     launcher.communicate()
-    assert len(units(tmp_path / "killed")) < 3
+    first = units(tmp_path / "killed")
+    assert len(first) < 4
 
-    again = subprocess.run(killed, **on_cluster(cluster))
-    assert again.returncode == 0, again.stderr
-    assert "1 nodes, 1 trials at a time" in again.stderr
+    again = subprocess.Popen(killed, env=cluster.env(), stderr=subprocess.PIPE, text=True)
+    assert wait_for(lambda: len(units(tmp_path / "killed")) > len(first))
+    cluster.kill("head")
+    cluster.kill("w1")  # which would go on with its trials while the launcher waits for the head
+    said = again.communicate(timeout=240)[1]
+    assert again.returncode == 2, said
+    assert "1 nodes, 1 trials at a time" in said
+    assert "does not answer any more" in said
+    assert "the same command goes on where this one was" in said
+    assert len(units(tmp_path / "killed")) < 5
+
+    last = subprocess.run(command(corpus_file, tmp_path / "killed", *more), **on_cluster(cluster))
+    assert last.returncode == 0, last.stderr
     assert records_but_attempts(tmp_path / "killed") == records_but_attempts(tmp_path / "whole")
 
 
