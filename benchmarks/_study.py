@@ -11,13 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError, unknown
-from ..datasets._files import atomic_write, write_text
+from ..datasets._files import write_text
 from ..datasets._task import Task
 from ..results._display import interval, markdown_table, number, p_value
 from ..results._storage import write_csv
@@ -26,16 +26,11 @@ from ..results.records import Run
 from ..results.scoring import scored_targets
 from ..sermodels import registry
 from ._progress import Display
+from ._study_figure import figure, save_figure
 from .grid import run_requests
 from .plan import Request
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 LEVEL = 0.05
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Colours of Okabe and Ito, told apart by colour-blind readers."""
 MARKS = (
     "`*`: significantly better than {rivals} (two-tailed paired t-test over the scores, p < 0.05, as in the paper). "
     "The scores of one trial share a trained model, so that test rejects too easily; `**`: so too by the t-test over "
@@ -169,20 +164,6 @@ def markdown(findings: Findings) -> str:
     ])  # fmt: skip
 
 
-def figure(findings: Findings) -> Figure:
-    """One panel per target: every score as a dot, the mean as a bar; a line where the rows are ordered."""
-    from matplotlib.figure import Figure
-
-    targets = list(dict.fromkeys(findings.summary["target"]))
-    drawn = Figure(figsize=(1.2 + 3.4 * len(targets), 3.8), layout="constrained")
-    panels = drawn.subplots(1, len(targets), squeeze=False)[0]
-    for axes, target in zip(panels, targets, strict=True):
-        _panel(axes, findings, target)
-    panels[0].set_ylabel(str(findings.summary["metric"].iloc[0]))
-    drawn.suptitle(findings.study.title, fontsize=11)
-    return drawn
-
-
 def write(findings: Findings, folder: Path, dataset: str) -> list[Path]:
     """Write NAME_DATASET.csv (summary), _scores.csv, _tests.csv, .md and .png; returns their paths."""
     stem = f"{findings.study.name}_{dataset}"
@@ -191,11 +172,6 @@ def write(findings: Findings, folder: Path, dataset: str) -> list[Path]:
     write_text(folder / f"{stem}.md", markdown(findings))
     save_figure(figure(findings), folder / f"{stem}.png")
     return [*paths, folder / f"{stem}.md", folder / f"{stem}.png"]
-
-
-def save_figure(drawn: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically."""
-    atomic_write(path, lambda stream: drawn.savefig(stream, format="png", dpi=150))
 
 
 def fitting(model: str, settings: Mapping[str, str]) -> dict[str, str]:
@@ -281,25 +257,3 @@ def _cell(row: Mapping[str, Any], best: bool) -> str:
     mean = number(row["mean"])
     text = f"**{mean}**" if best and not math.isnan(row["mean"]) else mean
     return f"{text} ± {number(row['std'])}" + str(row["mark"]).replace("*", "\\*")
-
-
-def _panel(axes: Axes, findings: Findings, target: str) -> None:
-    study = findings.study
-    part = findings.summary[findings.summary["target"].eq(target)].set_index("row")
-    for k, row in enumerate(study.rows):
-        values = findings.scores.query("row == @row.label and target == @target")["value"]
-        spread = [k + 0.24 * ((i + 0.5) / len(values) - 0.5) for i in range(len(values))]
-        colour = COLOURS[0 if study.axis else k % len(COLOURS)]
-        axes.scatter(spread, values, s=10, color=colour, alpha=0.45, linewidths=0)
-        axes.plot([k - 0.22, k + 0.22], [part["mean"][row.label]] * 2, color=colour, lw=2.5, solid_capstyle="butt")
-        if part["mark"][row.label]:
-            axes.annotate(part["mark"][row.label], (k, values.max()), (0, 3), textcoords="offset points", ha="center")
-    if study.axis:
-        axes.plot(range(len(study.rows)), [part["mean"][row.label] for row in study.rows], color=COLOURS[0], lw=1)
-        axes.set_xlabel(study.axis)
-    ordered = bool(study.axis)
-    axes.set_xticks(range(len(study.rows)), [row.label for row in study.rows], rotation=0 if ordered else 25,
-                    ha="center" if ordered else "right", fontsize=9)  # fmt: skip
-    axes.margins(y=0.12)
-    axes.set_title(target, fontsize=10)
-    axes.grid(axis="y", lw=0.4, alpha=0.6)

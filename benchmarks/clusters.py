@@ -25,7 +25,8 @@ from ..results._storage import write_csv
 from ..results.records import Run, load_runs
 from ._cluster_measures import SHUFFLES, Floats, class_nmi, in_order, measure, project, variance_ratio
 from ._progress import Display, Silent
-from ._study import fitting, save_figure
+from ._study import fitting
+from ._study_figure import save_figure
 from .plan import needed_rows, rebuild
 from .request import Request
 from .setting import Corpora, Setting

@@ -24,7 +24,7 @@ from ..results.records import Run
 from ..sermodels._model import Resources
 from ..sermodels._persist import load_model
 from ._progress import Display, Silent
-from ._study import save_figure
+from ._study_figure import save_figure
 from .clusters import Options, find_weights
 from .plan import Plan, needed_rows, rebuild
 from .request import Request

@@ -25,17 +25,8 @@ from ..datasets._labels import SETS
 from ..results._report_data import epochs
 from ..results._storage import write_csv
 from ._claims import Tested, judge, to_markdown
-from ._study import (
-    Execution,
-    Findings,
-    Row,
-    Study,
-    findings_of,
-    fitting_preset,
-    request_for,
-    save_figure,
-    write,
-)
+from ._study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for, write
+from ._study_figure import save_figure
 from .cross import shared_classes
 from .grid import run_requests
 from .request import Place, Request
