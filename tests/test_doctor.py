@@ -91,7 +91,7 @@ def test_counts(tmp_path: Path) -> None:
     assert details[0] == "emotion=anger: 3 found, 4 published"
     assert "'hours' of made is not understood" in details[1]
     assert "'mood=calm' names no column" in details[2]
-    with pytest.raises(SerbenchError):
+    with pytest.raises(SerbenchError, match="'hours' of made is not understood"):
         count(corpus, "hours")
 
 

@@ -290,7 +290,7 @@ def test_best_weights_and_patience_survive_an_interruption(tmp_path: Path) -> No
     config = settings(epochs=20, patience=3)
     values = [0.1, 0.9, 0.3, 0.2, 0.1]
     unbroken = fit(config, score=scripted(values))
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="pop from empty list"):  # the script of scores ends
         fit(config, score=scripted(values[:3]), checkpoint=tmp_path)
     resumed = fit(config, score=scripted(values[3:]), checkpoint=tmp_path)
     assert log_of(resumed).best_epoch == 2
