@@ -1,8 +1,9 @@
 """The leaderboard: one row per run and target, with its spread, its recipe, its cost and its test against chance.
 
 A *ranking* is one dataset and task. It never mixes protocol digests, holds the rows of the model `chance` among the
-others, and marks every model that does not beat the best of them significantly (two-tailed paired t-test over the
-common scores, Holm-adjusted over the ranking's models and targets). The best mean comes first, an undefined one last.
+others, and marks every model that does not beat the best of them significantly (two-tailed crossed t-test over the
+common scores, Holm-adjusted over the ranking's models and targets; the paired t-test's p is shown beside it). The best
+mean comes first, an undefined one last.
 """
 
 from __future__ import annotations
