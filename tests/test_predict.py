@@ -1,4 +1,4 @@
-"""Importing the authors' networks, and predicting with any weights on files, folders and corpora."""
+"""Importing the authors' networks and scoring them, and predicting with any weights on files, folders and corpora."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from torch import nn
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli import app
+from serbench.benchmarks.grid_weights import run_weights
 from serbench.benchmarks.predict import AUDIO, audio_files, predict, to_csv
 from serbench.benchmarks.submission import submission
 from serbench.datasets._corpus import Corpus, make_table
 from serbench.datasets._errors import SerbenchError
+from serbench.datasets._load import load_corpus
 from serbench.datasets._task import Task
 from serbench.features._extractor import FeatureRequest, build
 from serbench.features._store import FeatureTable
+from serbench.results.leaderboard import leaderboard
+from serbench.results.records import load_runs
 from serbench.sermodels import cnn_regressor, deepemocluster, linear
 from serbench.sermodels._import_deepemocluster import convert
 from serbench.sermodels._model import Data, Resources, SERModel
@@ -368,6 +372,25 @@ def test_some_files_of_emodb_are_predicted_as_by_the_authors(official: list[Path
 @pytest.mark.slow
 def test_all_of_emodb_is_predicted_as_by_the_authors(official: list[Path], test_data: Path) -> None:
     compare_with_authors(official, test_data, [test_data / "emodb" / "wav"])
+
+
+def test_official_networks_need_attributes(official: list[Path], test_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SerbenchError, match=r"predicts arousal \(regression\), and emodb has no such task.*arousal"):
+        run_weights([official[0]], "emodb", root=test_data / "emodb", results=tmp_path)
+
+
+@pytest.mark.slow
+def test_official_networks_give_ccc_rows_on_demo(official: list[Path], tmp_path: Path) -> None:
+    done = run_weights(official, "demo", results=tmp_path, device="cpu", threads=1)
+    table = predict(official, load_corpus("demo"), partition="test", device="cpu").table
+    assert [one.task.name for one in done] == ["arousal", "dominance", "valence"]
+    for one in done:
+        assert one.spec["labels"] == ["no-training", "imported-weights"]
+        found = one.predictions(0)
+        assert one.scores().query("metric == 'CCC'")["value"].notna().sum() == 20
+        np.testing.assert_allclose(sorted(found[f"pred_{one.task.name}"]), sorted(table[one.task.name]), atol=1e-4)
+    board = leaderboard(load_runs(tmp_path))
+    assert board.query("model == 'deepemocluster'")["name"].tolist() == ["deepemocluster:weights"] * 3
 
 
 # ---- hidden labels --------------------------------------------------------------------------------------------------

@@ -44,7 +44,6 @@ TINY = {
 """Networks of a few hundred weights, trained for one epoch."""
 FEATURE = {"feature.bands": "40", "feature.fmax": "4000"}
 TWO = Protocol(subsets=2)
-OFFICIAL = "deepemoclusters_official"
 
 
 @pytest.fixture(scope="session")
@@ -434,37 +433,3 @@ def test_silent_and_very_short_files_have_a_score_and_empty_ones_a_reason(
     assert found.table["file"].tolist() == ["one.wav", "short.wav", "silent.wav"]
     assert np.isfinite(found.table["arousal"]).all()
     assert list(found.failed) == ["empty.wav"]
-
-
-# The authors' own networks
-
-
-@pytest.fixture(scope="module")
-def official(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -> dict[str, Path]:
-    from serbench.sermodels._import_deepemocluster import convert
-
-    folder, out = test_data / OFFICIAL, tmp_path_factory.mktemp("official")
-    found = {}
-    for file in sorted((folder / "weights").glob("*.pth.tar")):
-        model, notes = convert(file, folder / "norm")
-        found[model.task.name] = save_model(model, out / f"{model.task.name}.safetensors", None, notes)
-    return found
-
-
-def test_official_networks_need_attributes(official: dict[str, Path], test_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(SerbenchError, match=r"predicts arousal \(regression\), and emodb has no such task.*arousal"):
-        run_weights([official["arousal"]], "emodb", root=test_data / "emodb", results=tmp_path)
-
-
-@pytest.mark.slow
-def test_official_networks_give_ccc_rows_on_demo(official: dict[str, Path], tmp_path: Path) -> None:
-    done = run_weights(list(official.values()), "demo", results=tmp_path, device="cpu", threads=1)
-    table = predict(list(official.values()), load_corpus("demo"), partition="test", device="cpu").table
-    assert [one.task.name for one in done] == ["arousal", "dominance", "valence"]
-    for one in done:
-        assert one.spec["labels"] == ["no-training", "imported-weights"]
-        found = of_trial(one)
-        assert one.scores().query("metric == 'CCC'")["value"].notna().sum() == 20
-        np.testing.assert_allclose(sorted(found[f"pred_{one.task.name}"]), sorted(table[one.task.name]), atol=1e-4)
-    board = leaderboard(load_runs(tmp_path))
-    assert board.query("model == 'deepemocluster'")["name"].tolist() == ["deepemocluster:weights"] * 3
