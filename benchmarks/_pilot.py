@@ -149,7 +149,9 @@ def _sources(
 def _priced(
     corpus: Corpus, rows: Any, extractor: FeatureExtractor, cache: FeatureCache
 ) -> tuple[FeatureTable, tuple[float, float]]:
-    """The features of some rows, and their (CPU-seconds, bytes) for each second of audio."""
+    """The features of some rows, and their (CPU-seconds, bytes) for each second of audio; words cost neither."""
+    if extractor.needs_words:
+        return extract(rows, corpus.root, extractor, source=corpus.audio_source, words=corpus.words), (0.0, 0.0)
     heard = [0.0]
 
     def note(done: int, total: int, audio_seconds: float) -> None:

@@ -21,7 +21,6 @@ from ..datasets._errors import SerbenchError
 from ..datasets._files import cache_root
 from ..features._audio import AudioHashes, signature
 from ..features._cache import FeatureCache
-from ..features._extractor import build
 from ..features._pack import entry_key
 from ..features._work import FileTask, tasks_of
 from ..results.records import Run
@@ -34,7 +33,7 @@ from .grid import sharing
 from .plan import Plan, prepare
 from .request import Request
 from .setting import Corpora
-from .work import extraction_key, lacking_units, wanted_rows
+from .work import cached_features, extraction_key, lacking_units, wanted_rows
 
 LENGTHS = 200
 """Audio files whose headers are read to estimate the length of all."""
@@ -169,13 +168,12 @@ def _name(plans: Sequence[Plan]) -> str:
 def _uncached(plans: Sequence[Plan], seen: set[str]) -> Iterator[tuple[str, Features]]:
     """(role, what is not cached) of the features that the plans need and no earlier ones have asked for."""
     for corpus, rows, _ in wanted_rows(plans):
-        for role, request in plans[0].features.items():
-            extractor = build(request)
+        for role, extractor in cached_features(plans[0]):
             key = extraction_key(extractor, corpus, rows)
             if key in seen:
                 continue
             seen.add(key)
-            name = f"{request.name} of {corpus.name}"
+            name = f"{plans[0].features[role].name} of {corpus.name}"
             if corpus.audio_source is not None:  # looking would decode the clips
                 spans = [s for s in (rows["end"] - rows["start"]).tolist() if s == s]
                 seconds = statistics.mean(spans or [0.0]) * len(rows)

@@ -18,7 +18,6 @@ from typing import Any
 from ..datasets._config import to_dict
 from ..datasets._errors import SerbenchError
 from ..datasets._files import canonical_json, digest
-from ..features._extractor import build
 from ..results._storage import plain
 from ..sermodels import registry
 from . import _ray_node as node
@@ -31,7 +30,7 @@ from ._ray_work import Feature, Order, Work, make_features
 from .plan import Plan
 from .request import Place
 from .setting import Corpora
-from .work import extraction_key, lacking_units, wanted_rows
+from .work import cached_features, extraction_key, lacking_units, wanted_rows
 
 
 class RayLauncher:
@@ -154,11 +153,11 @@ def _problems(said: Mapping[str, Any]) -> list[str]:
 
 
 def _features(plans: Sequence[Plan]) -> list[Feature]:
-    """The features that units of these plans need."""
+    """The features that units of these plans need from the caches."""
     found = []
     for source, (corpus, rows, _) in enumerate(wanted_rows(plans)):
-        for role, request in plans[0].features.items():
-            extractor = build(request)
+        for role, extractor in cached_features(plans[0]):
             what, files = extraction_key(extractor, corpus, rows), rows["path"].nunique()
-            found.append(Feature(source, role, len(rows), files, request.name, what, not extractor.parallel))
+            name = plans[0].features[role].name
+            found.append(Feature(source, role, len(rows), files, name, what, not extractor.parallel))
     return found

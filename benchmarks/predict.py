@@ -213,7 +213,7 @@ def feature_tables(
         with shown.extraction(request.name, len(rows)) as progress:
             made = extract(
                 rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress,
-                source=corpus.audio_source,
+                source=corpus.audio_source, words=corpus.words,
             )  # fmt: skip
         tables[key] = replace(made, loaders=_Remembering(made.loaders))
     return tables

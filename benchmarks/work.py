@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict
 from functools import lru_cache
@@ -100,6 +100,12 @@ def wanted_rows(plans: Sequence[Plan]) -> list[tuple[Corpus, pd.DataFrame, Task]
         rows = needed_rows(tested.tested, tested.asked, tested.subsets, model)
         wanted.append((tested.tested, rows, tested.asked))
     return wanted
+
+
+def cached_features(plan: Plan) -> Iterator[tuple[str, FeatureExtractor]]:
+    """Role and extractor of the features of a plan that are cached; those of words are made where they are used."""
+    made = ((role, build(request)) for role, request in plan.features.items())
+    return ((role, extractor) for role, extractor in made if not extractor.needs_words)
 
 
 def extraction_key(extractor: FeatureExtractor, corpus: Corpus, rows: pd.DataFrame) -> str:

@@ -135,11 +135,31 @@ def test_bad_input(demo: Corpus, file: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_of_words_alone(file: Path, tmp_path: Path) -> None:
-    """Any model of features takes it, and what it costs to run is measured."""
-    (one,) = run("linear", "demo", trials=1, results=tmp_path, settings={"model.feature": f"word-vectors:{file}"})
+    """Any model of features takes it, its cost is measured, and its weights predict what the record says."""
+    feature = f"word-vectors:{file}"
+    (one,) = run("linear", "demo", trials=1, results=tmp_path, settings={"model.feature": feature}, save_models=True)
     (unit,) = (u for u in one.units() if u["status"] == "done")
     assert unit["cost"]["real_time_factor"] > 0
     assert "word-vectors:half.vec" in one.signature
+
+    (written,) = one.path.glob("unit-*.safetensors")
+    out = tmp_path / "predicted.csv"
+    said = CliRunner().invoke(
+        app, ["predict", "--weights", str(written), "--dataset", "demo", "--partition", "test", "--out", str(out)]
+    )
+    assert said.exit_code == 0, said.output
+    table, record = pd.read_csv(out), pd.read_parquet(one.path / "unit-0-official.parquet").set_index("id")
+    probabilities = [column for column in table if column.startswith("p_")]
+    items = [Path(name).stem for name in table["file"]]
+    np.testing.assert_allclose(table[probabilities], record.loc[items, probabilities], atol=1e-6)
+
+
+def test_a_plan_has_no_files_to_make_of_it(file: Path, tmp_path: Path) -> None:
+    asked = ["--model", "linear", "--dataset", "demo", "--trials", "1", "--set", f"model.feature=word-vectors:{file}"]
+    said = CliRunner().invoke(app, ["plan", *asked, "--results", str(tmp_path)])
+    assert said.exit_code == 0, said.output
+    assert "linear on demo: 1 trainings to do" in said.output
+    assert "files to make" not in said.output
 
 
 def test_it_is_registered() -> None:
