@@ -133,7 +133,7 @@ def test_empty_dominance_and_partial_attributes(corpus, whole: Path) -> None:
     assert len(corpus.items(corpus.task("dominance"))) == 100 - fifth.sum()
 
 
-def test_consensus_attributes_are_kept_where_a_triple_is_wholly_empty(tmp_path: Path) -> None:
+def test_a_triple_that_is_wholly_empty_is_missing(tmp_path: Path) -> None:
     one_dialogue(tmp_path, "Ses01F_impro01", BLOCK.format(name="Ses01F_impro01_F000", code="neu", triple=", , "))
     row = iemocap.load(tmp_path).utterances.iloc[0]
     assert row[["arousal", "valence", "dominance"]].isna().all()
