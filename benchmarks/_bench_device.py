@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,14 @@ def matrix_speed(device: str, dtype: torch.dtype, repeats: int = 10) -> float:
     side = 8192 if device.startswith("cuda") else 512
     left = torch.randn(side, side, device=device, dtype=dtype)
     return 2 * side**3 / mean_seconds(lambda: left @ left, device, repeats, warm=3)
+
+
+def with_peak(work: Callable[[], Any], device: str) -> tuple[Any, float]:
+    """What work gives, and the most memory of the card in MiB that was taken meanwhile (not a number elsewhere)."""
+    if not device.startswith("cuda"):
+        return work(), float("nan")
+    torch.cuda.reset_peak_memory_stats(device)
+    return work(), torch.cuda.max_memory_allocated(device) / 2**20
 
 
 def precision(amp: bool) -> torch.dtype:

@@ -25,7 +25,7 @@ from ..sermodels._kmeans import kmeans
 from ..sermodels._model import Resources
 from ..sermodels.deepemocluster import PAPER, Config, Model
 from ._bench_cli import Row, main, row
-from ._bench_device import matrix_speed, mean_seconds, precision
+from ._bench_device import matrix_speed, mean_seconds, precision, with_peak
 from ._bench_material import endless
 from .bench_deepemocluster import CHUNKS, CLUSTERS, WIDTH, score
 from .bench_training import TASK
@@ -63,7 +63,7 @@ def epoch(
     """
     labelled, pool, dev = sizes
     with _utilisation(device) as samples:
-        log = _fit(device, amp, sizes, frames, config, epochs=2)
+        log, peak = with_peak(lambda: _fit(device, amp, sizes, frames, config, epochs=2), device)
         taken = list(samples)
     seconds = float(log.epochs[1]["seconds"])
     passes = 4 * labelled + 4 * pool + dev  # a feature pass is 1, a training step forward and backward 3
@@ -73,7 +73,7 @@ def epoch(
         "seconds": seconds, "share_of_card": operations / seconds / matrix_speed(device, precision(amp == "bf16")),
         "utilisation": sum(taken) / len(taken) / 100 if taken else float("nan"),
         "waits_per_step": waits_per_step(device, amp, config),
-        "peak_mib": torch.cuda.max_memory_allocated() / 2**20 if device.startswith("cuda") else float("nan"),
+        "peak_mib": peak,
     }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from ..sermodels._semantic_convolutions import ConvPool
 from ..sermodels._semantic_lstm import FORGET_BIAS, PeepholeLstm
 from ..sermodels._semantic_network import NetworkConfig, SemanticNetwork, initialise
 from ._bench_cli import Facts, Row, apart, main, row, rows_of
-from ._bench_device import matrix_speed, mean_seconds, precision, training_step
+from ._bench_device import matrix_speed, mean_seconds, precision, training_step, with_peak
 from ._measure import timed
 
 HALF, WORD_DIM, TARGETS = 2205, 100, 3
@@ -127,11 +127,10 @@ def card_rows() -> list[Row]:
     found = []
     for amp in (False, True):
         for batch, frames in ((5, 100), (25, 300)):
-            facts = card_speed("cuda", amp=amp, batch=batch, frames=frames)
+            facts, peak = with_peak(partial(card_speed, "cuda", amp=amp, batch=batch, frames=frames), "cuda")
             title = (f"semantic-fusion on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}, {batch} x "
                      f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
                      "large matrix product")  # fmt: skip
-            peak = torch.cuda.max_memory_allocated() / 2**20
             found.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
     return found
 
