@@ -22,13 +22,13 @@ from ..datasets._config import from_dict
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
 from ..datasets._task import Task
+from ..features._allocator import keep_freed_memory
 from ..features._extractor import FeatureRequest, build
 from ..features._store import FeatureTable
 from ..results.records import Run
 from ..results.scoring import dev_score
 from ..sermodels import registry
 from ..sermodels._model import TURN_COLUMNS, Data, Resources, SERModel
-from ._allocator import keep_freed_memory
 from ._machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ._prediction_table import carry, prediction_table
 from .protocol import Division

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..datasets._config import option, to_dict
 from ..datasets._errors import SerbenchError
 from ..datasets._files import digest
+from ._allocator import give_back_memory, keep_freed_memory
 from ._encoder_families import WAVEFORM
 from ._encoder_source import RANDOM_PREFIX, Source, locate
 from ._extractor import Array, FeatureExtractor
@@ -135,6 +136,7 @@ class Extractor(FeatureExtractor):
     def release(self) -> None:
         """Give the memory of the checkpoint back."""
         _loaded.cache_clear()
+        give_back_memory()
 
     def extract(self, signal: Array) -> Array:
         """Hidden states (frames, dim) of a signal (samples,)."""
@@ -268,6 +270,8 @@ def _loaded(source: Source, device: str, precision: str, fast: bool) -> SpeechEn
     from ._encoder_load import freeze_for_extraction, load
     from ._fast import accelerate
 
+    if device == "cpu":
+        keep_freed_memory()
     encoder = freeze_for_extraction(load(source)).to(device=device, dtype=getattr(torch, precision))
     return accelerate(encoder) if fast else encoder
 

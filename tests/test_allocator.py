@@ -10,7 +10,7 @@ import pytest
 ROUNDS = """
 import resource, sys
 import numpy as np
-from serbench.benchmarks._allocator import keep_freed_memory
+from serbench.features._allocator import keep_freed_memory
 
 kept = keep_freed_memory() if sys.argv[1] == "kept" else False
 faults = []
@@ -38,3 +38,29 @@ def test_freed_memory_is_taken_again() -> None:
     pages = 3 * (100 << 20) // 4096
     assert kept < pages // 100
     assert fresh == 0 or kept < fresh / 10  # numpy may ask for huge pages, of which there are few
+
+
+GIVEN_BACK = """
+import os
+import numpy as np
+from serbench.features._allocator import give_back_memory, keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+kept, before = keep_freed_memory(), resident()
+np.ones(200 << 20, np.uint8)
+held = resident() - before
+give_back_memory()
+print(int(kept), held, resident() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the option is the GNU C library's")
+def test_memory_is_given_back_when_asked() -> None:
+    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True)
+    told, held, left = map(int, done.stdout.split())
+    if not told:
+        pytest.skip("this C library has no mallopt")
+    assert held > 150
+    assert left < 20
