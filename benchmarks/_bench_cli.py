@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +97,7 @@ def main(
     given = vars(parser.parse_args(arguments))
     result: object
     if given.get("run"):
-        result = _run_here(runs[given["run"]], given["argument"])
+        result = runs[given["run"]](**dict(text.split("=", 1) for text in given["argument"]))
     elif isinstance(rows, Mapping):
         result = rows_of(rows, given["only"])
     else:
@@ -113,12 +112,3 @@ def main(
 
 def _rounded(value: float | None, digits: int | None) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def _run_here(work: Callable[..., Facts], arguments: Sequence[str]) -> Facts:
-    """One measurement, with as many of torch's threads as the environment says, or one."""
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return work(**dict(text.split("=", 1) for text in arguments))
