@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..datasets._errors import SerbenchError
+from ..datasets._errors import SerbenchError, SerbenchWarning
 from . import (
     cli_clusters,
     cli_cross,
@@ -160,8 +161,20 @@ cli_words.register(app)
 cli_tune.register(app, run)
 
 
+_standard = warnings.formatwarning
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Our own warnings without the line of code that they come from."""
+    own = category is SerbenchWarning
+    return f"serbench: {message}\n" if own else _standard(message, category, filename, lineno, line)
+
+
 def main() -> None:
     """Entry point of the `serbench` command: a user's error is one message and exit status 2."""
+    warnings.formatwarning = _one_line
     try:
         app()
     except SerbenchError as error:

@@ -8,7 +8,8 @@ one training, one set of predictions for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -142,28 +143,35 @@ def run_requests(
     found: dict[int, Run] = {}
     told: set[str] = set()
     launched: list[list[Opened]] = []
-    for group in sharing(asked):
-        opened = [_open(request, folder, corpora, configs) for request in group]
-        found |= {id(request): run for request, run, _ in opened}
-        plans = [plan for *_, plan in opened if plan is not None]
-        for plan in plans:
-            _tell(plan, shown, told)
-        if launcher is None or group[0].weights:
-            try:
+    with _nothing_left_of_refused(found):
+        for group in sharing(asked):
+            opened = [_open(request, folder, corpora, configs) for request in group]
+            found |= {id(request): run for request, run, _ in opened}
+            plans = [plan for *_, plan in opened if plan is not None]
+            for plan in plans:
+                _tell(plan, shown, told)
+            if launcher is None or group[0].weights:
                 execute(plans, device, jobs, threads, save_models, shown)
-            except SerbenchError:
-                for plan in plans:
-                    plan.run.withdraw()
-                raise
-            _conclude(opened, folder, corpora, shown, notes=not configs)
-        else:
-            launcher.add(plans, corpora, device, threads, save_models)
-            launched.append(opened)
-    if launcher is not None:
-        launcher.run(shown)
+                _conclude(opened, folder, corpora, shown, notes=not configs)
+            else:
+                launcher.add(plans, corpora, device, threads, save_models)
+                launched.append(opened)
+        if launcher is not None:
+            launcher.run(shown)
     for opened in launched:
         _conclude(opened, folder, corpora, shown, notes=not configs)
     return [found[id(request)] for request in asked]
+
+
+@contextmanager
+def _nothing_left_of_refused(runs: Mapping[int, Run]) -> Iterator[None]:
+    """Region whose refusal takes the new records with it in which nothing was worked on."""
+    try:
+        yield
+    except SerbenchError:
+        for run in runs.values():
+            run.withdraw()
+        raise
 
 
 def _open(request: Request, results: Path, corpora: Corpora, configs: Mapping[str, Any] | None) -> Opened:

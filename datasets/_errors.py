@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read.
+"""The one exception, and the one warning, that a user is meant to read.
 
 Every message states what was given, what was expected and what to type. The command line prints it without a
 traceback and exits with status 2; Python callers catch it like any other exception.
@@ -12,6 +12,10 @@ from collections.abc import Iterable
 
 class SerbenchError(Exception):
     """Bad input or a missing part; the message says what was given, what was expected and what to type."""
+
+
+class SerbenchWarning(UserWarning):
+    """What does not stop the work, but a user has to know of; the command line prints the message alone."""
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> SerbenchError:

@@ -38,7 +38,7 @@ import pandas as pd
 
 from ._context import add_context
 from ._corpus import COLUMNS, NUMBER_COLUMNS, OFFICIAL, Corpus, Fold, make_table, rotation
-from ._errors import SerbenchError
+from ._errors import SerbenchError, SerbenchWarning
 from ._grouping import GUARDED, make_groups
 from ._tablecells import cell_error, genders, ids, labels, numbers, partitions, paths, references, stated_scale
 from ._tablefile import LINE, read_table, table_file
@@ -85,7 +85,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     _check_speakers(draft)
     splits = _splits(draft)
     for risk in draft.risks:
-        warnings.warn(f"{file.name}: {risk}", UserWarning, stacklevel=2)
+        warnings.warn(f"{file.name}: {risk}", SerbenchWarning, stacklevel=2)
     return Corpus(
         name="table",
         release=release or file.stem,

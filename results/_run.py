@@ -87,7 +87,8 @@ class Run:
 
     def withdraw(self) -> None:
         """Delete the folder if this process made it and nothing was worked on: what was asked for was refused."""
-        if self.fresh and {file.name for file in self.path.iterdir()} <= {"run.json", "items.json", "items.parquet"}:
+        unworked = {"run.json", "items.json", "items.parquet"}
+        if self.fresh and self.path.is_dir() and {file.name for file in self.path.iterdir()} <= unworked:
             shutil.rmtree(self.path)
 
     @property

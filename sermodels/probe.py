@@ -14,7 +14,8 @@ with `--set model.encoder=NAME` (a folder, a name on the Hugging Face hub that i
 - `emobox`: EmoBox (Ma et al., Interspeech 2024, arXiv:2406.07162), from its code (github.com/emo-box/EmoBox,
   examples/sb) and the command of its README: the last layer, normalised over each whole utterance; projection to 128,
   ReLU, mean, linear outputs; Adam 1e-4 with 10 epochs of warm-up and a linear fall, 32 utterances per step, 100
-  epochs. Not kept: it tests the weights of every epoch; here dev chooses one.
+  epochs. Not kept: it tests the weights of every epoch; here dev chooses one. Its step size changes once per epoch and
+  is still the full one in the first; here it rises and falls with every step, from zero.
 - `attentive`: attentive statistics pooling and the hidden layer of the MSP-Podcast challenge's baseline (see the preset
   of `transformer`) on a frozen encoder; the rest as `default`.
 

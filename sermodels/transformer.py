@@ -17,7 +17,8 @@ Type the encoder with `--set model.encoder=NAME`, as for `probe`. Presets:
   cross-entropy.
   Differs: the published code takes 1 - CCC over each part of 8, and sums it over attributes; here it is that of all 32,
   and their mean. Labels are z-scores instead of 0 .. 1, which the CCC does not see. Attributes were trained in fp16:
-  type train.amp=fp16 or bf16 on a graphics card. The best epoch is chosen by the protocol's dev score.
+  type train.amp=fp16 or bf16 on a graphics card. The best epoch is chosen by the protocol's dev score; the published
+  code for classes looks at the last batch of dev alone. Its pooling takes one frame behind an utterance, ours none.
 
 Utterances longer than `max_seconds` are cut in training; in prediction they go through in overlapping windows (or are
 cut as well, with crop=start, as the baseline does it). Recordings with a trace are cut into pieces for training, and

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from serbench.datasets._errors import SerbenchError
 from serbench.datasets._labels import SETS, emotion_task
 from serbench.features._audio import read_audio
 from serbench.features._encoder_source import locate
+
+SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()"]
 
 
 def test_a_task_that_is_also_a_shared_label_set_is_listed_once(tmp_path: Path) -> None:
@@ -44,3 +49,12 @@ def test_a_decoders_reason_and_our_advice_are_two_sentences(tmp_path: Path) -> N
         read_audio(file, 16000)
     assert ".." not in str(found.value).replace(str(file), "")
     assert ". Expected wav" in str(found.value)
+
+
+def test_a_warning_on_the_command_line_is_one_line_without_code(toy_corpus: Callable[..., Path]) -> None:
+    """Speakers are missing, so the split may leak."""
+    labels = toy_corpus(count=12, speaker=None)
+    done = subprocess.run([*SERBENCH, "check", "table", "--root", str(labels)], capture_output=True, text=True)
+    (line,) = [one for one in done.stderr.splitlines() if "speaker" in one]
+    assert line.startswith(f"serbench: {labels.name}: ")
+    assert ".py" not in done.stderr

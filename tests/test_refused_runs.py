@@ -59,3 +59,20 @@ def test_a_record_with_a_unit_stays(table: Path, tmp_path: Path) -> None:
     fresh = Run(one.path, one.spec, fresh=True)
     fresh.withdraw()
     assert Run.open(one.path).units()
+
+
+class Unreachable:
+    """A launcher of a cluster that does not answer."""
+
+    def add(self, *plans: object) -> None:
+        pass
+
+    def run(self, display: object) -> None:
+        raise SerbenchError("nothing answers there")
+
+
+def test_a_cluster_that_refuses_leaves_no_record(table: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with pytest.raises(SerbenchError, match="nothing answers"):
+        run(["linear", "chance"], "table", root=table, trials=1, results=results, launcher=Unreachable())
+    assert folders(results) == []
