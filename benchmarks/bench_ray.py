@@ -2,9 +2,11 @@
 
     python -m serbench.benchmarks.bench_ray [--out FILE.json]
 
-A head and two workers of one processor on this machine. Whole commands are timed, with features in the cache; the
-start of the cluster is apart, that of the workers' processes (imports) is not. An empty trial is one of `chance`. The
-ratio of two workers is a wall-time ratio: it means something on an idle machine with two processors or more.
+A head and two workers of one processor on this machine. Whole commands are timed, with features in the cache, on a
+cluster that is up. What its start leaves to the command (joining it, asking the nodes, imports in the workers'
+processes) is taken out by a difference: ten trials more on two workers against ten trials more in one process. An empty
+trial is one of `chance`. The ratio is one of wall times: it means something on an idle machine with two processors, and
+holds what two trainings take from each other on one chip.
 """
 
 from __future__ import annotations
@@ -17,21 +19,23 @@ from ._local_cluster import LocalCluster, local_cluster
 from ._measure import SERBENCH, Cost, measure
 from .bench_pipeline import clips_table
 
-TRIALS = 10
+TRIALS, START = 10, 2
+"""Trials that are compared, and trials before them, in which everything starts."""
 MANY, FEW = 1000, 100
-LEARNT = ("--model", "cnn-regressor:small", "--set", "train.patience=0", "--set", "train.epochs=64")
-"""A model whose trials all take the same time, some half a minute: the start of the workers is to count little."""
+LEARNT = ("--model", "cnn-regressor:small", "--set", "train.patience=0", "--set", "train.epochs=32")
+"""A model whose trials all take the same time."""
 EMPTY = ("--model", "chance")
 
 
-def learning(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
-    """Cost of equal trials one after the other, and on two workers."""
-    env = cluster.env()
-    measure(_command(folder, "warm", 1, *LEARNT), cwd=folder, env=env)
+def learning(folder: Path, cluster: LocalCluster) -> dict[tuple[str, int], Cost]:
+    """Cost of (way, number of equal trials): one after the other, and on two workers."""
+    measure(_command(folder, "warm", 1, *LEARNT), cwd=folder, env=cluster.env())
+    ways = {"serial": (), "two": _ray(cluster)}
     return {
-        "serial": measure(_command(folder, "serial", TRIALS, *LEARNT), cwd=folder, env=env),
-        "two workers": measure(_command(folder, "two", TRIALS, *LEARNT, *_ray(cluster)), cwd=folder, env=env),
-    }
+        (way, trials): measure(_command(folder, f"{way}{trials}", trials, *LEARNT, *more), cwd=folder,
+                               env=cluster.env())
+        for trials in (START, START + TRIALS) for way, more in ways.items()
+    }  # fmt: skip
 
 
 def empty(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
@@ -46,17 +50,21 @@ def rows() -> list[Row]:
     """One row per measurement: title, costs, limit and whether it is kept."""
     with local_cluster([("w1", 1), ("w2", 1)]) as cluster, tempfile.TemporaryDirectory() as name:
         clips_table(Path(name))
-        found = learning(Path(name), cluster) | empty(Path(name), cluster)
-    return lines(found["serial"], found["two workers"]) + empty_lines(found["few"], found["many"])
+        learnt, chance = learning(Path(name), cluster), empty(Path(name), cluster)
+    return lines(learnt) + empty_lines(chance["few"], chance["many"])
 
 
-def lines(serial: Cost, two: Cost) -> list[Row]:
+def lines(found: dict[tuple[str, int], Cost]) -> list[Row]:
     """The rows of `learning`."""
-    ratio = two.wall_seconds / serial.wall_seconds
+    serial, two = (found[way, START + TRIALS] for way in ("serial", "two"))
+    more = {way: found[way, START + TRIALS].wall_seconds - found[way, START].wall_seconds for way in ("serial", "two")}
+    ratio = more["two"] / more["serial"]
     return [
-        row(f"{TRIALS} trials of cnn-regressor:small, one process, one thread", serial),
-        row("the same on two workers of one thread (the launcher's CPU)", two, limit="0.56 of serial",
-            met=ratio <= 0.56, ratio=ratio),
+        row(f"{START + TRIALS} trials of cnn-regressor:small, one process, one thread", serial),
+        row("the same on two workers of one thread, start of the launcher and the workers included (the launcher's "
+            "CPU)", two, ratio=two.wall_seconds / serial.wall_seconds),
+        row(f"{TRIALS} of these trials on two workers, {more['two']:.1f} s, against {more['serial']:.1f} s: start apart",
+            {}, limit="0.56 of serial", met=ratio <= 0.56, ratio=ratio),
     ]  # fmt: skip
 
 
