@@ -4,7 +4,7 @@
 
 A module `bench_NAME` of this folder takes part when it has `rows(data)` (or `rows()`), a list of dictionaries with
 `title`, `cpu_seconds`, `wall_seconds`, `peak_mib` and, for our own side, `ratio`, `limit` and `met`. A part that fails
-is named with its reason, and the others go on.
+is named with its reason, and the others go on. With `--only`, the other sections of a page that is there stay.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import inspect
 import os
 import pkgutil
 import platform
+import re
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,9 +29,10 @@ from ._machine import versions
 
 HEAD = """# Performance
 
-Written by `make bench`; don't edit. Each row is a process of its own; CPU-seconds count all threads and children, and
-for whole commands the start and imports too. References run in the same session, interleaved with ours. Wall seconds on
-a shared machine mean little; CPU-seconds and ratios are what to compare.
+Written by `make bench`, or section by section by `python -m serbench.benchmarks.bench --only NAME --out
+docs/performance.md`, with `--data EMODB_ROOT` for what reads real speech; don't edit. Each row is a process of its own;
+CPU-seconds count all threads and children, and for whole commands the start and imports too. References run in the
+same session as ours. Wall seconds on a shared machine mean little; CPU-seconds and ratios are what to compare.
 """
 
 
@@ -53,19 +55,28 @@ def measure_part(name: str, data: Path | None) -> tuple[list[Row], str | None]:
         return [], f"{type(error).__name__}: {error}"
 
 
-def page(found: Iterable[tuple[str, list[Row], str | None]]) -> str:
-    """The Markdown page."""
-    known = versions()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores; " + ", ".join(f"{k} {v}" for k, v in known.items())
-    lines = [HEAD, f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}.", ""]
-    for name, rows, problem in found:
-        lines += [f"## {name}", ""]
-        if problem:
-            lines += [f"Not measured: {problem}", ""]
-        if rows:
-            lines += ["| what | CPU s | wall s | peak MiB | ratio | limit | kept |",
-                      "| --- | ---: | ---: | ---: | ---: | --- | --- |", *map(_line, rows), ""]  # fmt: skip
+def section(name: str, rows: Sequence[Row], problem: str | None = None) -> str:
+    """A section of the page: when and where it was measured, and its rows."""
+    known = ", ".join(f"{library} {version}" for library, version in versions().items())
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    lines = [f"## {name}", "", f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}; {known}.", ""]
+    if problem:
+        lines += [f"Not measured: {problem}", ""]
+    if rows:
+        lines += ["| what | CPU s | wall s | peak MiB | ratio | limit | kept |",
+                  "| --- | ---: | ---: | ---: | ---: | --- | --- |", *map(_line, rows), ""]  # fmt: skip
     return "\n".join(lines)
+
+
+def sections(text: str) -> dict[str, str]:
+    """Name -> section of a page."""
+    found = [f"## {part.strip()}\n" for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]]
+    return {one.splitlines()[0].removeprefix("## "): one for one in found}
+
+
+def page(found: Mapping[str, str]) -> str:
+    """The Markdown page of these sections, in their order."""
+    return "\n".join([HEAD, *(found[name] for name in ["demo", *parts()] if name in found)])
 
 
 def demo_rows() -> list[Row]:
@@ -104,10 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = given.data
     if data is None and os.environ.get("SERBENCH_TEST_DATA"):
         data = Path(os.environ["SERBENCH_TEST_DATA"]) / "emodb"
-    found: list[tuple[str, list[Row], str | None]] = []
+    found = sections(given.out.read_text(encoding="utf-8")) if given.only and given.out and given.out.exists() else {}
     for name in given.only or ["demo", *parts()]:
         sys.stderr.write(f"measuring {name}\n")
-        found.append((name, demo_rows(), None) if name == "demo" else (name, *measure_part(name, data)))
+        found[name] = section(name, demo_rows()) if name == "demo" else section(name, *measure_part(name, data))
     text = page(found)
     if given.out:
         write_text(given.out, text)

@@ -129,7 +129,25 @@ def test_a_row_holds_costs_and_what_was_judged() -> None:
     ours = row("ours", {"wall_seconds": 0.5, "loss": 3}, ratio=1 / 3, limit="half", met=False, more=None)
     assert ours == {"title": "ours", "cpu_seconds": None, "wall_seconds": 0.5, "peak_mib": None,
                     "ratio": 0.3333, "limit": "half", "met": False}  # fmt: skip
-    assert "NO" in bench.page([("part", [plain, ours], None)])
+    assert "| ours |  | 0.50 |  | 0.33 | half | NO |" in bench.section("part", [plain, ours])
+
+
+def test_a_section_is_measured_again_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {name: [row(name, {"wall_seconds": 1.0}, limit="", met=True)] for name in ("demo", "ray", "corpora")}
+    monkeypatch.setattr(bench, "demo_rows", lambda: given["demo"])
+    monkeypatch.setattr(bench, "measure_part", lambda name, data: (given[name], None))
+    out = tmp_path / "page.md"
+    bench.main(["--only", "ray", "demo", "--out", str(out)])
+    before = bench.sections(out.read_text())
+    given["ray"] = [row("ray again", {"wall_seconds": 2.0})]
+    bench.main(["--only", "corpora", "ray", "--out", str(out)])
+    after = bench.sections(out.read_text())
+    assert list(after) == ["demo", "corpora", "ray"]
+    assert after["demo"] == before["demo"]
+    assert "| ray again |  | 2.00 |" in after["ray"]
+    assert "| ray |" not in after["ray"]
+    assert "NO" not in out.read_text()
+    assert out.read_text() == bench.page(after)
 
 
 def test_a_region_counts_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
