@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -66,6 +67,16 @@ def apart(module: str, what: str, *, env: Environment = ONE_THREAD, **arguments:
         command = [sys.executable, "-m", module, "--run", what, *given, "--out", str(out)]
         cost = measure(command, env={"PYTHONSAFEPATH": "1", **env})
         return {**json.loads(out.read_text(encoding="utf-8")), "peak_mib": cost.peak_mib}
+
+
+def interleaved(measured: Mapping[str, Callable[[], Facts]], rounds: int) -> dict[str, Facts]:
+    """Median facts of several measurements that take turns, so that a busy machine slows all alike."""
+    found: dict[str, list[Facts]] = {name: [] for name in measured}
+    for _ in range(rounds):
+        for name, work in measured.items():
+            found[name].append(work())
+    return {name: {key: statistics.median(one[key] for one in facts) for key in facts[0]}
+            for name, facts in found.items()}  # fmt: skip
 
 
 def main(

@@ -16,7 +16,6 @@ Compare CPU-seconds; wall times of a shared machine mean little, except for the 
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +28,9 @@ import pandas as pd
 from ..datasets._errors import SerbenchError
 from ..features._extract import extract
 from ..features._extractor import build
-from ._bench_cli import DATA, DEFAULT_THREADS, ONE_THREAD, Environment, Facts, Row, apart, main, row, wav_files
+from ._bench_cli import (
+    DATA, DEFAULT_THREADS, ONE_THREAD, Environment, Facts, Row, apart, interleaved, main, row, wav_files,
+)  # fmt: skip
 from ._measure import timed
 
 MEL_LIMIT, OPENSMILE_LIMIT = 2.5, 1.7
@@ -105,18 +106,9 @@ def measure_apart(side: str, data: Path, threads: Environment = ONE_THREAD) -> F
         return apart(__spec__.name, side, env={**threads, "SERBENCH_CACHE": cache}, data=data)
 
 
-def interleaved(sides: tuple[str, ...], data: Path, rounds: int) -> dict[str, Facts]:
-    """Median costs of several sides that take turns."""
-    found: dict[str, list[Facts]] = {side: [] for side in sides}
-    for _ in range(rounds):
-        for side in sides:
-            found[side].append(measure_apart(side, data))
-    return {side: {k: statistics.median(c[k] for c in costs) for k in costs[0]} for side, costs in found.items()}
-
-
 def mel_rows(data: Path, rounds: int = 5) -> list[Row]:
     """`mel` on a cold cache against the librosa loop, with one thread and with librosa's default ones; a warm cache."""
-    costs = interleaved(("mel", "librosa"), data, rounds)
+    costs = interleaved({side: partial(measure_apart, side, data) for side in ("mel", "librosa")}, rounds)
     ratio = costs["librosa"]["cpu_seconds"] / costs["mel"]["cpu_seconds"]
     wall = costs["librosa"]["wall_seconds"] / costs["mel"]["wall_seconds"]
     default = measure_apart("librosa", data, DEFAULT_THREADS)
@@ -131,7 +123,7 @@ def mel_rows(data: Path, rounds: int = 5) -> list[Row]:
 
 def opensmile_rows(data: Path, rounds: int = 1) -> list[Row]:
     """eGeMAPS with two jobs on a cold cache against one process that calls opensmile directly."""
-    costs = interleaved(("egemaps-2", "opensmile"), data, rounds)
+    costs = interleaved({side: partial(measure_apart, side, data) for side in ("egemaps-2", "opensmile")}, rounds)
     ratio = costs["opensmile"]["wall_seconds"] / costs["egemaps-2"]["wall_seconds"]
     return [
         row("`egemaps` of EMO-DB, cold cache, 2 jobs", costs["egemaps-2"], ratio=ratio,

@@ -4,22 +4,23 @@
 
 Random weights of a stated architecture, the last layer, clips of EMO-DB at even steps through its lengths. The other
 side is the loop that a user writes: preprocessor, `model(**inputs, output_hidden_states=True)` under `torch.no_grad()`,
-one clip after the other. Each side runs in a process of its own, once with torch's default threads and once with one;
-reading, decoding and, on our side, hashing and writing to an empty cache are included, starting Python and loading the
-weights are not. Peak memory is the process's. The limit is held against the default threads, and has to be kept in
-CPU-seconds and in wall seconds; on a busy machine threads that wait for each other make that loop look worse than on a
-quiet one, so the row with one thread is the one to read there.
+one clip after the other. Each side runs in a process of its own, with torch's default threads and with one; the sides
+take turns three times, and the median counts. Reading, decoding and, on our side, hashing and writing to an empty cache
+are included, starting Python and loading the weights are not. Peak memory is the process's. The limit is held against
+the default threads, and has to be kept in CPU-seconds and in wall seconds; on a busy machine threads that wait for each
+other make that loop look worse than on a quiet one, so the row with one thread is the one to read there.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ._bench_cli import DATA, DEFAULT_THREADS, ONE_THREAD, Facts, Row, apart, main, row, wav_files
+from ._bench_cli import DATA, DEFAULT_THREADS, ONE_THREAD, Facts, Row, apart, interleaved, main, row, wav_files
 from ._machine import peak_mib
 from ._measure import timed
 
@@ -28,6 +29,7 @@ ENCODERS = (("wav2vec2-base", 24), ("wavlm-base", 24), ("wav2vec2-reduced", 120)
 THREADS = ("default", "1")
 LIMIT = 1.5
 SIDES = ("clip by clip", "serbench")
+ROUNDS = 3
 
 
 def clips(data: Path, count: int) -> list[Path]:
@@ -129,7 +131,8 @@ def rows(data: Path) -> list[Row]:
 
 def compared(data: Path, name: str, count: int, threads: str) -> list[Row]:
     """Both sides with one encoder and number of threads."""
-    theirs, own = (_in_process(data, side, name, count, threads) for side in SIDES)
+    sides = {side: partial(_in_process, data, side, name, count, threads) for side in SIDES}
+    theirs, own = interleaved(sides, ROUNDS).values()
     cpu, wall = (theirs[key] / own[key] for key in ("cpu_seconds", "wall_seconds"))
     limit = {"limit": f">= {LIMIT:g} x", "met": min(cpu, wall) >= LIMIT} if threads == "default" else {}
     title = _title(name, count, threads, SIDES[1], own)
