@@ -29,7 +29,17 @@ from ..datasets._errors import SerbenchError
 from ..features._extract import extract
 from ..features._extractor import build
 from ._bench_cli import (
-    DATA, DEFAULT_THREADS, ONE_THREAD, Environment, Facts, Row, apart, interleaved, main, row, wav_files,
+    DATA,
+    DEFAULT_THREADS,
+    ONE_THREAD,
+    Environment,
+    Facts,
+    Row,
+    apart,
+    interleaved,
+    main,
+    row,
+    wav_files,
 )  # fmt: skip
 from ._measure import timed
 
