@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..features._allocator import keep_freed_memory
 from ..sermodels._kmeans import kmeans
 from ..sermodels._model import Resources
 from ..sermodels.deepemocluster import FIXED, PAPER, Model
@@ -109,7 +110,8 @@ def run_kmeans(start: str = "random", backend: str = "torch", count: int = CHUNK
 
 
 def run_epoch(kind: str, sentences: int = 64) -> Facts:
-    """Cost of one epoch with the paper's network, after one on two sentences."""
+    """Cost of one epoch with the paper's network, after one on two sentences, with memory kept as in a trial."""
+    keep_freed_memory()
     config = replace(PAPER, train=replace(PAPER.train, epochs=1, batch_size=sentences))
 
     def prepared(n: int) -> Callable[[], object]:
@@ -148,7 +150,8 @@ def run_prediction(files: int = 120) -> Facts:
 
 
 def run_memory(pool: str, labelled: int = 200) -> Facts:
-    """One epoch with a pool of generated sentences of 2.75 s and 32 bands."""
+    """One epoch with a pool of generated sentences of 2.75 s and 32 bands, with memory kept as in a trial."""
+    keep_freed_memory()
     config = replace(
         FIXED, train=replace(FIXED.train, epochs=1, batch_size=64, keep_mb=64), channels=(2,), strides=(16,),
         cluster_mb=64, unlabelled=int(pool), kmeans_iterations=5,
