@@ -16,9 +16,9 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees for its next request; True where the C library can be told so.
 
     By default the GNU C library returns every freed block above some 32 MiB to the kernel, so each step of a training
-    pays for fresh pages again. The largest memory of the process grows (by 15 % for DeepEmoCluster's epoch of 64
-    sentences), and it does not shrink before `give_back_memory`. Numbers are the same to the bit. Other C libraries are
-    left as they are.
+    pays for fresh pages again. The largest memory of the process grows, since free blocks of the wrong size
+    are kept too, and it does not shrink before `give_back_memory`. What is computed does not depend on it. Other C
+    libraries are left as they are.
     """
     library = _library()
     taken = [bool(library.mallopt(*option)) for option in _KEEP] if library is not None else [False]

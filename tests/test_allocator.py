@@ -35,9 +35,7 @@ def test_freed_memory_is_taken_again() -> None:
     if not told:
         pytest.skip("this C library has no mallopt")
     _, fresh = faults("default")
-    pages = 3 * (100 << 20) // 4096
-    assert kept < pages // 100
-    assert fresh == 0 or kept < fresh / 10  # numpy may ask for huge pages, of which there are few
+    assert 10 * kept < fresh
 
 
 GIVEN_BACK = """
