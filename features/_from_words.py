@@ -6,6 +6,7 @@ Nothing is cached: laying words on frames costs less than reading a file of the 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..datasets._errors import SerbenchError
+from ..datasets._errors import SerbenchError, SerbenchWarning
 from ._coverage import coverage, need_overlap
 from ._extractor import Array, FeatureExtractor
 from ._store import FeatureTable
@@ -34,6 +35,8 @@ def table_of_words(
     rows: pd.DataFrame, root: Path, extractor: FeatureExtractor, words: Words | None, source: AudioSource | None = None
 ) -> FeatureTable:
     """The table of a word feature for corpus rows; an item whose words or file can't be read stands in `failed`.
+
+    Vectors that lack more than half of the running words are warned of.
 
     An item has ceil(seconds / hop) frames, its seconds being those of its segment or of its file. Words are read now,
     to find what is wrong with them; they are laid on frames when an array is asked for.
@@ -67,7 +70,9 @@ def table_of_words(
             f"none of {len(frames)} items has words. Expected word times: 'serbench words align' makes them from "
             "transcripts, and feature.word_times=FILE uses them."
         )
-    need_overlap(coverage(spoken, extractor.vectors), "the corpus")
+    found = need_overlap(coverage(spoken, extractor.vectors), "the corpus")
+    if 2 * found.known_tokens < found.tokens:
+        warnings.warn(f"{extractor.name} knows few of the words: {found.line()}.", SerbenchWarning, stacklevel=2)
     ids = [str(i) for i in rows.index if str(i) in frames]
     return FeatureTable(
         loaders=_Loaders({i: frames[i] for i in ids}, extractor, words),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from serbench.benchmarks import run
 from serbench.benchmarks.cli import app
 from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets._errors import SerbenchError, SerbenchWarning
 from serbench.datasets._load import load_corpus
 from serbench.features import registry
 from serbench.features._export import write_npz
@@ -160,6 +160,18 @@ def test_a_plan_has_no_files_to_make_of_it(file: Path, tmp_path: Path) -> None:
     assert said.exit_code == 0, said.output
     assert "linear on demo: 1 trainings to do" in said.output
     assert "files to make" not in said.output
+
+
+def test_vectors_that_know_few_words_are_warned_of(demo: Corpus, tmp_path: Path) -> None:
+    """One word alone has a vector; its share is counted here a second time."""
+    rows = demo.utterances.head(20)
+    spoken = [w for text in rows["text"] for w in text.lower().split()]
+    known = spoken[:1]
+    path = tmp_path / "few.vec"
+    write_vectors(path, Vectors(known, np.ones((1, 3), np.float32)))
+    share = f"{spoken.count(known[0])} of {len(spoken)} words"
+    with pytest.warns(SerbenchWarning, match=f"few.vec knows few of the words: vectors for {share}"):
+        made(demo, rows, f"word-vectors:{path}")
 
 
 def test_it_is_registered() -> None:
