@@ -39,7 +39,7 @@ types: $(READY)
 	$(BIN)/mypy $(foreach p,$(PACKAGES),-p serbench.$(p))
 
 bench: $(READY)
-	$(BIN)/python -m serbench.benchmarks.bench --out docs/performance.md
+	$(BIN)/python -m serbench.benchmarks.performance.page --out docs/performance.md
 
 wheel: $(READY)
 	$(BIN)/python -m build --no-isolation --outdir build/dist .

@@ -10,7 +10,7 @@ if __name__ != "serbench.benchmarks":
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .grid import from_record, run
+    from .run.grid import from_record, run
 
 __all__ = ["from_record", "run"]
 

@@ -7,7 +7,7 @@ if __name__ != "serbench.datasets":
         "'from serbench import datasets'; run Python with PYTHONSAFEPATH=1 (or -P) inside the checkout."
     )
 
-from ._registry import Registry
+from .core.registry import Registry
 
 registry = Registry("serbench.datasets", "serbench.datasets", "dataset")
 """The datasets: each component module has `load(root, release=None) -> Corpus`."""

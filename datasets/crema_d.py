@@ -31,13 +31,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._acted import AUDIO, collect, speaker_folds
-from ._corpus import Corpus, make_table, rotation
-from ._errors import SerbenchError
-from ._labels import canonical, emotion_task, soft_labels
-from ._locate import files_in, find, find_root, need_root, refuse_escapes, relative
-from ._reading import numbers, read_columns, refuse_doubles
-from ._task import Task
+from .core.errors import SerbenchError
+from .reading.acted import AUDIO, collect, speaker_folds
+from .reading.label_files import numbers, read_columns, refuse_doubles
+from .reading.locate import files_in, find, find_root, need_root, refuse_escapes, relative
+from .schema.corpus import Corpus, make_table, rotation
+from .schema.labels import canonical, emotion_task, soft_labels
+from .schema.task import Task
 
 CITATION = (
     "H. Cao, D. G. Cooper, M. K. Keutmann, R. C. Gur, A. Nenkova and R. Verma, 'CREMA-D: Crowd-sourced emotional "

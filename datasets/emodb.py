@@ -35,13 +35,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._acted import collect
-from ._corpus import Corpus, make_table, rotation
-from ._errors import SerbenchError
-from ._files import inside
-from ._labels import VOCABULARIES, emotion_task
-from ._locate import files_in, find, find_root, need_root, relative
-from ._task import Task
+from .core.errors import SerbenchError
+from .core.files import inside
+from .reading.acted import collect
+from .reading.locate import files_in, find, find_root, need_root, relative
+from .schema.corpus import Corpus, make_table, rotation
+from .schema.labels import VOCABULARIES, emotion_task
+from .schema.task import Task
 
 CITATION = (
     "F. Burkhardt, A. Paeschke, M. Rolfes, W. F. Sendlmeier and B. Weiss, 'A database of German emotional speech', "

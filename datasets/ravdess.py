@@ -23,12 +23,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._acted import collect
-from ._corpus import Corpus, make_table, rotation
-from ._errors import SerbenchError, unknown
-from ._labels import canonical, emotion_task
-from ._locate import find_root, need_root, relative, visible
-from ._task import Task
+from .core.errors import SerbenchError, unknown
+from .reading.acted import collect
+from .reading.locate import find_root, need_root, relative, visible
+from .schema.corpus import Corpus, make_table, rotation
+from .schema.labels import canonical, emotion_task
+from .schema.task import Task
 
 CITATION = (
     "S. R. Livingstone and F. A. Russo, 'The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS): "

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._acted import AUDIO, Named, collect
-from ._corpus import Corpus, make_table, rotation
-from ._errors import SerbenchError
-from ._labels import canonical, emotion_task
-from ._locate import files_in, find, find_root, need_root, relative
+from .core.errors import SerbenchError
+from .reading.acted import AUDIO, Named, collect
+from .reading.locate import files_in, find, find_root, need_root, relative
+from .schema.corpus import Corpus, make_table, rotation
+from .schema.labels import canonical, emotion_task
 
 CITATION = (
     "S. Haq and P. J. B. Jackson, 'Multimodal emotion recognition', in W. Wang (ed.), Machine Audition: Principles, "

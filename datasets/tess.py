@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._acted import Named, collect
-from ._corpus import Corpus, Fold, make_table
-from ._errors import SerbenchError
-from ._labels import canonical, emotion_task
-from ._locate import find_root, need_root, relative, visible
+from .core.errors import SerbenchError
+from .reading.acted import Named, collect
+from .reading.locate import find_root, need_root, relative, visible
+from .schema.corpus import Corpus, Fold, make_table
+from .schema.labels import canonical, emotion_task
 
 CITATION = (
     "M. K. Pichora-Fuller and K. Dupuis, 'Toronto emotional speech set (TESS)', Borealis, 2020, "

@@ -7,7 +7,7 @@ if __name__ != "serbench.features":
         "'from serbench import features'; run Python with PYTHONSAFEPATH=1 (or -P) inside the checkout."
     )
 
-from ..datasets._registry import Registry
+from ..datasets.core.registry import Registry
 
 registry = Registry("serbench.features", "serbench.features", "feature")
 """The feature extractors: each component module has `Config` and `Extractor`."""

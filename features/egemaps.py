@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..datasets._config import option
+from ..datasets.core.config import option
 from . import opensmile as smile
 
 

@@ -27,9 +27,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..datasets._config import option
+from ..datasets.core.config import option
 from . import opensmile
-from ._extractor import Array, FeatureExtractor
+from .core.feature_extractor import Array, FeatureExtractor
 
 REACH = 2
 """Frames on each side that a delta looks at, W."""

@@ -23,9 +23,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ._extractor import Array, FeatureExtractor
+from ..datasets.core.config import option
+from ..datasets.core.errors import SerbenchError
+from .core.feature_extractor import Array, FeatureExtractor
 
 Samples = npt.NDArray[np.float64]
 

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError, unknown
-from ._extractor import Array, FeatureExtractor
+from ..datasets.core.config import option
+from ..datasets.core.errors import SerbenchError, unknown
+from .core.feature_extractor import Array, FeatureExtractor
 
 LEVELS = {"lld": "LowLevelDescriptors", "lld_de": "LowLevelDescriptors_Deltas", "functionals": "Functionals"}
 DIMS: dict[str, dict[str, int]] = {

@@ -4,7 +4,7 @@ Any checkpoint of these families that the Hugging Face transformers library load
 `transformers:OWNER/NAME` (looked up in the local Hugging Face cache; nothing is downloaded), or random weights of a
 stated architecture as a floor for comparisons, `transformers:random:NAME`. What is told from a checkpoint's files: its
 family, sampling rate, frames, and whether waveforms are normalised; what is told from the family: how lengths, padding
-and masks are treated (the table in `_encoder_families`).
+and masks are treated (the table in `encoders/families.py`).
 
 Output: (frames, layers x width), the chosen hidden states one after another on the last axis, lowest first. Layer 0
 enters the first transformer block, layer k leaves the k-th; the last is `last_hidden_state`. All layers of a
@@ -26,19 +26,19 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..datasets._config import option, to_dict
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest
-from ._allocator import give_back_memory, keep_freed_memory
-from ._encoder_families import WAVEFORM
-from ._encoder_source import RANDOM_PREFIX, Source, locate
-from ._extractor import Array, FeatureExtractor
+from ..datasets.core.config import option, to_dict
+from ..datasets.core.errors import SerbenchError
+from ..datasets.core.files import digest
+from .core.allocator import give_back_memory, keep_freed_memory
+from .core.feature_extractor import Array, FeatureExtractor
+from .encoders.checkpoint import RANDOM_PREFIX, Source, locate
+from .encoders.families import WAVEFORM
 
 if TYPE_CHECKING:
     import torch
 
-    from ._encode import Recipe
-    from ._encoder import SpeechEncoder
+    from .encoders.encoder import SpeechEncoder
+    from .encoders.long_signals import Recipe
 
 _FREE = "free choice"
 _WAY = ("device", "batch_seconds", "checkpoint", "revision")
@@ -144,7 +144,7 @@ class Extractor(FeatureExtractor):
 
     def extract_many(self, signals: Sequence[Array]) -> list[Array]:
         """Hidden states (frames, dim) of each signal (samples,), computed in batches of similar lengths."""
-        from ._encode import encode
+        from .encoders.long_signals import encode
 
         if not all(len(signal) for signal in signals):
             raise SerbenchError("the signal is empty. Expected at least one sample.")
@@ -203,14 +203,14 @@ class Extractor(FeatureExtractor):
 
     @property
     def _encoder(self) -> SpeechEncoder:
-        from ._fast import wanted
+        from .encoders.fast.on_processor import wanted
 
         device = str(self._device)
         return _loaded(self.source, device, self.config.precision, wanted(device, self.config.precision))
 
     @property
     def _recipe(self) -> Recipe:
-        from ._encode import Recipe
+        from .encoders.long_signals import Recipe
 
         c, geometry = self.config, self.source.geometry
         stated = bool(self.source.preprocessor.get("do_normalize", False))
@@ -267,8 +267,8 @@ def _loaded(source: Source, device: str, precision: str, fast: bool) -> SpeechEn
     """The encoder on its device, loaded once in each process."""
     import torch
 
-    from ._encoder_load import freeze_for_extraction, load
-    from ._fast import accelerate
+    from .encoders.fast.on_processor import accelerate
+    from .encoders.loading import freeze_for_extraction, load
 
     if device == "cpu":
         keep_freed_memory()

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ._extractor import Array, FeatureExtractor
+from ..datasets.core.config import option
+from ..datasets.core.errors import SerbenchError
+from .core.feature_extractor import Array, FeatureExtractor
 
 
 @dataclass(frozen=True)

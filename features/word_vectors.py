@@ -1,8 +1,8 @@
 """Vectors of the words that are said, on a grid of frames: the linguistic input of semantic fusion.
 
 Tzirakis, Nguyen, Zafeiriou and Schuller, "Speech emotion recognition using semantic information", ICASSP 2021
-(arXiv:2103.02993). The rules (inclusive rounding, overlaps, silence, unknown words) stand in `_wordvec`; where the
-words and their times come from, in `_word_alignment`. Vectors are of word types, looked up in a file:
+(arXiv:2103.02993). The rules (inclusive rounding, overlaps, silence, unknown words) stand in `words/vectors.py`; where the
+words and their times come from, in `words/times.py`. Vectors are of word types, looked up in a file:
 `word-vectors:FILE`.
 
 This feature is made from an item's words and length; its sound is not opened beyond the header.
@@ -16,17 +16,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..datasets._config import option, to_dict
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest, file_sha256
-from ._extractor import Array, FeatureExtractor
-from ._wordvec import UNKNOWN, Vectors, frames_of_words, read_vectors, spans
+from ..datasets.core.config import option, to_dict
+from ..datasets.core.errors import SerbenchError
+from ..datasets.core.files import digest, file_sha256
+from .core.feature_extractor import Array, FeatureExtractor
+from .words.vectors import UNKNOWN, Vectors, frames_of_words, read_vectors, spans
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._from_words import Words
-    from ._word_alignment import WordTimes
+    from .extraction.from_words import Words
+    from .words.times import WordTimes
 
 _FILES = ("vectors", "word_times")
 """Settings that name files; the digests of their contents stand in keys and signatures instead."""
@@ -126,6 +126,6 @@ def _read(path: str, stamp: tuple[int, int]) -> Vectors:
 
 @lru_cache(maxsize=2)
 def _times(path: str, stamp: tuple[int, int]) -> WordTimes:
-    from ._word_alignment import load
+    from .words.times import load
 
     return load(path)

@@ -7,7 +7,7 @@ if __name__ != "serbench.sermodels":
         "'from serbench import sermodels'; run Python with PYTHONSAFEPATH=1 (or -P) inside the checkout."
     )
 
-from ..datasets._registry import Registry
+from ..datasets.core.registry import Registry
 
 registry = Registry("serbench.sermodels", "serbench.models", "model")
 """The models: each component module has `Config`, `PRESETS` and `Model`."""

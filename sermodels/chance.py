@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from ._model import Data, FitLog, Predictions, Score, SERModel
-from ._persist import expect
-from ._rows import Matrix, frame_counts, label_rows, shape_rows
+from ..datasets.core.config import option
+from ..datasets.core.errors import SerbenchError
+from ..datasets.schema.task import Task
+from ..features.core.feature_extractor import FeatureRequest
+from .core.persist import expect
+from .core.rows import Matrix, frame_counts, label_rows, shape_rows
+from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
 
 KEPT = 10_000
 """Labels kept of each target to draw from; of more, that many evenly spaced order statistics are kept."""

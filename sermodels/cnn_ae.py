@@ -1,7 +1,7 @@
 """CNN-AE: the DeepEmoCluster encoder with an emotion head and a decoder that rebuilds the input from the bottleneck.
 
 The second baseline of Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1,
-supervised and semi-supervised; `_autoencoder` holds the epoch and what the paper leaves open. The bottleneck is the
+supervised and semi-supervised; `chunked/autoencoder.py` holds the epoch and what the paper leaves open. The bottleneck is the
 latent h, so its size is `model.width`.
 
 Presets:
@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ._autoencoder import AutoencoderConfig, AutoencoderModel
-from ._training import TrainConfig
+from .chunked.autoencoder import AutoencoderConfig, AutoencoderModel
+from .training.training import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The first baseline of Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1: feature
 encoder and emotional regressor, nothing else. The authors released no code of it; encoder and head are those of
-`_emocluster`. For classification, our addition, the head has one output per class and the loss is cross-entropy.
+`chunked/network.py`. For classification, our addition, the head has one output per class and the loss is cross-entropy.
 
 Presets:
 
@@ -21,9 +21,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from ._chunked import ChunkedModel
-from ._emocluster import ChunkNetwork, EncoderConfig, initialise
-from ._training import TrainConfig
+from .chunked.chunked_model import ChunkedModel
+from .chunked.network import ChunkNetwork, EncoderConfig, initialise
+from .training.training import TrainConfig
 
 
 @dataclass(frozen=True)

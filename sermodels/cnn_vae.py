@@ -1,7 +1,7 @@
 """CNN-VAE: the DeepEmoCluster encoder with an emotion head and a decoder that rebuilds the input from a drawn code.
 
 The third baseline of Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1,
-supervised and semi-supervised; `_autoencoder` holds the epoch and most of what the paper leaves open. Two linear layers
+supervised and semi-supervised; `chunked/autoencoder.py` holds the epoch and most of what the paper leaves open. Two linear layers
 over the latent h give mean and log-variance of a normal distribution; the decoder reads z = mean + std * noise (Kingma
 and Welling 2014, arXiv 1312.6114, section 2.4), in evaluation the mean.
 
@@ -21,10 +21,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..datasets._config import option
-from ._autoencoder import AutoencoderConfig, AutoencoderModel, AutoencoderNetwork, Code
-from ._emocluster import Head
-from ._training import TrainConfig, Training
+from ..datasets.core.config import option
+from .chunked.autoencoder import AutoencoderConfig, AutoencoderModel, AutoencoderNetwork, Code
+from .chunked.network import Head
+from .training.training import TrainConfig, Training
 
 EVIDENCE = {"mse": 2.0, "l1": 1.0, "smooth-l1": 1.0}
 """What the divergence per value is multiplied by, so that weight 1 is the evidence lower bound."""

@@ -3,7 +3,7 @@
 Ridge regression is Hoerl and Kennard's (1970, doi:10.1080/00401706.1970.10488634): the minimum over (w, b) of
 |y - X w - b|^2 + alpha |w|^2. Logistic regression is scikit-learn's: the sum of the log losses + alpha/2 |W|^2, each
 class weighted by n / (classes * its count) if `balanced`. Columns are standardised on train (rules for constant columns
-and missing values: `_scaling.py`). Every alpha of the grid is fitted on train alone and scored on dev by the protocol's
+and missing values: `core/scaling.py`). Every alpha of the grid is fitted on train alone and scored on dev by the protocol's
 metric; the winner is kept as it is, so dev data decide alpha and nothing else. Regression chooses alpha per target.
 
 Features: functionals (`feature`; of a feature with frames, the mean and standard deviation over the frames). A
@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from ._model import Data, FitLog, Predictions, Score, SERModel
-from ._persist import expect
-from ._rows import Matrix, label_rows, recording_matrix, shape_rows, utterance_matrix
-from ._scaling import Scaler
-from ._selection import Metric, best, best_per_target, check_dev, dev_metric, plain
-from ._threads import threads_for
+from ..datasets.core.config import option
+from ..datasets.core.errors import SerbenchError
+from ..datasets.schema.task import Task
+from ..features.core.feature_extractor import FeatureRequest
+from .core.persist import expect
+from .core.rows import Matrix, label_rows, recording_matrix, shape_rows, utterance_matrix
+from .core.scaling import Scaler
+from .core.selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
+from .core.threads import threads_for
 
 
 @dataclass(frozen=True)

@@ -37,21 +37,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from . import _pretrained
-from ._batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
-from ._emocluster import Normaliser
-from ._model import Data, FitLog, Predictions, Score
-from ._moments import inverse_std, moments
-from ._objective import LabelScale, Objective
-from ._pooling import Head, LayerSum
-from ._pretrained import FREE, EncoderChoice, OnEncoder
-from ._rows import frame_counts
-from ._sequences import Sequences, padded_traces
-from ._training import TrainConfig, Training
+from ..datasets.core.config import option
+from ..datasets.core.errors import SerbenchError
+from ..datasets.schema.task import Task
+from ..features.core.feature_extractor import FeatureRequest
+from .chunked.network import Normaliser
+from .core.rows import frame_counts
+from .core.sermodel import Data, FitLog, Predictions, Score
+from .inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
+from .inputs.moments import inverse_std, moments
+from .inputs.sequences import Sequences, padded_traces
+from .pretrained import on_encoder
+from .pretrained.on_encoder import FREE, EncoderChoice, OnEncoder
+from .training.objective import LabelScale, Objective
+from .training.pooling import Head, LayerSum
+from .training.training import TrainConfig, Training
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Model(OnEncoder):
         """The encoder's hidden states, pooled as far as the head allows it."""
         settings = {"layers": config.layers, "revision": config.revision}
         if task.kind == "continuous":
-            shape = _pretrained.source_of(config).geometry
+            shape = on_encoder.source_of(config).geometry
             if task.frame_seconds and task.frame_seconds >= shape.hop / shape.sampling_rate:
                 settings["average_seconds"] = repr(task.frame_seconds)
         elif pools_first(config):
@@ -140,7 +140,7 @@ class Model(OnEncoder):
                 f"the feature has one row per utterance, but this configuration of {self.name!r} does more with frames "
                 "than take their mean. Expected a feature with frames: leave feature.pooling out."
             )
-        width, dim = _pretrained.source_of(self.config).geometry.width, table.dim
+        width, dim = on_encoder.source_of(self.config).geometry.width, table.dim
         if dim % width:
             raise SerbenchError(
                 f"the features have {dim} dimensions, which are no whole number of layers of {self.config.encoder} "
@@ -211,7 +211,7 @@ class Model(OnEncoder):
         log = super().fit(train, dev, score, unlabelled)
         assert isinstance(self.network, ProbeNetwork)
         weights = self.network.layers.weights.detach().cpu().tolist()
-        log.facts |= {"encoder": _pretrained.described(self.config),
+        log.facts |= {"encoder": on_encoder.described(self.config),
                       "layer_weights": [round(w, 5) for w in weights]}  # fmt: skip
         return log
 

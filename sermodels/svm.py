@@ -1,7 +1,7 @@
 """Support vector machines: SVC or SVR on functionals, cost and kernel width chosen on dev.
 
 Fitted by scikit-learn (libsvm; Chang and Lin 2011, doi:10.1145/1961189.1961199). Columns are standardised on train
-(rules: `_scaling.py`). Every (cost, gamma) of the grid is fitted on train alone and scored on dev by the protocol's
+(rules: `core/scaling.py`). Every (cost, gamma) of the grid is fitted on train alone and scored on dev by the protocol's
 metric; the winner is kept as it is. gamma is `gammas` value / number of columns that vary in training, so 1.0 is
 scikit-learn's "scale". Regression trains one machine per target, on labels standardised on train (so cost and epsilon
 mean the same on every scale), and chooses per target. Classification is one-against-one; its class scores are the
@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._config import option
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from ._model import Data, FitLog, Predictions, Score, SERModel
-from ._persist import expect
-from ._rows import Matrix, utterance_matrix
-from ._scaling import Scaler
-from ._selection import Metric, best, best_per_target, check_dev, dev_metric, plain
-from ._threads import threads_for
+from ..datasets.core.config import option
+from ..datasets.schema.task import Task
+from ..features.core.feature_extractor import FeatureRequest
+from .core.persist import expect
+from .core.rows import Matrix, utterance_matrix
+from .core.scaling import Scaler
+from .core.selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
+from .core.threads import threads_for
 
 Point = tuple[float, float | None]
 """A point of the grid: the cost, and gamma times the number of varying columns (None for the linear kernel)."""

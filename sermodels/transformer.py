@@ -39,24 +39,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._encode import Recipe, encode
-from ..features._encoder import Inputs
-from ..features._encoder_families import WAVEFORM
-from ..features._encoder_load import load, skeleton
-from ..features._extractor import FeatureRequest
-from . import _pretrained
-from ._batches import Batch, Batches, even_batches, shuffled
-from ._finetune import FineTuned, Part, by_depth, freeze, save_memory, step_losses
-from ._model import Data, FitLog, Predictions, Score
-from ._objective import Objective
-from ._pooling import Head
-from ._pretrained import FREE, EncoderChoice, OnEncoder
-from ._rows import frame_counts
-from ._training import TrainConfig, Training, make_optimiser
-from ._waves import Waves, cuts, time_masks
+from ..datasets.core.config import option
+from ..datasets.core.errors import SerbenchError
+from ..datasets.schema.task import Task
+from ..features.core.feature_extractor import FeatureRequest
+from ..features.encoders.encoder import Inputs
+from ..features.encoders.families import WAVEFORM
+from ..features.encoders.loading import load, skeleton
+from ..features.encoders.long_signals import Recipe, encode
+from .core.rows import frame_counts
+from .core.sermodel import Data, FitLog, Predictions, Score
+from .inputs.batches import Batch, Batches, even_batches, shuffled
+from .inputs.waveforms import Waves, cuts, time_masks
+from .pretrained import on_encoder
+from .pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memory, step_losses
+from .pretrained.on_encoder import FREE, EncoderChoice, OnEncoder
+from .training.objective import Objective
+from .training.pooling import Head
+from .training.training import TrainConfig, Training, make_optimiser
 
 NORMALISE = ("checkpoint", "utterance", "corpus", "none")
 _DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "dropout",
@@ -128,12 +128,12 @@ class Model(OnEncoder):
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
         """The waveform at the encoder's rate."""
-        rate = _pretrained.source_of(config).geometry.sampling_rate
+        rate = on_encoder.source_of(config).geometry.sampling_rate
         return {"input": FeatureRequest("waveform", (("sampling_rate", str(rate)),))}
 
     def sizes(self, train: Data) -> dict[str, Any]:
         """The encoder's configuration, so that a saved model needs no checkpoint; which one it was stands beside it."""
-        source, table = _pretrained.source_of(self.config), train.features["input"]
+        source, table = on_encoder.source_of(self.config), train.features["input"]
         if table.sampling_rate != source.geometry.sampling_rate or table.dim != 1:
             raise SerbenchError(
                 f"the input has {table.dim} dimension(s) at {table.sampling_rate} Hz. Expected the waveform at "
@@ -156,7 +156,7 @@ class Model(OnEncoder):
     def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
         """The checkpoint's encoder (an empty one for a saved model) and a head as torch initialises it."""
         c, traces = self.config, self.task.kind == "continuous"
-        source = _pretrained.rebuilt(c, sizes) if self._restored else _pretrained.source_of(c)
+        source = on_encoder.rebuilt(c, sizes) if self._restored else on_encoder.source_of(c)
         encoder = skeleton(source, self._changes) if self._restored else load(source, masks=True, changes=self._changes)
         freeze(encoder, c.freeze_front_end, c.frozen_layers)
         if c.gradient_checkpointing:
@@ -266,7 +266,7 @@ class Model(OnEncoder):
         log = super().fit(train, dev, score, unlabelled)
         assert self.network is not None
         frozen = sum(p.numel() for p in self.network.parameters() if not p.requires_grad)
-        log.facts |= {"encoder": _pretrained.described(self.config), "frozen_parameters": frozen}
+        log.facts |= {"encoder": on_encoder.described(self.config), "frozen_parameters": frozen}
         return log
 
     @property

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 if TYPE_CHECKING:
-    from serbench.datasets._corpus import Corpus
+    from serbench.datasets.schema.corpus import Corpus
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != CHECKOUT]
@@ -57,7 +57,7 @@ def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     of arousal and valence on 1..7, emotion (`classes` 2 or 4) and gender (in the voice too); speakers of a partition
     "unlabelled" have none of the labels. `more` sets columns of the table, or replaces them.
     """
-    from serbench.datasets._synthesis import babble
+    from serbench.datasets.voice.synthesis import babble
 
     def make(
         folder: Path | None = None, *, count: int = 40, seconds: float = 0.5, gain: float = 0.25, classes: int = 2,
@@ -106,7 +106,7 @@ def noise_clips() -> Callable[..., pd.DataFrame]:
 @pytest.fixture(scope="session")
 def miniature(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The folder of a corpus's miniature copy, by its name and settings: written once, so no test may change it."""
-    from serbench.benchmarks.mock import write_mock
+    from serbench.benchmarks.corpora.mock import write_mock
 
     made: dict[tuple[Any, ...], Path] = {}
 
@@ -126,8 +126,8 @@ def silent_corpus() -> Callable[..., Corpus]:
 
     It has official partitions, or that many `folds` of one speaker each; `changes` replace fields of the corpus.
     """
-    from serbench.datasets._corpus import OFFICIAL, Corpus, make_table, rotation
-    from serbench.datasets._task import Task, attribute_tasks
+    from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table, rotation
+    from serbench.datasets.schema.task import Task, attribute_tasks
 
     def make(
         name: str, n: int, emotions: tuple[str, ...] = ("anger", "happiness", "neutral", "sadness"), *,
@@ -172,7 +172,7 @@ def silent_corpora(silent_corpus: Callable[..., Corpus]) -> dict[str, Corpus]:
 def toys(silent_corpora: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch) -> dict[str, Corpus]:
     """The silent corpora, loaded by their names wherever a run asks for them; a test may change them."""
     found = dict(silent_corpora)
-    monkeypatch.setattr("serbench.benchmarks.setting.load_corpus", lambda name, *_: found[name])
+    monkeypatch.setattr("serbench.benchmarks.protocol.setting.load_corpus", lambda name, *_: found[name])
     return found
 
 

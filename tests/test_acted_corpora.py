@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from serbench.benchmarks.doctor import _orphans
+from serbench.benchmarks.corpora.doctor import _orphans
 from serbench.datasets import ravdess, savee, tess
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import Corpus
 
 SIZES = {"ravdess": 48, "tess": 28, "savee": 28}
 

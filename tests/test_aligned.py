@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serbench.datasets._aligned import read_textgrid, read_wdseg
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.aligned_words import read_textgrid, read_wdseg
 
 LONG = """File type = "ooTextFile"
 Object class = "TextGrid"

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets import audformat as importer
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
+from serbench.datasets.audformat import reader as importer
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
 
 library = pytest.importorskip("audformat", reason="the extra serbench[audformat] is not installed")
 

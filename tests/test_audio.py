@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features import _audio
-from serbench.features._audio import AudioHashes, audio_sha256, read_audio, resample
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.core import audio
+from serbench.features.core.audio import AudioHashes, audio_sha256, read_audio, resample
 
 RATE = 16000
 
@@ -174,7 +174,7 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
 @pytest.fixture
 def rested(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take files for rested at once."""
-    monkeypatch.setattr(_audio, "_RACY_SECONDS", -1e9)
+    monkeypatch.setattr(audio, "_RACY_SECONDS", -1e9)
 
 
 @pytest.mark.usefixtures("rested")
@@ -184,7 +184,7 @@ def test_digests_are_remembered_over_runs(tmp_path: Path, monkeypatch: pytest.Mo
     first = AudioHashes(tmp_path / "memory")
     truth = first.sha256(path)
     first.save()
-    monkeypatch.setattr(_audio, "audio_sha256", lambda *_: pytest.fail("the file was read again"))
+    monkeypatch.setattr(audio, "audio_sha256", lambda *_: pytest.fail("the file was read again"))
     assert AudioHashes(tmp_path / "memory").sha256(path) == truth
 
 
@@ -208,7 +208,7 @@ def test_a_file_that_was_just_written_is_read_again(tmp_path: Path) -> None:
     path.write_bytes(b"some bytes")
     hashes = AudioHashes(tmp_path / "memory")
     hashes.sha256(path)
-    assert hashes.known(path, _audio.signature(path)) is None
+    assert hashes.known(path, audio.signature(path)) is None
 
 
 @pytest.mark.usefixtures("rested")
@@ -221,7 +221,7 @@ def test_two_writers_keep_each_others_digests(tmp_path: Path) -> None:
     one.save()
     two.save()
     both = AudioHashes(memory)
-    assert all(both.known(tmp_path / n, _audio.signature(tmp_path / n)) for n in ("a.wav", "b.wav"))
+    assert all(both.known(tmp_path / n, audio.signature(tmp_path / n)) for n in ("a.wav", "b.wav"))
 
 
 @pytest.mark.usefixtures("rested")

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels import cnn_ae, cnn_regressor, cnn_vae
-from serbench.sermodels._autoencoder import AutoencoderModel, AutoencoderNetwork
-from serbench.sermodels._decoder import Decoder, output_paddings
-from serbench.sermodels._emocluster import CHANNELS, STRIDES, map_sizes
-from serbench.sermodels._model import Data, FitLog, Resources
-from serbench.sermodels._training import Training
+from serbench.sermodels.chunked.autoencoder import AutoencoderModel, AutoencoderNetwork
+from serbench.sermodels.chunked.decoder import Decoder, output_paddings
+from serbench.sermodels.chunked.network import CHANNELS, STRIDES, map_sizes
 from serbench.sermodels.cnn_vae import VariationalNetwork, divergence
+from serbench.sermodels.core.sermodel import Data, FitLog, Resources
+from serbench.sermodels.training.training import Training
 
 SCALES = {"arousal": (1.0, 7.0), "valence": (1.0, 7.0)}
 JOINT = Task("attributes", "regression", ("arousal", "valence"), scales=SCALES)

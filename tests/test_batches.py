@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from serbench.datasets._errors import SerbenchError
-from serbench.sermodels._batches import Batches, ahead, even_batches, map_batches, micro_batches, shuffled
-from serbench.sermodels._moments import inverse_std, moments
+from serbench.datasets.core.errors import SerbenchError
+from serbench.sermodels.inputs.batches import Batches, ahead, even_batches, map_batches, micro_batches, shuffled
+from serbench.sermodels.inputs.moments import inverse_std, moments
 
 
 @pytest.mark.parametrize(("n", "size"), [(1, 4), (4, 4), (5, 4), (103, 10), (64, 64)])

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from serbench.benchmarks import bench_deepemocluster_card as card
-from serbench.sermodels.deepemocluster import TINY
+from serbench.benchmarks.performance.parts import deepemocluster_card as card
+from serbench.sermodels.deepemocluster.model import TINY
 
 SMALL = replace(TINY, chunk_seconds=1.0, max_seconds=2.0, channels=(2,), strides=(16,), width=8)
 

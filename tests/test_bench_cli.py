@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from serbench.benchmarks import _machine, bench
-from serbench.benchmarks._bench_cli import DEFAULT_THREADS, ONE_THREAD, apart, main, row, rows_of
-from serbench.benchmarks._measure import Cost, measure, timed
-from serbench.datasets._errors import SerbenchError
+from serbench.benchmarks.core import machine
+from serbench.benchmarks.performance import page
+from serbench.benchmarks.performance.measure import Cost, measure, timed
+from serbench.benchmarks.performance.rows import DEFAULT_THREADS, ONE_THREAD, apart, main, row, rows_of
+from serbench.datasets.core.errors import SerbenchError
 
 MODULE = '''"""A module that measures.
 
@@ -25,7 +26,7 @@ More of it.
 
 import os
 
-from serbench.benchmarks._bench_cli import apart, main
+from serbench.benchmarks.performance.rows import apart, main
 
 
 def rows():
@@ -129,41 +130,41 @@ def test_a_row_holds_costs_and_what_was_judged() -> None:
     ours = row("ours", {"wall_seconds": 0.5, "loss": 3}, ratio=1 / 3, limit="half", met=False, more=None)
     assert ours == {"title": "ours", "cpu_seconds": None, "wall_seconds": 0.5, "peak_mib": None,
                     "ratio": 0.3333, "limit": "half", "met": False}  # fmt: skip
-    assert "| ours |  | 0.50 |  | 0.33 | half | NO |" in bench.section("part", [plain, ours])
+    assert "| ours |  | 0.50 |  | 0.33 | half | NO |" in page.section("part", [plain, ours])
 
 
 def test_a_section_is_measured_again_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {name: [row(name, {"wall_seconds": 1.0}, limit="", met=True)] for name in ("demo", "ray", "corpora")}
-    monkeypatch.setattr(bench, "demo_rows", lambda: given["demo"])
-    monkeypatch.setattr(bench, "measure_part", lambda name, data: (given[name], None))
+    monkeypatch.setattr(page, "demo_rows", lambda: given["demo"])
+    monkeypatch.setattr(page, "measure_part", lambda name, data: (given[name], None))
     out = tmp_path / "page.md"
-    bench.main(["--only", "ray", "demo", "--out", str(out)])
-    before = bench.sections(out.read_text())
+    page.main(["--only", "ray", "demo", "--out", str(out)])
+    before = page.sections(out.read_text())
     given["ray"] = [row("ray again", {"wall_seconds": 2.0})]
-    bench.main(["--only", "corpora", "ray", "--out", str(out)])
-    after = bench.sections(out.read_text())
+    page.main(["--only", "corpora", "ray", "--out", str(out)])
+    after = page.sections(out.read_text())
     assert list(after) == ["demo", "corpora", "ray"]
     assert after["demo"] == before["demo"]
     assert "| ray again |  | 2.00 |" in after["ray"]
     assert "| ray |" not in after["ray"]
     assert "NO" not in out.read_text()
-    assert out.read_text() == bench.page(after)
+    assert out.read_text() == page.page(after)
 
 
 def test_a_region_counts_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter((3.0, 10.5))
-    monkeypatch.setattr("serbench.benchmarks._measure.cpu_seconds", lambda: next(clock))
+    monkeypatch.setattr("serbench.benchmarks.performance.measure.cpu_seconds", lambda: next(clock))
     with timed() as spent:
         assert spent == {}
     assert spent["cpu_seconds"] == 7.5
     monkeypatch.undo()
     subprocess.run([sys.executable, "-S", "-c", ""], check=True)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert _machine.cpu_seconds() >= usage.ru_utime + usage.ru_stime
+    assert machine.cpu_seconds() >= usage.ru_utime + usage.ru_stime
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
-@pytest.mark.parametrize("name", bench.parts())
+@pytest.mark.parametrize("name", page.parts())
 def test_every_part_takes_the_options_that_it_names(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,7 +175,7 @@ def test_every_part_takes_the_options_that_it_names(
         runpy.run_module(module, run_name="__main__")
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    source = Path(bench.__file__).with_name(f"bench_{name}.py").read_text(encoding="utf-8")
+    source = Path(page.__file__).with_name(f"bench_{name}.py").read_text(encoding="utf-8")
     typed = next(line for line in source.splitlines() if line.startswith(f"    python -m {module}"))
     assert "--out" in typed
     assert all(option in text for option in re.findall(r"--\w+", typed))

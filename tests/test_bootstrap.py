@@ -10,13 +10,20 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results import bootstrap, metrics, scoring
-from serbench.results._sums import CLASSES, VALUES, cell_sums
-from serbench.results.bootstrap import bootstrap_difference, bootstrap_scores, draw_counts, replicates, summarise
-from serbench.results.randomisation import approximate_randomisation
-from serbench.results.scoring import score_predictions
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.scores import metrics, scoring
+from serbench.results.scores.scoring import score_predictions
+from serbench.results.scores.sums import CLASSES, VALUES, cell_sums
+from serbench.results.statistics import bootstrap
+from serbench.results.statistics.bootstrap import (
+    bootstrap_difference,
+    bootstrap_scores,
+    draw_counts,
+    replicates,
+    summarise,
+)
+from serbench.results.statistics.randomisation import approximate_randomisation
 
 pytestmark = pytest.mark.filterwarnings("error")
 ONE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})

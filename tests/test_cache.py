@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serbench.datasets._config import option
-from serbench.datasets._errors import SerbenchError
-from serbench.features import _section
-from serbench.features._cache import FeatureCache, cache_info, cache_prune, cache_verify
-from serbench.features._extractor import FeatureExtractor
-from serbench.features._pack import Entry, append, entry_key, load, new_pack, scan
-from serbench.features._section import CacheError, Section
+from serbench.datasets.core.config import option
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.cache import section as section_module
+from serbench.features.cache.cache import FeatureCache, cache_info, cache_prune, cache_verify
+from serbench.features.cache.pack import Entry, append, entry_key, load, new_pack, scan
+from serbench.features.cache.section import CacheError, Section
+from serbench.features.core.feature_extractor import FeatureExtractor
 
 DIM = 6
 
@@ -184,7 +184,7 @@ def test_other_processes_entries_are_seen_after_a_refresh(tmp_path: Path) -> Non
 
 
 def test_packs_are_closed_when_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_section, "PACK_BYTES", 1000)
+    monkeypatch.setattr(section_module, "PACK_BYTES", 1000)
     section = filled(tmp_path, 20)
     assert len(list(tmp_path.glob("*.pack"))) > 5
     again = Section(tmp_path, DIM)
@@ -226,8 +226,8 @@ def test_interrupted_writes_and_reads_are_finished(tmp_path: Path, monkeypatch: 
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from serbench.features._section import Section
-from serbench.features._pack import entry_key
+from serbench.features.cache.section import Section
+from serbench.features.cache.pack import entry_key
 section = Section(Path(sys.argv[1]), 6)
 print("ready", flush=True)
 for i in range(int(sys.argv[2])):
@@ -295,7 +295,7 @@ def test_every_part_of_the_identity_has_its_own_address(tmp_path: Path, monkeypa
         patch.setattr("importlib.metadata.version", lambda name: "99.9")
         seen.add(cache.section(Toy(Config())).folder)
     with monkeypatch.context() as patch:
-        patch.setattr("serbench.features._audio.VERSION", 2)
+        patch.setattr("serbench.features.core.audio.VERSION", 2)
         seen.add(cache.section(Toy(Config())).folder)
     assert len(seen) == 9
 
@@ -441,8 +441,8 @@ def test_a_part_is_checked_as_a_whole_once_and_then_read_alone(tmp_path: Path, m
     section.write(entry_key("a" * 64), array)
     section.write(entry_key("b" * 64), array + 1)
     whole: list[Entry] = []
-    real = _section.load
-    monkeypatch.setattr(_section, "load", lambda path, entry: (whole.append(entry), real(path, entry))[1])
+    real = section_module.load
+    monkeypatch.setattr(section_module, "load", lambda path, entry: (whole.append(entry), real(path, entry))[1])
     for first, stop in ((0, 40), (3, 9), (39, 40), (7, 7)):
         np.testing.assert_array_equal(section.read_part(entry_key("b" * 64), first, stop), (array + 1)[first:stop])
     assert len(whole) == 1

@@ -8,11 +8,16 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from serbench.benchmarks.card import METRICS, lines
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.protocol import Protocol
-from serbench.datasets import _mock_iemocap, _mock_msp_podcast, _mock_sewa, emodb, iemocap, meld, msp_podcast, sewa
-from serbench.datasets._corpus import Corpus
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.corpora.card import METRICS, lines
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.datasets import emodb
+from serbench.datasets.iemocap import reader as iemocap
+from serbench.datasets.meld import reader as meld
+from serbench.datasets.mocks import iemocap as mock_iemocap, msp_podcast as mock_msp_podcast, sewa as mock_sewa
+from serbench.datasets.msp_podcast import reader as msp_podcast
+from serbench.datasets.schema.corpus import Corpus
+from serbench.datasets.sewa import reader as sewa
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
 
@@ -20,8 +25,8 @@ FOUR = ("anger", "happiness", "neutral", "sadness")
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     root = tmp_path_factory.mktemp("iemocap")
-    turns = _mock_iemocap.plan(100, 0)
-    _mock_iemocap.write_labels(root, turns)
+    turns = mock_iemocap.plan(100, 0)
+    mock_iemocap.write_labels(root, turns)
     return iemocap.load(root)
 
 
@@ -72,7 +77,7 @@ def test_counts_per_partition_and_class_of_the_real_meld(test_data: Path) -> Non
 
 
 def test_partitions_that_no_task_takes_are_counted_too(tmp_path: Path) -> None:
-    _mock_msp_podcast.write_labels(tmp_path, _mock_msp_podcast.plan(80, "1.12", 0), "1.12")
+    mock_msp_podcast.write_labels(tmp_path, mock_msp_podcast.plan(80, "1.12", 0), "1.12")
     (tmp_path / "Unlabelled").mkdir()
     (tmp_path / "Unlabelled/MSP-PODCAST_0900_0001.wav").write_bytes(b"")
     corpus = msp_podcast.load(tmp_path)
@@ -88,7 +93,7 @@ def test_partitions_that_no_task_takes_are_counted_too(tmp_path: Path) -> None:
 
 
 def test_recordings_of_a_time_continuous_corpus_are_counted(tmp_path: Path) -> None:
-    _mock_sewa.write(tmp_path, release="2017", utterances=36)
+    mock_sewa.write(tmp_path, release="2017", utterances=36)
     said = card(sewa.load(tmp_path), "traces")
     assert "  partition train: 6 recordings, 6 in the task (6 speakers)" in said
     assert "  partition test: 2 recordings, 0 in the task" in said

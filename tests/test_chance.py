@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
 from serbench.sermodels import chance
-from serbench.sermodels._model import Data, Resources
+from serbench.sermodels.core.sermodel import Data, Resources
 
 EMOTION = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral", "sadness", "fear"))
 RATINGS = Task("attributes", "regression", ("arousal", "valence"), scales={"arousal": (1, 7), "valence": (1, 7)})

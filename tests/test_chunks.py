@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.sermodels._chunks import Chunking, ChunkSet
-from serbench.sermodels._model import Data
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.sermodels.core.sermodel import Data
+from serbench.sermodels.inputs.chunks import Chunking, ChunkSet
 
 TASK = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
 PAPER = Chunking.from_seconds(1.0, 11.0, 256 / 16000)

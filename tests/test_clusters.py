@@ -12,8 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.clusters import (
+from serbench.benchmarks.analyses.clusters import (
     Clustered,
     Options,
     analyse,
@@ -25,11 +24,12 @@ from serbench.benchmarks.clusters import (
     variance_ratio,
     write,
 )  # fmt: skip
-from serbench.benchmarks.grid import run
-from serbench.benchmarks.protocol import Protocol
-from serbench.datasets._errors import SerbenchError
-from serbench.results.records import Run
-from serbench.sermodels._persist import load_model
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.run.grid import run
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.record.folder import Run
+from serbench.sermodels.core.persist import load_model
 
 TINY = {
     "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from serbench.benchmarks.bench_training import measure_layout, plain_layers
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.sermodels._emocluster import ChunkNetwork, EncoderConfig, Normaliser, initialise, map_sizes
-from serbench.sermodels._model import Data, Resources
-from serbench.sermodels._training import TrainConfig, Training
+from serbench.benchmarks.performance.parts.training import measure_layout, plain_layers
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.sermodels.chunked.network import ChunkNetwork, EncoderConfig, Normaliser, initialise, map_sizes
 from serbench.sermodels.cnn_regressor import PRESETS, TINY, Config, Model
+from serbench.sermodels.core.sermodel import Data, Resources
+from serbench.sermodels.training.training import TrainConfig, Training
 
 JOINT = Task("attributes", "regression", ("arousal", "valence"), scales={"arousal": (1, 7), "valence": (1, 7)})
 SINGLE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1, 7)})

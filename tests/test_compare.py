@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results.compare import compare, render_compare, write_compare
-from serbench.results.records import Run
-from serbench.results.significance import holm
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run
+from serbench.results.statistics.significance import holm
+from serbench.results.tables.compare import compare, render_compare, write_compare
 
 pytestmark = pytest.mark.filterwarnings("error")
 SCALES = {"arousal": (1.0, 7.0), "valence": (1.0, 7.0)}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from serbench.sermodels import _convolutions
-from serbench.sermodels._convolutions import Layer, convolution_stack
+from serbench.sermodels.chunked.fast import convolutions as convolutions_module
+from serbench.sermodels.chunked.fast.convolutions import Layer, convolution_stack
 
 Stack = tuple[list[nn.Module], list[nn.Module]]
 
@@ -56,7 +56,7 @@ def maps_of(n: int, transposed: bool = False) -> Tensor:
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """About so many items in a block of the largest layer."""
     size: int = request.param
-    monkeypatch.setattr(_convolutions, "BLOCK_BYTES", size * 9 * 14 * 4 * 8)
+    monkeypatch.setattr(convolutions_module, "BLOCK_BYTES", size * 9 * 14 * 4 * 8)
     return size
 
 
@@ -148,16 +148,16 @@ def test_sizes_are_those_that_the_modules_make(transposed: bool) -> None:
 
 def test_small_maps_take_the_plain_way_and_large_ones_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    real = _convolutions._train_in_blocks
+    real = convolutions_module._train_in_blocks
 
     def counting(*arguments: Any) -> Tensor:
         used.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(_convolutions, "_train_in_blocks", counting)
+    monkeypatch.setattr(convolutions_module, "_train_in_blocks", counting)
     small = convolution_stack(maps_of(7), *make(1), training=True)
     assert not used
-    monkeypatch.setattr(_convolutions, "BLOCK_BYTES", 9 * 14 * 4 * 8)
+    monkeypatch.setattr(convolutions_module, "BLOCK_BYTES", 9 * 14 * 4 * 8)
     large = convolution_stack(maps_of(7), *make(1), training=True)
     assert used
     torch.testing.assert_close(small, large, rtol=1e-10, atol=1e-10)

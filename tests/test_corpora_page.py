@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from serbench.benchmarks.mock import writers
-from serbench.datasets import _msp_files, _sewa_package, registry
+from serbench.benchmarks.corpora.mock import writers
+from serbench.datasets import registry
+from serbench.datasets.msp_podcast import labels
+from serbench.datasets.sewa import package
 
 PAGE = Path(__file__).parents[1] / "docs/corpora.md"
 PARTS = ("Read", "Root", "Releases", "Tasks", "Splits", "Known traps", "Licence", "Cite")
-RELEASES = {"msp-podcast": _msp_files.RELEASES, "sewa": _sewa_package.RELEASES}
+RELEASES = {"msp-podcast": labels.RELEASES, "sewa": package.RELEASES}
 
 
 def sections() -> dict[str, str]:

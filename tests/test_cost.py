@@ -21,15 +21,15 @@ from rich.console import Console
 from torch import nn
 
 from serbench.benchmarks import run
-from serbench.benchmarks.cost import RunningCost, choose, counting, running_cost
-from serbench.datasets._corpus import Corpus, make_table
-from serbench.datasets._task import Task
-from serbench.features._extract import extract
-from serbench.features._extractor import FeatureExtractor, FeatureRequest, build
-from serbench.results.leaderboard import leaderboard, to_markdown, to_rich
-from serbench.results.records import load_runs
+from serbench.benchmarks.run.cost import RunningCost, choose, counting, running_cost
+from serbench.datasets.schema.corpus import Corpus, make_table
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_extractor import FeatureExtractor, FeatureRequest, build
+from serbench.features.extraction.extract import extract
+from serbench.results.record.folder import load_runs
+from serbench.results.tables.leaderboard import leaderboard, to_markdown, to_rich
 from serbench.sermodels import registry
-from serbench.sermodels._model import Data, Resources
+from serbench.sermodels.core.sermodel import Data, Resources
 
 TASK = Task("emotion", "classification", ("emotion",), labels=("a", "b", "c"))
 RATE = 16000
@@ -279,7 +279,7 @@ def test_costs_stand_in_records_and_leaderboard_and_leaks_are_marked(corpus: Any
 
 
 def test_a_leaking_encoder_is_marked_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serbench.benchmarks.plan import _seen
+    from serbench.benchmarks.run.plan import _seen
     from serbench.sermodels import probe
 
     iemocap, emodb = (types.SimpleNamespace(name=n) for n in ("iemocap", "emodb"))

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks.doctor import _orphans
+from serbench.benchmarks.corpora.doctor import _orphans
 from serbench.datasets import crema_d
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
 
 VOTES = "processedResults/tabulatedVotes.csv"
 

@@ -12,12 +12,13 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from serbench.benchmarks import grid, setting
-from serbench.benchmarks.cross import cross
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.results.matrix import matrix, render_matrix, write_matrix
-from serbench.results.records import Run, load_runs
+from serbench.benchmarks.protocol import setting
+from serbench.benchmarks.run import grid
+from serbench.benchmarks.studies.cross import cross
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import Corpus
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.tables.matrix import matrix, render_matrix, write_matrix
 from serbench.sermodels.chance import Model as Chance
 
 

@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks import grid, setting
-from serbench.benchmarks.cli_cross import spread
-from serbench.benchmarks.plan import Request
-from serbench.benchmarks.request import Place
-from serbench.benchmarks.setting import Corpora, resolve
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.results.leaderboard import leaderboard
-from serbench.results.records import Run, load_runs
+from serbench.benchmarks.cli.cross import spread
+from serbench.benchmarks.protocol import setting
+from serbench.benchmarks.protocol.request import Place
+from serbench.benchmarks.protocol.setting import Corpora, resolve
+from serbench.benchmarks.run import grid
+from serbench.benchmarks.run.plan import Request
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import Corpus
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.tables.leaderboard import leaderboard
 from serbench.sermodels.chance import Model as Chance
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
@@ -207,7 +208,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def serbench(*words: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()", *map(str, words)]
+    line = [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()", *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 

@@ -12,17 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks import grid, setting
-from serbench.benchmarks.plan import Request
-from serbench.benchmarks.request import Place
-from serbench.benchmarks.setting import resolve
-from serbench.benchmarks.tasks import task_of
-from serbench.datasets._corpus import OFFICIAL, Corpus, make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._labels import emotion_task
-from serbench.datasets._task import Task
-from serbench.datasets._union import join
-from serbench.results.records import Run
+from serbench.benchmarks.protocol import setting
+from serbench.benchmarks.protocol.request import Place
+from serbench.benchmarks.protocol.setting import resolve
+from serbench.benchmarks.protocol.shared_tasks import task_of
+from serbench.benchmarks.run import grid
+from serbench.benchmarks.run.plan import Request
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
+from serbench.datasets.schema.labels import emotion_task
+from serbench.datasets.schema.task import Task
+from serbench.datasets.schema.union import join
+from serbench.results.record.folder import Run
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
 

@@ -16,15 +16,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels import cnn_regressor
-from serbench.sermodels._model import Data, FitLog, Resources
-from serbench.sermodels._persist import load_model, save_model
-from serbench.sermodels._pseudo import share_of_draws
-from serbench.sermodels._training import Training
-from serbench.sermodels.deepemocluster import PRESETS, TINY, Config, Model
+from serbench.sermodels.clustering.pseudo_labels import share_of_draws
+from serbench.sermodels.core.persist import load_model, save_model
+from serbench.sermodels.core.sermodel import Data, FitLog, Resources
+from serbench.sermodels.deepemocluster.model import PRESETS, TINY, Config, Model
+from serbench.sermodels.training.training import Training
 
 SCALES = {"arousal": (1.0, 7.0), "valence": (1.0, 7.0)}
 JOINT = Task("attributes", "regression", ("arousal", "valence"), scales=SCALES)

@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.sermodels import _pool
-from serbench.sermodels import deepemocluster as dec
-from serbench.sermodels._clustering import ClusterConfig, cluster, cluster_means
-from serbench.sermodels._model import Data
-from serbench.sermodels._points import HeldPoints
-from serbench.sermodels._pseudo import SAMPLERS, matched, share_of_draws
-from serbench.sermodels._training import Training
-from serbench.sermodels.deepemocluster import PRESETS, TINY, ClusterNetwork, Model
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.sermodels.clustering.points import HeldPoints
+from serbench.sermodels.clustering.pseudo_labels import SAMPLERS, matched, share_of_draws
+from serbench.sermodels.clustering.step import ClusterConfig, cluster, cluster_means
+from serbench.sermodels.core.sermodel import Data
+from serbench.sermodels.deepemocluster import model as dec
+from serbench.sermodels.deepemocluster.model import PRESETS, TINY, ClusterNetwork, Model
+from serbench.sermodels.inputs import unlabelled_pool
+from serbench.sermodels.training.training import Training
 
 SINGLE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
 HOP = 256 / 16000
@@ -191,7 +191,7 @@ def test_the_pool_s_choice_is_nested_and_does_not_depend_on_the_order() -> None:
     assert some != sorted(some)
     assert sorted(Model.pool(TINY, ids)) == sorted(ids)
     assert Model.pool(replace(TINY, unlabelled=0), ids) == []
-    assert len(_pool.chosen([str(i) for i in range(40_010)], None)) == 40_000
+    assert len(unlabelled_pool.chosen([str(i) for i in range(40_010)], None)) == 40_000
     with pytest.raises(SerbenchError, match=r"unlabelled=60, .* has 50 sentences.*--set model.unlabelled=50"):
         Model.pool(replace(TINY, unlabelled=60), ids)
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serbench.datasets._config import override
-from serbench.datasets._corpus import make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.sermodels._model import Data, Resources
-from serbench.sermodels.semantic_fusion import PRESETS, TINY, Config, Model
+from serbench.datasets.core.config import override
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import make_table
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.sermodels.core.sermodel import Data, Resources
+from serbench.sermodels.semantic_fusion.model import PRESETS, TINY, Config, Model
 
 RATE = 2000
 TRACE = Task("traces", "continuous", ("arousal",), frame_seconds=0.1, scales={"arousal": (-1.0, 1.0)})

@@ -22,10 +22,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import recall_score
 
-from serbench.datasets import _demo_files, demo
-from serbench.datasets._corpus import OFFICIAL, Corpus
-from serbench.datasets._dialogues import dialogues
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.demo import reader as demo, writing
+from serbench.datasets.demo.dialogues import dialogues
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_traces_follow_the_labels_of_the_turns_late_and_imperfectly(corpus: Corp
 def test_a_dialogue_is_the_same_bytes_every_time(corpus: Corpus, tmp_path: Path) -> None:
     for name in ("utterances", "dialogues"):
         (tmp_path / name).mkdir()
-    _demo_files._write_audio(tmp_path, next(iter(dialogues())))
+    writing._write_audio(tmp_path, next(iter(dialogues())))
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*.wav"))
     assert len(made) == 14
     assert all(filecmp.cmp(tmp_path / p, corpus.root / p, shallow=False) for p in made)
@@ -227,7 +227,7 @@ def test_two_at_once_leave_one_whole_corpus(tmp_path: Path, monkeypatch: pytest.
         together.wait(10)
         (folder / "made").write_text("whole")
 
-    monkeypatch.setattr(_demo_files, "write_corpus", slowly)
+    monkeypatch.setattr(writing, "write_corpus", slowly)
     failures: list[BaseException] = []
 
     def start() -> None:
@@ -251,7 +251,7 @@ def test_a_failed_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
         (folder / "half").write_text("")
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(_demo_files, "write_corpus", fail)
+    monkeypatch.setattr(writing, "write_corpus", fail)
     with pytest.raises(OSError, match="disk is full"):
         demo.generate(tmp_path / "demo")
     assert list(tmp_path.iterdir()) == []
@@ -262,7 +262,7 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path, mon
     for part in (old, fresh):
         part.mkdir()
     os.utime(old, (time.time() - 7200, time.time() - 7200))
-    monkeypatch.setattr(_demo_files, "write_corpus", lambda folder: None)
+    monkeypatch.setattr(writing, "write_corpus", lambda folder: None)
     demo.generate(tmp_path / "demo")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.bbbb.part", "demo"]
 

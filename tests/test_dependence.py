@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from serbench.datasets._errors import SerbenchError
-from serbench.results import power
-from serbench.results.dependence import (
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.statistics import power
+from serbench.results.statistics.dependence import (
     Components,
     benjamini_hochberg,
     components,
@@ -21,7 +21,7 @@ from serbench.results.dependence import (
     hedges_factor,
     two_way,
 )
-from serbench.results.significance import paired_over_trials, paired_t
+from serbench.results.statistics.significance import paired_over_trials, paired_t
 
 pytestmark = pytest.mark.filterwarnings("error")
 TRIALS, SUBSETS = np.repeat(np.arange(5), 4), np.tile(np.arange(4), 5)

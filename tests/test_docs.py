@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from serbench.benchmarks.cli import app
+from serbench.benchmarks.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -93,7 +93,7 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path: Path, test_data: Pa
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 
     def serbench(words: list[str]) -> str:
-        command = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()", *words]
+        command = [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()", *words]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert not done.returncode, f"{' '.join(words)}: {done.stdout[-1500:]}{done.stderr[-1500:]}"
         return done.stdout

@@ -13,13 +13,14 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from serbench.benchmarks import doctor
-from serbench.benchmarks._findings import count
-from serbench.benchmarks.cli import app
-from serbench.datasets import emodb, table
-from serbench.datasets._corpus import OFFICIAL, Corpus, make_table, rotation
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.corpora import doctor
+from serbench.benchmarks.corpora.findings import count
+from serbench.datasets import emodb
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table, rotation
+from serbench.datasets.schema.task import Task
+from serbench.datasets.table import reader as table
 
 RATE = 16000
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
 from serbench.features import opensmile as ours
-from serbench.features._extractor import build
+from serbench.features.core.feature_extractor import build
 from serbench.features.emobase45 import EMOBASE, NAMES, deltas, with_deltas
 
 RATE = 16000

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks._findings import counts
+from serbench.benchmarks.corpora.findings import counts
 from serbench.datasets import emodb, registry
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
 
 NAMES = ("03a01Fa", "08a05Wb", "16b10Tc")
 HEADER = "Nr.\tSatz\terkannt\tnatuerlich\n"

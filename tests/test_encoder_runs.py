@@ -17,13 +17,13 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli import app, main
-from serbench.features._encode import Recipe, _batches, windows
-from serbench.features._encoder_load import load
-from serbench.features._encoder_source import locate
-from serbench.results.records import load_runs
+from serbench.benchmarks.cli.app import app, main
+from serbench.features.encoders.checkpoint import locate
+from serbench.features.encoders.loading import load
+from serbench.features.encoders.long_signals import Recipe, _batches, windows
+from serbench.results.record.folder import load_runs
 from serbench.sermodels import probe, transformer
-from serbench.sermodels._leaks import KNOWN
+from serbench.sermodels.pretrained.known_corpora import KNOWN
 
 RATE = 16000
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.environment import PARTS, Part, usable
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.core.environment import PARTS, Part, usable
 
 
 def said() -> list[str]:

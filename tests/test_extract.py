@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serbench.datasets._config import option
-from serbench.datasets._errors import SerbenchError
-from serbench.features import _extract, _work
-from serbench.features._cache import FeatureCache, cache_info, cache_prune, cache_verify
-from serbench.features._extract import extract
-from serbench.features._extractor import FeatureExtractor, build
-from serbench.features._store import FeatureTable
+from serbench.datasets.core.config import option
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.cache.cache import FeatureCache, cache_info, cache_prune, cache_verify
+from serbench.features.core.feature_extractor import FeatureExtractor, build
+from serbench.features.core.feature_table import FeatureTable
+from serbench.features.extraction import extract as extract_module, file_tasks
+from serbench.features.extraction.extract import extract
 
 RATE = 16000
 Clips = Callable[..., pd.DataFrame]
@@ -41,7 +41,7 @@ def table(paths: dict[str, str], segments: dict[str, tuple[float, float]] | None
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureCache:
     monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("serbench.features._audio._RACY_SECONDS", -1e9)  # files are taken for rested at once
+    monkeypatch.setattr("serbench.features.core.audio._RACY_SECONDS", -1e9)  # files are taken for rested at once
     return FeatureCache()
 
 
@@ -104,7 +104,7 @@ def test_a_warm_run_reads_no_audio(
     rows = noise_clips(tmp_path / "c")
     extract(rows, tmp_path / "c", Toy())
     for name in ("make", "compute"):
-        monkeypatch.setattr(_extract, name, lambda *_, **__: pytest.fail("audio was read"))
+        monkeypatch.setattr(extract_module, name, lambda *_, **__: pytest.fail("audio was read"))
     warm = extract(rows, tmp_path / "c", Toy())
     assert len(everything(warm)) == 6
     assert Toy.calls == 6
@@ -253,7 +253,7 @@ def test_a_cache_that_cannot_be_written_ends_the_run(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serbench.features._section.append", full)
+    monkeypatch.setattr("serbench.features.cache.section.append", full)
     with pytest.raises(SerbenchError, match="No space left on device"):
         extract(noise_clips(tmp_path / "c", 2), tmp_path / "c", Toy())
 
@@ -331,7 +331,7 @@ def test_audio_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, noise_clips: Clips
 ) -> None:
     rows = noise_clips(tmp_path / "c", 2)
-    real = _work.read_audio
+    real = file_tasks.read_audio
 
     def slow(path: str, *rest: Any, **more: Any) -> Any:
         out = real(path, *rest, **more)
@@ -339,7 +339,7 @@ def test_audio_that_changes_while_it_is_read_is_refused(
             soundfile.write(path, noise(0.7), RATE)
         return out
 
-    monkeypatch.setattr(_work, "read_audio", slow)
+    monkeypatch.setattr(file_tasks, "read_audio", slow)
     found = extract(rows, tmp_path / "c", Toy())
     assert list(found) == ["u1"]
     assert "changed while it was read" in found.failed["u0"]

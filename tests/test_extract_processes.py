@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features._cache import FeatureCache, cache_info, cache_verify
-from serbench.features._extract import extract
-from serbench.features._extractor import FeatureExtractor, build
-from serbench.features._store import FeatureTable
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.cache.cache import FeatureCache, cache_info, cache_verify
+from serbench.features.core.feature_extractor import FeatureExtractor, build
+from serbench.features.core.feature_table import FeatureTable
+from serbench.features.extraction.extract import extract
 
 RATE = 16000
 Clips = Callable[..., pd.DataFrame]
@@ -30,7 +30,7 @@ Clips = Callable[..., pd.DataFrame]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureCache:
     monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("serbench.features._audio._RACY_SECONDS", -1e9)  # files are taken for rested at once
+    monkeypatch.setattr("serbench.features.core.audio._RACY_SECONDS", -1e9)  # files are taken for rested at once
     return FeatureCache()
 
 
@@ -60,8 +60,8 @@ MODULE = '''
 import os, signal, time
 import numpy as np
 from dataclasses import dataclass
-from serbench.datasets._errors import SerbenchError
-from serbench.features._extractor import FeatureExtractor
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.core.feature_extractor import FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ SCRIPT = """
 import hashlib, sys
 import pandas as pd
 from pathlib import Path
-from serbench.features._extract import extract
-from serbench.features._extractor import build
+from serbench.features.extraction.extract import extract
+from serbench.features.core.feature_extractor import build
 
 
 def main():

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from serbench.features import _fast
-from serbench.features._encode import Recipe, encode, in_streams
-from serbench.features._encoder import SpeechEncoder, blocks
-from serbench.features._encoder_families import RANDOM
-from serbench.features._encoder_load import freeze_for_extraction, load
-from serbench.features._encoder_source import locate
-from serbench.features._extractor import FeatureRequest, build
-from serbench.features._fast import FrontEnd, accelerate, plain_networks
+from serbench.features.core.feature_extractor import FeatureRequest, build
+from serbench.features.encoders.checkpoint import locate
+from serbench.features.encoders.encoder import SpeechEncoder, blocks
+from serbench.features.encoders.families import RANDOM
+from serbench.features.encoders.fast import on_processor
+from serbench.features.encoders.fast.on_processor import FrontEnd, accelerate, plain_networks
+from serbench.features.encoders.loading import freeze_for_extraction, load
+from serbench.features.encoders.long_signals import Recipe, encode, in_streams
 
 TINY = sorted(name for name in RANDOM if name.endswith("tiny"))
 LENGTHS = (16000, 9000, 24123, 16000, 700, 30000)
-packing = pytest.mark.skipif(not _fast.packs(), reason="this processor or build of torch has no packed product")
+packing = pytest.mark.skipif(not on_processor.packs(), reason="this processor or build of torch has no packed product")
 
 
 def signals(lengths: tuple[int, ...] = LENGTHS) -> list[np.ndarray]:
@@ -49,8 +49,8 @@ def features(encoder: SpeechEncoder, fill: float = 0.0) -> list[np.ndarray]:
 @packing
 @pytest.mark.parametrize("name", TINY)
 def test_every_family_keeps_its_numbers_in_mixed_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fast, "LEAST_WEIGHTS", 0)
-    monkeypatch.setattr(_fast, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(on_processor, "LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(on_processor, "BLOCK_ROWS", 7)
     encoder = shaken(name)
     truth, plain = features(encoder), dict(encoder.__dict__)
     accelerate(encoder)
@@ -69,7 +69,7 @@ def test_every_family_keeps_its_numbers_in_mixed_batches(name: str, monkeypatch:
 @pytest.mark.parametrize("name", ["wav2vec2-tiny", "wav2vec2-layer-tiny", "data2vec-tiny"])
 @pytest.mark.parametrize("rows", [3, 128])
 def test_the_front_end_equals_the_plain_convolutions(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fast, "BLOCK_ROWS", rows)
+    monkeypatch.setattr(on_processor, "BLOCK_ROWS", rows)
     module: Any = shaken(name).model.feature_extractor
     front, field = FrontEnd.of(module), locate(f"random:{name}").geometry.field
     assert front is not None
@@ -129,8 +129,8 @@ def test_another_structure_is_left_alone() -> None:
 
 
 def test_parts_that_change_the_numbers_are_taken_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fast, "LEAST_WEIGHTS", 0)
-    monkeypatch.setattr(_fast, "product", lambda rows, weight, bias: rows.new_zeros(*rows.shape[:-1], len(weight)))
+    monkeypatch.setattr(on_processor, "LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(on_processor, "product", lambda rows, weight, bias: rows.new_zeros(*rows.shape[:-1], len(weight)))
     encoder = shaken("wavlm-tiny")
     truth = features(encoder)
     accelerate(encoder)
@@ -142,8 +142,8 @@ def test_an_operation_that_fails_is_taken_out_again(monkeypatch: pytest.MonkeyPa
     def fails(*_: Any) -> torch.Tensor:
         raise NotImplementedError("no such kernel here")
 
-    monkeypatch.setattr(_fast, "LEAST_WEIGHTS", 0)
-    monkeypatch.setattr(_fast, "product", fails)
+    monkeypatch.setattr(on_processor, "LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(on_processor, "product", fails)
     encoder = accelerate(shaken("hubert-tiny"))
     assert all(np.isfinite(found).all() for found in features(encoder))
 

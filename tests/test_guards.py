@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serbench.benchmarks import grid
-from serbench.benchmarks.guards import Crossing, Side, guard, leaks, plain_text, sides
-from serbench.benchmarks.protocol import Protocol, divide
-from serbench.datasets import emodb, meld
-from serbench.datasets._corpus import OFFICIAL, Corpus, Fold, make_table, rotation
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results.records import load_runs
+from serbench.benchmarks.protocol.guards import Crossing, Side, guard, leaks, plain_text, sides
+from serbench.benchmarks.protocol.protocol import Protocol, divide
+from serbench.benchmarks.run import grid
+from serbench.datasets import emodb
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.meld import reader as meld
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus, Fold, make_table, rotation
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import load_runs
 from serbench.sermodels.chance import Model as Chance
 
 EMOTION = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks import bench_corpora
-from serbench.benchmarks._findings import count
-from serbench.benchmarks.doctor import _orphans
-from serbench.datasets import _mock_iemocap as mock
-from serbench.datasets import iemocap
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._iemocap_files import read_evaluations
+from serbench.benchmarks.corpora.doctor import _orphans
+from serbench.benchmarks.corpora.findings import count
+from serbench.benchmarks.performance.parts import corpora
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.iemocap import reader as iemocap
+from serbench.datasets.iemocap.files import read_evaluations
+from serbench.datasets.mocks import iemocap as mock
 
 HEAD = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 BLOCK = "[1.0000 - 2.0000]\t{name}\t{code}\t[{triple}]\nC-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
@@ -295,7 +295,7 @@ def test_published_size_has_the_published_tasks(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_reads_151_dialogues_and_10039_turns(tmp_path: Path) -> None:
-    bench_corpora.write_iemocap(tmp_path)
+    corpora.write_iemocap(tmp_path)
     corpus = iemocap.load(tmp_path)
     assert (len(corpus.utterances), corpus.utterances["dialogue"].nunique()) == (10039, 151)
     assert corpus.utterances["raters"].eq(3).all()

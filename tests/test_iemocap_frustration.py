@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from serbench.datasets import iemocap
-from serbench.datasets._labels import canonical
+from serbench.datasets.iemocap import reader as iemocap
+from serbench.datasets.schema.labels import canonical
 
 WANTED = {
     "ang": "anger", "hap": "happiness", "exc": "happiness", "sad": "sadness", "neu": "neutral", "fru": "neutral",

@@ -14,17 +14,17 @@ from rich.console import Console
 from scipy import stats
 from typer.testing import CliRunner
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results._items import choose_clusters
-from serbench.results.bootstrap import bootstrap_difference, bootstrap_scores
-from serbench.results.compare import compare
-from serbench.results.dependence import benjamini_hochberg, crossed_t
-from serbench.results.inference import Options, further_tests, render_further, score_intervals, train_ratio
-from serbench.results.planning import power_table, render_power
-from serbench.results.randomisation import approximate_randomisation
-from serbench.results.records import Run
-from serbench.results.significance import holm
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run
+from serbench.results.record.test_items import choose_clusters
+from serbench.results.statistics.bootstrap import bootstrap_difference, bootstrap_scores
+from serbench.results.statistics.dependence import benjamini_hochberg, crossed_t
+from serbench.results.statistics.randomisation import approximate_randomisation
+from serbench.results.statistics.significance import holm
+from serbench.results.tables.compare import compare
+from serbench.results.tables.needed_trials import power_table, render_power
+from serbench.results.tables.pair_tests import Options, further_tests, render_further, score_intervals, train_ratio
 
 pytestmark = pytest.mark.filterwarnings("error")
 TASK = Task("attributes", "regression", ("arousal", "valence"), scales={"arousal": (1.0, 7.0), "valence": (1.0, 7.0)})
@@ -253,7 +253,7 @@ def stored(tmp_path: Path) -> Path:
 
 
 def serbench(*words: object) -> Any:
-    from serbench.benchmarks.cli import app
+    from serbench.benchmarks.cli.app import app
 
     return CliRunner().invoke(app, list(map(str, words)))
 

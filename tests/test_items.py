@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from serbench.benchmarks._items import item_table
-from serbench.benchmarks.grid import run
-from serbench.datasets._corpus import OFFICIAL, Corpus, make_table
-from serbench.datasets._task import Task
-from serbench.results._items import COLUMNS
+from serbench.benchmarks.run.grid import run
+from serbench.benchmarks.run.item_facts import item_table
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
+from serbench.datasets.schema.task import Task
+from serbench.results.record.test_items import COLUMNS
 
 TASK = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
 

@@ -13,12 +13,12 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.preprocessing import normalize
 
-from serbench.datasets._errors import SerbenchError
-from serbench.sermodels import _kmeans, _partitions
-from serbench.sermodels._kmeans import kmeans
-from serbench.sermodels._partitions import entropy, nmi, sizes
-from serbench.sermodels._points import FiledPoints, HeldPoints, Points, make_points
-from serbench.sermodels._whitening import whiten
+from serbench.datasets.core.errors import SerbenchError
+from serbench.sermodels.clustering import kmeans as kmeans_module, partitions
+from serbench.sermodels.clustering.kmeans import kmeans
+from serbench.sermodels.clustering.partitions import entropy, nmi, sizes
+from serbench.sermodels.clustering.points import FiledPoints, HeldPoints, Points, make_points
+from serbench.sermodels.clustering.whitening import whiten
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card"))]
@@ -73,21 +73,21 @@ def test_double_precision_equals_scikit_learn_to_1e_12() -> None:
     np.testing.assert_allclose(found.centroids, expected.cluster_centers_, rtol=1e-12)
 
 
-@pytest.mark.parametrize("start", _kmeans.STARTS)
+@pytest.mark.parametrize("start", kmeans_module.STARTS)
 def test_blocks_and_files_change_nothing(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     points = torch.from_numpy(blobs())
     whole = kmeans(points, 5, seeded(), start=start)
     filed = FiledPoints(*points.shape, CPU)
     for first in range(0, len(points), 700):
         filed.put(first, points[first : first + 700])
-    monkeypatch.setattr(_kmeans, "_CPU_ROWS", 97)
+    monkeypatch.setattr(kmeans_module, "_CPU_ROWS", 97)
     for source in (points, filed):
         apart = kmeans(source, 5, seeded(), start=start)
         np.testing.assert_array_equal(apart.assignment, whole.assignment)
         np.testing.assert_allclose(apart.centroids, whole.centroids, atol=1e-5)
 
 
-@pytest.mark.parametrize("start", _kmeans.STARTS)
+@pytest.mark.parametrize("start", kmeans_module.STARTS)
 def test_the_generator_alone_decides(start: str) -> None:
     points = torch.from_numpy(blobs())
     first, again, other = (kmeans(points, 6, seeded(s), start=start, iterations=2) for s in (3, 3, 4))
@@ -99,11 +99,11 @@ def test_the_generator_alone_decides(start: str) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("start", _kmeans.STARTS)
+@pytest.mark.parametrize("start", kmeans_module.STARTS)
 def test_a_start_is_made_of_different_points(start: str) -> None:
     points = torch.from_numpy(blobs(n=40))
     for seed in range(20):
-        centroids = _kmeans._START[start](HeldPoints(points), 40, seeded(seed))
+        centroids = kmeans_module._START[start](HeldPoints(points), 40, seeded(seed))
         assert len(np.unique(centroids.numpy(), axis=0)) == 40
 
 
@@ -111,7 +111,7 @@ def test_plus_plus_draws_in_proportion_to_squared_distance() -> None:
     """One far point among 99 at the origin and one at distance 1: from the origin it is drawn with 9 in 10."""
     points = torch.zeros(101, 2)
     points[99, 0], points[100, 1] = 1.0, 3.0
-    firsts = [_kmeans._START["k-means++"](HeldPoints(points), 2, seeded(s)) for s in range(2000)]
+    firsts = [kmeans_module._START["k-means++"](HeldPoints(points), 2, seeded(s)) for s in range(2000)]
     second = np.array([c[1].tolist() for c in firsts if not c[0].any()])
     assert set(map(tuple, second)) == {(1.0, 0.0), (0.0, 3.0)}
     share = (second[:, 1] == 3).mean()
@@ -157,8 +157,8 @@ def test_empty_keep_leaves_the_cluster_empty() -> None:
     assert found.refilled == 0
 
 
-@pytest.mark.parametrize("empty", _kmeans.EMPTY)
-@pytest.mark.parametrize("start", _kmeans.STARTS)
+@pytest.mark.parametrize("empty", kmeans_module.EMPTY)
+@pytest.mark.parametrize("start", kmeans_module.STARTS)
 def test_fewer_distinct_points_than_clusters_end_with_empty_clusters(empty: str, start: str) -> None:
     points = torch.tensor([[1.0, 2.0]] * 5 + [[3.0, 4.0]] * 5)
     found = kmeans(points, 4, seeded(), start=start, empty=empty)
@@ -171,7 +171,7 @@ def test_bad_input_is_refused_in_words() -> None:
         kmeans(torch.zeros(7, 3), 10, seeded())
     points = torch.from_numpy(blobs(n=50))
     points[7, 3] = torch.nan
-    for start in _kmeans.STARTS:
+    for start in kmeans_module.STARTS:
         with pytest.raises(SerbenchError, match="not all finite"):
             kmeans(points, 4, seeded(), start=start)
 
@@ -237,4 +237,4 @@ def test_sizes_entropy_and_nmi_against_other_libraries() -> None:
     assert entropy(counts) == pytest.approx(scipy.stats.entropy(counts, base=6))
     assert entropy(np.array([4, 4, 4])) == pytest.approx(1)
     assert entropy(np.array([9, 0, 0])) == 0
-    assert _partitions.entropy(np.array([9])) == 0
+    assert partitions.entropy(np.array([9])) == 0

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets._corpus import EMOTIONS, OFFICIAL, Corpus, make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._labels import (
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import EMOTIONS, OFFICIAL, Corpus, make_table
+from serbench.datasets.schema.labels import (
     SETS,
     VOCABULARIES,
     WORDS,
@@ -25,7 +25,7 @@ from serbench.datasets._labels import (
     soft_labels,
     transfer,
 )
-from serbench.datasets._task import Task, attribute_tasks
+from serbench.datasets.schema.task import Task, attribute_tasks
 
 
 def corpus(emotions: list[str | None], name: str = "other", **extra: object) -> Corpus:

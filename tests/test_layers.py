@@ -35,7 +35,7 @@ def imported_packages(source: str) -> set[str]:
 
 
 def test_the_reader_of_imports_sees_every_form():
-    source = "from ..results import x\ndef f():\n    from ..features.mel import y\nimport serbench.datasets._task\n"
+    source = "from ..results import x\ndef f():\n    from ..features.mel import y\nimport serbench.datasets.schema.task\n"
     assert imported_packages(source) == {"results", "features", "datasets"}
 
 

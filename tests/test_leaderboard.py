@@ -13,12 +13,12 @@ from rich.console import Console
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results._display import count, duration, p_value
-from serbench.results.leaderboard import COLUMNS, leaderboard, to_markdown, to_rich, write_leaderboard
-from serbench.results.records import Run, load_runs
-from serbench.results.significance import holm
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.statistics.significance import holm
+from serbench.results.tables.display import count, duration, p_value
+from serbench.results.tables.leaderboard import COLUMNS, leaderboard, to_markdown, to_rich, write_leaderboard
 
 pytestmark = pytest.mark.filterwarnings("error")
 LABELS = ("anger", "joy", "neutral")

@@ -15,14 +15,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.sermodels._model import Data
-from serbench.sermodels._rows import recording_matrix, utterance_matrix, window_matrix
-from serbench.sermodels._scaling import Scaler
-from serbench.sermodels._selection import best, best_per_target
-from serbench.sermodels._threads import SMALL, threads_for
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.sermodels.core.rows import recording_matrix, utterance_matrix, window_matrix
+from serbench.sermodels.core.scaling import Scaler
+from serbench.sermodels.core.selection import best, best_per_target
+from serbench.sermodels.core.sermodel import Data
+from serbench.sermodels.core.threads import SMALL, threads_for
 from serbench.sermodels.linear import Config, Model, logistic_path, ridge_path, softmax
 
 CLASSES = ("anger", "neutral", "sadness", "fear")
@@ -254,7 +254,7 @@ def test_the_best_score_wins_then_the_first_and_never_an_undefined_one() -> None
 
 
 def test_it_is_imported_without_torch_or_any_other_heavy_library() -> None:
-    code = ("import sys; import serbench.sermodels.linear, serbench.sermodels._persist; "
+    code = ("import sys; import serbench.sermodels.linear, serbench.sermodels.core.persist; "
             "sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'librosa', 'opensmile')))")  # fmt: skip
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
@@ -275,7 +275,7 @@ def test_small_matrices_take_one_thread_and_large_ones_what_there_is() -> None:
 
 def test_one_wild_value_does_not_decide_the_strength():
     """Standardised features are limited: a value a thousand sd out counts as one at the limit."""
-    from serbench.sermodels._scaling import Scaler
+    from serbench.sermodels.core.scaling import Scaler
 
     rows = np.random.default_rng(0).normal(size=(50, 3))
     scaler = Scaler.fit(rows)

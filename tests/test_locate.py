@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._files import inside
-from serbench.datasets._locate import (
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.core.files import inside
+from serbench.datasets.reading.label_files import numbers, read_columns, refuse_doubles
+from serbench.datasets.reading.locate import (
     files_in,
     find,
     find_root,
@@ -23,7 +24,6 @@ from serbench.datasets._locate import (
     require,
     visible,
 )
-from serbench.datasets._reading import numbers, read_columns, refuse_doubles
 
 
 def touch(path: Path, data: bytes = b"x") -> Path:

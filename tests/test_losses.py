@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from serbench.sermodels._losses import balanced_weights, ccc_loss, ccc_losses
+from serbench.sermodels.training.losses import balanced_weights, ccc_loss, ccc_losses
 
 
 def ccc(prediction: np.ndarray, target: np.ndarray, variance_ddof: int = 0) -> float:

@@ -10,21 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from serbench.datasets._errors import SerbenchError
-from serbench.sermodels import maec
-from serbench.sermodels._maec_convolutions import Block, Convolutions, can_share
-from serbench.sermodels._maec_gru import BiGru
-from serbench.sermodels._maec_instances import BagConfig, average, stretch
-from serbench.sermodels._maec_losses import (
-    LatentMoments,
-    Prior,
-    accuracy,
-    discriminator_loss,
-    encoder_loss,
-    gender_loss,
-)
-from serbench.sermodels._maec_network import MaecNetwork, attention, fuse, initialise, mean_of_instances
-from serbench.sermodels._maec_rows import Layout
+from serbench.datasets.core.errors import SerbenchError
+from serbench.sermodels.maec import model as maec
+from serbench.sermodels.maec.bag_rows import Layout
+from serbench.sermodels.maec.convolutions import Block, Convolutions, can_share
+from serbench.sermodels.maec.gru import BiGru
+from serbench.sermodels.maec.instances import BagConfig, average, stretch
+from serbench.sermodels.maec.losses import LatentMoments, Prior, accuracy, discriminator_loss, encoder_loss, gender_loss
+from serbench.sermodels.maec.network import MaecNetwork, attention, fuse, initialise, mean_of_instances
 
 PRESETS = sorted(set(maec.PRESETS) - {"default"})
 LN2, LN3 = math.log(2), math.log(3)

@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from serbench.datasets._corpus import add_context, make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.sermodels import maec
-from serbench.sermodels._batches import Batches
-from serbench.sermodels._frame_norm import TRANSDUCTIVE, FrameNormaliser, scale_of
-from serbench.sermodels._maec_facts import collapses
-from serbench.sermodels._maec_instances import Bags
-from serbench.sermodels._maec_network import MaecNetwork
-from serbench.sermodels._model import Data, Resources
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import add_context, make_table
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.sermodels.core.sermodel import Data, Resources
+from serbench.sermodels.inputs.batches import Batches
+from serbench.sermodels.maec import model as maec
+from serbench.sermodels.maec.facts import collapses
+from serbench.sermodels.maec.instances import Bags
+from serbench.sermodels.maec.network import MaecNetwork
+from serbench.sermodels.maec.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of
 
 LABELS = ("anger", "joy", "neutral")
 EMOTION = Task("emotion", "classification", ("emotion",), labels=LABELS)

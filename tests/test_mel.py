@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features._audio import read_audio
-from serbench.features._extractor import FeatureRequest, build
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.core.audio import read_audio
+from serbench.features.core.feature_extractor import FeatureRequest, build
 from serbench.features.mel import Config, Extractor, pad, slaney_bank
 
 librosa = pytest.importorskip("librosa")

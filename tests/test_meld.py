@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks.doctor import _orphans
-from serbench.datasets import _meld_video as video
-from serbench.datasets import _mock_meld, meld
-from serbench.datasets._errors import SerbenchError
+from serbench.benchmarks.corpora.doctor import _orphans
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.meld import reader as meld, video
+from serbench.datasets.mocks import meld as mock_meld
 
 UTTERANCES = 40
 
@@ -33,7 +33,7 @@ def trapped(miniature: Callable[..., Path]) -> Path:
 @pytest.fixture
 def labels(plain: Path, tmp_path: Path) -> Path:
     """A copy of the miniature's label files that a test may spoil."""
-    for name in _mock_meld.LABELS.values():
+    for name in mock_meld.LABELS.values():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(plain / name, tmp_path / name)
     return tmp_path
@@ -160,13 +160,13 @@ def _below(root: Path, name: str) -> None:
 def _into_splits(root: Path) -> None:
     for split in ("dev", "test"):
         (root / split).mkdir()
-        (root / _mock_meld.FOLDERS[split]).rename(root / split / _mock_meld.FOLDERS[split])
-        (root / _mock_meld.LABELS[split]).rename(root / split / _mock_meld.LABELS[split])
+        (root / mock_meld.FOLDERS[split]).rename(root / split / mock_meld.FOLDERS[split])
+        (root / mock_meld.LABELS[split]).rename(root / split / mock_meld.LABELS[split])
 
 
 def _as_audio(root: Path) -> None:
     """The layout of `audio/{train,dev,test}/diaD_uttU.flac`; names alone matter here."""
-    for split, folder in _mock_meld.FOLDERS.items():
+    for split, folder in mock_meld.FOLDERS.items():
         (root / "audio" / split).mkdir(parents=True)
         for clip in (root / folder).iterdir():
             clip.rename(root / "audio" / split / f"{clip.stem}.flac")
@@ -175,7 +175,7 @@ def _as_audio(root: Path) -> None:
 def test_labels_alone_in_a_clone_of_the_repository(labels: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     (clone / "data/MELD").mkdir(parents=True)
-    for name in _mock_meld.LABELS.values():
+    for name in mock_meld.LABELS.values():
         (labels / name).rename(clone / "data/MELD" / Path(name).name)
     assert len(meld.load(clone).utterances) == UTTERANCES
 
@@ -190,7 +190,7 @@ def test_audio_of_the_same_name_goes_before_the_clip(plain: Path, tmp_path: Path
 
 
 def test_miniature_is_deterministic_and_learnable(plain: Path, tmp_path: Path) -> None:
-    _mock_meld.write(tmp_path, utterances=UTTERANCES)
+    mock_meld.write(tmp_path, utterances=UTTERANCES)
     assert meld.load(tmp_path).digest() == meld.load(plain).digest()
     pytest.importorskip("av")
     corpus = meld.load(plain)
@@ -218,9 +218,9 @@ def test_extracting_many_reports_bad_clips_and_goes_on(trapped: Path, tmp_path: 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_features_are_made_of_clips_and_a_bad_clip_fails_alone(trapped: Path, tmp_path: Path, jobs: int) -> None:
     pytest.importorskip("av")
-    from serbench.features._cache import FeatureCache
-    from serbench.features._extract import extract
-    from serbench.features._extractor import build
+    from serbench.features.cache.cache import FeatureCache
+    from serbench.features.core.feature_extractor import build
+    from serbench.features.extraction.extract import extract
 
     corpus = meld.load(trapped, audio_folder=tmp_path / "audio")
     rows = corpus.utterances[corpus.utterances["dialogue"].str.endswith("/dia0")]
@@ -363,6 +363,6 @@ def test_release_is_refused(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match="one release"):
         meld.load(plain, "2.0")
     with pytest.raises(SerbenchError, match="one release"):
-        _mock_meld.write(tmp_path, release="2.0")
+        mock_meld.write(tmp_path, release="2.0")
     with pytest.raises(SerbenchError, match="Ask for 20"):
-        _mock_meld.write(tmp_path, utterances=3)
+        mock_meld.write(tmp_path, utterances=3)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from serbench.datasets import meld
-from serbench.datasets._corpus import Corpus
+from serbench.datasets.meld import reader as meld
+from serbench.datasets.schema.corpus import Corpus
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serbench.datasets import _meld_video as video
-from serbench.datasets import _mock_meld
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.meld import video
+from serbench.datasets.mocks import meld
 
 
 def _tones(count: int, samples: int = 4800) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -62,7 +62,7 @@ def _lossless(path: Path, channels: np.ndarray[Any, np.dtype[np.float32]], layou
 def test_aac_clip_in_six_channels_keeps_the_centre(tmp_path: Path) -> None:
     pytest.importorskip("av")
     tones = _tones(6, 24000)
-    _mock_meld.write_mp4(tmp_path / "clip.mp4", tones, 48000, "5.1")
+    meld.write_mp4(tmp_path / "clip.mp4", tones, 48000, "5.1")
     signal, rate = video.decode(tmp_path / "clip.mp4", "centre")
     assert rate == 48000
     assert abs(len(signal) - 24000) <= 2048  # AAC frames
@@ -75,7 +75,7 @@ def test_clips_are_extracted_once_and_anew_when_they_change(tmp_path: Path) -> N
     import soundfile
 
     clip = tmp_path / "clips/dia0_utt0.mp4"
-    _mock_meld.write_mp4(clip, _tones(2), 48000, "stereo")
+    meld.write_mp4(clip, _tones(2), 48000, "stereo")
     audio = video.ClipAudio("mean", tmp_path / "audio")
     first = audio(clip)
     assert first.parent == tmp_path / "audio/mean/clips"
@@ -86,7 +86,7 @@ def test_clips_are_extracted_once_and_anew_when_they_change(tmp_path: Path) -> N
     expected, _ = video.decode(clip, "mean")
     assert rate == 48000
     np.testing.assert_allclose(stored, expected, atol=1.01 / 65536)
-    _mock_meld.write_mp4(clip, _tones(2, 9600), 48000, "stereo")
+    meld.write_mp4(clip, _tones(2, 9600), 48000, "stereo")
     assert audio(clip) != first
     assert video.ClipAudio("centre", tmp_path / "audio")(clip).parent.parent.name == "centre"
 

@@ -8,12 +8,11 @@ from fractions import Fraction
 import audmetric
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn import metrics as sk
 
-from serbench.datasets._errors import SerbenchError
-from serbench.results import metrics
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.scores import metrics
 
 pytestmark = pytest.mark.filterwarnings("error")
 NAN = float("nan")

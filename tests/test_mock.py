@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from serbench.benchmarks import grid
-from serbench.benchmarks.card import lines as card_lines
-from serbench.benchmarks.mock import write_mock, writers
-from serbench.benchmarks.protocol import Protocol
+from serbench.benchmarks.corpora.card import lines as card_lines
+from serbench.benchmarks.corpora.mock import write_mock, writers
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.run import grid
 from serbench.datasets import registry
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus
 
 SIZES = {
     "crema-d": 144, "iemocap": 100, "meld": 80, "msp-improv": None, "msp-podcast": None, "ravdess": 192, "savee": 84,

@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets._config import describe, from_dict, to_dict, validate
-from serbench.datasets._corpus import make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._files import canonical_json
-from serbench.datasets._task import Task
+from serbench.datasets.core.config import describe, from_dict, to_dict, validate
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.core.files import canonical_json
+from serbench.datasets.schema.corpus import make_table
+from serbench.datasets.schema.task import Task
 from serbench.features import registry as feature_registry
-from serbench.features._extractor import FeatureRequest, build
-from serbench.features._store import FeatureTable
+from serbench.features.core.feature_extractor import FeatureRequest, build
+from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels import registry
-from serbench.sermodels._model import Data, FitLog, Resources, SERModel
-from serbench.sermodels._persist import load_model, save_model
+from serbench.sermodels.core.persist import load_model, save_model
+from serbench.sermodels.core.sermodel import Data, FitLog, Resources, SERModel
 
 KINDS = ("classification", "regression", "continuous")
 LABELS = ("anger", "neutral", "sadness")

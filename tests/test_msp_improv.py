@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets import _improv_files, msp_improv
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.msp_improv import labels, reader as msp_improv
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def test_msp_improv_published_counts_add_up() -> None:
 
 
 def test_msp_improv_name_grammar() -> None:
-    name = _improv_files.parse_name("S07H-M03-T-MF12")
-    assert name == _improv_files.TurnName("07", "H", "M", "03", "T", "MF", 12)
-    assert _improv_files.parse_name("S07H-M03-Q-MF12") is None
+    name = labels.parse_name("S07H-M03-T-MF12")
+    assert name == labels.TurnName("07", "H", "M", "03", "T", "MF", 12)
+    assert labels.parse_name("S07H-M03-Q-MF12") is None
 
 
 @pytest.mark.parametrize("which", ["plain", "traps"])

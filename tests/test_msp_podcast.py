@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serbench.benchmarks import bench_corpora, doctor
-from serbench.benchmarks._findings import count
-from serbench.datasets import _mock_msp_podcast as mock
-from serbench.datasets import msp_podcast
-from serbench.datasets._msp_files import NAME
+from serbench.benchmarks.corpora import doctor
+from serbench.benchmarks.corpora.findings import count
+from serbench.benchmarks.performance.parts import corpora
+from serbench.datasets.mocks import msp_podcast as mock
+from serbench.datasets.msp_podcast import reader as msp_podcast
+from serbench.datasets.msp_podcast.labels import NAME
 
 VOTES = dict(zip("ASHUFDCNO", ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral",
                                "other"), strict=True))  # fmt: skip
@@ -201,7 +202,7 @@ print(rows, ratings, int(peak[1]) * 1024 / 1e9)
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_label_files_of_2_0_are_read_whole_within_1_5_gigabytes(tmp_path: Path) -> None:
-    bench_corpora.write_msp_podcast(tmp_path, ratings=1_446_224)
+    corpora.write_msp_podcast(tmp_path, ratings=1_446_224)
     command = [sys.executable, "-c", MEASURE, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows, ratings, gigabytes = map(float, done.stdout.split())

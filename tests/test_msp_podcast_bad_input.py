@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from serbench.datasets import _mock_msp_podcast as mock
-from serbench.datasets import msp_podcast
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.mocks import msp_podcast as mock
+from serbench.datasets.msp_podcast import reader as msp_podcast
 
 
 def labels(folder: Path, release: str = "1.12", utterances: int = 80, seed: int = 1) -> Path:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from serbench.benchmarks import doctor
-from serbench.datasets import _mock_msp_podcast as mock
-from serbench.datasets import msp_podcast
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._msp_files import RELEASES, detect_release, read_details, read_partitions
+from serbench.benchmarks.corpora import doctor
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.mocks import msp_podcast as mock
+from serbench.datasets.msp_podcast import reader as msp_podcast
+from serbench.datasets.msp_podcast.labels import RELEASES, detect_release, read_details, read_partitions
 
 
 def labels(folder: Path, release: str = "1.12", utterances: int = 80, seed: int = 1) -> Path:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from serbench.benchmarks.tasks import task_of
-from serbench.datasets._corpus import OFFICIAL, Corpus, make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._labels import SETS, emotion_task
-from serbench.features._audio import read_audio
-from serbench.features._encoder_source import locate
+from serbench.benchmarks.protocol.shared_tasks import task_of
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
+from serbench.datasets.schema.labels import SETS, emotion_task
+from serbench.features.core.audio import read_audio
+from serbench.features.encoders.checkpoint import locate
 
-SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()"]
+SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()"]
 
 
 def test_a_task_that_is_also_a_shared_label_set_is_listed_once(tmp_path: Path) -> None:

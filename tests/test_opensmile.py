@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
 from serbench.features import opensmile as component
-from serbench.features._audio import read_audio
-from serbench.features._extractor import FeatureRequest, build
+from serbench.features.core.audio import read_audio
+from serbench.features.core.feature_extractor import FeatureRequest, build
 
 package = pytest.importorskip("opensmile")
 

@@ -43,7 +43,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize("kind", ["models", "datasets", "features", "tasks", "presets"])
 def test_list_imports_nothing_heavy(kind: str):
     code = (
-        "import sys, json\nfrom serbench.benchmarks.listing import lines\n"
+        "import sys, json\nfrom serbench.benchmarks.core.listing import lines\n"
         f"print(json.dumps([list(lines({kind!r})), sorted(m for m in sys.modules if '.' not in m)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

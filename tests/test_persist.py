@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
 from serbench.sermodels import chance
-from serbench.sermodels._model import Data
-from serbench.sermodels._persist import expect, load_model, save_model
+from serbench.sermodels.core.persist import expect, load_model, save_model
+from serbench.sermodels.core.sermodel import Data
 
 TASK = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
 

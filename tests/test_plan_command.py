@@ -14,15 +14,14 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from serbench.benchmarks import budget as planned
-from serbench.benchmarks._pilot import Pilot, Timed, some
-from serbench.benchmarks.budget import Budget, Training, UnitCost, audio_seconds, carried, estimate, size
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.cli import run as run_command
-from serbench.benchmarks.grid import requests_for, run
-from serbench.benchmarks.plan import prepare
-from serbench.datasets._errors import SerbenchError
-from serbench.features._work import FileTask, Segment
+from serbench.benchmarks.budget import budget as planned
+from serbench.benchmarks.budget.budget import Budget, Training, UnitCost, audio_seconds, carried, estimate, size
+from serbench.benchmarks.budget.pilot import Pilot, Timed, some
+from serbench.benchmarks.cli.app import app, run as run_command
+from serbench.benchmarks.run.grid import requests_for, run
+from serbench.benchmarks.run.plan import prepare
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.extraction.file_tasks import FileTask, Segment
 
 
 @pytest.fixture(scope="module")

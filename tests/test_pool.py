@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serbench.benchmarks.guards import Side, guard_pool
-from serbench.benchmarks.plan import prepare
-from serbench.benchmarks.request import Place, Request
-from serbench.datasets._corpus import OFFICIAL, Corpus, make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
+from serbench.benchmarks.protocol.guards import Side, guard_pool
+from serbench.benchmarks.protocol.request import Place, Request
+from serbench.benchmarks.run.plan import prepare
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
+from serbench.datasets.schema.task import Task
 
 EMOTION = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
 PARTS = ("train", "dev", "test", "unlabelled")

@@ -16,22 +16,23 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.grid_weights import run_weights
-from serbench.benchmarks.predict import AUDIO, audio_files, predict, to_csv
-from serbench.benchmarks.submission import submission
-from serbench.datasets._corpus import Corpus, make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.datasets._task import Task
-from serbench.features._extractor import FeatureRequest, build
-from serbench.features._store import FeatureTable
-from serbench.results.leaderboard import leaderboard
-from serbench.results.records import load_runs
-from serbench.sermodels import cnn_regressor, deepemocluster, linear
-from serbench.sermodels._import_deepemocluster import convert
-from serbench.sermodels._model import Data, Resources, SERModel
-from serbench.sermodels._persist import describe, load_model, save_model, trained_on
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.run.grid_weights import run_weights
+from serbench.benchmarks.weights.predict import AUDIO, audio_files, predict, to_csv
+from serbench.benchmarks.weights.submission import submission
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus, make_table
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_extractor import FeatureRequest, build
+from serbench.features.core.feature_table import FeatureTable
+from serbench.results.record.folder import load_runs
+from serbench.results.tables.leaderboard import leaderboard
+from serbench.sermodels import cnn_regressor, linear
+from serbench.sermodels.core.persist import describe, load_model, save_model, trained_on
+from serbench.sermodels.core.sermodel import Data, Resources, SERModel
+from serbench.sermodels.deepemocluster import model as deepemocluster
+from serbench.sermodels.deepemocluster.importer import convert
 
 SINGLE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
 JOINT = Task("both", "regression", ("dominance", "valence"), scales={"dominance": (1, 7), "valence": (1, 7)})
@@ -136,7 +137,7 @@ def test_a_bad_file_is_named_and_the_others_are_predicted(wavs: Path, weights: d
 
 def test_slices_change_nothing(wavs: Path, weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = predict([weights["arousal"], weights["both"]], [wavs]).table
-    monkeypatch.setattr("serbench.benchmarks.predict.SLICE", 3)
+    monkeypatch.setattr("serbench.benchmarks.weights.predict.SLICE", 3)
     pd.testing.assert_frame_equal(predict([weights["arousal"], weights["both"]], [wavs]).table, whole, atol=1e-5)
 
 
@@ -398,10 +399,11 @@ def test_official_networks_give_ccc_rows_on_demo(official: list[Path], tmp_path:
 
 def test_hidden_test_sets_are_predicted_for_a_submission(tmp_path: Path, weights: dict[str, Path]) -> None:
     """MSP-Podcast's Test3: the columns of its label file, each filled by its name whatever order models predict in."""
-    from serbench.datasets import _mock_msp_podcast, msp_podcast
+    from serbench.datasets.mocks import msp_podcast as mock_msp_podcast
+    from serbench.datasets.msp_podcast import reader as msp_podcast
 
     root, out = tmp_path / "msp", tmp_path / "test3.csv"
-    _mock_msp_podcast.write(root, release="1.11")
+    mock_msp_podcast.write(root, release="1.11")
     corpus = msp_podcast.load(root)
     hidden = corpus.utterances[corpus.utterances["partition"].eq("test3")]
     more = [text for name in ("both", "arousal", "classes") for text in ("--weights", str(weights[name]))]

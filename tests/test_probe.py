@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.sermodels._leaks import corpora_seen, tuned_on_emotions
-from serbench.sermodels._model import Data, Resources
-from serbench.sermodels._objective import LabelScale, Objective
-from serbench.sermodels._pooling import AttentiveStatistics, Head, LayerSum, masked_mean
-from serbench.sermodels._sequences import Piece, Sequences
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.sermodels.core.sermodel import Data, Resources
+from serbench.sermodels.inputs.sequences import Piece, Sequences
+from serbench.sermodels.pretrained.known_corpora import corpora_seen, tuned_on_emotions
 from serbench.sermodels.probe import PRESETS, TINY, Config, Model, ProbeNetwork, pools_first
+from serbench.sermodels.training.objective import LabelScale, Objective
+from serbench.sermodels.training.pooling import AttentiveStatistics, Head, LayerSum, masked_mean
 
 CLASSES = Task("emotion", "classification", ("emotion",), labels=("a", "b", "c"))
 SCALES = {"arousal": (1.0, 7.0), "valence": (1.0, 7.0)}

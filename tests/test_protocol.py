@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks.protocol import Protocol, assign_subsets, describe, divide, unit_seed
-from serbench.datasets._corpus import OFFICIAL, Corpus, Fold, make_table, rotation
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task, attribute_tasks
+from serbench.benchmarks.protocol.protocol import Protocol, assign_subsets, describe, divide, unit_seed
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import OFFICIAL, Corpus, Fold, make_table, rotation
+from serbench.datasets.schema.task import Task, attribute_tasks
 
 SCALE = {"arousal": (1.0, 7.0)}
 DEFAULT = Protocol()

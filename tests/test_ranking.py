@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from serbench.datasets._errors import SerbenchError
-from serbench.results.ranking import (
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.tables.ranking import (
     across_datasets,
     cliques,
     critical_difference,

@@ -20,17 +20,17 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from serbench.benchmarks._local_cluster import LocalCluster, descendants, local_cluster
-from serbench.benchmarks._memo import source_digest
-from serbench.benchmarks._ray_node import shard_of, shards
-from serbench.benchmarks._ray_slots import Node, shares
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.grid import run
-from serbench.benchmarks.launch_ray import differing
-from serbench.datasets._errors import SerbenchError
-from serbench.results.records import Run, load_runs
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.ray.launcher import differing
+from serbench.benchmarks.ray.local_cluster import LocalCluster, descendants, local_cluster
+from serbench.benchmarks.ray.node import shard_of, shards
+from serbench.benchmarks.ray.slots import Node, shares
+from serbench.benchmarks.run.finished import source_digest
+from serbench.benchmarks.run.grid import run
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.record.folder import Run, load_runs
 
-SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()"]
+SERBENCH = [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()"]
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results import _run
-from serbench.results._identity import differences, fill_line, short_names
-from serbench.results.records import Run, load_runs, protocol_digest, runs_table
-from serbench.results.scoring import score_predictions
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record import run as run_module
+from serbench.results.record.folder import Run, load_runs, protocol_digest, runs_table
+from serbench.results.record.identity import differences, fill_line, short_names
+from serbench.results.scores.scoring import score_predictions
 
 TASK = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
 FOLDS = ["03+08", "10+09"]
@@ -246,7 +246,7 @@ def test_a_unit_interrupted_while_it_is_written_is_unfinished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_run, part, killed)
+        patch.setattr(run_module, part, killed)
         with pytest.raises(KeyboardInterrupt):
             run.write_unit(0, FOLDS[0], facts(seed=8), predictions(9, FOLDS[0]))
     assert run.unit(0, FOLDS[0]) is None

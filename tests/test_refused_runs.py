@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from serbench.benchmarks import run
-from serbench.datasets._errors import SerbenchError
-from serbench.results.records import Run
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.record.folder import Run
 
 
 @pytest.fixture

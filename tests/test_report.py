@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results._report_data import breakdown, cost, gather
-from serbench.results._report_letters import letters
-from serbench.results._report_tables import latex
-from serbench.results.records import Run, load_runs
-from serbench.results.references import references
-from serbench.results.report import write_report
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.report.data import breakdown, cost, gather
+from serbench.results.report.letters import letters
+from serbench.results.report.tables import latex
+from serbench.results.report.writing import write_report
+from serbench.results.tables.references import references
 
 LABELS = ("anger", "joy", "sadness")
 EMOTION = Task("emotion", "classification", ("emotion",), LABELS)
@@ -111,7 +111,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes the time, where the test is about the words and tables."""
-    monkeypatch.setattr("serbench.results.report.drawings", lambda ranking: iter(()))
+    monkeypatch.setattr("serbench.results.report.writing.drawings", lambda ranking: iter(()))
 
 
 @pytest.fixture(scope="module")

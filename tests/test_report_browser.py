@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from serbench.results._report_page import page
-from serbench.results._report_tables import Cell, Table, to_html
+from serbench.results.report.page import page
+from serbench.results.report.tables import Cell, Table, to_html
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--enable-logging=stderr",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks._progress import lasting_interrupts
-from serbench.benchmarks.grid import from_record, run
-from serbench.benchmarks.plan import Request
-from serbench.datasets._errors import SerbenchError
-from serbench.results.records import Run, load_runs
+from serbench.benchmarks.core.progress import lasting_interrupts
+from serbench.benchmarks.run.grid import from_record, run
+from serbench.benchmarks.run.plan import Request
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.record.folder import Run, load_runs
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
 
 
 def arguments(corpus_file: Path, results: Path, *more: str) -> list[str]:
-    return [sys.executable, "-c", "from serbench.benchmarks.cli import main; main()", "run", "--dataset", "table",
+    return [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()", "run", "--dataset", "table",
             "--root", str(corpus_file), "--results", str(results), "--threads", "1", *more]  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_a_run_leaves_twenty_scores_and_chance_rows(corpus_file: Path, tmp_path:
 def test_a_finished_run_is_neither_repeated_nor_prepared(corpus_file: Path, tmp_path: Path, monkeypatch):
     (one,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     before = {p: p.stat().st_mtime_ns for p in one.path.iterdir()}
-    monkeypatch.setattr("serbench.benchmarks.grid.prepare", lambda *a, **k: pytest.fail("the run was prepared again"))
+    monkeypatch.setattr("serbench.benchmarks.run.grid.prepare", lambda *a, **k: pytest.fail("the run was prepared again"))
     (again,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     assert again.path == one.path
     assert {p: p.stat().st_mtime_ns for p in one.path.iterdir()} == before

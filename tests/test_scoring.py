@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results.scoring import confusion_table, dev_score, not_finite, score_predictions
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.scores.scoring import confusion_table, dev_score, not_finite, score_predictions
 
 LABELS = ("anger", "neutral", "sadness")
 EMOTION = Task("emotion", "classification", ("emotion",), labels=LABELS)

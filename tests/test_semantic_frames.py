@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets._corpus import make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.features._wordvec import Vectors, random_vector
-from serbench.sermodels import _semantic_delay as delays
-from serbench.sermodels._model import Data
-from serbench.sermodels._semantic_frames import Frames, Words, turn_mask
-from serbench.sermodels.semantic_fusion import block_batch
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import make_table
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.features.words.vectors import Vectors, random_vector
+from serbench.sermodels.core.sermodel import Data
+from serbench.sermodels.semantic_fusion import delay as delays
+from serbench.sermodels.semantic_fusion.frames import Frames, Words, turn_mask
+from serbench.sermodels.semantic_fusion.model import block_batch
 
 HOP, RATE = 0.1, 2000
 TRACE = Task("traces", "continuous", ("arousal", "valence", "liking"), frame_seconds=HOP,

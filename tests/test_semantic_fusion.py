@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 import torch
 
-from serbench.datasets._config import to_dict
-from serbench.datasets._corpus import make_table
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
-from serbench.features._wordvec import Vectors, write_vectors
-from serbench.sermodels import _semantic_words as semantic_words
-from serbench.sermodels._losses import ccc_losses
-from serbench.sermodels._model import Data, Resources
-from serbench.sermodels._semantic_frames import Frames, Words
-from serbench.sermodels._semantic_network import SemanticNetwork, reach_frames
-from serbench.sermodels.semantic_fusion import PRESETS, TINY, Config, Model, utterance_batch
+from serbench.datasets.core.config import to_dict
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import make_table
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.features.words.vectors import Vectors, write_vectors
+from serbench.sermodels.core.sermodel import Data, Resources
+from serbench.sermodels.semantic_fusion import words as semantic_words
+from serbench.sermodels.semantic_fusion.frames import Frames, Words
+from serbench.sermodels.semantic_fusion.model import PRESETS, TINY, Config, Model, utterance_batch
+from serbench.sermodels.semantic_fusion.network import SemanticNetwork, reach_frames
+from serbench.sermodels.training.losses import ccc_losses
 
 HOP, RATE = 0.1, 2000
 TRACE = Task("traces", "continuous", ("arousal", "valence", "liking"), frame_seconds=HOP,

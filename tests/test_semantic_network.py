@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serbench.datasets._task import Task
-from serbench.sermodels import _semantic_convolutions as convolutions
-from serbench.sermodels import _semantic_lstm as lstms
-from serbench.sermodels import _semantic_pieces
-from serbench.sermodels._semantic_network import (
+from serbench.datasets.schema.task import Task
+from serbench.sermodels.semantic_fusion import convolutions, lstm as lstms
+from serbench.sermodels.semantic_fusion.fast import pieces
+from serbench.sermodels.semantic_fusion.model import PRESETS, Model
+from serbench.sermodels.semantic_fusion.network import (
     Attention,
     Fusion,
     NetworkConfig,
@@ -27,7 +27,6 @@ from serbench.sermodels._semantic_network import (
     reach_frames,
     whole_frames,
 )
-from serbench.sermodels.semantic_fusion import PRESETS, Model
 
 TRACE = Task("traces", "continuous", ("arousal", "valence", "liking"), frame_seconds=0.1,
              scales=dict.fromkeys(("arousal", "valence", "liking"), (-1.0, 1.0)))  # fmt: skip
@@ -127,7 +126,7 @@ def block_and_maps(shape: tuple[int, ...], dropout: float = 0.0) -> tuple[convol
 def test_blocks_piece_by_piece_are_the_plain_ones(
     shape: tuple[int, ...], dropout: float, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_semantic_pieces, "PIECE_BYTES", piece)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", piece)
     block, maps = block_and_maps(shape, dropout)
     plain, several = PlainBlock(block), shape[0] > 1
     ours, theirs = (maps.clone().requires_grad_(several) for _ in range(2))
@@ -331,7 +330,7 @@ def test_silence_behind_an_utterance_changes_nothing() -> None:
 
 
 def test_the_plain_writing_of_the_benchmark_computes_the_same() -> None:
-    from serbench.benchmarks.bench_semantic import PlainNetwork, generated
+    from serbench.benchmarks.performance.parts.semantic import PlainNetwork, generated
 
     network = SemanticNetwork(4410, 20, 100, 3, NetworkConfig(filters=(8, 8, 10), projection=32, width=16, units=8),
                               bounded=True)  # fmt: skip

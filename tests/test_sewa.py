@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.benchmarks._findings import count
-from serbench.datasets import _mock_sewa, _sewa_files, sewa
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
+from serbench.benchmarks.corpora.findings import count
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.mocks import sewa as mock_sewa
+from serbench.datasets.schema.corpus import Corpus
+from serbench.datasets.sewa import files, reader as sewa
 
 RELEASES = ("2017", "2018", "2019")
 
@@ -51,10 +52,10 @@ def _roles(corpus: Corpus, table: pd.DataFrame, split: str = "official") -> dict
 
 
 def test_names_follow_the_grammar_of_the_packages() -> None:
-    assert _sewa_files.parse_name("Train_07") == _sewa_files.Recording("train", "DE", 7, "Train_07")
-    assert _sewa_files.parse_name("devel_hu_14") == _sewa_files.Recording("dev", "HU", 14, "Devel_HU_14")
-    assert _sewa_files.parse_name("Test_CN_70") == _sewa_files.Recording("test", "CN", 70, "Test_CN_70")
-    assert all(_sewa_files.parse_name(n) is None for n in ("Train_7", "Train_FR_01", "Train_01_x", "readme"))
+    assert files.parse_name("Train_07") == files.Recording("train", "DE", 7, "Train_07")
+    assert files.parse_name("devel_hu_14") == files.Recording("dev", "HU", 14, "Devel_HU_14")
+    assert files.parse_name("Test_CN_70") == files.Recording("test", "CN", 70, "Test_CN_70")
+    assert all(files.parse_name(n) is None for n in ("Train_7", "Train_FR_01", "Train_01_x", "readme"))
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -73,7 +74,7 @@ def test_published_numbers_of_recordings() -> None:
 
 
 def test_recordings_are_counted_by_partition_and_culture(corpus: Corpus) -> None:
-    planned = _mock_sewa.COUNTS[corpus.release]
+    planned = mock_sewa.COUNTS[corpus.release]
     found = {key: count(corpus, key) for key in corpus.expected}
     assert found["recordings"] == sum(planned.values())
     parts = {"Train": "train", "Devel": "dev", "Test": "test"}
@@ -136,8 +137,8 @@ def test_first_timestamp_is_zero_or_a_frame(roots: dict[str, Path]) -> None:
 def test_first_frames_are_exact_zeros(corpus: Corpus) -> None:
     assert corpus.recordings is not None
     trace = corpus.trace(corpus.recordings.index[corpus.recordings["labels"] == "given"][0])
-    assert (trace.iloc[: _mock_sewa.ZEROS, 1:] == 0).all(axis=None)
-    assert (trace.iloc[_mock_sewa.ZEROS :, 1:] != 0).any(axis=None)
+    assert (trace.iloc[: mock_sewa.ZEROS, 1:] == 0).all(axis=None)
+    assert (trace.iloc[mock_sewa.ZEROS :, 1:] != 0).any(axis=None)
 
 
 def test_changed_labels_change_the_digest(package: Path) -> None:
@@ -174,7 +175,7 @@ def test_devel_is_the_test_set_and_every_fifth_training_recording_selects(corpus
 
 
 def test_selection_rule_on_34_recordings() -> None:
-    recordings = tuple(_sewa_files.Recording("train", "HU", i, f"Train_HU_{i:02d}") for i in range(1, 35))
+    recordings = tuple(files.Recording("train", "HU", i, f"Train_HU_{i:02d}") for i in range(1, 35))
     assert sewa._selected(recordings) == {f"Train_HU_{i:02d}" for i in (5, 10, 15, 20, 25, 30)}
     assert sewa._selected(recordings[:3]) == {"Train_HU_03"}
 
@@ -262,7 +263,7 @@ def test_options_may_be_text(roots: dict[str, Path]) -> None:
 
 
 def test_words_are_spread_evenly_over_a_segment() -> None:
-    words = _sewa_files.spread_words([(1.0, 3.0, "eins zwei <laughter> drei vier"), (4.0, 5.0, "<noise>")])
+    words = files.spread_words([(1.0, 3.0, "eins zwei <laughter> drei vier"), (4.0, 5.0, "<noise>")])
     assert words["word"].tolist() == ["eins", "zwei", "drei", "vier"]
     np.testing.assert_allclose(words["start"], [1.0, 1.5, 2.0, 2.5])
     np.testing.assert_allclose(words["end"], [1.5, 2.0, 2.5, 3.0])
@@ -368,7 +369,7 @@ def test_half_copied_corpus_is_told(package: Path) -> None:
 def test_miniature_is_deterministic_and_its_traces_can_be_heard(roots: dict[str, Path], tmp_path: Path) -> None:
     import soundfile
 
-    _mock_sewa.write(tmp_path, release="2017", utterances=48)
+    mock_sewa.write(tmp_path, release="2017", utterances=48)
     corpus = sewa.load(roots["2017"])
     assert sewa.load(tmp_path).digest() == corpus.digest()
     rows = corpus.utterances.dropna(subset=["arousal"])

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from serbench.datasets import _mock_sewa, sewa
-from serbench.datasets._errors import SerbenchError
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.mocks import sewa as mock_sewa
+from serbench.datasets.sewa import reader as sewa
 
 RELEASES = ("2017", "2018", "2019")
 
@@ -126,7 +127,7 @@ def test_release_that_the_files_contradict(roots: dict[str, Path], tmp_path: Pat
     with pytest.raises(SerbenchError, match="unknown release of sewa '2016'"):
         sewa.load(roots["2018"], "2016")
     with pytest.raises(SerbenchError, match="unknown release"):
-        _mock_sewa.write(tmp_path, release="2016")
+        mock_sewa.write(tmp_path, release="2016")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from serbench.sermodels._chunks import Chunking
-from serbench.sermodels._emocluster import STRIDES, EncoderConfig
-from serbench.sermodels._shared_maps import Folded, _shared, best_depth, chunk_maps, reaches
+from serbench.sermodels.chunked.fast.shared_maps import Folded, _shared, best_depth, chunk_maps, reaches
+from serbench.sermodels.chunked.network import STRIDES, EncoderConfig
+from serbench.sermodels.inputs.chunks import Chunking
 
 STACKS = {
     "release": ((4, 4, 6, 6, 8, 8, 8), STRIDES), "small": ((4, 6, 6, 8, 8), (2, 2, 1, 2, 2)),

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results.leaderboard import leaderboard
-from serbench.results.records import Run, load_runs
-from serbench.results.sharing import export_run, merge
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.record.sharing import export_run, merge
+from serbench.results.tables.leaderboard import leaderboard
 
 pytestmark = pytest.mark.filterwarnings("error")
 LABELS = ("anger", "neutral")
@@ -200,7 +200,7 @@ def test_archives_can_not_write_elsewhere(tmp_path: Path) -> None:
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    from serbench.benchmarks.cli import app
+    from serbench.benchmarks.cli.app import app
 
     run = make(tmp_path / "a")
     runner = CliRunner()

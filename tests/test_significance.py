@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from serbench.datasets._errors import SerbenchError
-from serbench.results.significance import cohen_dz, holm, mean_interval, paired_over_trials, paired_t, wilcoxon
+from serbench.datasets.core.errors import SerbenchError
+from serbench.results.statistics.significance import (
+    cohen_dz,
+    holm,
+    mean_interval,
+    paired_over_trials,
+    paired_t,
+    wilcoxon,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 

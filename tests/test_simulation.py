@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from serbench.benchmarks import study_significance as study
-from serbench.results.simulation import (
+from serbench.benchmarks.studies import significance as study
+from serbench.results.statistics.simulation import (
     ALIKE,
     TASK,
     TESTS,

@@ -10,9 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from serbench.benchmarks._findings import counts
-from serbench.datasets import _acted, _mock_small, crema_d, msp_improv, ravdess, savee, tess
-from serbench.datasets._errors import SerbenchError
+from serbench.benchmarks.corpora.findings import counts
+from serbench.datasets import crema_d, ravdess, savee, tess
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.mocks import small
+from serbench.datasets.msp_improv import reader as msp_improv
+from serbench.datasets.reading import acted
 
 MODULES: dict[str, Any] = {
     "ravdess": ravdess, "crema-d": crema_d, "tess": tess, "savee": savee, "msp-improv": msp_improv,
@@ -59,7 +62,7 @@ def test_every_split_is_speaker_disjoint_and_tests_everything_once(roots: dict[s
 
 @pytest.mark.parametrize("name", NAMES)
 def test_miniature_is_deterministic(roots: dict[str, Path], tmp_path: Path, name: str) -> None:
-    _mock_small.write(tmp_path, corpus=name, utterances=SIZES[name])
+    small.write(tmp_path, corpus=name, utterances=SIZES[name])
     corpus = MODULES[name].load(roots[name])
     assert MODULES[name].load(tmp_path).digest() == corpus.digest()
     item = corpus.utterances.index[0]
@@ -118,17 +121,17 @@ def test_release_is_refused(roots: dict[str, Path], tmp_path: Path, name: str) -
     with pytest.raises(SerbenchError, match="one release"):
         MODULES[name].load(roots[name], "2")
     with pytest.raises(SerbenchError, match="one release"):
-        _mock_small.write(tmp_path, corpus=name, release="2")
+        small.write(tmp_path, corpus=name, release="2")
 
 
 def test_unknown_miniature_lists_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match=r"Did you mean 'ravdess'"):
-        _mock_small.write(tmp_path, corpus="ravdes")
+        small.write(tmp_path, corpus="ravdes")
 
 
 def test_speaker_folds_balance_women_and_men() -> None:
     genders = {f"w{i:02d}": "female" for i in range(43)} | {f"m{i:02d}": "male" for i in range(48)}
-    folds = pd.Series(_acted.speaker_folds(genders, 5))
+    folds = pd.Series(acted.speaker_folds(genders, 5))
     sizes = pd.crosstab(folds, pd.Series(genders))
     assert (sizes.max() - sizes.min() <= 1).all()
     assert (folds.value_counts().max() - folds.value_counts().min()) <= 1

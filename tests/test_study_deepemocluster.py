@@ -11,16 +11,16 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from serbench.benchmarks import _study, study_deepemocluster
-from serbench.benchmarks._study import Execution, Row, Study, default_tasks, run_study, summarise, write
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.plan import Request
-from serbench.benchmarks.protocol import Protocol
-from serbench.benchmarks.study_deepemocluster import fitted_sizes, table2, table3, table4
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.results.records import load_runs
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.run.plan import Request
+from serbench.benchmarks.studies import deepemocluster, study as study_module
+from serbench.benchmarks.studies.deepemocluster import fitted_sizes, table2, table3, table4
+from serbench.benchmarks.studies.study import Execution, Row, Study, default_tasks, run_study, summarise, write
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus
+from serbench.results.record.folder import load_runs
 
 SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij", "unlabelled": "kl"}
 TINY = {
@@ -129,8 +129,8 @@ def test_the_table_shows_means_marks_and_the_best(tmp_path: Path) -> None:
     study = Study("s", "S", (Row("a", "x"), Row("b", "x")), "others", notes=("A note.",))
     full = paired(values).assign(low=0.0, high=0.0, dz=0.0, p_holm=0.01)
     scores = rows_of(values)
-    findings = _study.Findings(study, summarise(study, scores, full), full, scores, ())
-    lines = _study.markdown(findings).splitlines()
+    findings = study_module.Findings(study, summarise(study, scores, full), full, scores, ())
+    lines = study_module.markdown(findings).splitlines()
     a, b = values["a"], values["b"]
     assert "| model | arousal (CCC) |" in lines
     assert f"| a | {a.mean():.3f} ± {a.std(ddof=1):.3f} |" in lines
@@ -209,7 +209,7 @@ def test_bad_input_is_answered_in_words(corpus: Corpus, corpus_file: Path, tmp_p
         table4(corpus, [1])
     labelled = Corpus(**{**vars(corpus), "utterances": corpus.utterances.query("partition != 'unlabelled'")})
     with pytest.raises(SerbenchError, match="no unlabelled utterances"):
-        study_deepemocluster.table3(labelled)
+        deepemocluster.table3(labelled)
     how = Execution(tmp_path, "cpu", threads=1)
     for key, match in (("model.clusters", "decides this setting itself"), ("model.clutters", "model.clusters")):
         base = request(corpus_file)

@@ -12,17 +12,18 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from serbench.benchmarks import bench_maec, study_maec
-from serbench.benchmarks._study import Findings, Row, Study
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.grid import run
-from serbench.benchmarks.protocol import Protocol
-from serbench.benchmarks.salience import density, find_salience
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.results.records import Run, load_runs
-from serbench.sermodels import maec
+from serbench.benchmarks.analyses.salience import density, find_salience
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.performance.parts import maec as bench_maec
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.run.grid import run
+from serbench.benchmarks.studies import maec as study_maec
+from serbench.benchmarks.studies.study import Findings, Row, Study
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus
+from serbench.results.record.folder import Run, load_runs
+from serbench.sermodels.maec import model as maec
 
 TINY = {
     "model.widths": "8,8,4", "model.width": "8", "model.instances": "8", "model.discriminator_width": "8",

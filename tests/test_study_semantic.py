@@ -11,19 +11,19 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from serbench.benchmarks import study_semantic
-from serbench.benchmarks._study import Row, Study, fitting_preset
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.grid import run
-from serbench.benchmarks.mock import write_mock
-from serbench.benchmarks.protocol import Protocol, assign_subsets, divide
-from serbench.benchmarks.request import Request
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.features._wordvec import read_vectors
-from serbench.results import metrics
-from serbench.results.records import Run, load_runs
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.corpora.mock import write_mock
+from serbench.benchmarks.protocol.protocol import Protocol, assign_subsets, divide
+from serbench.benchmarks.protocol.request import Request
+from serbench.benchmarks.run.grid import run
+from serbench.benchmarks.studies import semantic_fusion
+from serbench.benchmarks.studies.study import Row, Study, fitting_preset
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus
+from serbench.features.words.vectors import read_vectors
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.scores import metrics
 
 TINY = {
     "model.sampling_rate": "2000", "model.filters": "4,4,4", "model.pools": "5,4,2", "model.projection": "8",
@@ -106,13 +106,13 @@ def test_avec_moments_keep_the_conventions_of_ccc() -> None:
 
 
 def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpus) -> None:
-    study = study_semantic.ablations(sewa, files(folder))
+    study = semantic_fusion.ablations(sewa, files(folder))
     system, *others = study.rows
     assert [row.label for row in study.rows] == [
         "disentangled, aligned", "attention, aligned", "concat, aligned", "disentangled, word2vec", "sound alone",
         "words alone, aligned", "words alone, word2vec", "chance",
     ]  # fmt: skip
-    named = {row.label: study_semantic._what_is_added(system, row) for row in others}
+    named = {row.label: semantic_fusion._what_is_added(system, row) for row in others}
     assert named == {
         "attention, aligned": "disentangled fusion instead of attention",
         "concat, aligned": "disentangled fusion instead of concat",
@@ -123,19 +123,19 @@ def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpu
 
 
 def test_without_vectors_only_sound_is_compared_and_the_study_says_so(sewa: Corpus) -> None:
-    study = study_semantic.ablations(sewa, {}, [])
+    study = semantic_fusion.ablations(sewa, {}, [])
     assert [row.label for row in study.rows] == ["sound alone, disentangled", "sound alone, concat"]
     assert "only rows of sound alone" in study.notes[0]
 
 
 def test_a_corpus_without_words_is_noted(folder: Path, sewa: Corpus) -> None:
-    study = study_semantic.ablations(replace(sewa, word_source=None), files(folder))
+    study = semantic_fusion.ablations(replace(sewa, word_source=None), files(folder))
     assert "sewa has no words" in study.notes[0]
 
 
 def test_bad_input_is_answered_in_words(sewa: Corpus, folder: Path) -> None:
     with pytest.raises(SerbenchError, match=r"--vectors x=nowhere\.vec: there is no such file"):
-        study_semantic.ablations(sewa, {"x": "nowhere.vec"})
+        semantic_fusion.ablations(sewa, {"x": "nowhere.vec"})
     study = Study("semantic", "S", (Row("a", "semantic-fusion"), Row("chance", "chance")), "others")
     with pytest.raises(SerbenchError, match="unknown preset of semantic-fusion"):
         fitting_preset(study, Request("chance", "sewa", preset="smal"))
@@ -176,7 +176,7 @@ def two_cultures(folder: Path) -> Run:
 def test_each_culture_is_scored_over_its_own_frames(folder: Path, two_cultures: Run) -> None:
     corpus = load_corpus("sewa", folder / "2019")
     cultures = corpus.recordings["culture"].to_dict()
-    found = study_semantic.challenge_scores(two_cultures, cultures)
+    found = semantic_fusion.challenge_scores(two_cultures, cultures)
     found = found.set_index(["recordings of", "trial", "target"]).sort_index()
     rows = two_cultures.predictions()
     for part, wanted in (("DE", "_DE_"), ("HU", "_HU_"), ("all", "_")):
@@ -196,14 +196,14 @@ def test_each_culture_is_scored_over_its_own_frames(folder: Path, two_cultures: 
 
 
 def test_one_culture_is_not_told_twice(two_cultures: Run) -> None:
-    german = study_semantic.challenge_scores(two_cultures, dict.fromkeys(two_cultures.predictions()["id"], "DE"))
+    german = semantic_fusion.challenge_scores(two_cultures, dict.fromkeys(two_cultures.predictions()["id"], "DE"))
     assert set(german["recordings of"]) == {"all"}
 
 
 def test_a_task_without_frames_has_no_challenge_scores(folder: Path, tmp_path: Path) -> None:
     (other,) = run("chance", "sewa", root=folder / "2017", task="arousal", trials=1, results=tmp_path, device="cpu")
     with pytest.raises(SerbenchError, match="not time-continuous"):
-        study_semantic.challenge_scores(other, {})
+        semantic_fusion.challenge_scores(other, {})
 
 
 @pytest.mark.slow

@@ -11,12 +11,12 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._store import FeatureTable
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels import svm
-from serbench.sermodels._model import Data
-from serbench.sermodels._persist import load_model, save_model
+from serbench.sermodels.core.persist import load_model, save_model
+from serbench.sermodels.core.sermodel import Data
 from serbench.sermodels.svm import Config, Machine, Model, one_vs_rest
 
 CLASSES = ("anger", "neutral", "sadness", "fear", "calm")

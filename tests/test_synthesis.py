@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from serbench.datasets._babble import lexicon
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._phones import PHONES
-from serbench.datasets._synthesis import babble
-from serbench.datasets._vocal_tract import HOP, RATE, filter_source, glottal_source
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.demo.babble import lexicon
+from serbench.datasets.voice.phones import PHONES
+from serbench.datasets.voice.synthesis import babble
+from serbench.datasets.voice.vocal_tract import HOP, RATE, filter_source, glottal_source
 
 
 def decibel(x: np.ndarray) -> float:

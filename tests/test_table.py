@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from serbench.datasets import registry, table
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._grouping import components, make_groups
+from serbench.datasets import registry
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.corpus import Corpus
+from serbench.datasets.schema.grouping import components, make_groups
+from serbench.datasets.table import reader as table
 
 EMOTIONS = ("happy", "Angry", "SAD", "neutral")
 
@@ -58,7 +58,7 @@ def roles(corpus: Corpus, split: str | None = None) -> list[dict[str, set[str]]]
 
 def test_path_and_label_are_enough(tmp_path: Path) -> None:
     corpus = load(tmp_path, rows(speaker=None), warned=True)
-    assert registry.load("table").__name__ == "serbench.datasets.table"
+    assert registry.load("table").__name__ == "serbench.datasets.table.reader"
     assert (corpus.name, corpus.release, corpus.root) == ("table", "mine", tmp_path)
     assert corpus.utterances.index[0] == corpus.utterances["path"].iloc[0] == "audio/00.wav"
     task = corpus.task()

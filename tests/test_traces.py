@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.grid import run
-from serbench.benchmarks.protocol import Protocol
-from serbench.benchmarks.traces import find_traces, lanes, table, words_at
-from serbench.benchmarks.traces_figure import envelope
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.results import metrics
-from serbench.results.records import Run
+from serbench.benchmarks.analyses.traces import find_traces, lanes, table, words_at
+from serbench.benchmarks.analyses.traces_figure import envelope
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.run.grid import run
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.results.record.folder import Run
+from serbench.results.scores import metrics
 
 ITEM = "Devel_02"
 

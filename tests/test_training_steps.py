@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from serbench.sermodels._batches import Batch
-from serbench.sermodels._training import TrainConfig, Training, make_optimiser, rate_factor
+from serbench.sermodels.inputs.batches import Batch
+from serbench.sermodels.training.training import TrainConfig, Training, make_optimiser, rate_factor
 
 DATA: Any = None
 """Nothing of a step looks at the training's data: it is given batches."""

@@ -13,20 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.features._encoder import Inputs
-from serbench.features._encoder_families import RANDOM
-from serbench.features._encoder_load import load
-from serbench.features._encoder_source import locate
-from serbench.features._store import FeatureTable
-from serbench.sermodels._finetune import FineTuned, Part, by_depth, freeze, save_memory, step_losses
-from serbench.sermodels._model import Data, Resources
-from serbench.sermodels._objective import Objective
-from serbench.sermodels._persist import load_model, save_model
-from serbench.sermodels._pooling import Head
-from serbench.sermodels._training import TrainConfig, Training
-from serbench.sermodels._waves import Cut, Waves, cuts, time_masks
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_table import FeatureTable
+from serbench.features.encoders.checkpoint import locate
+from serbench.features.encoders.encoder import Inputs
+from serbench.features.encoders.families import RANDOM
+from serbench.features.encoders.loading import load
+from serbench.sermodels.core.persist import load_model, save_model
+from serbench.sermodels.core.sermodel import Data, Resources
+from serbench.sermodels.inputs.waveforms import Cut, Waves, cuts, time_masks
+from serbench.sermodels.pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memory, step_losses
+from serbench.sermodels.training.objective import Objective
+from serbench.sermodels.training.pooling import Head
+from serbench.sermodels.training.training import TrainConfig, Training
 from serbench.sermodels.transformer import PRESETS, TINY, Config, Model
 
 RATE = 16000

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features._batched import groups, in_batches
-from serbench.features._cache import FeatureCache
-from serbench.features._extract import extract
-from serbench.features._extractor import FeatureExtractor, FeatureRequest, build
-from serbench.features._work import FileTask, Segment
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.cache.cache import FeatureCache
+from serbench.features.core.feature_extractor import FeatureExtractor, FeatureRequest, build
+from serbench.features.extraction.batched import groups, in_batches
+from serbench.features.extraction.extract import extract
+from serbench.features.extraction.file_tasks import FileTask, Segment
 
 RATE = 16000
 TOLERANCE = 1e-4

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features._encode import Window, average, grid, windows
-from serbench.features._encoder_families import RANDOM, Geometry
-from serbench.features._encoder_load import load
-from serbench.features._encoder_source import locate
-from serbench.features._extractor import FeatureExtractor, FeatureRequest, build
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.core.feature_extractor import FeatureExtractor, FeatureRequest, build
+from serbench.features.encoders.checkpoint import locate
+from serbench.features.encoders.families import RANDOM, Geometry
+from serbench.features.encoders.loading import load
+from serbench.features.encoders.long_signals import Window, average, grid, windows
 from serbench.features.transformers import chosen_layers
 
 TINY = sorted(name for name in RANDOM if name.endswith("tiny"))

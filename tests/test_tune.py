@@ -14,17 +14,28 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.grid import from_record, run
-from serbench.benchmarks.request import Request
-from serbench.benchmarks.tune import SPACES, Choice, Range, Search, Tuned, candidate, check, parse, resolved, search_of
-from serbench.datasets._config import option
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results.leaderboard import leaderboard
-from serbench.results.records import Run, load_runs
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.protocol.request import Request
+from serbench.benchmarks.run.grid import from_record, run
+from serbench.benchmarks.tune.search import (
+    SPACES,
+    Choice,
+    Range,
+    Search,
+    Tuned,
+    candidate,
+    check,
+    parse,
+    resolved,
+    search_of,
+)
+from serbench.datasets.core.config import option
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.tables.leaderboard import leaderboard
 from serbench.sermodels import registry
-from serbench.sermodels._model import Data, FitLog, Resources
+from serbench.sermodels.core.sermodel import Data, FitLog, Resources
 
 pytest.importorskip("optuna")
 TASK = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})

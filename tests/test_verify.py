@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._task import Task
-from serbench.results import references as published
-from serbench.results.inference import Options
-from serbench.results.leaderboard import leaderboard, with_intervals, write_leaderboard
-from serbench.results.records import Run, load_runs
-from serbench.results.references import COLUMNS, DISTANCES, beside, place, references
-from serbench.results.verify import verify_leaderboard
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.tables import references as published
+from serbench.results.tables.leaderboard import leaderboard, with_intervals, write_leaderboard
+from serbench.results.tables.pair_tests import Options
+from serbench.results.tables.references import COLUMNS, DISTANCES, beside, place, references
+from serbench.results.tables.verify import verify_leaderboard
 
 pytestmark = pytest.mark.filterwarnings("error")
 LABELS = ("anger", "happiness", "neutral", "sadness")
@@ -151,7 +151,7 @@ def test_what_is_no_leaderboard_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_ends_with_status_1_and_names_the_row(board: Path) -> None:
-    from serbench.benchmarks.cli import app
+    from serbench.benchmarks.cli.app import app
 
     runner = CliRunner()
     done = runner.invoke(app, ["leaderboard", "--verify", "--results", str(board)])
@@ -164,7 +164,7 @@ def test_the_command_ends_with_status_1_and_names_the_row(board: Path) -> None:
 
 
 def test_mixed_versions_are_noted(board: Path) -> None:
-    from serbench.benchmarks.cli import app
+    from serbench.benchmarks.cli.app import app
 
     run = load_runs(board, model="good")[0]
     run.write_unit(2, "official", {"status": "done", "versions": {"serbench": "0.2.0"}}, table(0.7, 2, 1))
@@ -254,7 +254,7 @@ def test_another_release_is_not_comparable(tmp_path: Path) -> None:
 
 
 def test_references_on_screen_and_in_markdown(board: Path) -> None:
-    from serbench.benchmarks.cli import app
+    from serbench.benchmarks.cli.app import app
 
     done = CliRunner().invoke(app, ["leaderboard", "--references", "--results", str(board)])
     assert done.exit_code == 0, done.output

@@ -17,25 +17,25 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from serbench.benchmarks import untrained
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.clusters import Options, find_weights
-from serbench.benchmarks.grid import from_record, run
-from serbench.benchmarks.grid_weights import run_weights
-from serbench.benchmarks.predict import predict
-from serbench.benchmarks.protocol import Protocol
-from serbench.benchmarks.request import Request
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.datasets._task import Task
-from serbench.features._extractor import FeatureRequest
-from serbench.results.compare import compare, render_compare
-from serbench.results.leaderboard import leaderboard, to_markdown
-from serbench.results.records import Run, load_runs
-from serbench.results.sharing import export_run
+from serbench.benchmarks.analyses.clusters import Options, find_weights
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.protocol.request import Request
+from serbench.benchmarks.run import untrained
+from serbench.benchmarks.run.grid import from_record, run
+from serbench.benchmarks.run.grid_weights import run_weights
+from serbench.benchmarks.weights.predict import predict
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.task import Task
+from serbench.features.core.feature_extractor import FeatureRequest
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.record.sharing import export_run
+from serbench.results.tables.compare import compare, render_compare
+from serbench.results.tables.leaderboard import leaderboard, to_markdown
 from serbench.sermodels import chance
-from serbench.sermodels._model import Data, Resources
-from serbench.sermodels._persist import describe, save_model, trained_on
+from serbench.sermodels.core.persist import describe, save_model, trained_on
+from serbench.sermodels.core.sermodel import Data, Resources
 
 TINY = {
     "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli import app
-from serbench.benchmarks.predict import predict
-from serbench.benchmarks.weights import open_weights
-from serbench.datasets._errors import SerbenchError
-from serbench.sermodels._import_deepemocluster import convert
-from serbench.sermodels._persist import describe, load_model
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.weights.predict import predict
+from serbench.benchmarks.weights.trained import open_weights
+from serbench.datasets.core.errors import SerbenchError
+from serbench.sermodels.core.persist import describe, load_model
+from serbench.sermodels.deepemocluster.importer import convert
 
 
 class Trap:

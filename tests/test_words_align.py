@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.features._audio import read_audio
-from serbench.features._ctc import Aligner, best_path
-from serbench.features._word_alignment import align_words, forced, load, save, spread, word_source
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus
+from serbench.features.core.audio import read_audio
+from serbench.features.words.forced_alignment import Aligner, best_path
+from serbench.features.words.times import align_words, forced, load, save, spread, word_source
 
 LETTERS = "abcdefghijklmnoprstuvyz"
 
@@ -124,8 +124,8 @@ def test_emissions_of_a_long_signal_are_those_of_the_whole(
     """A front end without normalisation and attention over everything would differ; the grid of frames must not."""
     signal = np.random.default_rng(0).standard_normal(16000 * 7).astype(np.float32)
     whole = aligner.emissions(signal)
-    monkeypatch.setattr("serbench.features._ctc.WINDOW_SECONDS", 3.0)
-    monkeypatch.setattr("serbench.features._ctc.MARGIN_SECONDS", 0.5)
+    monkeypatch.setattr("serbench.features.words.forced_alignment.WINDOW_SECONDS", 3.0)
+    monkeypatch.setattr("serbench.features.words.forced_alignment.MARGIN_SECONDS", 0.5)
     starts: list[int] = []
     frames = torch.arange(len(whole), dtype=torch.float32)[:, None]
 
@@ -227,7 +227,7 @@ def test_bad_files(tmp_path: Path, checkpoint: Path) -> None:
 
 
 def test_sewa_reads_what_was_aligned(tmp_path: Path, aligner: Aligner) -> None:
-    from serbench.benchmarks.mock import write_mock
+    from serbench.benchmarks.corpora.mock import write_mock
 
     write_mock("sewa", tmp_path / "sewa", release="2017", utterances=None, traps=False, seed=0)
     corpus = load_corpus("sewa", tmp_path / "sewa")

@@ -10,11 +10,11 @@ import pytest
 import torch
 from scipy.stats import ortho_group
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features._adversarial import Game, discriminator, orthogonal_step, play, random_rotation
-from serbench.features._space_alignment import Config, Report, align, read_pairs
-from serbench.features._spaces import mean_cosine, precision
-from serbench.features._wordvec import Vectors
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.spaces.adversarial import Game, discriminator, orthogonal_step, play, random_rotation
+from serbench.features.spaces.mapping import Config, Report, align, read_pairs
+from serbench.features.spaces.orthogonal import mean_cosine, precision
+from serbench.features.words.vectors import Vectors
 
 GAME = Game(hidden=128, lr=0.3, steps=3, epochs=5, samples=16_000)
 """A small discriminator and 2,500 steps: enough for twelve dimensions, a few seconds each."""

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from serbench.benchmarks import words as steps
-from serbench.benchmarks._progress import Silent
-from serbench.benchmarks.cli import app
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.features._wordvec import Vectors, read_vectors, write_vectors
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.core.progress import Silent
+from serbench.benchmarks.corpora import words as steps
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.features.words.vectors import Vectors, read_vectors, write_vectors
 
 SMALL = ("--set", "dim=8", "--set", "min_count=2")
 

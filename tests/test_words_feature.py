@@ -12,17 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 from serbench.benchmarks import run
-from serbench.benchmarks.cli import app
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError, SerbenchWarning
-from serbench.datasets._load import load_corpus
+from serbench.benchmarks.cli.app import app
+from serbench.datasets.core.errors import SerbenchError, SerbenchWarning
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus
 from serbench.features import registry
-from serbench.features._export import write_npz
-from serbench.features._extract import extract
-from serbench.features._extractor import FeatureRequest, build
-from serbench.features._store import FeatureTable
-from serbench.features._word_alignment import align_words, save
-from serbench.features._wordvec import Vectors, frames_of_words, write_vectors
+from serbench.features.core.feature_extractor import FeatureRequest, build
+from serbench.features.core.feature_table import FeatureTable
+from serbench.features.extraction.extract import extract
+from serbench.features.extraction.npz import write_npz
+from serbench.features.words.times import align_words, save
+from serbench.features.words.vectors import Vectors, frames_of_words, write_vectors
 
 
 @pytest.fixture(scope="module")

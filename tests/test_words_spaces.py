@@ -8,9 +8,9 @@ import torch
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import ortho_group
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features import _spaces
-from serbench.features._spaces import (
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.spaces import orthogonal
+from serbench.features.spaces.orthogonal import (
     csls,
     dictionary,
     mean_cosine,
@@ -46,7 +46,7 @@ def plain_csls(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
 def test_csls_is_the_plain_double_loop(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = plain_csls(X.numpy(), Y.numpy(), k)
     np.testing.assert_allclose(csls(X, Y, k).numpy(), expected, atol=1e-12)
-    monkeypatch.setattr(_spaces, "_CHUNK_ELEMENTS", 64)  # two rows at a time
+    monkeypatch.setattr(orthogonal, "_CHUNK_ELEMENTS", 64)  # two rows at a time
     np.testing.assert_allclose(csls(X, Y, k).numpy(), expected, atol=1e-12)
     scores, indices = nearest(X, Y, 3, "csls", k=k)
     order = np.argsort(-expected, axis=1)[:, :3]

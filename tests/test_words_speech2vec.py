@@ -14,13 +14,22 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from serbench.datasets._corpus import Corpus
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.features._audio import read_audio
-from serbench.features._speech2vec import QUICK, Config, average, embed, frequent, keep_probability, pairs_of, train
-from serbench.features._speech2vec_network import Network, squared_error
-from serbench.features._word_cuts import CutConfig, Cuts, cut_words, mfcc
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.datasets.schema.corpus import Corpus
+from serbench.features.core.audio import read_audio
+from serbench.features.words.speech2vec import (
+    QUICK,
+    Config,
+    average,
+    embed,
+    frequent,
+    keep_probability,
+    pairs_of,
+    train,
+)
+from serbench.features.words.speech2vec_network import Network, squared_error
+from serbench.features.words.spoken_words import CutConfig, Cuts, cut_words, mfcc
 
 RNG = np.random.default_rng(0)
 

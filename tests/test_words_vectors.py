@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from gensim.models import KeyedVectors
 
-from serbench.datasets._errors import SerbenchError
-from serbench.features._coverage import coverage, need_overlap
-from serbench.features._wordvec import (
+from serbench.datasets.core.errors import SerbenchError
+from serbench.features.words.coverage import coverage, need_overlap
+from serbench.features.words.vectors import (
     NON_VERBAL,
     Vectors,
     frames_of_words,
@@ -188,7 +188,7 @@ def test_unknown_words_get_a_vector_of_their_own() -> None:
 
 
 def test_random_vectors_are_the_same_in_every_process() -> None:
-    code = "from serbench.features._wordvec import random_vector; print(random_vector('dog', 4, 7).tolist())"
+    code = "from serbench.features.words.vectors import random_vector; print(random_vector('dog', 4, 7).tolist())"
     for seed in ("1", "2"):
         out = subprocess.run(
             [sys.executable, "-P", "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

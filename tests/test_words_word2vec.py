@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serbench.datasets._errors import SerbenchError
-from serbench.datasets._load import load_corpus
-from serbench.features._word2vec import Config, read_sentences, sentences_of, train
+from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import load_corpus
+from serbench.features.words.word2vec import Config, read_sentences, sentences_of, train
 
 SMALL = Config(dim=8, window=2, negative=5, min_count=2, epochs=20, lr=0.05)
 

@@ -54,7 +54,7 @@ def variance_ratio(values: Floats, labels: Labels) -> float:
 
 def class_nmi(classes: npt.NDArray[Any], labels: Labels) -> float:
     """NMI of clusters with classes (text; missing ones don't count); NaN with fewer than two classes."""
-    from ..sermodels._partitions import nmi
+    from ...sermodels.clustering.partitions import nmi
 
     known = ~pd.isna(classes)
     codes, found = pd.factorize(classes[known])

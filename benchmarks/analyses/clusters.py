@@ -3,7 +3,7 @@
 Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.4, which compares the attributes'
 distributions between clusters by eye. Here the chunks of the test items are clustered by k-means as in training
 (features of `deepemocluster`: what its own k-means sees; of the other models: the latent h), each chunk has its
-sentence's labels, and beside the plots stand two numbers (`_cluster_measures.py`), each with the value that it has by
+sentence's labels, and beside the plots stand two numbers (`analyses/cluster_measures.py`), each with the value that it has by
 chance: the ratio of variances between and within clusters, and the NMI with the emotion classes.
 """
 
@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_text
-from ..results._display import markdown_table, number
-from ..results._storage import write_csv
-from ..results.records import Run, load_runs
-from ._cluster_measures import SHUFFLES, Floats, class_nmi, in_order, measure, project, variance_ratio
-from ._progress import Display, Silent
-from ._study import fitting
-from ._study_figure import save_figure
-from .plan import needed_rows, rebuild
-from .request import Request
-from .setting import Corpora, Setting
-from .trial import build_data
-from .work import extract_features
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_text
+from ...datasets.schema.corpus import Corpus
+from ...results.record.folder import Run, load_runs
+from ...results.record.storage import write_csv
+from ...results.tables.display import markdown_table, number
+from ..core.progress import Display, Silent
+from ..protocol.request import Request
+from ..protocol.setting import Corpora, Setting
+from ..run.plan import needed_rows, rebuild
+from ..run.trial import build_data
+from ..run.work import extract_features
+from ..studies.figure import save_figure
+from ..studies.study import fitting
+from .cluster_measures import SHUFFLES, Floats, class_nmi, in_order, measure, project, variance_ratio
 
 __all__ = [
     "BASELINE", "Clustered", "Options", "analyse", "class_nmi", "find_baseline", "find_weights", "in_order", "markdown",
@@ -144,7 +144,7 @@ def find_weights(run: Run, options: Options, command: str = "clusters {run}") ->
 
 def write(found: Sequence[Clustered], folder: Path, plot: str = "box") -> list[Path]:
     """Write clusters_RUN.csv (measures), _chunks.csv, .md, _distribution.png and _projection.png; returns the paths."""
-    from ._cluster_figures import distributions, projections
+    from .cluster_figures import distributions, projections
 
     stem = f"clusters_{found[0].run_id}"
     measures = pd.concat([one.measures.assign(system=one.name, run=one.run_id) for one in found], ignore_index=True)
@@ -195,7 +195,7 @@ def _cluster_rows(one: Clustered) -> list[dict[str, str]]:
 def _clustered(run: Run, weights: Path, k: int, options: Options, device: str, display: Display) -> Clustered:
     import torch
 
-    from ..sermodels._kmeans import kmeans
+    from ...sermodels.clustering.kmeans import kmeans
 
     points, table, attributes = _features(run, weights, options, device, display)
     if len(points) < k:
@@ -213,9 +213,9 @@ def _features(
     run: Run, weights: Path, options: Options, device: str, display: Display
 ) -> tuple[Floats, pd.DataFrame, tuple[str, ...]]:
     """Features (chunk, dim), a row of labels for each chunk, and the names of the attributes among them."""
-    from ..sermodels._chunked import ChunkedModel
-    from ..sermodels._model import Resources
-    from ..sermodels._persist import load_model
+    from ...sermodels.chunked.chunked_model import ChunkedModel
+    from ...sermodels.core.persist import load_model
+    from ...sermodels.core.sermodel import Resources
 
     model = load_model(weights, Resources(device=device))
     if not isinstance(model, ChunkedModel):

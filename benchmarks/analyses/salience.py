@@ -1,7 +1,7 @@
 """Where MAEC listens: the attention on the instances of one utterance, over its waveform and spectrogram.
 
 The weight of an instance is the mean, over all instances as queries, of the attention that they pay to it (Eq. 4b of
-`sermodels._maec_network`); the weights of an utterance sum to 1. Instances overlap, so the figure shows their density
+`sermodels.maec.network`); the weights of an utterance sum to 1. Instances overlap, so the figure shows their density
 in time: each weight spread evenly over its window, divided by what an even attention would give. Above 1 is more than
 the share of that moment.
 """
@@ -16,21 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..features._audio import read_audio
-from ..results._storage import write_csv
-from ..results.figures import OKABE_ITO
-from ..results.records import Run
-from ..sermodels._model import Resources
-from ..sermodels._persist import load_model
-from ._progress import Display, Silent
-from ._study_figure import save_figure
+from ...datasets.core.errors import SerbenchError
+from ...features.core.audio import read_audio
+from ...results.record.folder import Run
+from ...results.record.storage import write_csv
+from ...results.report.figures import OKABE_ITO
+from ...sermodels.core.persist import load_model
+from ...sermodels.core.sermodel import Resources
+from ..core.progress import Display, Silent
+from ..protocol.request import Request
+from ..protocol.setting import Corpora
+from ..run.plan import Plan, needed_rows, rebuild
+from ..run.trial import build_data
+from ..run.work import extract_features, open_sources
+from ..studies.figure import save_figure
 from .clusters import Options, find_weights
-from .plan import Plan, needed_rows, rebuild
-from .request import Request
-from .setting import Corpora
-from .trial import build_data
-from .work import extract_features, open_sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def find_salience(
         For an utterance that is not there, a model without attention over instances, weights that were not kept (says
         what to type), a corpus that has changed, or an utterance without features.
     """
-    from ..sermodels.maec import Model
+    from ...sermodels.maec.model import Model
 
     if run.spec["model"]["name"] != Model.name:
         raise SerbenchError(
@@ -162,7 +162,7 @@ def _data(plan: Plan, item: str, display: Display) -> Any:
         if any(item not in table for table in tables.values()):
             raise SerbenchError(f"{item!r} takes no part in {plan.run.run_id}. Expected an utterance of its test set.")
     else:
-        from ..sermodels.maec import Model
+        from ...sermodels.maec.model import Model
 
         rows = needed_rows(setting.tested, setting.asked, [item], Model)
         tables = extract_features(setting.tested, rows, plan, 1, display)

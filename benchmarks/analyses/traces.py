@@ -20,16 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._files import atomic_write
-from ..features._audio import read_audio
-from ..results import figures
-from ..results._storage import write_csv
-from ..results.metrics import ccc
-from ..results.records import Run
-from .request import Request
-from .setting import Corpora, resolve
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.core.files import atomic_write
+from ...datasets.schema.corpus import Corpus
+from ...features.core.audio import read_audio
+from ...results.record.folder import Run
+from ...results.record.storage import write_csv
+from ...results.report import figures
+from ...results.scores.metrics import ccc
+from ..protocol.request import Request
+from ..protocol.setting import Corpora, resolve
 
 Floats = npt.NDArray[np.float64]
 RATE = 8000

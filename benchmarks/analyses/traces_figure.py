@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..results.figures import GREY, OKABE_ITO, STYLE
+from ...results.report.figures import GREY, OKABE_ITO, STYLE
 from .traces import Floats, Traces, lanes
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """`serbench plan`: what a run will take, before anything starts: trainings, hours, memory and disk.
 
-Costs of a training come from finished trials, else from a short pilot (`_unit_cost.py`): a process that makes the
+Costs of a training come from finished trials, else from a short pilot (`budget/unit_cost.py`): a process that makes the
 features of a few items and trains on them, for one epoch where a model trains in epochs. Each line says where its
 figure comes from; what is not known is said, never guessed.
 """
@@ -17,23 +17,23 @@ from typing import Any
 
 import soundfile
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import cache_root
-from ..features._audio import AudioHashes, signature
-from ..features._cache import FeatureCache
-from ..features._pack import entry_key
-from ..features._work import FileTask, tasks_of
-from ..results.records import Run
-from ..sermodels import registry
-from ._machine import resolve_device
-from ._pilot import Pilot, pilot, some
-from ._progress import Display, Silent
-from ._unit_cost import UnitCost, carried, recorded
-from .grid import sharing
-from .plan import Plan, prepare
-from .request import Request
-from .setting import Corpora
-from .work import cached_features, extraction_key, lacking_units, wanted_rows
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import cache_root
+from ...features.cache.cache import FeatureCache
+from ...features.cache.pack import entry_key
+from ...features.core.audio import AudioHashes, signature
+from ...features.extraction.file_tasks import FileTask, tasks_of
+from ...results.record.folder import Run
+from ...sermodels import registry
+from ..core.machine import resolve_device
+from ..core.progress import Display, Silent
+from ..protocol.request import Request
+from ..protocol.setting import Corpora
+from ..run.grid import sharing
+from ..run.plan import Plan, prepare
+from ..run.work import cached_features, extraction_key, lacking_units, wanted_rows
+from .pilot import Pilot, pilot, some
+from .unit_cost import UnitCost, carried, recorded
 
 LENGTHS = 200
 """Audio files whose headers are read to estimate the length of all."""

@@ -16,24 +16,24 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ..datasets._config import to_dict
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import canonical_json
-from ..datasets._task import Task
-from ..features._cache import FeatureCache
-from ..features._extract import extract
-from ..features._extractor import FeatureExtractor, build
-from ..features._store import FeatureTable
-from ..results._storage import plain
-from ..results.records import Run
-from ..sermodels import registry
-from ._machine import cpu_seconds, limit_threads, peak_mib, resolve_device
-from .plan import Plan, needed_rows, rebuild
-from .protocol import Division, unit_seed
-from .request import Request
-from .setting import Corpora
-from .trial import Job, Source, Target, run_unit
+from ...datasets.core.config import to_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import canonical_json
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
+from ...features.cache.cache import FeatureCache
+from ...features.core.feature_extractor import FeatureExtractor, build
+from ...features.core.feature_table import FeatureTable
+from ...features.extraction.extract import extract
+from ...results.record.folder import Run
+from ...results.record.storage import plain
+from ...sermodels import registry
+from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
+from ..protocol.protocol import Division, unit_seed
+from ..protocol.request import Request
+from ..protocol.setting import Corpora
+from ..run.plan import Plan, needed_rows, rebuild
+from ..run.trial import Job, Source, Target, run_unit
 
 SIZES = {"classification": (24, 72), "regression": (24, 72), "continuous": (1, 3)}
 """Training items of the two trainings that are timed, by the kind of task."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ..results._storage import read_json
-from ..results.records import Run
-from ._pilot import Pilot
-from .plan import Plan
+from ...datasets.core.errors import SerbenchError
+from ...results.record.folder import Run
+from ...results.record.storage import read_json
+from ..run.plan import Plan
+from .pilot import Pilot
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,23 @@ from typing import Annotated
 
 import typer
 
-from ..datasets._errors import SerbenchError, SerbenchWarning
+from ...datasets.core.errors import SerbenchError, SerbenchWarning
 from . import (
-    cli_clusters,
-    cli_cross,
-    cli_data,
-    cli_maec,
-    cli_plan,
-    cli_predict,
-    cli_report,
-    cli_results,
-    cli_statistics,
-    cli_study,
-    cli_traces,
-    cli_tune,
-    cli_words,
+    budget,
+    clusters,
+    corpora,
+    cross,
+    report as cli_report,
+    results as cli_results,
+    salience,
+    statistics,
+    traces,
+    tune,
+    weights as cli_predict,
+    words,
 )
-from ._arguments import checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
+from .arguments import checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
+from .studies import group as cli_study
 
 app = typer.Typer(
     help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
@@ -85,10 +85,9 @@ def run(
 ) -> None:
     """Train and score models on corpora; finished trials are skipped."""
     given = dict(locals())
-    from ._progress import Terminal
-    from .grid import from_record as repeat
-    from .grid import run as run_grid
-    from .protocol import Protocol
+    from ..core.progress import Terminal
+    from ..protocol.protocol import Protocol
+    from ..run.grid import from_record as repeat, run as run_grid
 
     shown = Terminal()
     with resumable(shown):
@@ -96,7 +95,7 @@ def run(
             on = launcher_of(given)
             runs = repeat(from_record, results, device, jobs, threads, save_models, shown, on)
         elif weights:
-            from .grid_weights import run_weights
+            from ..run.grid_weights import run_weights
 
             without_training({
                 "--set": set_, "--preset": preset, "--test-dataset": test_dataset, "--test-root": test_root,
@@ -131,7 +130,7 @@ def list_(
     ] = None,
 ) -> None:
     """Registered models, datasets, features, tasks and presets."""
-    from .listing import lines
+    from ..core.listing import lines
 
     for line in lines(kind):
         typer.echo(line)
@@ -140,25 +139,25 @@ def list_(
 @app.command()
 def env() -> None:
     """Versions, the device, and which optional parts are usable, and why not."""
-    from .environment import report
+    from ..core.environment import report
 
     for line in report():
         typer.echo(line)
 
 
-cli_clusters.register(app)
-cli_cross.register(app)
-cli_data.register(app)
-cli_maec.register(app)
-cli_plan.register(app, run)
+clusters.register(app)
+cross.register(app)
+corpora.register(app)
+salience.register(app)
+budget.register(app, run)
 cli_predict.register(app)
 cli_report.register(app)
 cli_results.register(app)
-cli_statistics.register(app)
+statistics.register(app)
 cli_study.register(app)
-cli_traces.register(app)
-cli_words.register(app)
-cli_tune.register(app, run)
+traces.register(app)
+words.register(app)
+tune.register(app, run)
 
 
 _standard = warnings.formatwarning

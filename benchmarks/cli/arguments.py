@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..datasets._errors import SerbenchError, unknown
+from ...datasets.core.errors import SerbenchError, unknown
 
 if TYPE_CHECKING:
-    from ..datasets._corpus import Corpus
-    from ._progress import Display
-    from .grid import Launcher
-    from .protocol import Protocol
+    from ...datasets.schema.corpus import Corpus
+    from ..core.progress import Display
+    from ..protocol.protocol import Protocol
+    from ..run.grid import Launcher
 
 LAUNCHERS = ("local", "ray")
 
@@ -45,7 +45,7 @@ def roots(given: list[str] | None, datasets: list[str], flag: str = "--root") ->
 
 def grid_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `grid.run` that say what is asked for, from the options of `serbench run` by name."""
-    from .protocol import Protocol
+    from ..protocol.protocol import Protocol
 
     if not given["model"] or not given["dataset"]:
         raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")
@@ -77,8 +77,8 @@ def launcher_of(given: Mapping[str, Any]) -> Launcher | None:
         return None
     if given["jobs"] != 1:
         raise SerbenchError("--jobs is for local processes. With --launcher ray, the cluster's processors decide.")
-    from ._ray_slots import Options
-    from .launch_ray import RayLauncher
+    from ..ray.launcher import RayLauncher
+    from ..ray.slots import Options
 
     return RayLauncher(Options(**{key: value for key, value in asked.items() if value is not None}), elsewhere)
 
@@ -111,14 +111,14 @@ def without_training(given: Mapping[str, object]) -> None:
 
 def checked(protocol: Protocol) -> Protocol:
     """The protocol, with its settings in range."""
-    from ..datasets._config import validate
+    from ...datasets.core.config import validate
 
     return validate(protocol)
 
 
 def open_dataset(name: str, root: str | None, release: str | None = None, option: list[str] | None = None) -> Corpus:
     """The corpus that a command names."""
-    from ..datasets._load import load_corpus
+    from ...datasets.reading.load import load_corpus
 
     return load_corpus(name, root, release, pairs("--option", option))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ._arguments import grid_arguments, launcher_of
+from .arguments import grid_arguments, launcher_of
 
 
 def register(app: typer.Typer, run: Callable[..., None]) -> None:
@@ -37,10 +37,10 @@ def plan(
     **given: Any,
 ) -> None:
     """What `serbench run` with the same arguments will take: trainings, hours, memory, disk. Nothing is started."""
-    from ..datasets._errors import SerbenchError
-    from ._progress import Terminal
-    from .budget import estimate
-    from .grid import requests_for
+    from ...datasets.core.errors import SerbenchError
+    from ..budget.budget import estimate
+    from ..core.progress import Terminal
+    from ..run.grid import requests_for
 
     if given["from_record"] is not None or given["weights"]:
         raise SerbenchError("serbench plan takes --model and --dataset; leave --from-record and --weights out.")

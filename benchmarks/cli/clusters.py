@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..datasets._errors import SerbenchError
-from .cli_results import open_run
+from ...datasets.core.errors import SerbenchError
+from .results import open_run
 
 if TYPE_CHECKING:
-    from ..results.records import Run
+    from ...results.record.folder import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +40,9 @@ def clusters(
     out: Annotated[Path | None, typer.Option(help="Folder of tables and plots; default: RESULTS/studies.")] = None,
 ) -> None:
     """Emotion in the clusters of learned features: distributions, projection, variance ratios, NMI."""
-    from . import clusters as analysis
-    from ._machine import limit_threads, resolve_device
-    from ._progress import Terminal
+    from ..analyses import clusters as analysis
+    from ..core.machine import limit_threads, resolve_device
+    from ..core.progress import Terminal
 
     choices = {"items": (items, analysis.ITEMS), "layer": (layer, ("auto", "h")),
                "projection": (projection, ("pca", "tsne")), "plot": (plot, ("box", "violin"))}  # fmt: skip
@@ -62,7 +62,7 @@ def clusters(
 
 
 def _other(run: Run, against: str | None, results: Path, dataset: str | None, task: str | None) -> Run | None:
-    from .clusters import BASELINE, find_baseline
+    from ..analyses.clusters import BASELINE, find_baseline
 
     if against == "none" or (against is None and run.spec["model"]["name"] == BASELINE):
         return None

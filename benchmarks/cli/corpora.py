@@ -32,9 +32,9 @@ def check(
     strict: Annotated[bool, typer.Option(help="End with status 1 if there is an error or a warning.")] = False,
 ) -> None:
     """The corpus doctor: counts, missing, broken, odd and doubled files, labels off the scale, speaker overlap."""
-    from . import doctor
-    from ._arguments import open_dataset
-    from ._progress import Terminal
+    from ..core.progress import Terminal
+    from ..corpora import doctor
+    from .arguments import open_dataset
 
     corpus = open_dataset(dataset, root, release, option)
     shown = Terminal()
@@ -43,7 +43,7 @@ def check(
     for line in doctor.summary(corpus, findings):
         typer.echo(line)
     if out is not None:
-        from ..datasets._files import write_text
+        from ...datasets.core.files import write_text
 
         write_text(out, findings.to_csv(index=False))
         typer.echo(f"{len(findings)} findings are in {out}")
@@ -64,9 +64,9 @@ def card(
     seed: Annotated[int, typer.Option(help="Seed of the subsets.")] = 0,
 ) -> None:
     """The protocol card: classes, merges, counts, folds, speakers, metric, known problems, licence, citation."""
-    from ._arguments import checked, open_dataset
-    from .card import lines
-    from .protocol import Protocol
+    from ..corpora.card import lines
+    from ..protocol.protocol import Protocol
+    from .arguments import checked, open_dataset
 
     corpus = open_dataset(dataset, root, release, option)
     for line in lines(corpus, corpus.task(task), checked(Protocol(protocol, split, subsets, group, seed))):
@@ -82,7 +82,7 @@ def mock(
     seed: Annotated[int, typer.Option(help="Seed of voices and labels.")] = 0,
 ) -> None:
     """Write a small corpus in the real corpus's on-disk layout, with synthetic speech."""
-    from .mock import write_mock
+    from ..corpora.mock import write_mock
 
     write_mock(corpus, folder, release=release, utterances=utterances, traps=traps, seed=seed)
     typer.echo(f"{corpus} in miniature is in {folder}; type: serbench check {corpus} --root {folder}")
@@ -103,11 +103,11 @@ def extract(
 
     import pandas as pd
 
-    from ..features._cache import FeatureCache
-    from ..features._extract import extract as extract_all
-    from ..features._extractor import FeatureRequest, build
-    from ._arguments import open_dataset, pairs
-    from ._progress import Terminal
+    from ...features.cache.cache import FeatureCache
+    from ...features.core.feature_extractor import FeatureRequest, build
+    from ...features.extraction.extract import extract as extract_all
+    from ..core.progress import Terminal
+    from .arguments import open_dataset, pairs
 
     corpus = open_dataset(dataset, root, release, option)
     settings = {key.removeprefix("feature."): value for key, value in pairs("--set", set_).items()}
@@ -134,7 +134,7 @@ def extract(
     for item, reason in made.failed.items():
         typer.echo(f"  left out: {item}: {reason}")
     if out is not None:
-        from ..features._export import write_npz
+        from ...features.extraction.npz import write_npz
 
         write_npz(out, made)
         typer.echo(f"{len(made)} arrays are in {out}")
@@ -143,7 +143,7 @@ def extract(
 @cache_app.command()
 def info() -> None:
     """What the cache holds, by feature."""
-    from ..features._cache import cache_info
+    from ...features.cache.cache import cache_info
 
     _print(cache_info())
 
@@ -151,7 +151,7 @@ def info() -> None:
 @cache_app.command()
 def verify() -> None:
     """Read every entry and report the damaged ones; they are made again when they are next needed."""
-    from ..features._cache import cache_verify
+    from ...features.cache.cache import cache_verify
 
     _print(cache_verify())
 
@@ -165,7 +165,7 @@ def prune(
     feature: Annotated[str | None, typer.Option(help="Remove entries of this feature.")] = None,
 ) -> None:
     """Remove entries from the cache."""
-    from ..features._cache import cache_prune
+    from ...features.cache.cache import cache_prune
 
     _print(cache_prune(older_than_days=older_than_days, max_bytes=max_bytes, feature=feature))
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ._arguments import checked, pairs, resumable, roots
+from .arguments import checked, pairs, resumable, roots
 
 
 class Spread(TyperCommand):
@@ -71,10 +71,10 @@ def cross(
     """Train on each corpus and test on each: matrix as CSV and heatmaps, with the drop against in-corpus."""
     from rich.console import Console
 
-    from ..results.matrix import render_matrix, write_matrix
-    from ._progress import Terminal
-    from .cross import cross as run_cross
-    from .protocol import Protocol
+    from ...results.tables.matrix import render_matrix, write_matrix
+    from ..core.progress import Terminal
+    from ..protocol.protocol import Protocol
+    from ..studies.cross import cross as run_cross
 
     shown = Terminal()
     given: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_results import Results
+from .results import Results
 
 
 def register(app: typer.Typer) -> None:
@@ -21,8 +21,8 @@ def report(
     bootstrap: Annotated[int, typer.Option(help="Resamples of each interval; 0 = over the scores alone.")] = 10_000,
 ) -> None:
     """Write one HTML page of all rankings, with figures and tables as files in a folder beside it."""
-    from ..results.records import load_runs
-    from ..results.report import write_report
+    from ...results.record.folder import load_runs
+    from ...results.report.writing import write_report
 
     done = write_report(load_runs(results), out or results / "report.html", bootstrap)
     for problem in done.problems.values():

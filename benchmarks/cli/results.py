@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 if TYPE_CHECKING:
-    from ..results.records import Run
+    from ...results.record.folder import Run
 
 Results = Annotated[Path, typer.Option(help="Folder that holds runs/ and the leaderboard.")]
 
@@ -34,10 +34,9 @@ def leaderboard(
     """Rank the models of every dataset and task; writes leaderboard.csv and leaderboard.md."""
     from rich.console import Console
 
-    from ..datasets._files import write_text
-    from ..results import leaderboard as board
-    from ..results import references as published
-    from ..results.inference import Options
+    from ...datasets.core.files import write_text
+    from ...results.tables import leaderboard as board, references as published
+    from ...results.tables.pair_tests import Options
 
     if verify:
         _verify(results)
@@ -72,11 +71,10 @@ def compare(
     """Paired significance tests between models over the scores of subsets x trials."""
     from rich.console import Console
 
-    from ..results.compare import compare as compare_runs
-    from ..results.compare import render_compare, write_compare
-    from ..results.inference import Options, further_tests, render_further
-    from ..results.leaderboard import mixed_versions
-    from ..results.records import run_row
+    from ...results.record.folder import run_row
+    from ...results.tables.compare import compare as compare_runs, render_compare, write_compare
+    from ...results.tables.leaderboard import mixed_versions
+    from ...results.tables.pair_tests import Options, further_tests, render_further
 
     if adjust not in ("holm", "bh"):
         raise SerbenchError(f"--adjust {adjust}: expected holm or bh.")
@@ -94,7 +92,7 @@ def compare(
 
 def load(results: Path, *, dataset: str | None = None, task: str | None = None) -> list[Run]:
     """Runs under a results folder; damaged ones are named on standard error."""
-    from ..results.records import load_runs
+    from ...results.record.folder import load_runs
 
     runs = load_runs(results, dataset=dataset, task=task)
     for problem in runs.problems.values():
@@ -110,7 +108,7 @@ def load(results: Path, *, dataset: str | None = None, task: str | None = None) 
 
 def _verify(results: Path) -> None:
     """Print what of leaderboard.csv does not follow from the predictions, and end with status 1 if anything."""
-    from ..results.verify import verify_leaderboard
+    from ...results.tables.verify import verify_leaderboard
 
     found = verify_leaderboard(results)
     for problem in found.problems:
@@ -123,7 +121,7 @@ def _verify(results: Path) -> None:
 
 def open_run(name: str, results: Path, dataset: str | None = None, task: str | None = None) -> Run:
     """The run that a folder, `MODEL`, `MODEL:PRESET` or a run id (or its beginning) names."""
-    from ..results.records import Run
+    from ...results.record.folder import Run
 
     return Run.open(Path(name)) if Path(name).is_dir() else choose(load(results, dataset=dataset, task=task), name)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_results import open_run
+from .results import open_run
 
 
 def register(app: typer.Typer) -> None:
@@ -28,9 +28,9 @@ def salience(
     out: Annotated[Path | None, typer.Option(help="Folder of table and plot; default: RESULTS/studies.")] = None,
 ) -> None:
     """Which segments the attention chose, drawn over waveform and spectrogram."""
-    from . import salience as analysis
-    from ._machine import resolve_device
-    from ._progress import Terminal
+    from ..analyses import salience as analysis
+    from ..core.machine import resolve_device
+    from ..core.progress import Terminal
 
     chosen = open_run(run, results, dataset, task)
     found = analysis.find_salience(chosen, utterance, trial, fold, resolve_device(device), Terminal())

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..datasets._errors import SerbenchError
-from .cli_results import Results, choose, load
+from ...datasets.core.errors import SerbenchError
+from .results import Results, choose, load
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def power(
     """What the stored trials can find, and how many trials a difference needs."""
     from rich.console import Console
 
-    from ..results.planning import power_table, render_power
+    from ...results.tables.needed_trials import power_table, render_power
 
     if len(set(models)) < 2:
         raise SerbenchError("power is about a difference: name two or more models.")
@@ -48,8 +48,8 @@ def rank(
     """Rank models across datasets: Friedman's test, post-hoc tests, critical-difference diagram."""
     from rich.console import Console
 
-    from ..results.leaderboard import leaderboard
-    from ..results.ranking import across_datasets, critical_difference_diagram, rank_models, render_ranking
+    from ...results.tables.leaderboard import leaderboard
+    from ...results.tables.ranking import across_datasets, critical_difference_diagram, rank_models, render_ranking
 
     frame = leaderboard(load(results))
     scores, left_out = across_datasets(frame, models, task)
@@ -70,7 +70,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="Results folder to join them into; may hold runs already.")],
 ) -> None:
     """Join results of several machines or groups; duplicates are dropped, conflicts refused."""
-    from ..results.sharing import merge as merge_results
+    from ...results.record.sharing import merge as merge_results
 
     done = merge_results(sources, out)
     for note in done.notes:
@@ -85,8 +85,8 @@ def export(
     results: Results = Path("results"),
 ) -> None:
     """Pack a run with its predictions for sharing, without audio, gold labels and paths."""
-    from ..results.records import Run
-    from ..results.sharing import export_run
+    from ...results.record.folder import Run
+    from ...results.record.sharing import export_run
 
     record = Run.open(Path(run)) if (Path(run) / "run.json").is_file() else choose(load(results), run)
     typer.echo(f"written: {export_run(record, out, labels=labels)}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_results import open_run
+from .results import open_run
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def traces(
     out: Annotated[Path | None, typer.Option(help="Folder of table and plots; default: RESULTS/studies.")] = None,
 ) -> None:
     """Prediction and gold standard over time, with waveform and words: PNG, SVG and CSV."""
-    from . import traces as analysis
+    from ..analyses import traces as analysis
 
     chosen = open_run(run, results, dataset, task)
     found = analysis.find_traces(chosen, recording, trial or (), start, end)

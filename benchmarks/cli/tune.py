@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ._arguments import grid_arguments, launcher_of, resumable
-from .cli_plan import with_options_of
+from .arguments import grid_arguments, launcher_of, resumable
+from .budget import with_options_of
 
 
 def register(app: typer.Typer, run: Callable[..., None]) -> None:
@@ -26,11 +26,11 @@ def tune(
     --set model.k=10,20,30 names candidates (with ; between where a value is a list itself), --set
     train.learning_rate=1e-4..1e-2:log a range. Without any, the model's default space is searched.
     """
-    from ..datasets._errors import SerbenchError
-    from ..sermodels import registry
-    from ._progress import Terminal
-    from .grid import run as run_grid
-    from .tune import search_of
+    from ...datasets.core.errors import SerbenchError
+    from ...sermodels import registry
+    from ..core.progress import Terminal
+    from ..run.grid import run as run_grid
+    from ..tune.search import search_of
 
     if given["from_record"] is not None or given["weights"]:
         raise SerbenchError("serbench tune takes --model and --dataset; leave --from-record and --weights out.")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +35,11 @@ def predict(
     """Write the predictions of trained weights on audio files or a corpus to a CSV file."""
     if bool(audio) == bool(dataset):
         raise SerbenchError("expected either audio files (or folders), or --dataset; one of the two.")
-    from ..datasets._files import write_text
-    from . import predict as predictor
-    from ._arguments import open_dataset
-    from ._machine import limit_threads
-    from ._progress import Terminal
+    from ...datasets.core.files import write_text
+    from ..core.machine import limit_threads
+    from ..core.progress import Terminal
+    from ..weights import predict as predictor
+    from .arguments import open_dataset
 
     shown = Terminal()
     given = open_dataset(dataset, root, release, option) if dataset else list(audio or [])
@@ -53,7 +53,7 @@ def predict(
         weights or [], given, model=model, partition=partition, device=device, jobs=jobs, display=shown
     )
     if submission:
-        from .submission import submission as in_its_form
+        from ..weights.submission import submission as in_its_form
 
         write_text(out, predictor.to_csv(replace(done, table=in_its_form(done.table, str(dataset)))))
     else:
@@ -75,9 +75,9 @@ def import_(
     import importlib
     import pkgutil
 
-    from .. import sermodels
-    from ..datasets._errors import unknown
-    from ..sermodels._persist import save_model
+    from ... import sermodels
+    from ...datasets.core.errors import unknown
+    from ...sermodels.core.persist import save_model
 
     prefix = "_import_"
     known = {m.name.removeprefix(prefix).replace("_", "-"): m.name for m in pkgutil.iter_modules(sermodels.__path__)

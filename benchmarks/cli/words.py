@@ -40,10 +40,10 @@ def align(
     device: Device = "auto",
 ) -> None:
     """Word times: the corpus's own, else by forced alignment, else spread evenly; each word says which."""
-    from . import words
-    from ._arguments import open_dataset
-    from ._machine import resolve_device
-    from ._progress import Terminal
+    from ..core.machine import resolve_device
+    from ..core.progress import Terminal
+    from ..corpora import words
+    from .arguments import open_dataset
 
     corpus = open_dataset(dataset, root, release, option)
     found = words.word_times(
@@ -72,10 +72,10 @@ def speech2vec(
     device: Device = "auto",
 ) -> None:
     """Vectors of words from their sound (what they mean is disputed: docs/words.md). A killed training is resumed."""
-    from . import words as steps
-    from ._arguments import open_dataset, pairs, resumable
-    from ._machine import resolve_device
-    from ._progress import Terminal
+    from ..core.machine import resolve_device
+    from ..core.progress import Terminal
+    from ..corpora import words as steps
+    from .arguments import open_dataset, pairs, resumable
 
     corpus, shown = open_dataset(dataset, root, release, option), Terminal()
     with resumable(shown):
@@ -100,8 +100,8 @@ def word2vec(
     partition: Partitions = None,
 ) -> None:
     """Vectors of words from text, the same at every run; or vectors of a file in another form."""
-    from . import words
-    from ._arguments import open_dataset, pairs
+    from ..corpora import words
+    from .arguments import open_dataset, pairs
 
     found = words.word2vec(
         out, corpus=None if dataset is None else open_dataset(dataset, root, release, option), text=text,
@@ -127,10 +127,10 @@ def align_spaces(
     device: Device = "auto",
 ) -> None:
     """Map one space of word vectors into another; precision of translation; a failed adversarial map is refused."""
-    from . import words
-    from ._arguments import pairs
-    from ._machine import resolve_device
-    from ._progress import Terminal
+    from ..core.machine import resolve_device
+    from ..core.progress import Terminal
+    from ..corpora import words
+    from .arguments import pairs
 
     found = words.align_spaces(
         source, target, out, mode=mode, dictionary=dictionary, test=test, settings=pairs("--set", set_),

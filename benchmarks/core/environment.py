@@ -52,7 +52,7 @@ def report() -> Iterator[str]:
         state = "usable" if problem is None else f"NOT usable: {problem}"
         yield f"  {part.distribution:<14} {version or '-':<16} {state}  ({part.purpose})"
     yield f"device: {_device()}"
-    from ..datasets._files import cache_root
+    from ...datasets.core.files import cache_root
 
     yield f"cache: {cache_root()} (set SERBENCH_CACHE to move it)"
 

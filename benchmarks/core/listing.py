@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..datasets import registry as datasets
-from ..datasets._errors import unknown
-from ..datasets._registry import Registry
-from ..features import registry as features
-from ..sermodels import registry as models
+from ...datasets import registry as datasets
+from ...datasets.core.errors import unknown
+from ...datasets.core.registry import Registry
+from ...features import registry as features
+from ...sermodels import registry as models
 
 KINDS = ("models", "datasets", "features", "tasks", "presets")
 

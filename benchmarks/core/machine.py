@@ -9,7 +9,7 @@ import resource
 import sys
 from pathlib import Path
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that fix the threads of numerical libraries."""

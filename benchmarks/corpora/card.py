@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._labels import mapping_report
-from ..datasets._task import Task
-from ._findings import counts
-from .guards import NAMES, leaks, sides
-from .protocol import Division, Protocol, assign_subsets, describe, divide
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.labels import mapping_report
+from ...datasets.schema.task import Task
+from ..protocol.guards import NAMES, leaks, sides
+from ..protocol.protocol import Division, Protocol, assign_subsets, describe, divide
+from .findings import counts
 
 PARTITIONS = ("train", "dev", "test", "unlabelled")
 """In this order; "test1" and so on stand with "test"."""

@@ -41,12 +41,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..datasets._config import validate
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import inside
-from ._findings import Finding, Limits, counts, duplicates, files, off_scale, overlaps, segments, traces, usual_rate
-from ._sound import Sound, look
+from ...datasets.core.config import validate
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import inside
+from ...datasets.schema.corpus import Corpus
+from .findings import Finding, Limits, counts, duplicates, files, off_scale, overlaps, segments, traces, usual_rate
+from .sound import Sound, look
 
 SOUND_FILES = frozenset({
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".snd", ".sph", ".nist",

@@ -1,6 +1,6 @@
 """What the corpus doctor finds, as generators of findings: about the table, single files, segments and copies.
 
-`serbench.benchmarks.doctor` documents the kinds of findings and the keys of `Corpus.expected`. `items` is everywhere
+`serbench.benchmarks.corpora.doctor` documents the kinds of findings and the keys of `Corpus.expected`. `items` is everywhere
 the table of utterances and recordings with normalised paths and the mark `recording`; `sounds` a look at each path.
 """
 
@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..datasets._config import option
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._task import ATTRIBUTES
-from ..features._audio import OVERSHOOT
-from ._sound import Sound
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import ATTRIBUTES
+from ...features.core.audio import OVERSHOOT
+from .sound import Sound
 
 UNUSABLE = {
     "missing": "the file is not there",
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 
 def count(corpus: Corpus, key: str) -> int:
-    """The number that a key of `Corpus.expected` stands for (grammar: `serbench.benchmarks.doctor`).
+    """The number that a key of `Corpus.expected` stands for (grammar: `serbench.benchmarks.corpora.doctor`).
 
     Raises
     ------

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..datasets import __path__ as dataset_folders
-from ..datasets._errors import SerbenchError, unknown
+from ...datasets import __path__ as dataset_folders
+from ...datasets.core.errors import SerbenchError, unknown
 
 PREFIX = "_mock_"
 

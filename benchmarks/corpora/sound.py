@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 BLOCK = 1 << 18
 FULL_SCALE = 1.0 - 2.0**-15

@@ -17,16 +17,15 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._config import override, to_dict
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._files import write_json
-from ..features._space_alignment import Alignment, Report, align, read_pairs
-from ..features._space_alignment import Config as SpaceConfig
-from ..features._word_alignment import WordTimes, align_words, save, word_source
-from ..features._wordvec import Vectors, read_vectors, write_vectors
-from ._machine import versions
-from ._progress import Display, Silent
+from ...datasets.core.config import override, to_dict
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.core.files import write_json
+from ...datasets.schema.corpus import Corpus
+from ...features.spaces.mapping import Alignment, Config as SpaceConfig, Report, align, read_pairs
+from ...features.words.times import WordTimes, align_words, save, word_source
+from ...features.words.vectors import Vectors, read_vectors, write_vectors
+from ..core.machine import versions
+from ..core.progress import Display, Silent
 
 KINDS = ("utterances", "recordings", "all")
 Settings = Mapping[str, str]
@@ -48,7 +47,7 @@ def word_times(
     """
     aligner = None
     if model is not None:
-        from ..features._ctc import Aligner
+        from ...features.words.forced_alignment import Aligner
 
         aligner = Aligner(model, device)
     elif again:
@@ -77,8 +76,8 @@ def speech2vec(
     preset : "default" or "quick"
     settings : KEY=VALUE of the training, `cut.KEY` of the cuts
     """
-    from ..features._speech2vec import PRESETS, train
-    from ..features._word_cuts import CutConfig, cut_words
+    from ...features.words.speech2vec import PRESETS, train
+    from ...features.words.spoken_words import CutConfig, cut_words
 
     if preset not in PRESETS:
         raise unknown("preset of speech2vec", preset, PRESETS)
@@ -115,7 +114,7 @@ def word2vec(
 
     Exactly one of `corpus`, `text` and `vectors` is given; `limit` keeps the first vectors of `vectors`.
     """
-    from ..features._word2vec import Config, read_sentences, sentences_of, train
+    from ...features.words.word2vec import Config, read_sentences, sentences_of, train
 
     if sum(given is not None for given in (corpus, text, vectors)) != 1:
         raise SerbenchError("expected one of a dataset, --text FILE and --vectors FILE.")
@@ -154,7 +153,7 @@ def align_spaces(
     settings : KEY=VALUE of the alignment, `game.KEY` of the adversarial game
     out_target : write the target vectors too, as `prepare` has changed them
     """
-    from ..features._adversarial import Game
+    from ...features.spaces.adversarial import Game
 
     shown = display or Silent()
     mode = mode or ("identical" if dictionary is None else "dictionary")

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..features._store import Array, FeatureTable
-from ..sermodels._model import Data, Resources
-from ..sermodels._persist import load_model, save_model
-from ..sermodels.deepemocluster import PAPER, Model
-from .bench_training import HOP, TASK, plain_layers
+from ...features.core.feature_table import Array, FeatureTable
+from ...sermodels.core.persist import load_model, save_model
+from ...sermodels.core.sermodel import Data, Resources
+from ...sermodels.deepemocluster.model import PAPER, Model
+from .parts.training import HOP, TASK, plain_layers
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def three_networks(folder: Path) -> list[Path]:
 
 def plain_loop(weights: Sequence[Path]) -> Callable[[Path], list[float]]:
     """One file after the other through librosa and each network's plain layers."""
-    from .bench_features import librosa_mel
+    from .parts.features import librosa_mel
 
     networks: list[Any] = [getattr(load_model(path), "network") for path in weights]  # noqa: B009 (a torch model's)
     plain = [torch.nn.Sequential(*plain_layers(n.encoder), *n.emotion).eval() for n in networks]

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..datasets._errors import SerbenchError
-from ._machine import MAXRSS_UNIT, cpu_seconds
+from ...datasets.core.errors import SerbenchError
+from ..core.machine import MAXRSS_UNIT, cpu_seconds
 
-SERBENCH = (sys.executable, "-c", "from serbench.benchmarks.cli import main; main()")
+SERBENCH = (sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()")
 """The command line as a process of this Python."""
 
 

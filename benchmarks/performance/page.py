@@ -1,6 +1,6 @@
 """`make bench`: every measurement in one page, each as CPU-seconds, wall seconds and peak memory beside its reference.
 
-    python -m serbench.benchmarks.bench [--out docs/performance.md] [--data EMODB_ROOT] [--only NAME ...]
+    python -m serbench.benchmarks.performance.page [--out docs/performance.md] [--data EMODB_ROOT] [--only NAME ...]
 
 A module `bench_NAME` of this folder takes part when it has `rows(data)` (or `rows()`), a list of dictionaries with
 `title`, `cpu_seconds`, `wall_seconds`, `peak_mib` and, for our own side, `ratio`, `limit` and `met`. A part that fails
@@ -22,14 +22,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..datasets._files import write_text
-from . import __path__ as folders
-from ._bench_cli import Row, row
-from ._machine import versions
+from ...datasets.core.files import write_text
+from .. import __path__ as folders
+from ..core.machine import versions
+from .rows import Row, row
 
 HEAD = """# Performance
 
-Written by `make bench`, or section by section by `python -m serbench.benchmarks.bench --only NAME --out
+Written by `make bench`, or section by section by `python -m serbench.benchmarks.performance.page --only NAME --out
 docs/performance.md`, with `--data EMODB_ROOT` for what reads real speech; don't edit. Each row is a process of its own;
 CPU-seconds count all threads and children, and for whole commands the start and imports too. References run in the
 same session as ours. Wall seconds on a shared machine mean little; CPU-seconds and ratios are what to compare.
@@ -81,7 +81,7 @@ def page(found: Mapping[str, str]) -> str:
 
 def demo_rows() -> list[Row]:
     """The commands of `make demo`, in a folder of their own with an empty cache."""
-    from ._measure import SERBENCH, Cost, measure
+    from .measure import SERBENCH, Cost, measure
 
     steps = (
         ["run", "--model", "linear", "--model", "svm", "--model", "cnn-regressor:small", "--dataset", "demo"],

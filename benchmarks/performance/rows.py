@@ -17,10 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_json
-from ._machine import THREADS
-from ._measure import Cost, measure
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_json
+from ..core.machine import THREADS
+from .measure import Cost, measure
 
 Row = dict[str, Any]
 Facts = dict[str, Any]

@@ -13,7 +13,7 @@ Five things may not cross from train or dev to test:
 The unlabelled pool of a semi-supervised training has no labels to give away, but a model may learn test recordings by
 heart from it: identical recordings in pool and test are refused too, and labelled `leak:pool-audio` where that is
 allowed. What else the pool shares is labelled: `pool:speaker` (dialogue, session) with test, `pool-dev:...` with dev.
-That its sentences are none of train and dev is the model's own check (`sermodels._pool`).
+That its sentences are none of train and dev is the model's own check (`sermodels.inputs.unlabelled_pool`).
 
 A corpus may declare that its own official split shares some of them (`Corpus.shared`): the score is labelled then.
 """
@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import inside
-from ..features._audio import AudioHashes, audio_sha256, signature
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import inside
+from ...datasets.schema.corpus import Corpus
+from ...features.core.audio import AudioHashes, audio_sha256, signature
 from .protocol import Division
 
 GUARDED = ("speaker", "dialogue", "session")

@@ -20,11 +20,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._config import option, to_dict
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest
-from ..datasets._task import Task
+from ...datasets.core.config import option, to_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
 
 ROLES = ("train", "dev", "test")
 

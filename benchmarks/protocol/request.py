@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..datasets._config import from_dict
+from ...datasets.core.config import from_dict
 from .protocol import Protocol
 
 

@@ -29,16 +29,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._corpus import Corpus, Fold
-from ..datasets._errors import SerbenchError
-from ..datasets._files import canonical_json, digest
-from ..datasets._labels import mapping_report
-from ..datasets._load import load_corpus
-from ..datasets._task import Task
-from ..datasets._union import join, joined_id
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import canonical_json, digest
+from ...datasets.reading.load import load_corpus
+from ...datasets.schema.corpus import Corpus, Fold
+from ...datasets.schema.labels import mapping_report
+from ...datasets.schema.task import Task
+from ...datasets.schema.union import join, joined_id
 from .protocol import ROLES, Division, Protocol, assign_subsets, describe, divide
 from .request import Place, Request
-from .tasks import ask, task_of
+from .shared_tasks import ask, task_of
 
 JOINED = "joined"
 """Name of the only fold of a training on several corpora."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._labels import SETS, emotion_task, transfer
-from ..datasets._task import Task
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.labels import SETS, emotion_task, transfer
+from ...datasets.schema.task import Task
 
 
 def task_of(corpus: Corpus, name: str | None, classes: Sequence[str] = ()) -> Task:

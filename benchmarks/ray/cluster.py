@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ._ray_slots import Node, Options
+from ...datasets.core.errors import SerbenchError
+from .slots import Node, Options
 
 CONNECT_SECONDS = 5.0
 """Longest wait for an address to answer at all."""

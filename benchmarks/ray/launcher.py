@@ -3,7 +3,7 @@
 Ray (Moritz et al. 2018, OSDI) places the tasks; serbench adds what a benchmark needs around them. Before anything
 starts, every node is asked for its versions and for the corpora, by digest. Answers are the files of a record, and this
 process alone writes records: the results folder need not be shared, and a launcher that was killed is taken up by the
-same command. How the tasks are handed out and taken in is in `_ray_work.py`.
+same command. How the tasks are handed out and taken in is in `ray/orders.py`.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..datasets._config import to_dict
-from ..datasets._errors import SerbenchError
-from ..datasets._files import canonical_json, digest
-from ..results._storage import plain
-from ..sermodels import registry
-from . import _ray_node as node
-from ._machine import versions as own_versions
-from ._memo import source_digest
-from ._progress import Display
-from ._ray_cluster import Cluster, connected
-from ._ray_slots import Node, Options
-from ._ray_work import Feature, Order, Work, make_features
-from .plan import Plan
-from .request import Place
-from .setting import Corpora
-from .work import cached_features, extraction_key, lacking_units, wanted_rows
+from ...datasets.core.config import to_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import canonical_json, digest
+from ...results.record.storage import plain
+from ...sermodels import registry
+from ..core.machine import versions as own_versions
+from ..core.progress import Display
+from ..protocol.request import Place
+from ..protocol.setting import Corpora
+from ..run.finished import source_digest
+from ..run.plan import Plan
+from ..run.work import cached_features, extraction_key, lacking_units, wanted_rows
+from . import node
+from .cluster import Cluster, connected
+from .orders import Feature, Order, Work, make_features
+from .slots import Node, Options
 
 
 class RayLauncher:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 STARTED = "Ray runtime started"
 STORE_BYTES = 100_000_000

@@ -20,21 +20,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import cache_root, digest, write_text
-from ..datasets._load import root_variable
-from ._machine import limit_threads, versions
-from ._memo import source_digest
-from ._printed import printed_into, tail
-from .request import Place, Request
-from .setting import Corpora
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import cache_root, digest, write_text
+from ...datasets.reading.load import root_variable
+from ...datasets.schema.corpus import Corpus
+from ..core.machine import limit_threads, versions
+from ..core.printed import printed_into, tail
+from ..protocol.request import Place, Request
+from ..protocol.setting import Corpora
+from ..run.finished import source_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .plan import Plan
-    from .trial import Source
+    from ..run.plan import Plan
+    from ..run.trial import Source
 
 SMALL_SHARD = 16
 """Fewest files of a shard of feature extraction."""
@@ -150,9 +150,9 @@ def make_features(order: str, node: Sequence[str], threads: int, source: int, ro
     `done` (utterances), `failed` (id -> reason) and `seconds` (of audio that was decoded)
     """
     limit_threads(threads)
-    from ..features._extract import extract
-    from ..features._extractor import build
-    from .work import wanted_rows
+    from ...features.core.feature_extractor import build
+    from ...features.extraction.extract import extract
+    from ..run.work import wanted_rows
 
     plans = _plans(order, tuple(node))
     corpus, rows, _ = wanted_rows(plans)[source]
@@ -171,10 +171,10 @@ def make_features(order: str, node: Sequence[str], threads: int, source: int, ro
 @lru_cache(maxsize=4)
 def _batches(order: str, node: tuple[str, ...], source: int, role: str) -> list[list[str]]:
     """Relative paths of the files of each group that an extractor takes together; shards are runs of whole groups."""
-    from ..features._batched import BATCHES, groups
-    from ..features._extractor import build
-    from ..features._work import tasks_of
-    from .work import wanted_rows
+    from ...features.core.feature_extractor import build
+    from ...features.extraction.batched import BATCHES, groups
+    from ...features.extraction.file_tasks import tasks_of
+    from ..run.work import wanted_rows
 
     plans = _plans(order, node)
     corpus, rows, _ = wanted_rows(plans)[source]
@@ -195,8 +195,8 @@ def train(order: str, node: Sequence[str], trial: int, fold: str, lacking: Seque
     log = log_file(about["home"], about["runs"][0]["run_id"], trial, fold)
     with printed_into(log):
         limit_threads(about["threads"])
-        from .trial import run_unit
-        from .work import job_of
+        from ..run.trial import run_unit
+        from ..run.work import job_of
 
         plans = _plans(order, tuple(node))
         lacked = [plans[i] for i in lacking]
@@ -230,8 +230,8 @@ def _folder(home: str) -> Path:
 @lru_cache(maxsize=2)
 def _plans(order: str, node: tuple[str, ...]) -> list[Plan]:
     """The order's plans, with run folders of this node; SerbenchError where the node can't give the same numbers."""
-    from ..results.records import Run
-    from .plan import rebuild
+    from ...results.record.folder import Run
+    from ..run.plan import rebuild
 
     about = json.loads(order)
     check_versions(about["versions"])
@@ -257,8 +257,8 @@ def check_versions(expected: Mapping[str, str]) -> None:
 @lru_cache(maxsize=2)
 def _sources(order: str, node: tuple[str, ...]) -> list[Source]:
     """Corpora with their features from this node's cache; what is missing there is made now."""
-    from ._progress import Silent
-    from .work import open_sources
+    from ..core.progress import Silent
+    from ..run.work import open_sources
 
     return open_sources(_plans(order, node), 1, Silent())
 

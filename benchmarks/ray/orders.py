@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_text
-from ..results.records import Run
-from . import _ray_node as node
-from ._machine import versions as own_versions
-from ._progress import Display, UnitDisplay
-from ._ray_cluster import Answer, Cluster
-from .protocol import Division, Protocol, unit_seed
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_text
+from ...results.record.folder import Run
+from ..core.machine import versions as own_versions
+from ..core.progress import Display, UnitDisplay
+from ..protocol.protocol import Division, Protocol, unit_seed
+from . import node
+from .cluster import Answer, Cluster
 
 ATTEMPTS = 3
 """A unit that failed so often is recorded as failed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError, unknown
-from .protocol import Protocol
-from .request import Place, Request
+from ...datasets.core.errors import SerbenchError, unknown
+from ..protocol.protocol import Protocol
+from ..protocol.request import Place, Request
 
 CHANCE = (("chance", None), ("chance", "random"))
 """(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""

@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets._corpus import Corpus
-from ..features._audio import read_audio
-from ..features._extractor import FeatureExtractor
-from ..sermodels._model import Data, SERModel
+from ...datasets.schema.corpus import Corpus
+from ...features.core.audio import read_audio
+from ...features.core.feature_extractor import FeatureExtractor
+from ...sermodels.core.sermodel import Data, SERModel
 
 SECONDS = 10.0
 """About so much audio is measured on."""
@@ -189,8 +189,8 @@ def counting() -> Iterator[Callable[[], int]]:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from ..features._fast import plain_networks
-    from ._counter import Counter
+    from ...features.encoders.fast.on_processor import plain_networks
+    from .operations import Counter
 
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

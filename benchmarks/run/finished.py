@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest, write_json
-from ..results._storage import plain
-from ..results.records import Run
-from .request import Request
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest, write_json
+from ...results.record.folder import Run
+from ...results.record.storage import plain
+from ..protocol.request import Request
 
 PACKAGES = ("datasets", "features", "sermodels", "results", "benchmarks")
 

@@ -12,23 +12,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
-from typing import Protocol as Interface
+from typing import Any, Protocol as Interface
 
-from ..datasets._config import from_dict
-from ..datasets._errors import SerbenchError
-from ..datasets._files import canonical_json
-from ..results._storage import plain
-from ..results.records import Run
-from ..sermodels import registry
-from ._grid_requests import CHANCE, Given, places, request_of, requests_for, tested_places
-from ._items import item_table
-from ._memo import recall, remember
-from ._progress import Display, Silent
+from ...datasets.core.config import from_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import canonical_json
+from ...results.record.folder import Run
+from ...results.record.storage import plain
+from ...sermodels import registry
+from ..core.progress import Display, Silent
+from ..protocol.protocol import Protocol
+from ..protocol.request import Request
+from ..protocol.setting import Corpora, resolve
+from .combinations import CHANCE, Given, places, request_of, requests_for, tested_places
+from .finished import recall, remember
+from .item_facts import item_table
 from .plan import Plan, prepare
-from .protocol import Protocol
-from .request import Request
-from .setting import Corpora, resolve
 from .work import execute
 
 __all__ = [
@@ -85,7 +84,7 @@ def run(
     ----------
     model, dataset : one registered name, or several; `MODEL:PRESET` names a preset of one model, and `A+B` trains on
         two corpora together (with a `test_dataset`)
-    test_dataset : corpora to test instead of the one that is trained on (rules: `serbench.benchmarks.setting`); naming
+    test_dataset : corpora to test instead of the one that is trained on (rules: `serbench.benchmarks.protocol.setting`); naming
         that one too tests it by its own folds. One training serves all of them
     root, release : folder and release of the corpus, or dataset name -> folder, release; test_root and test_release are
         those of tested corpora

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ..results.records import Run
-from ._grid_requests import CHANCE, Given, places, request_of
-from ._progress import Display, Silent
+from ...datasets.core.errors import SerbenchError
+from ...results.record.folder import Run
+from ..core.progress import Display, Silent
+from ..protocol.protocol import Protocol
+from ..protocol.request import Request
+from ..protocol.setting import Corpora, resolve
+from .combinations import CHANCE, Given, places, request_of
 from .grid import run_requests
-from .protocol import Protocol
-from .request import Request
-from .setting import Corpora, resolve
 from .untrained import requests
 
 

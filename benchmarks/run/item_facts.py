@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import inside
-from ..datasets._task import Task
-from ..results._items import COLUMNS
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import inside
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
+from ...results.record.test_items import COLUMNS
 
 
 def item_table(corpus: Corpus, task: Task, ids: Sequence[str]) -> pd.DataFrame:

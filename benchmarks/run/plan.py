@@ -13,21 +13,20 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._config import config_digest, from_dict, override, to_dict
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._task import Task
-from ..features._extractor import FeatureExtractor, FeatureRequest, build
-from ..results.records import Run
-from ..sermodels import registry
-from ..sermodels._model import SERModel
-from ._machine import versions
-from ._search_space import check
-from .guards import Side, guard, guard_pool, sides
-from .request import Request as Request
-from .setting import Corpora, Setting, resolve
-from .weights import described, labels, ordered, reopen
-from .weights import features_of as weights_features
+from ...datasets.core.config import config_digest, from_dict, override, to_dict
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureExtractor, FeatureRequest, build
+from ...results.record.folder import Run
+from ...sermodels import registry
+from ...sermodels.core.sermodel import SERModel
+from ..core.machine import versions
+from ..protocol.guards import Side, guard, guard_pool, sides
+from ..protocol.request import Request as Request
+from ..protocol.setting import Corpora, Setting, resolve
+from ..tune.space import check
+from ..weights.trained import described, features_of as weights_features, labels, ordered, reopen
 
 
 @dataclass(frozen=True)

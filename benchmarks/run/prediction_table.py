@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._labels import Scale, rescale
-from ..datasets._task import Task
-from ..sermodels._model import Data, Predictions
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.labels import Scale, rescale
+from ...datasets.schema.task import Task
+from ...sermodels.core.sermodel import Data, Predictions
 
 
 def prediction_table(

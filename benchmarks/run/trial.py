@@ -18,21 +18,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._config import from_dict
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._allocator import keep_freed_memory
-from ..features._extractor import FeatureRequest, build
-from ..features._store import FeatureTable
-from ..results.records import Run
-from ..results.scoring import dev_score
-from ..sermodels import registry
-from ..sermodels._model import TURN_COLUMNS, Data, Resources, SERModel
-from ._machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
-from ._prediction_table import carry, prediction_table
-from .protocol import Division
-from .tune import Tuned
+from ...datasets.core.config import from_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
+from ...features.core.allocator import keep_freed_memory
+from ...features.core.feature_extractor import FeatureRequest, build
+from ...features.core.feature_table import FeatureTable
+from ...results.record.folder import Run
+from ...results.scores.scoring import dev_score
+from ...sermodels import registry
+from ...sermodels.core.sermodel import TURN_COLUMNS, Data, Resources, SERModel
+from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
+from ..protocol.protocol import Division
+from ..tune.search import Tuned
+from .prediction_table import carry, prediction_table
 
 LOG = logging.getLogger("serbench.trial")
 """Says where a failed unit failed, to who listens: a node of a cluster brings it home."""
@@ -153,7 +153,7 @@ def _train_and_predict(
 
 def _save(model: SERModel, job: Job, corpus: Corpus) -> None:
     """Keep the weights beside the record, with the features and the fold that they were trained on."""
-    from ..sermodels._persist import save_model
+    from ...sermodels.core.persist import save_model
 
     for target in job.targets:
         run = Run.open(target.run)

@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._corpus import Corpus
-from ..datasets._task import Task
-from ..features._extractor import build
-from ..features._store import FeatureTable
-from ..sermodels._model import Data, Predictions
-from ._machine import cpu_seconds, device_name, limit_threads, resolve_device, versions
-from ._prediction_table import carry, prediction_table
-from ._progress import Display
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import build
+from ...features.core.feature_table import FeatureTable
+from ...sermodels.core.sermodel import Data, Predictions
+from ..core.machine import cpu_seconds, device_name, limit_threads, resolve_device, versions
+from ..core.progress import Display
+from ..protocol.protocol import unit_seed
+from ..protocol.request import Place, Request
+from ..protocol.setting import Corpora
+from ..weights.predict import Applied, feature_tables
+from ..weights.trained import open_weights, rows
 from .plan import Plan
-from .predict import Applied, feature_tables
-from .protocol import unit_seed
-from .request import Place, Request
-from .setting import Corpora
+from .prediction_table import carry, prediction_table
 from .trial import Outcome, build_data, expect_items, reason
-from .weights import open_weights, rows
 
 
 def requests(

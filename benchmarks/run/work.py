@@ -18,22 +18,22 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._config import to_dict
-from ..datasets._corpus import Corpus
-from ..datasets._files import canonical_json, digest
-from ..datasets._task import Task
-from ..features._cache import FeatureCache
-from ..features._extract import extract
-from ..features._extractor import FeatureExtractor, build
-from ..features._store import FeatureTable
-from ..results._storage import plain
-from ..sermodels import registry
-from ._machine import resolve_device
-from ._progress import Display, Silent
+from ...datasets.core.config import to_dict
+from ...datasets.core.files import canonical_json, digest
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
+from ...features.cache.cache import FeatureCache
+from ...features.core.feature_extractor import FeatureExtractor, build
+from ...features.core.feature_table import FeatureTable
+from ...features.extraction.extract import extract
+from ...results.record.storage import plain
+from ...sermodels import registry
+from ..core.machine import resolve_device
+from ..core.progress import Display, Silent
+from ..protocol.protocol import unit_seed
+from ..protocol.request import Request
+from ..protocol.setting import Corpora
 from .plan import Plan, needed_rows, rebuild
-from .protocol import unit_seed
-from .request import Request
-from .setting import Corpora
 from .trial import Job, Source, Target, run_unit
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..results._display import interval, markdown_table, number, p_value, screen_table
-from ..results.significance import holm
-from ._study import LEVEL, Findings
+from ...results.statistics.significance import holm
+from ...results.tables.display import interval, markdown_table, number, p_value, screen_table
+from .study import LEVEL, Findings
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -3,7 +3,7 @@
 Every (model, trained corpus) is trained once per trial and fold, whatever the number of tested corpora. All cells have
 one task: a label set that corpora share, or an attribute. Classes that some corpus has no training or no test item of
 are left out everywhere, so that all cells of a matrix have the same classes; what is left out is said. The matrix
-itself, with its intervals and tests, is made from the records (`serbench.results.matrix`).
+itself, with its intervals and tests, is made from the records (`serbench.results.tables.matrix`).
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._labels import SETS
-from ..datasets._task import Task
-from ..results.matrix import matrix
-from ._grid_requests import CHANCE, Given, places, request_of
-from ._progress import Display, Silent
-from .grid import run_requests
-from .protocol import Protocol, divide
-from .request import Place, Request
-from .setting import Corpora
-from .tasks import task_of
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.labels import SETS
+from ...datasets.schema.task import Task
+from ...results.tables.matrix import matrix
+from ..core.progress import Display, Silent
+from ..protocol.protocol import Protocol, divide
+from ..protocol.request import Place, Request
+from ..protocol.setting import Corpora
+from ..protocol.shared_tasks import task_of
+from ..run.combinations import CHANCE, Given, places, request_of
+from ..run.grid import run_requests
 
 TASK = "emotion-4"
 
@@ -66,7 +66,7 @@ def cross(
 
     Returns
     -------
-    table of `serbench.results.matrix.matrix`
+    table of `serbench.results.tables.matrix.matrix`
 
     Raises
     ------

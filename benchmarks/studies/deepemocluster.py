@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ._study import Row, Study
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.corpus import Corpus
+from .study import Row, Study
 
 CLUSTERS = 10
 """Section 5.2 and Table 3."""

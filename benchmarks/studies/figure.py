@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..datasets._files import atomic_write
-from ..results.figures import OKABE_ITO
+from ...datasets.core.files import atomic_write
+from ...results.report.figures import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ._study import Findings
+    from .study import Findings
 
 COLOURS = OKABE_ITO[:6]
 

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_text
-from ..datasets._labels import SETS
-from ..results._report_data import epochs
-from ..results._storage import write_csv
-from ._claims import Tested, judge, to_markdown
-from ._study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for, write
-from ._study_figure import save_figure
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_text
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.labels import SETS
+from ...results.record.storage import write_csv
+from ...results.report.data import epochs
+from ..protocol.request import Place, Request
+from ..protocol.setting import Corpora
+from ..run.grid import run_requests
+from .claims import Tested, judge, to_markdown
 from .cross import shared_classes
-from .grid import run_requests
-from .request import Place, Request
-from .setting import Corpora
+from .figure import save_figure
+from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def run_ablations(
     opened = [trained, *(corpora.get(place) for place in tests)]
     task = base.task or (SHARED_TASK if tests else trained.tasks[0].name)
     if tests and task in SETS and not base.classes:
-        from ._progress import Silent
+        from ..core.progress import Silent
 
         base = replace(base, classes=shared_classes(opened, task, (), how.display or Silent()))
     rows = [fitting_preset(study, request_for(study, row, task, base)) for row in study.rows]
@@ -126,7 +126,7 @@ def write_all(tested: Sequence[Tested], folder: Path) -> list[Path]:
 
 def training_figure(findings: Findings) -> Figure:
     """Dev score, the discriminator's accuracy, Z's distance from the prior and losses by epoch; a line per training."""
-    from ..results.figures import curves
+    from ...results.report.figures import curves
 
     return curves(epochs(findings.runs[0]))
 

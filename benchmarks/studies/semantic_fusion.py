@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_text
-from ..results import references as published
-from ..results._display import markdown_table, number
-from ..results._storage import write_csv
-from ..results.leaderboard import leaderboard
-from ..results.metrics import ccc, ccc_avec
-from ..results.records import Run
-from ..results.scoring import MEAN
-from ._claims import Tested, judge, to_markdown
-from ._study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for, write
-from .grid import run_requests
-from .request import Request
-from .setting import Corpora
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_text
+from ...datasets.schema.corpus import Corpus
+from ...results.record.folder import Run
+from ...results.record.storage import write_csv
+from ...results.scores.metrics import ccc, ccc_avec
+from ...results.scores.scoring import MEAN
+from ...results.tables import references as published
+from ...results.tables.display import markdown_table, number
+from ...results.tables.leaderboard import leaderboard
+from ..protocol.request import Request
+from ..protocol.setting import Corpora
+from ..run.grid import run_requests
+from .claims import Tested, judge, to_markdown
+from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for, write
 
 MODEL = "semantic-fusion"
 FUSIONS = ("attention", "concat")

@@ -1,8 +1,8 @@
 """Which test can be trusted: false-positive rates and power of every test on simulated experiments
-(`results.simulation`).
+(`results.statistics.simulation`).
 
-    python -m serbench.benchmarks.study_significance [--experiments 1000] [--power 500] [--seed 0] [--docs docs]
-    python -m serbench.benchmarks.study_significance --redraw        # tables and figure from the stored numbers
+    python -m serbench.benchmarks.studies.significance [--experiments 1000] [--power 500] [--seed 0] [--docs docs]
+    python -m serbench.benchmarks.studies.significance --redraw        # tables and figure from the stored numbers
 
 Writes DOCS/significance.csv (all rates), DOCS/significance.svg, and the tables between the marks of
 DOCS/statistics.md. The same seed gives the same numbers. About a quarter of a CPU-hour.
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_text
-from ..results._storage import write_csv
-from ..results.simulation import TESTS, TYPICAL, WORLDS, WORSE, Draws, World, rejections
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_text
+from ...results.record.storage import write_csv
+from ...results.statistics.simulation import TESTS, TYPICAL, WORLDS, WORSE, Draws, World, rejections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,20 +15,20 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._files import write_text
-from ..datasets._task import Task
-from ..results._display import interval, markdown_table, number, p_value
-from ..results._storage import write_csv
-from ..results.compare import compare
-from ..results.records import Run
-from ..results.scoring import scored_targets
-from ..sermodels import registry
-from ._progress import Display
-from ._study_figure import figure, save_figure
-from .grid import run_requests
-from .plan import Request
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.core.files import write_text
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
+from ...results.record.folder import Run
+from ...results.record.storage import write_csv
+from ...results.scores.scoring import scored_targets
+from ...results.tables.compare import compare
+from ...results.tables.display import interval, markdown_table, number, p_value
+from ...sermodels import registry
+from ..core.progress import Display
+from ..run.grid import run_requests
+from ..run.plan import Request
+from .figure import figure, save_figure
 
 LEVEL = 0.05
 MARKS = (

@@ -19,11 +19,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest, write_json
-from ..datasets._task import Task
-from ..sermodels._model import Data, FitLog, Predictions, Resources, Score, SERModel
-from ._search_space import SPACES, Choice, Range, Search, candidate, check, parse, resolved, search_of
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest, write_json
+from ...datasets.schema.task import Task
+from ...sermodels.core.sermodel import Data, FitLog, Predictions, Resources, Score, SERModel
+from .space import SPACES, Choice, Range, Search, candidate, check, parse, resolved, search_of
 
 __all__ = ["SPACES", "Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
 

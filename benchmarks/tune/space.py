@@ -1,7 +1,7 @@
 """What a search ranges over: settings with their values, as typed after `--set`, and the default space of each model.
 
 `--set model.k=10,20,30` names candidates, `--set train.learning_rate=1e-4..1e-2:log` a range; any other text fixes its
-setting. A space is kept as these texts, so a record says what was typed; `parse` reads them. `serbench.benchmarks.tune`
+setting. A space is kept as these texts, so a record says what was typed; `parse` reads them. `serbench.benchmarks.tune.search`
 is the search itself.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..datasets._config import override
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._task import Task
+from ...datasets.core.config import override
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.schema.task import Task
 
 SAMPLERS = ("auto", "tpe", "random", "grid")
 BUDGET = 20

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._corpus import Corpus, make_table
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._task import Task
-from ..features._cache import FeatureCache
-from ..features._extract import extract
-from ..features._extractor import FeatureRequest, build
-from ..features._store import Array, FeatureTable
-from ..sermodels._model import TURN_COLUMNS, Data, Predictions, Resources, SERModel
-from ..sermodels._persist import describe, load_model, trained_on
-from ._progress import Display, Silent
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.schema.corpus import Corpus, make_table
+from ...datasets.schema.task import Task
+from ...features.cache.cache import FeatureCache
+from ...features.core.feature_extractor import FeatureRequest, build
+from ...features.core.feature_table import Array, FeatureTable
+from ...features.extraction.extract import extract
+from ...sermodels.core.persist import describe, load_model, trained_on
+from ...sermodels.core.sermodel import TURN_COLUMNS, Data, Predictions, Resources, SERModel
+from ..core.progress import Display, Silent
 
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".opus")
 """Suffixes that are taken from a folder; a file that is named is taken whatever its suffix."""
@@ -106,7 +106,7 @@ class Applied:
     @classmethod
     def load(cls, path: Path, device: str, expected: str | None) -> Applied:
         """Read the weights; refuse those of another model."""
-        from ._machine import resolve_device
+        from ..core.machine import resolve_device
 
         head = describe(path)
         if expected is not None and head["model"] != expected:

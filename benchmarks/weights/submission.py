@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._labels import VOCABULARIES
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.schema.labels import VOCABULARIES
 
 ATTRIBUTES = {"msp-podcast": {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}}
 
@@ -20,7 +20,7 @@ def submission(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : as `benchmarks.predict` makes it: file, attributes, or the column of a classification task and p_<class> ...
+    table : as `benchmarks.weights.predict` makes it: file, attributes, or the column of a classification task and p_<class> ...
 
     Raises
     ------

@@ -17,20 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..datasets._config import from_dict
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest, file_sha256
-from ..datasets._labels import SETS
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from ..results._identity import UNTRAINED
-from ..sermodels import registry
-from ..sermodels._persist import describe, trained_on, weights_file
-from .guards import UNRELATED, Side, guard
-from .request import WeightsFile
-from .setting import Setting
-from .tasks import keep_classes, task_of
+from ...datasets.core.config import from_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest, file_sha256
+from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.labels import SETS
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureRequest
+from ...results.record.identity import UNTRAINED
+from ...sermodels import registry
+from ...sermodels.core.persist import describe, trained_on, weights_file
+from ..protocol.guards import UNRELATED, Side, guard
+from ..protocol.request import WeightsFile
+from ..protocol.setting import Setting
+from ..protocol.shared_tasks import keep_classes, task_of
 
 PRESET = "weights"
 """What stands in place of the preset: `deepemocluster:weights` is no training of `deepemocluster`."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from ._errors import SerbenchError, unknown
-from ._task import ATTRIBUTES
+from ..core.errors import SerbenchError, unknown
+from ..schema.task import ATTRIBUTES
 
 SPLIT_TYPES = ("train", "dev", "test")
 

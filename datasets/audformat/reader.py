@@ -28,13 +28,13 @@ from typing import Any
 
 import pandas as pd
 
-from ._audformat_db import labels_of, library, open_database, partitions_of, two_letters
-from ._corpus import EMOTIONS, OFFICIAL, Corpus, Fold, make_table, rotation
-from ._errors import SerbenchError
-from ._grouping import make_groups
-from ._labels import canonical_words
-from ._locate import find, find_root, need_root, refuse_escapes
-from ._task import ATTRIBUTES, Task, attribute_tasks
+from ..core.errors import SerbenchError
+from ..reading.locate import find, find_root, need_root, refuse_escapes
+from ..schema.corpus import EMOTIONS, OFFICIAL, Corpus, Fold, make_table, rotation
+from ..schema.grouping import make_groups
+from ..schema.labels import canonical_words
+from ..schema.task import ATTRIBUTES, Task, attribute_tasks
+from .database import labels_of, library, open_database, partitions_of, two_letters
 
 FOLDS = 5
 _WHAT = "the folder of an audformat database, with db.yaml in it"

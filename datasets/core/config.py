@@ -14,8 +14,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union
 
-from ._errors import SerbenchError, unknown
-from ._files import digest
+from .errors import SerbenchError, unknown
+from .files import digest
 
 T = TypeVar("T")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from ._errors import SerbenchError
+from .errors import SerbenchError
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
-from ._errors import SerbenchError, unknown
+from .errors import SerbenchError, unknown
 
 
 class Registry:

@@ -14,9 +14,9 @@ from functools import cache
 
 import numpy as np
 
-from ._phones import PAUSE, PHONES
-from ._synthesis import Score, timing
-from ._vocal_tract import HOP, RATE
+from ..voice.phones import PAUSE, PHONES
+from ..voice.synthesis import Score, timing
+from ..voice.vocal_tract import HOP, RATE
 
 _SPELLING = {"x": "sh", "@": "e"}
 _FUNCTION, _NEUTRAL, _AFFECTIVE = 18, 60, 12

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ._affect import FRAME_SECONDS, State, draw_emotion, draw_state, next_emotion
-from ._babble import Line, line
-from ._synthesis import Delivery, Voice, express, voice
-from ._vocal_tract import HOP, RATE
+from ..voice.synthesis import Delivery, Voice, express, voice
+from ..voice.vocal_tract import HOP, RATE
+from .affect import FRAME_SECONDS, State, draw_emotion, draw_state, next_emotion
+from .babble import Line, line
 
 SEED = 2
 TURNS = 12

@@ -7,8 +7,8 @@ of five simulated raters), four emotions (what most raters chose), exact word ti
 dialogues is a recording with a 10 Hz trace of arousal, valence and liking in -1 to 1; it holds both voices, the
 partner's 9 dB softer, as a headset hears them.
 
-The audio comes from `_synthesis`, words from `_babble`, speakers and turns from `_dialogues`, raters and traces from
-`_affect`. The corpus is for trying things out and for tests: its scores say nothing about real emotions.
+The audio comes from `voice/synthesis.py`, words from `demo/babble.py`, speakers and turns from `demo/dialogues.py`, raters and traces from
+`demo/affect.py`. The corpus is for trying things out and for tests: its scores say nothing about real emotions.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ._affect import EMOTIONS, FRAME_SECONDS
-from ._corpus import OFFICIAL, Corpus, make_table
-from ._errors import SerbenchError, unknown
-from ._files import cache_root, write_json
-from ._task import Task, attribute_tasks
+from ..core.errors import SerbenchError, unknown
+from ..core.files import cache_root, write_json
+from ..schema.corpus import OFFICIAL, Corpus, make_table
+from ..schema.task import Task, attribute_tasks
+from .affect import EMOTIONS, FRAME_SECONDS
 
 VERSION = 1
 """Raised by hand when the content changes."""
@@ -92,7 +92,7 @@ def load(root: Path | None = None, release: str | None = None) -> Corpus:
 
 def generate(folder: Path) -> None:
     """Make the corpus in a temporary folder beside `folder` and rename it: of two at once the first one's stays."""
-    from ._demo_files import write_corpus
+    from .writing import write_corpus
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ._affect import FRAME_SECONDS, rate, rater_habits, trace
-from ._corpus import add_context, make_table
-from ._dialogues import SEED, Dialogue, Turn, dialogues
-from ._synthesis import synthesise
-from ._vocal_tract import RATE, Array, room_noise
+from ..schema.corpus import add_context, make_table
+from ..voice.synthesis import synthesise
+from ..voice.vocal_tract import RATE, Array, room_noise
+from .affect import FRAME_SECONDS, rate, rater_habits, trace
+from .dialogues import SEED, Dialogue, Turn, dialogues
 
 _RAW = {"anger": "angry", "happiness": "happy", "neutral": "neutral", "sadness": "sad"}
 _ROOM = -68.0  # dBFS

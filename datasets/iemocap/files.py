@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._errors import SerbenchError
-from ._locate import files_in
+from ..core.errors import SerbenchError
+from ..reading.locate import files_in
 
 TURN = re.compile(r"Ses0([1-5])([FM])_(impro\d\d[ab]?|script\d\d_\d[ab]?)_([FM])(\d{3})")
 """Session, who wears the markers (not who speaks), dialogue, who speaks, that person's turn number."""

@@ -40,20 +40,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._aligned import no_words, read_wdseg
-from ._corpus import Corpus, Fold, add_context, make_table, rotation
-from ._errors import SerbenchError, unknown
-from ._iemocap_files import (
-    TURN,
-    Evaluations,
-    observer_votes,
-    ratings_table,
-    read_evaluations,
-    read_transcriptions,
-)
-from ._labels import canonical, canonical_words, emotion_task, soft_labels
-from ._locate import find, find_root, missing, need_root, packed_archives, relative, visible
-from ._task import attribute_tasks
+from ..core.errors import SerbenchError, unknown
+from ..reading.aligned_words import no_words, read_wdseg
+from ..reading.locate import find, find_root, missing, need_root, packed_archives, relative, visible
+from ..schema.corpus import Corpus, Fold, add_context, make_table, rotation
+from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
+from ..schema.task import attribute_tasks
+from .files import TURN, Evaluations, observer_votes, ratings_table, read_evaluations, read_transcriptions
 
 CITATION = (
     "C. Busso, M. Bulut, C.-C. Lee, A. Kazemzadeh, E. Mower, S. Kim, J. N. Chang, S. Lee and S. S. Narayanan, "

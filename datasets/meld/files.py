@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._errors import SerbenchError
-from ._locate import find, find_root, is_archive, missing, need_root, relative, visible
-from ._meld_video import VIDEO
+from ..core.errors import SerbenchError
+from ..reading.locate import find, find_root, is_archive, missing, need_root, relative, visible
+from .video import VIDEO
 
 SPLITS = ("train", "dev", "test")
 FOLDERS: Mapping[str, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ footage, given out for research.
 
 What is read: `train_sent_emo.csv`, `dev_sent_emo.csv`, `test_sent_emo.csv`, in the root, in a folder of the split, or
 in `data/MELD`. Rows come from these files alone; the folders of clips decide nothing but where a row's audio lies
-(`_meld_files.py`), and the corpus loads without any clip. Ids are `train/dia0_utt0`: dialogue numbers restart in each
+(`meld/files.py`), and the corpus loads without any clip. Ids are `train/dia0_utt0`: dialogue numbers restart in each
 split, so the bare clip name is no key, and `Sr No.` is none either.
 
 Context is grouped by (split, dialogue) and ordered by utterance number, since start times run backwards in places.
@@ -15,7 +15,7 @@ Context is grouped by (split, dialogue) and ordered by utterance number, since s
 people at once ("All", "Ross and Joey") are marked in `joint_speaker`.
 
 Splits: `official` (its speakers occur on both sides), and `speaker-disjoint`, seven folds made here
-(`_meld_speakers.py`).
+(`meld/speakers.py`).
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import _meld_files as files
-from ._context import add_context
-from ._corpus import OFFICIAL, Corpus, make_table
-from ._errors import SerbenchError, unknown
-from ._labels import canonical, emotion_task
-from ._meld_speakers import LEADS, disjoint_folds, is_joint, with_roles
-from ._meld_speakers import groups_of as groups_of
-from ._meld_video import DOWNMIX, ClipAudio
-from ._reading import numbers, read_columns, refuse_doubles
-from ._task import Task
+from ..core.errors import SerbenchError, unknown
+from ..reading.label_files import numbers, read_columns, refuse_doubles
+from ..schema.context import add_context
+from ..schema.corpus import OFFICIAL, Corpus, make_table
+from ..schema.labels import canonical, emotion_task
+from ..schema.task import Task
+from . import files
+from .speakers import LEADS, disjoint_folds, groups_of as groups_of, is_joint, with_roles
+from .video import DOWNMIX, ClipAudio
 
 CITATION = (
     "S. Poria, D. Hazarika, N. Majumder, G. Naik, E. Cambria and R. Mihalcea, 'MELD: A multimodal multi-party dataset "
@@ -100,7 +99,7 @@ def load(
     root : such as `MELD.Raw`, or a clone of the repository (labels alone)
     test_clips : "corrected" takes the 132 recut test clips (`final_videos_test...`) where they are there, as their
         publishers advise; "plain" takes the first cuts, as most published code does. The column `cut` says which
-    downmix : how a clip's channels become one (see `_meld_video.py`); the column `downmix` carries it, and the corpus
+    downmix : how a clip's channels become one (see `meld/video.py`); the column `downmix` carries it, and the corpus
         digest any rule but the default one: clips and sound files made of them are one corpus
     context : "started": context turns are earlier turns; "ended": earlier turns that also ended, by the label files'
         times, before this one starts

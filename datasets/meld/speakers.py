@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ._corpus import Fold
+from ..schema.corpus import Fold
 
 LEADS = {
     "Chandler": "male", "Joey": "male", "Monica": "female", "Phoebe": "female", "Rachel": "female", "Ross": "male",

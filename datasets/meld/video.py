@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import SerbenchError, unknown
-from ._files import atomic_write, cache_root, digest
+from ..core.errors import SerbenchError, unknown
+from ..core.files import atomic_write, cache_root, digest
 
 Array = npt.NDArray[np.float32]
 

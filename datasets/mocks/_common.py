@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ._files import atomic_write, write_text
-from ._synthesis import babble
+from ..core.files import atomic_write, write_text
+from ..voice.synthesis import babble
 
 Array = npt.NDArray[np.float32]
 T = TypeVar("T")

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ._errors import SerbenchError
-from ._files import atomic_write
-from ._labels import VOCABULARIES
-from ._mock_common import AFFECT, on_scale, sentence, spread, voice_of, write_stub, write_wav
+from ..core.errors import SerbenchError
+from ..core.files import atomic_write
+from ..schema.labels import VOCABULARIES
+from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_stub, write_wav
 
 RATE = 16000
 TURNS_PER_DIALOGUE = 10

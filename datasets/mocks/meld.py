@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import SerbenchError
-from ._files import write_text
-from ._meld_video import pyav
-from ._mock_common import AFFECT, Array, sentence, spread, voice_of, write_stub, write_wav
+from ..core.errors import SerbenchError
+from ..core.files import write_text
+from ..meld.video import pyav
+from ._common import AFFECT, Array, sentence, spread, voice_of, write_stub, write_wav
 
 RATE = 48000
 EMOTIONS = {

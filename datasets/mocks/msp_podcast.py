@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import SerbenchError, unknown
-from ._files import write_json, write_text
-from ._labels import VOCABULARIES
-from ._mock_common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, write_stub, write_wav
-from ._msp_files import RELEASES
+from ..core.errors import SerbenchError, unknown
+from ..core.files import write_json, write_text
+from ..msp_podcast.labels import RELEASES
+from ..schema.labels import VOCABULARIES
+from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, write_stub, write_wav
 
 RATE = 16000
 WORDS = {

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import unknown
-from ._files import write_text
-from ._mock_common import AFFECT, Array, sentence, spread, voice_of, write_lines, write_stub, write_wav
-from ._sewa_files import HOP_SECONDS, parse_name
-from ._sewa_package import RELEASES
+from ..core.errors import unknown
+from ..core.files import write_text
+from ..sewa.files import HOP_SECONDS, parse_name
+from ..sewa.package import RELEASES
+from ._common import AFFECT, Array, sentence, spread, voice_of, write_lines, write_stub, write_wav
 
 RATE = 16000
 ZEROS = 5

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import crema_d, savee, tess
-from ._errors import SerbenchError, unknown
-from ._files import write_text
-from ._labels import VOCABULARIES
-from ._mock_common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, write_stub, write_wav
+from .. import crema_d, savee, tess
+from ..core.errors import SerbenchError, unknown
+from ..core.files import write_text
+from ..schema.labels import VOCABULARIES
+from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, write_stub, write_wav
 
 RATES = {"ravdess": 48000, "crema-d": 16000, "tess": 24414, "savee": 44100, "msp-improv": 48000}
 """Corpus -> sampling rate in Hz of the published files."""

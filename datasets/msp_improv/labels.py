@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ._errors import SerbenchError
+from ..core.errors import SerbenchError
 
 ATTRIBUTES = {"A": "arousal", "V": "valence", "D": "dominance", "N": "naturalness"}
 _HEAD = re.compile(r"(?:UTD|MSP)-IMPROV-([^;.\s]+)(?:\.[A-Za-z0-9]+)?\s*;\s*([^;]*?)\s*;(.*)", re.IGNORECASE)

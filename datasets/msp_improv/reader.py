@@ -4,7 +4,7 @@ Busso, Parthasarathy, Burmania, AbdelWahab, Sadoughi, Mower Provost, "MSP-IMPROV
 to study emotion perception", IEEE Transactions on Affective Computing 8(1), 2017, doi 10.1109/TAFFC.2016.2515617.
 Academic licence of UT Dallas, no redistribution. Counts are those of the paper's tables.
 
-What is read: the label file (`_improv_files.py`), and for paths and texts the sound files `session1/S01A/S/*.wav`
+What is read: the label file (`msp_improv/labels.py`), and for paths and texts the sound files `session1/S01A/S/*.wav`
 (below `Audio/` or not) and transcripts `All_human_transcriptions/*.txt` (or `Human_transcriptions`, `Text`), where they
 exist.
 
@@ -31,12 +31,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._corpus import Corpus, make_table, rotation
-from ._errors import SerbenchError, unknown
-from ._improv_files import ATTRIBUTES, Evaluations, TurnName, read_evaluations
-from ._labels import canonical, canonical_words, emotion_task, soft_labels
-from ._locate import find, find_root, missing, need_root, relative, visible
-from ._task import attribute_tasks
+from ..core.errors import SerbenchError, unknown
+from ..reading.locate import find, find_root, missing, need_root, relative, visible
+from ..schema.corpus import Corpus, make_table, rotation
+from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
+from ..schema.task import attribute_tasks
+from .labels import ATTRIBUTES, Evaluations, TurnName, read_evaluations
 
 CITATION = (
     "C. Busso, S. Parthasarathy, A. Burmania, M. AbdelWahab, N. Sadoughi and E. Mower Provost, 'MSP-IMPROV: An acted "

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._aligned import no_words, read_textgrid
-from ._errors import SerbenchError
-from ._locate import find, packed_archives, relative
-from ._msp_files import read_transcripts, recordings
+from ..core.errors import SerbenchError
+from ..reading.aligned_words import no_words, read_textgrid
+from ..reading.locate import find, packed_archives, relative
+from .labels import read_transcripts, recordings
 
 AUDIOS, TRANSCRIPTS = ("audios", "audio"), ("transcripts", "transcript")
 ALIGNED = ("forcealigned", "forcedaligned", "force_aligned", "forced_aligned")

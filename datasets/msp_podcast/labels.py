@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 
-from ._errors import SerbenchError, unknown
-from ._locate import find, refuse_escapes
-from ._reading import numbers, read_columns, refuse_doubles
+from ..core.errors import SerbenchError, unknown
+from ..reading.label_files import numbers, read_columns, refuse_doubles
+from ..reading.locate import find, refuse_escapes
 
 RELEASES = ("1.6", "1.7", "1.8", "1.9", "1.10", "1.11", "1.12", "2.0")
 NAME = r"^MSP-PODCAST_(?P<recording>\d{4}|test3)_\d{4}(?:_\d{4})?$"

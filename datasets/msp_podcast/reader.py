@@ -36,12 +36,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import _msp_files as files
-from . import _msp_folders as folders
-from ._corpus import OFFICIAL, Corpus, Fold, make_table
-from ._labels import canonical, canonical_words, emotion_task, soft_labels
-from ._locate import find, find_root, missing, need_root
-from ._task import attribute_tasks
+from ..reading.locate import find, find_root, missing, need_root
+from ..schema.corpus import OFFICIAL, Corpus, Fold, make_table
+from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
+from ..schema.task import attribute_tasks
+from . import folders, labels as files
 
 CITATION = (
     "R. Lotfian and C. Busso, 'Building naturalistic emotionally balanced speech corpus by retrieving emotional speech "

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ._errors import SerbenchError
-from ._locate import files_in
+from ..core.errors import SerbenchError
+from .locate import files_in
 
 Parts = TypeVar("Parts")
 AUDIO = (".wav", ".flac")

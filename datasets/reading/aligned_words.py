@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._errors import SerbenchError
+from ..core.errors import SerbenchError
 
 FRAMES_PER_SECOND = 100
 SILENCE = frozenset({"", "sil", "sp", "<sil>", "<eps>", "<p:>"})

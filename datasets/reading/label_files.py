@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ._errors import SerbenchError
+from ..core.errors import SerbenchError
 
 
 def read_columns(

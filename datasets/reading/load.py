@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import registry
-from ._corpus import Corpus
-from ._errors import SerbenchError, unknown
+from .. import registry
+from ..core.errors import SerbenchError, unknown
+from ..schema.corpus import Corpus
 
 GENERATED = ("demo",)
 """Datasets that need no root: they are made at first use."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ._errors import SerbenchError
+from ..core.errors import SerbenchError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 Kind = Literal["folder", "file"]

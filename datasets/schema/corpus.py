@@ -29,10 +29,10 @@ from typing import Any
 
 import pandas as pd
 
-from ._context import add_context as add_context
-from ._errors import SerbenchError, unknown
-from ._files import digest, inside
-from ._task import ATTRIBUTES, Task
+from ..core.errors import SerbenchError, unknown
+from ..core.files import digest, inside
+from .context import add_context as add_context
+from .task import ATTRIBUTES, Task
 
 EMOTIONS = (
     "anger", "boredom", "calm", "contempt", "disgust", "excitement", "fear", "frustration", "happiness",

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ._errors import SerbenchError
-from ._files import digest
+from ..core.errors import SerbenchError
+from ..core.files import digest
 
 GUARDED = ("speaker", "dialogue", "session")
 """Columns whose values should not stand in two groups."""

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ._corpus import EMOTIONS, Corpus
-from ._errors import SerbenchError, unknown
-from ._task import Task
+from ..core.errors import SerbenchError, unknown
+from .corpus import EMOTIONS, Corpus
+from .task import Task
 
 Scale = tuple[float, float]
 Numbers = TypeVar("Numbers", float, "pd.Series[float]", pd.DataFrame, "npt.NDArray[np.float64]")

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ._errors import SerbenchError
+from ..core.errors import SerbenchError
 
 Kind = Literal["classification", "regression", "continuous"]
 ATTRIBUTES = ("arousal", "valence", "dominance", "liking")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ._corpus import Corpus
-from ._errors import SerbenchError
-from ._files import inside
-from ._labels import rescaled
-from ._task import Task
+from ..core.errors import SerbenchError
+from ..core.files import inside
+from .corpus import Corpus
+from .labels import rescaled
+from .task import Task
 
 OWN = ("speaker", "dialogue", "session", "previous", "interlocutor")
 """Columns whose values mean something within one corpus only."""

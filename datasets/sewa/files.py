@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ._errors import SerbenchError
-from ._locate import files_in, find, visible
-from ._reading import numbers
+from ..core.errors import SerbenchError
+from ..reading.label_files import numbers
+from ..reading.locate import files_in, find, visible
 
 HOP_SECONDS = 0.1
 TARGETS = ("arousal", "valence", "liking")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import _sewa_files as files
-from ._aligned import no_words, read_textgrid
-from ._errors import SerbenchError, unknown
-from ._locate import find, find_root, missing, need_root, visible
-from ._reading import numbers, read_columns
-from ._sewa_files import Recording
+from ..core.errors import SerbenchError, unknown
+from ..reading.aligned_words import no_words, read_textgrid
+from ..reading.label_files import numbers, read_columns
+from ..reading.locate import find, find_root, missing, need_root, visible
+from . import files
+from .files import Recording
 
 RECORDINGS: Mapping[str, Mapping[tuple[str, str], int]] = {
     "2017": {("train", "DE"): 34, ("dev", "DE"): 14, ("test", "DE"): 16},

@@ -29,14 +29,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import _sewa_files as files
-from ._corpus import Corpus, Fold, make_table
-from ._errors import SerbenchError, unknown
-from ._files import digest
-from ._locate import find, missing, relative
-from ._sewa_files import HOP_SECONDS, TARGETS, Recording
-from ._sewa_package import AUDIO_FOLDERS, RECORDINGS, Package, Sources, read_package
-from ._task import Task, attribute_tasks
+from ..core.errors import SerbenchError, unknown
+from ..core.files import digest
+from ..reading.locate import find, missing, relative
+from ..schema.corpus import Corpus, Fold, make_table
+from ..schema.task import Task, attribute_tasks
+from . import files
+from .files import HOP_SECONDS, TARGETS, Recording
+from .package import AUDIO_FOLDERS, RECORDINGS, Package, Sources, read_package
 
 CITATION = (
     "J. Kossaifi, R. Walecki, Y. Panagakis, J. Shen, M. Schmitt, F. Ringeval, J. Han, V. Pandit, A. Toisoul, "

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ._errors import SerbenchError, unknown
-from ._files import inside
-from ._labels import WORDS, canonical_words
-from ._tablefile import LINE, PARQUET_FILES
+from ..core.errors import SerbenchError, unknown
+from ..core.files import inside
+from ..schema.labels import WORDS, canonical_words
+from .file import LINE, PARQUET_FILES
 
 NOT_A_NUMBER = ("nan", "na", "n/a", "none", "null")
 PARTITION_WORDS = {

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from ._errors import SerbenchError
+from ..core.errors import SerbenchError
 
 LINE = "_line"
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

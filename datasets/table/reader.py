@@ -11,9 +11,9 @@
 | scale, arousal_scale ... | `LOW..HIGH`, the same in every row: the scale of all attributes, or of one |
 | partition | train, dev, test (test1 ...), unlabelled, in the usual spellings |
 | fold | names of folds of your own |
-| others | those of the corpus table (`serbench.datasets._corpus`) with their meaning; further ones are kept as text |
+| others | those of the corpus table (`serbench.datasets.schema.corpus`) with their meaning; further ones are kept as text |
 
-Where all labels are known emotion words (`serbench.datasets._labels.WORDS`), the task is `emotion` with the canonical
+Where all labels are known emotion words (`serbench.datasets.schema.labels.WORDS`), the task is `emotion` with the canonical
 names. Otherwise it is `label` with the texts as classes, and `emotion` follows it if two or more of them are known.
 
 Without a stated scale an attribute gets the tightest of 0..1, -1..1, 1..5, 1..7, 1..9, 0..10 and 0..100 that holds all
@@ -36,13 +36,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ._context import add_context
-from ._corpus import COLUMNS, NUMBER_COLUMNS, OFFICIAL, Corpus, Fold, make_table, rotation
-from ._errors import SerbenchError, SerbenchWarning
-from ._grouping import GUARDED, make_groups
-from ._tablecells import cell_error, genders, ids, labels, numbers, partitions, paths, references, stated_scale
-from ._tablefile import LINE, read_table, table_file
-from ._task import ATTRIBUTES, Task, attribute_tasks
+from ..core.errors import SerbenchError, SerbenchWarning
+from ..schema.context import add_context
+from ..schema.corpus import COLUMNS, NUMBER_COLUMNS, OFFICIAL, Corpus, Fold, make_table, rotation
+from ..schema.grouping import GUARDED, make_groups
+from ..schema.task import ATTRIBUTES, Task, attribute_tasks
+from .cells import cell_error, genders, ids, labels, numbers, partitions, paths, references, stated_scale
+from .file import LINE, read_table, table_file
 
 FOLDS = 5
 KNOWN_SCALES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (1.0, 7.0), (1.0, 9.0), (0.0, 10.0), (0.0, 100.0))

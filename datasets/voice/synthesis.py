@@ -2,7 +2,7 @@
 
 A `Score` says which phones follow each other and for how long, a `Voice` whose they are, a `Delivery` how they are
 said. From the three come control tracks every 5 ms: formants that run into each other (coarticulation), amplitudes of
-voicing, breath and frication, and pitch with declination, accents and a final movement. `_vocal_tract` turns the
+voicing, breath and frication, and pitch with declination, accents and a final movement. `voice/vocal_tract.py` turns the
 tracks into a signal. `express` is the one place where feelings become sound.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 
-from ._errors import SerbenchError
-from ._phones import PAUSE, PHONES, SPECTRA
-from ._vocal_tract import HOP, RATE, Array, filter_source, glottal_source, room_noise, set_level, smooth
+from ..core.errors import SerbenchError
+from .phones import PAUSE, PHONES, SPECTRA
+from .vocal_tract import HOP, RATE, Array, filter_source, glottal_source, room_noise, set_level, smooth
 
 
 @dataclass(frozen=True)

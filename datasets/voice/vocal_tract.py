@@ -16,7 +16,7 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.signal
 
-from ._phones import noise_spectra
+from .phones import noise_spectra
 
 Array = npt.NDArray[np.float32]
 RATE = 16000

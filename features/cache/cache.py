@@ -6,7 +6,7 @@ segment. So nothing is ever invalidated: a changed file, configuration or versio
 `cache_root()`:
 
     features/<digest>/identity.json       what the digest stands for: extractor and decoding
-    features/<digest>/<time>-<process>-<random>.pack      arrays, in the format of `_pack`
+    features/<digest>/<time>-<process>-<random>.pack      arrays, in the format of `cache/pack.py`
 
 Parallel writers of one key write the same bytes. The modification time of a pack says, to a day, when it was last
 used, and packs are what is pruned.
@@ -21,12 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._files import cache_root, digest, write_json
-from ._audio import decoding_identity
-from ._extractor import FeatureExtractor
-from ._pack import Entry, load
-from ._section import Section, packs_of, scan_pack
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.core.files import cache_root, digest, write_json
+from ..core.audio import decoding_identity
+from ..core.feature_extractor import FeatureExtractor
+from .pack import Entry, load
+from .section import Section, packs_of, scan_pack
 
 _DAY = 86400.0
 

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from ..datasets._errors import SerbenchError
-from ._pack import SUFFIX, Array, Entry, append, load, load_part, new_pack, scan
+from ...datasets.core.errors import SerbenchError
+from .pack import SUFFIX, Array, Entry, append, load, load_part, new_pack, scan
 
 PACK_BYTES = 32 << 20
 """A pack that is longer than this is full."""

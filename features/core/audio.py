@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import cache_root, canonical_json, digest, write_text
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import cache_root, canonical_json, digest, write_text
 
 Array = npt.NDArray[np.float32]
 Signature = tuple[int, int, int, int, int]

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._config import override, to_dict
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest
-from . import registry
+from ...datasets.core.config import override, to_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest
+from .. import registry
 
 Array = npt.NDArray[np.float32]
 
@@ -35,7 +35,7 @@ class FeatureExtractor(ABC):
     hop_seconds : distance of two frames; None when there is one frame per utterance (functionals)
     libraries : distributions whose versions decide the output's bytes
     parallel : whether several processes may extract side by side; False for extractors that hold a device
-    needs_words : whether the feature is made from an item's words instead of its sound (`_from_words`)
+    needs_words : whether the feature is made from an item's words instead of its sound (`extraction/from_words.py`)
     """
 
     name: str

@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import cache_root, digest
-from ._audio import AudioHashes
-from ._encoder_families import RANDOM_SEED, Geometry, geometry, random_parts
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import cache_root, digest
+from ..core.audio import AudioHashes
+from .families import RANDOM_SEED, Geometry, geometry, random_parts
 
 RANDOM_PREFIX = "random:"
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"

@@ -1,7 +1,7 @@
 """A pre-trained speech encoder in torch: feeding it, and its hidden states, batch by batch.
 
 The network is transformers' own, called through its public `forward`; what is added are the rules of
-`_encoder_families` that keep an utterance's vectors the same in every company. Hidden state 0 is what enters the first
+`encoders/families.py` that keep an utterance's vectors the same in every company. Hidden state 0 is what enters the first
 transformer block, state k what leaves the k-th; the last one is `last_hidden_state`, after the final normalisation
 where the architecture has one.
 """
@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._encoder_families import AST, WAVEFORM, WHISPER
-from ._encoder_source import Source
-from ._extractor import Array
+from ..core.feature_extractor import Array
+from .checkpoint import Source
+from .families import AST, WAVEFORM, WHISPER
 
 NORMALISE_EPSILON = 1e-7
 """Added to the variance of a waveform that is normalised, as in transformers."""

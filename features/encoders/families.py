@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..datasets._errors import SerbenchError, unknown
+from ...datasets.core.errors import SerbenchError, unknown
 
 WAVEFORM, WHISPER, AST = "waveform", "whisper", "ast"
 FAMILIES: dict[str, tuple[str, bool]] = {

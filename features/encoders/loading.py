@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.nn.utils import parametrize
 
-from ..datasets._errors import SerbenchError
-from ._encoder import SpeechEncoder
-from ._encoder_families import RANDOM_SEED
-from ._encoder_source import Source
+from ...datasets.core.errors import SerbenchError
+from .checkpoint import Source
+from .encoder import SpeechEncoder
+from .families import RANDOM_SEED
 
 
 def load(source: Source, *, masks: bool = False, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:

@@ -2,7 +2,7 @@
 
 Long signals are cut into overlapping windows whose frames lie on one grid; of each overlap either window gives the half
 that is farther from its own border. The windows of all signals are sorted by length and share batches, so that little
-padding is computed; the rules of `_encoder_families` keep every vector what it would be alone, up to rounding.
+padding is computed; the rules of `encoders/families.py` keep every vector what it would be alone, up to rounding.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ._encoder import SpeechEncoder, no_mask_warnings, unit_variance
-from ._encoder_families import WAVEFORM, Geometry
-from ._extractor import Array
-from ._fast import streams
+from ..core.feature_extractor import Array
+from .encoder import SpeechEncoder, no_mask_warnings, unit_variance
+from .families import WAVEFORM, Geometry
+from .fast.on_processor import streams
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

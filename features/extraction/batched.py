@@ -17,10 +17,10 @@ from functools import partial
 
 import soundfile
 
-from ._extractor import FeatureExtractor
-from ._pack import Array, entry_key
-from ._section import REFRESH_SECONDS, CacheError, Section
-from ._work import FileTask, Outcome, Segment, checked, died, hashed, reason_of, samples, unusable
+from ..cache.pack import Array, entry_key
+from ..cache.section import REFRESH_SECONDS, CacheError, Section
+from ..core.feature_extractor import FeatureExtractor
+from .file_tasks import FileTask, Outcome, Segment, checked, died, hashed, reason_of, samples, unusable
 
 BATCHES = 3
 """Batches' worth of audio in a group: enough to fill them, few enough to show progress."""
@@ -53,7 +53,7 @@ def in_batches(
     """What becomes of the pending tasks, group by group, in one or more processes."""
     todo = groups(every, pending, BATCHES * extractor.batch_seconds)
     if jobs > 1 and len(todo) > 1 and extractor.parallel:
-        from ._processes import in_processes
+        from .processes import in_processes
 
         function = partial(make_group, extractor=extractor, section=section)
         singly = partial(_singly, extractor=extractor, section=section)
@@ -180,7 +180,7 @@ def _read_segments(
 
 def _singly(group: Group, extractor: FeatureExtractor, section: Section) -> list[Outcome]:
     """After a group that took its process with it: each file in a process of its own."""
-    from ._processes import in_processes
+    from .processes import in_processes
 
     if len(group) == 1:
         return [died(group[0].pending)] if group[0].pending is not None else []

@@ -17,19 +17,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..datasets._errors import SerbenchError
-from ._audio import AudioHashes, signature
-from ._cache import FeatureCache
-from ._extractor import FeatureExtractor
-from ._pack import Array, entry_key
-from ._section import Section
-from ._store import FeatureTable
-from ._work import AudioSource, FileTask, Outcome, Segment, compute, died, make, tasks_of, unchanged
+from ...datasets.core.errors import SerbenchError
+from ..cache.cache import FeatureCache
+from ..cache.pack import Array, entry_key
+from ..cache.section import Section
+from ..core.audio import AudioHashes, signature
+from ..core.feature_extractor import FeatureExtractor
+from ..core.feature_table import FeatureTable
+from .file_tasks import AudioSource, FileTask, Outcome, Segment, compute, died, make, tasks_of, unchanged
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._from_words import Words
+    from .from_words import Words
 
 Progress = Callable[[int, int, float], None]
 """(utterances done, utterances in all, seconds of audio decoded so far in this call)."""
@@ -77,7 +77,7 @@ def extract(
     if jobs < 1:
         raise SerbenchError(f"jobs={jobs} is out of range. Expected 1 or more; type --jobs 2, for example.")
     if extractor.needs_words:
-        from ._from_words import table_of_words
+        from .from_words import table_of_words
 
         return table_of_words(rows, root, extractor, words, source)
     cache = cache or FeatureCache()
@@ -161,11 +161,11 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     """What becomes of the pending tasks; batches are made up of all tasks, so that it matters not which are pending."""
     if tasks and extractor.batch_seconds:
-        from ._batched import in_batches
+        from .batched import in_batches
 
         yield from in_batches(every, tasks, extractor, section, jobs)
     elif jobs > 1 and len(tasks) > 1 and extractor.parallel:
-        from ._processes import in_processes
+        from .processes import in_processes
 
         yield from in_processes(tasks, partial(make, extractor=extractor, section=section), jobs, died)
     else:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import inside
-from ._audio import Signature, audio_sha256, read_audio, signature, why_unreadable
-from ._extractor import FeatureExtractor
-from ._pack import Array, entry_key
-from ._section import REFRESH_SECONDS, CacheError, Section
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import inside
+from ..cache.pack import Array, entry_key
+from ..cache.section import REFRESH_SECONDS, CacheError, Section
+from ..core.audio import Signature, audio_sha256, read_audio, signature, why_unreadable
+from ..core.feature_extractor import FeatureExtractor
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..datasets._errors import SerbenchError, SerbenchWarning
-from ._coverage import coverage, need_overlap
-from ._extractor import Array, FeatureExtractor
-from ._store import FeatureTable
-from ._work import AudioSource, FileTask, reason_of, tasks_of
+from ...datasets.core.errors import SerbenchError, SerbenchWarning
+from ..core.feature_extractor import Array, FeatureExtractor
+from ..core.feature_table import FeatureTable
+from ..words.coverage import coverage, need_overlap
+from .file_tasks import AudioSource, FileTask, reason_of, tasks_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .word_vectors import Extractor
+    from ..word_vectors import Extractor
 
 Words = Callable[[str], "pd.DataFrame"]
 """id -> table of words (word, start, end [s])."""
@@ -46,7 +46,7 @@ def table_of_words(
     SerbenchError
         Where no words are handed over, no item has any, or none of them has a vector.
     """
-    from .word_vectors import Extractor
+    from ..word_vectors import Extractor
 
     if words is None or not isinstance(extractor, Extractor):
         raise SerbenchError(

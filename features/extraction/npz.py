@@ -8,8 +8,8 @@ from typing import IO
 
 import numpy as np
 
-from ..datasets._files import atomic_write
-from ._store import FeatureTable
+from ...datasets.core.files import atomic_write
+from ..core.feature_table import FeatureTable
 
 
 def write_npz(path: Path, table: FeatureTable) -> None:

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

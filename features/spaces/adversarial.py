@@ -10,7 +10,7 @@ Differs: W starts at a random rotation, where the paper starts at the identity. 
 at different maps, so that their disagreement shows it; from one start they would agree on a map that is wrong.
 
 The method fails on some data and on some seeds of any data: where the cloud of vectors looks the same from several
-sides (an isotropic one looks the same from all), no discriminator can help. `_space_alignment` detects that.
+sides (an isotropic one looks the same from all), no discriminator can help. `spaces/mapping.py` detects that.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..datasets._config import option
-from ._spaces import mean_cosine
+from ...datasets.core.config import option
+from .orthogonal import mean_cosine
 
 _PAPER, _RELEASE = "section 3.1", "public release"
 

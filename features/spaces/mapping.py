@@ -2,9 +2,9 @@
 
 | mode | what it starts from |
 |---|---|
-| identical | words that both vocabularies have (after normalisation, see `_wordvec`), by Procrustes |
+| identical | words that both vocabularies have (after normalisation, see `words/vectors.py`), by Procrustes |
 | dictionary | pairs of words of a file, by Procrustes |
-| adversarial | nothing: the game of `_adversarial`, played from several seeds |
+| adversarial | nothing: the game of `spaces/adversarial.py`, played from several seeds |
 
 Each is refined by Procrustes on dictionaries of CSLS (`_spaces.refine`). Of the pairs of a seeded mode every fifth is
 kept apart and tests the map; other pairs to test with may be given.
@@ -32,11 +32,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets._config import option, validate
-from ..datasets._errors import SerbenchError
-from ._adversarial import Game, play
-from ._spaces import METHODS, precision, procrustes, refine, translations, unit_rows
-from ._wordvec import SILENT, Vectors, normalise
+from ...datasets.core.config import option, validate
+from ...datasets.core.errors import SerbenchError
+from ..words.vectors import SILENT, Vectors, normalise
+from .adversarial import Game, play
+from .orthogonal import METHODS, precision, procrustes, refine, translations, unit_rows
 
 MODES = ("identical", "dictionary", "adversarial")
 PREPARE = ("none", "unit", "centre", "unit-centre-unit")

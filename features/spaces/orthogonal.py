@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 METHODS = ("nn", "csls")
 NEIGHBOURS = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..datasets._errors import SerbenchError
-from ._wordvec import SILENT, Vectors, normalise
+from ...datasets.core.errors import SerbenchError
+from .vectors import SILENT, Vectors, normalise
 
 
 @dataclass(frozen=True)

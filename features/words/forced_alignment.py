@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 WINDOW_SECONDS, MARGIN_SECONDS = 30.0, 2.0
 Array = npt.NDArray[np.float32]

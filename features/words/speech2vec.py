@@ -30,13 +30,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..datasets._config import option, to_dict, validate
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest
-from ._resume import load_state, save_state
-from ._speech2vec_network import Network, squared_error
-from ._word_cuts import Cuts
-from ._wordvec import Vectors
+from ...datasets.core.config import option, to_dict, validate
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest
+from .speech2vec_network import Network, squared_error
+from .spoken_words import Cuts
+from .training_state import load_state, save_state
+from .vectors import Vectors
 
 _PAPER, _SOURCE, _FREE = "Chung and Glass", "reproduction", "free choice"
 _ENCODED_AT_ONCE = 4096

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 State = tuple[Tensor, Tensor]
 

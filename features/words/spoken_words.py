@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._config import option, validate
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ._audio import read_audio
-from ._wordvec import SILENT, normalise
+from ...datasets.core.config import option, validate
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.corpus import Corpus
+from ..core.audio import read_audio
+from .vectors import SILENT, normalise
 
 Array = npt.NDArray[np.float32]
 _SOURCE = "reproduction"

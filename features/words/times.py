@@ -27,14 +27,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._corpus import Corpus
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_text
-from ..datasets._reading import numbers, read_columns
-from ._audio import read_audio
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_text
+from ...datasets.reading.label_files import numbers, read_columns
+from ...datasets.schema.corpus import Corpus
+from ..core.audio import read_audio
 
 if TYPE_CHECKING:
-    from ._ctc import Aligner
+    from .forced_alignment import Aligner
 
 COLUMNS = ("item", "word", "start", "end", "source")
 SOURCES = ("corpus", "forced", "spread")

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..datasets._files import atomic_write, canonical_json
+from ...datasets.core.files import atomic_write, canonical_json
 
 
 def save_state(

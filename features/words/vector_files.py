@@ -1,4 +1,4 @@
-"""Reading and writing files of word vectors; their forms stand in `_wordvec`.
+"""Reading and writing files of word vectors; their forms stand in `words/vectors.py`.
 
 Words are UTF-8; bytes that are none (word2vec's own program cuts long words anywhere) become U+FFFD.
 """
@@ -15,8 +15,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import atomic_write
 
 Array = npt.NDArray[np.float32]
 Table = tuple[list[str], Array]

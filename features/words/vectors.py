@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
-from ._vector_files import read_table, write_table
+from ...datasets.core.errors import SerbenchError
+from .vector_files import read_table, write_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ negative sampling stands for noise-contrastive estimation, gensim's passes for 3
 0.1, and sentences of any length count where theirs have more than five words.
 
 gensim is repeatable with one worker; its own hash function depends on PYTHONHASHSEED, so another is handed in. Words
-are normalised as in `_wordvec`. Vectors come out with the most frequent words first.
+are normalised as in `words/vectors.py`. Vectors come out with the most frequent words first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..datasets._config import option, validate
-from ..datasets._errors import SerbenchError
-from ._wordvec import SILENT, Vectors, normalise
+from ...datasets.core.config import option, validate
+from ...datasets.core.errors import SerbenchError
+from .vectors import SILENT, Vectors, normalise
 
 _RELEASE, _GENSIM = "released program", "gensim"
 

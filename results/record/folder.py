@@ -1,4 +1,4 @@
-"""The runs of a results folder, and a table of them; a run itself is `Run` (`_run.py`).
+"""The runs of a results folder, and a table of them; a run itself is `Run` (`record/run.py`).
 
 A damaged folder does not end the reading: `load_runs` reports it beside the sound ones.
 """
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ._identity import protocol_digest
-from ._run import Run, complete
+from ...datasets.core.errors import SerbenchError
+from .identity import protocol_digest
+from .run import Run, complete
 
 __all__ = ["Run", "Runs", "load_runs", "protocol_digest", "run_row", "runs_table"]
 COSTS = ("feature_parameters", "macs_per_second", "real_time_factor")

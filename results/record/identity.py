@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datasets._files import digest
-from ..datasets._task import Task
+from ...datasets.core.files import digest
+from ...datasets.schema.task import Task
 
 Spec = Mapping[str, Any]
 REQUIRED = ("model", "features", "dataset", "task", "protocol")

@@ -1,7 +1,7 @@
 """One run packed for others: a zip file without what may not be passed on.
 
 Left out are gold labels (unless asked for) and the paths of the machine that the run was made on. Audio and transcripts
-are in no record. The same run always gives the same bytes; `serbench.results.sharing.merge` takes such files.
+are in no record. The same run always gives the same bytes; `serbench.results.record.sharing.merge` takes such files.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write, write_json
-from ._identity import REQUIRED
-from ._storage import write_parquet
-from .records import Run
-from .scoring import gold_columns
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import atomic_write, write_json
+from ..scores.scoring import gold_columns
+from .folder import Run
+from .identity import REQUIRED
+from .storage import write_parquet
 
 HIDDEN = "PATH"
 """What stands in an exported record where a path of the machine stood."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ._identity import comparable, differences
-from .records import Run
-from .scoring import gold_columns, key_columns, score_predictions
+from ...datasets.core.errors import SerbenchError
+from ..scores.scoring import gold_columns, key_columns, score_predictions
+from .folder import Run
+from .identity import comparable, differences
 
 KEY = ["trial", "subset", "target"]
 

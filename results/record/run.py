@@ -22,13 +22,13 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write, digest, write_json
-from ..datasets._task import Task
-from ._identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
-from ._items import read_items, write_items
-from ._storage import join_parquet, plain, read_json, read_verified, write_parquet
-from .scoring import check_predictions, not_finite, required_columns, score_predictions
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import atomic_write, digest, write_json
+from ...datasets.schema.task import Task
+from ..scores.scoring import check_predictions, not_finite, required_columns, score_predictions
+from .identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
+from .storage import join_parquet, plain, read_json, read_verified, write_parquet
+from .test_items import read_items, write_items
 
 SCHEMA = 1
 STATUSES = ("done", "failed")
@@ -221,7 +221,7 @@ class Run:
         return score_predictions(self.scored_predictions(), self.task)
 
     def write_items(self, items: pd.DataFrame) -> None:
-        """Leave what is known of the test items: `id`, speaker, gender, dialogue, duration_seconds ... (`_items`)."""
+        """Leave what is known of the test items: `id`, speaker, gender, dialogue, duration_seconds ... (`record/test_items.py`)."""
         write_items(self.path, items)
 
     def items(self) -> pd.DataFrame | None:

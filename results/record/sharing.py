@@ -2,7 +2,7 @@
 
 `merge` copies every unit of every run into one results folder. The same unit from two places is a duplicate when its
 predictions are equal, and is dropped; different predictions for one unit are a conflict, and nothing is written until
-the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run` (`_export.py`)
+the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run` (`record/packing.py`)
 too, and gives predictions that came without gold labels those of a labelled run of the same protocol digest, which has
 them for the same items.
 """
@@ -22,11 +22,11 @@ from typing import IO, Any
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write
-from ._export import export_run
-from .records import Run, load_runs
-from .scoring import gold_columns, key_columns
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import atomic_write
+from ..scores.scoring import gold_columns, key_columns
+from .folder import Run, load_runs
+from .packing import export_run
 
 __all__ = ["Merged", "export_run", "merge"]
 

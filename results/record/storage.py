@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._files import atomic_write
+from ...datasets.core.files import atomic_write
 
 
 def plain(value: Any, *, finite: bool = False) -> Any:

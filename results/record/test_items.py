@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import write_json
-from ._storage import join_parquet, read_json, read_verified, write_parquet
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import write_json
+from .storage import join_parquet, read_json, read_verified, write_parquet
 
 COLUMNS = ("speaker", "gender", "language", "dialogue", "session", "duration_seconds")
 AUTO = ("speaker", "dialogue")

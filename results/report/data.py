@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ._pairing import Scored, load_scored
-from ._report_letters import letters
-from .compare import compare
-from .inference import Options, further_tests
-from .leaderboard import ALPHA, leaderboard, with_intervals
-from .records import Run, run_row
-from .scoring import score_predictions, scored_targets
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ..record.folder import Run, run_row
+from ..record.pairing import Scored, load_scored
+from ..scores.scoring import score_predictions, scored_targets
+from ..tables.compare import compare
+from ..tables.leaderboard import ALPHA, leaderboard, with_intervals
+from ..tables.pair_tests import Options, further_tests
+from .letters import letters
 
 GROUPS = ("speaker", "gender", "duration")
 BINS = 4

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..record.folder import Run
+from ..scores.scoring import confusion_table
+from ..tables import references as published
+from ..tables.display import count, duration, interval, number, p_value
 from . import figures
-from . import references as published
-from ._display import count, duration, interval, number, p_value
-from ._report_data import GROUPS, Ranking, breakdown, cost, epochs, excluded, failed
-from ._report_tables import Cell, Table
-from .records import Run
-from .scoring import confusion_table
+from .data import GROUPS, Ranking, breakdown, cost, epochs, excluded, failed
+from .tables import Cell, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

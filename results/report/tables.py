@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._files import write_text
-from ._display import markdown_table
-from ._storage import write_csv
+from ...datasets.core.files import write_text
+from ..record.storage import write_csv
+from ..tables.display import markdown_table
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

@@ -17,23 +17,15 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write, write_text
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import atomic_write, write_text
+from ..record.folder import Run, Runs
+from ..tables.ranking import across_datasets, critical_difference_diagram, rank_models
 from . import figures
-from ._report_data import GROUPS, Ranking, breakdown, excluded, failed, gather
-from ._report_page import details, facts, page, problem
-from ._report_parts import (
-    Drawing,
-    bad_file_table,
-    cost_table,
-    drawings,
-    leaderboard_table,
-    pair_table,
-    reference_table,
-)
-from ._report_tables import Table, to_html, write_table
-from .ranking import across_datasets, critical_difference_diagram, rank_models
-from .records import Run, Runs
+from .data import GROUPS, Ranking, breakdown, excluded, failed, gather
+from .page import details, facts, page, problem
+from .parts import Drawing, bad_file_table, cost_table, drawings, leaderboard_table, pair_table, reference_table
+from .tables import Table, to_html, write_table
 
 RESAMPLES = 10_000
 
@@ -95,7 +87,7 @@ class _Writer:
 
     def data(self, name: str, frame: pd.DataFrame) -> str:
         """A table that is a file only; returns the link."""
-        from ._storage import write_csv
+        from ..record.storage import write_csv
 
         self.report.files.append(write_csv(self.folder / f"{name}.csv", frame))
         return f'<p class="files">Data: <a href="{self.link}/{quote(name)}.csv">{html.escape(name)}.csv</a></p>'

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
 from . import metrics
 
 SCORE_COLUMNS = ("trial", "subset", "target", "metric", "value", "n")

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._errors import SerbenchError, unknown
-from ..datasets._task import Task
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.schema.task import Task
 from .scoring import class_indices
 
 Floats = npt.NDArray[np.float64]

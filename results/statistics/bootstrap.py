@@ -10,7 +10,7 @@ with replacement, which makes the variance of a mean unbiased where n is small (
 A score is what the leaderboard prints: the mean over the cells (trial, subset). Two runs are resampled with the same
 draws, so that what is hard for both cancels; draws depend on the seed and on the numbers of clusters and trials alone.
 
-How it is fast: metrics are functions of sums (`_sums`), so a block of resamples is a matrix product of multinomial
+How it is fast: metrics are functions of sums (`scores/sums.py`), so a block of resamples is a matrix product of multinomial
 counts and cluster sums. Above `ROTATE_FROM` clusters the counts themselves are what costs. There clusters stand in a
 random order, and each vector of counts is used in all its rotations: multinomial counts are exchangeable, so every
 rotation is a draw from the same distribution, and the sums of all n rotations are one circular correlation, which the
@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ._sums import CellSums, Floats, cell_sums
-from .scoring import MEAN, check_predictions, scored_targets
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ..scores.scoring import MEAN, check_predictions, scored_targets
+from ..scores.sums import CellSums, Floats, cell_sums
 
 BLOCK = 1 << 17
 """Numbers in one block of weights (1 MiB): it stays in the processor's cache, below what BLAS splits over threads."""

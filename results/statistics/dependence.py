@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 from .significance import NAN, Floats, PairedTest, cohen_dz, paired_t
 
 LEAST_SHARE = 1e-12

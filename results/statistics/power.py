@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 from .dependence import Components
 from .significance import NAN
 

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ._sums import CellSums, Floats
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ..scores.scoring import MEAN, check_predictions, scored_targets
+from ..scores.sums import CellSums, Floats
 from .bootstrap import BLOCK, paired_sums
-from .scoring import MEAN, check_predictions, scored_targets
 
 ROUNDING = 1e-12
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 Floats = npt.NDArray[np.float64]
 NAN = float("nan")

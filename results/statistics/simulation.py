@@ -23,11 +23,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..datasets._task import Task
+from ...datasets.schema.task import Task
+from ..scores.scoring import score_predictions
 from .bootstrap import bootstrap_difference
 from .dependence import components, corrected_t, crossed_t
 from .randomisation import approximate_randomisation
-from .scoring import score_predictions
 from .significance import paired_over_trials, paired_t, wilcoxon
 
 TASK = Task("simulated", "regression", ("value",), scales={"value": (-3.0, 3.0)})

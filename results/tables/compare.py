@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError, unknown
-from ._display import interval, number, p_value, screen_table
-from ._identity import UNTRAINED, short_names, signature
-from ._pairing import Scored, load_scored, pair, protocol_conflicts
-from ._storage import write_csv
-from .records import Run
-from .scoring import scored_targets
-from .significance import holm, paired_over_trials, paired_t, wilcoxon
+from ...datasets.core.errors import SerbenchError, unknown
+from ..record.folder import Run
+from ..record.identity import UNTRAINED, short_names, signature
+from ..record.pairing import Scored, load_scored, pair, protocol_conflicts
+from ..record.storage import write_csv
+from ..scores.scoring import scored_targets
+from ..statistics.significance import holm, paired_over_trials, paired_t, wilcoxon
+from .display import interval, number, p_value, screen_table
 
 if TYPE_CHECKING:
     from rich.console import Group

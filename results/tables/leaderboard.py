@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ._display import count, duration, interval, markdown_table, number, p_value, screen_table
-from ._identity import short_names
-from ._pairing import Scored, load_scored, pair, protocol_conflicts
-from ._storage import write_csv
-from .dependence import crossed_t
-from .inference import Options, score_intervals
-from .records import COSTS, Run, Runs, run_row
-from .scoring import scored_targets
-from .significance import holm, mean_interval, paired_t
+from ...datasets.core.errors import SerbenchError
+from ..record.folder import COSTS, Run, Runs, run_row
+from ..record.identity import short_names
+from ..record.pairing import Scored, load_scored, pair, protocol_conflicts
+from ..record.storage import write_csv
+from ..scores.scoring import scored_targets
+from ..statistics.dependence import crossed_t
+from ..statistics.significance import holm, mean_interval, paired_t
+from .display import count, duration, interval, markdown_table, number, p_value, screen_table
+from .pair_tests import Options, score_intervals
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write
-from ._display import interval, number, screen_table
-from ._identity import short_names
-from ._pairing import KEY, Scored, load_scored, pair
-from ._storage import write_csv
-from .dependence import crossed_t
-from .records import Run
-from .scoring import scored_targets
-from .significance import NAN, holm
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import atomic_write
+from ..record.folder import Run
+from ..record.identity import short_names
+from ..record.pairing import KEY, Scored, load_scored, pair
+from ..record.storage import write_csv
+from ..scores.scoring import scored_targets
+from ..statistics.dependence import crossed_t
+from ..statistics.significance import NAN, holm
+from .display import interval, number, screen_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

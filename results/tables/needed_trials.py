@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from . import power
-from ._display import number, screen_table
-from ._identity import short_names
-from ._pairing import load_scored, pair, protocol_conflicts
-from .dependence import components
-from .records import Run
-from .scoring import scored_targets
+from ...datasets.core.errors import SerbenchError
+from ..record.folder import Run
+from ..record.identity import short_names
+from ..record.pairing import load_scored, pair, protocol_conflicts
+from ..scores.scoring import scored_targets
+from ..statistics import power
+from ..statistics.dependence import components
+from .display import number, screen_table
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from . import power
-from ._display import interval, number, p_value, screen_table
-from ._items import Clusters, choose_clusters
-from ._pairing import Scored, align, load_scored, pair
-from .bootstrap import Interval, bootstrap_difference, bootstrap_scores
-from .dependence import benjamini_hochberg, components, corrected_t, crossed_t, effect_sizes, two_way
-from .randomisation import approximate_randomisation
-from .records import Run
-from .scoring import scored_targets
-from .significance import NAN, holm
+from ...datasets.core.errors import SerbenchError
+from ..record.folder import Run
+from ..record.pairing import Scored, align, load_scored, pair
+from ..record.test_items import Clusters, choose_clusters
+from ..scores.scoring import scored_targets
+from ..statistics import power
+from ..statistics.bootstrap import Interval, bootstrap_difference, bootstrap_scores
+from ..statistics.dependence import benjamini_hochberg, components, corrected_t, crossed_t, effect_sizes, two_way
+from ..statistics.randomisation import approximate_randomisation
+from ..statistics.significance import NAN, holm
+from .display import interval, number, p_value, screen_table
 
 if TYPE_CHECKING:
     from rich.console import Group

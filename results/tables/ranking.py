@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError, unknown
-from ._display import p_value, screen_table
-from .significance import holm
+from ...datasets.core.errors import SerbenchError, unknown
+from ..statistics.significance import holm
+from .display import p_value, screen_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

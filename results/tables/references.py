@@ -19,8 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ._display import markdown_table, number, screen_table
+from ...datasets.core.errors import SerbenchError
+from .display import markdown_table, number, screen_table
 
 COLUMNS = ("dataset", "release", "task", "target", "classes", "split", "metric", "value", "model", "source",
            "distance", "reason")  # fmt: skip

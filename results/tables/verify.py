@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from .inference import Options
+from ...datasets.core.errors import SerbenchError
+from ..record.folder import Run, Runs, load_runs
 from .leaderboard import COLUMNS, leaderboard, with_intervals
-from .records import Run, Runs, load_runs
+from .pair_tests import Options
 
 KEY = ["run_id", "target"]
 RELATIVE, ABSOLUTE = 1e-9, 1e-12

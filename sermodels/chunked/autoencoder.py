@@ -1,7 +1,7 @@
 """What CNN-AE and CNN-VAE share: encoder and emotion head as in CNN-regressor, a decoder, and an epoch of two stages.
 
 Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1. The paper says that a decoder
-takes the place of the cluster classifier, that it mirrors the encoder (`_decoder`), and that the baselines can be made
+takes the place of the cluster classifier, that it mirrors the encoder (`chunked/decoder.py`), and that the baselines can be made
 semi-supervised as the proposed system is; the authors released no code of them. Each choice that this leaves open is a
 field of `AutoencoderConfig`.
 
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ..datasets._config import option
-from . import _pool
-from ._batches import Batch, Batches
-from ._chunked import ChunkedModel
-from ._chunks import ChunkSet
-from ._decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
-from ._emocluster import ChunkNetwork, EncoderConfig, initialise
-from ._model import Data, FitLog, Score
-from ._training import Training, make_optimiser
+from ...datasets.core.config import option
+from ..core.sermodel import Data, FitLog, Score
+from ..inputs import unlabelled_pool
+from ..inputs.batches import Batch, Batches
+from ..inputs.chunks import ChunkSet
+from ..training.training import Training, make_optimiser
+from .chunked_model import ChunkedModel
+from .decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
+from .network import ChunkNetwork, EncoderConfig, initialise
 
 ERRORS = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth-l1": functional.smooth_l1_loss}
 
@@ -119,7 +119,7 @@ class AutoencoderModel(ChunkedModel):
     @classmethod
     def pool(cls, config: AutoencoderConfig, ids: Sequence[str]) -> list[str]:
         """The ids of the unlabelled pool that are used."""
-        return _pool.chosen(ids, config.unlabelled)
+        return unlabelled_pool.chosen(ids, config.unlabelled)
 
     def build(self, sizes: Mapping[str, int], generator: torch.Generator) -> nn.Module:
         """The network: encoder and heads as in the release, the decoder like the layers that it mirrors."""
@@ -146,7 +146,7 @@ class AutoencoderModel(ChunkedModel):
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
-        return super().fit(train, dev, score, _pool.taken(unlabelled, (train, dev), self.config.unlabelled))
+        return super().fit(train, dev, score, unlabelled_pool.taken(unlabelled, (train, dev), self.config.unlabelled))
 
     def begin(self, training: Training) -> None:
         """Lay out the labelled and the unlabelled chunks."""

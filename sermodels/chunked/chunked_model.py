@@ -1,6 +1,6 @@
 """Models that see a sentence as chunks: the training data in batches of chunks, the sentence score as their mean.
 
-Section 4.1 of the DeepEmoCluster paper (see `_emocluster`): every chunk inherits its sentence's label, and a sentence's
+Section 4.1 of the DeepEmoCluster paper (see `chunked/network.py`): every chunk inherits its sentence's label, and a sentence's
 prediction is the mean of its chunks' outputs. Regression works on z-normalised labels with the loss 1 - CCC,
 classification with cross-entropy; class scores are the softmax of the mean logits.
 """
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from ._batches import Batch, Batches, even_batches, micro_batches, shuffled
-from ._chunks import Chunking, ChunkSet
-from ._emocluster import ChunkNetwork, Encoder, EncoderConfig
-from ._losses import balanced_weights, ccc_losses
-from ._model import Data, Predictions
-from ._moments import inverse_std, moments
-from ._shared_maps import Folded, chunk_maps
-from ._torch import TorchModel
-from ._training import Training, make_optimiser
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureRequest
+from ..core.sermodel import Data, Predictions
+from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffled
+from ..inputs.chunks import Chunking, ChunkSet
+from ..inputs.moments import inverse_std, moments
+from ..training.losses import balanced_weights, ccc_losses
+from ..training.torch_model import TorchModel
+from ..training.training import Training, make_optimiser
+from .fast.shared_maps import Folded, chunk_maps
+from .network import ChunkNetwork, Encoder, EncoderConfig
 
 CPU_CHUNKS = 16
 """Chunks at once in passes without training on a CPU: what stays in its cache (about 10 MB of maps)."""

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._convolutions import convolution_stack
-from ._emocluster import LINEAR_STD, map_sizes
+from .fast.convolutions import convolution_stack
+from .network import LINEAR_STD, map_sizes
 
 ACTIVATIONS = ("relu", "leaky-relu")
 OUTPUTS = ("linear", "tanh")

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ._chunks import RULES, SHORT
-from ._convolutions import convolution_stack
-from ._losses import EPSILON
-from ._training import TrainConfig
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ..inputs.chunks import RULES, SHORT
+from ..training.losses import EPSILON
+from ..training.training import TrainConfig
+from .fast.convolutions import convolution_stack
 
 CHANNELS = (32, 32, 64, 64, 128, 128, 128)
 STRIDES = (1, 1, 2, 2, 2, 2, 2)

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..datasets._errors import SerbenchError
-from ._points import HeldPoints, Points
-from ._threads import one_thread
+from ...datasets.core.errors import SerbenchError
+from ..core.threads import one_thread
+from .points import HeldPoints, Points
 
 Indices = npt.NDArray[np.int64]
 STARTS = ("random", "k-means++")

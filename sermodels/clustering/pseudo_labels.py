@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ._batches import shuffled
+from ..inputs.batches import shuffled
 
 Indices = npt.NDArray[np.int64]
 

@@ -15,14 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..datasets._config import option
-from ._device import autocast
-from ._kmeans import BACKENDS, EMPTY, STARTS, kmeans
-from ._partitions import entropy, nmi, sizes
-from ._points import Points, make_points
-from ._pseudo import matched
-from ._training import Training
-from ._whitening import whiten
+from ...datasets.core.config import option
+from ..training.device import autocast
+from ..training.training import Training
+from .kmeans import BACKENDS, EMPTY, STARTS, kmeans
+from .partitions import entropy, nmi, sizes
+from .points import Points, make_points
+from .pseudo_labels import matched
+from .whitening import whiten
 
 Labels = npt.NDArray[np.int64]
 

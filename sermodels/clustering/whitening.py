@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from ..datasets._errors import SerbenchError
-from ._kmeans import block_rows, mean_of
-from ._points import Points, make_points
-from ._threads import one_thread
+from ...datasets.core.errors import SerbenchError
+from ..core.threads import one_thread
+from .kmeans import block_rows, mean_of
+from .points import Points, make_points
 
 
 def whiten(points: Points, dims: int, keep_bytes: int) -> Points:

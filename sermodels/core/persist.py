@@ -19,13 +19,13 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from ..datasets._config import from_dict, to_dict
-from ..datasets._errors import SerbenchError
-from ..datasets._files import atomic_write, canonical_json
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from . import registry
-from ._model import Resources, SERModel
+from ...datasets.core.config import from_dict, to_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import atomic_write, canonical_json
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureRequest
+from .. import registry
+from .sermodel import Resources, SERModel
 
 SCHEMA = 1
 FILE_NAME = "model.safetensors"

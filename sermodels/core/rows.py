@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
-from ._model import Data, Predictions
+from ...datasets.core.errors import SerbenchError
+from .sermodel import Data, Predictions
 
 Matrix = npt.NDArray[np.float64]
 

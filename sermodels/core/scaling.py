@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
+from ...datasets.core.errors import SerbenchError
 
 Matrix = npt.NDArray[np.float64]
 

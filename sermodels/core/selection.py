@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
-from ._model import Data, Score
-from ._rows import shape_rows
+from ...datasets.core.errors import SerbenchError
+from .rows import shape_rows
+from .sermodel import Data, Score
 
 Matrix = npt.NDArray[np.float64]
 

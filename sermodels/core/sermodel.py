@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from ..features._store import FeatureTable
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_table import FeatureTable
 
 TURN_COLUMNS = ("speaker", "gender", "dialogue", "dialogue_start", "dialogue_end")
 """What models are told of every utterance of a corpus, in `Data.turns`."""

@@ -22,11 +22,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import file_sha256
-from ..datasets._task import Task
-from ._model import Resources
-from .deepemocluster import RELEASED, Model
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import file_sha256
+from ...datasets.schema.task import Task
+from ..core.sermodel import Resources
+from .model import RELEASED, Model
 
 TARGETS = {"Act": "arousal", "Dom": "dominance", "Val": "valence"}
 """Attribute as the release spells it -> target."""

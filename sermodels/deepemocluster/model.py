@@ -19,7 +19,7 @@ Presets (`default` is `fixed`):
   (`sampler`, see `_pseudo.stored_order`); plain SGD 1e-3 and Adam 5e-4 both run over all parameters and both step on
   the same gradient (`optimisers`); the best epoch is that of the smallest mean over dev batches of the chunks' 1 - CCC
   (`selection`). Not repeated: that the pool's k-means draws the same start in every epoch, a short last batch, dev
-  batches in random order, and which sentences of a pool beyond 40,000 are taken (`_pool`).
+  batches in random order, and which sentences of a pool beyond 40,000 are taken (`inputs/unlabelled_pool.py`).
 - `fixed`: the release with the regressor trained in stage 2, balanced draws, one Adam 5e-4 over each part, selection
   and early stopping on sentences, k-means++; 16 sentences per step, so that small corpora train too.
 - `small`: `fixed` with the narrow network of `cnn-regressor:small`, for a CPU.
@@ -37,17 +37,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from . import _pool
-from ._batches import Batch, Batches, even_batches
-from ._chunked import ChunkedModel
-from ._chunks import ChunkSet
-from ._clustering import ClusterConfig, Labels, cluster, gather, keep_top, restore_top, sizes_so_far
-from ._emocluster import ChunkNetwork, EncoderConfig, Head, initialise
-from ._model import Data, FitLog, Score
-from ._pseudo import SAMPLERS
-from ._training import TrainConfig, Training, make_optimiser
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ..chunked.chunked_model import ChunkedModel
+from ..chunked.network import ChunkNetwork, EncoderConfig, Head, initialise
+from ..clustering.pseudo_labels import SAMPLERS
+from ..clustering.step import ClusterConfig, Labels, cluster, gather, keep_top, restore_top, sizes_so_far
+from ..core.sermodel import Data, FitLog, Score
+from ..inputs import unlabelled_pool
+from ..inputs.batches import Batch, Batches, even_batches
+from ..inputs.chunks import ChunkSet
+from ..training.training import TrainConfig, Training, make_optimiser
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Model(ChunkedModel):
     @classmethod
     def pool(cls, config: Config, ids: Sequence[str]) -> list[str]:
         """The ids of the unlabelled pool that are used."""
-        return _pool.chosen(ids, config.unlabelled)
+        return unlabelled_pool.chosen(ids, config.unlabelled)
 
     def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
         """The network, initialised as in the release."""
@@ -183,7 +183,7 @@ class Model(ChunkedModel):
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
-        return super().fit(train, dev, score, _pool.taken(unlabelled, (train, dev), self.config.unlabelled))
+        return super().fit(train, dev, score, unlabelled_pool.taken(unlabelled, (train, dev), self.config.unlabelled))
 
     def begin(self, training: Training) -> None:
         """Lay out the labelled and the unlabelled chunks."""

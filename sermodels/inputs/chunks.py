@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._errors import SerbenchError
-from ._model import Data
+from ...datasets.core.errors import SerbenchError
+from ..core.sermodel import Data
 
 Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

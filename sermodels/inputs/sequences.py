@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..datasets._errors import SerbenchError
-from ._chunks import MAX_OPEN
-from ._model import Data
-from ._rows import frame_counts
+from ...datasets.core.errors import SerbenchError
+from ..core.rows import frame_counts
+from ..core.sermodel import Data
+from .chunks import MAX_OPEN
 
 Array = npt.NDArray[np.float32]
 EPSILON = 1e-5

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest
-from ._model import Data
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest
+from ..core.sermodel import Data
 
 MOST = 40_000
 """Sentences of the pool that are used unless a number is given: the largest set of the paper (section 5.3)."""

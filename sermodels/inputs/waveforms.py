@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..features._encoder import unit_variance
-from ._chunks import MAX_OPEN
-from ._model import Data
-from ._moments import moments
-from ._rows import frame_counts
+from ...features.encoders.encoder import unit_variance
+from ..core.rows import frame_counts
+from ..core.sermodel import Data
+from .chunks import MAX_OPEN
+from .moments import moments
 
 Array = npt.NDArray[np.float32]
 MIN_MASKS = 2

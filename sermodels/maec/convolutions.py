@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..datasets._config import option
-from ._maec_instances import BagConfig
+from ...datasets.core.config import option
+from .instances import BagConfig
 
 WIDTHS = (512, 512, 128)
 DILATION = 2

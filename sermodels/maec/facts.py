@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._task import Task
-from ._maec_instances import CONTEXT, Bags
-from ._maec_network import GENDERS, NetworkConfig
-from ._model import Data
+from ...datasets.schema.task import Task
+from ..core.sermodel import Data
+from .instances import CONTEXT, Bags
+from .network import GENDERS, NetworkConfig
 
 SURE = 0.999
 """A discriminator that is right at least so often in the second half of the epochs teaches the encoder nothing."""

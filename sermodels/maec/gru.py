@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._maec_rows import Layout
+from .bag_rows import Layout
 
 GATES = 3
 """Reset, update, candidate: the order of the parameters' rows, as in `torch.nn.GRU`."""

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets._config import option
-from ._frame_norm import MODES, FrameNormaliser
-from ._model import Data
+from ...datasets.core.config import option
+from ..core.sermodel import Data
+from .normalisation import MODES, FrameNormaliser
 
 Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

@@ -1,7 +1,7 @@
 """MAEC: multi-instance learning with an adversarial auto-encoder-based classifier, on speech in its dialogue.
 
 C. Fu, C. Liu, C. T. Ishi and H. Ishiguro, ICASSP 2021, and the authors' release (github.com/CZFuChason/ISEMOR).
-Network: `_maec_network`; instances: `_maec_instances`; losses and prior: `_maec_losses`. Each epoch has two passes. In
+Network: `maec/network.py`; instances: `maec/instances.py`; losses and prior: `maec/losses.py`. Each epoch has two passes. In
 the first, for each batch, the discriminator takes a step (Eq. 6), then the encoder one against it (first term of Eq.
 8); in the second, encoder and heads step on emotion and gender (Eq. 7). For attributes, our addition, the emotion head
 predicts z-scores and its loss is 1 - CCC. Eq. 6 and Eq. 7 have an optimiser each, as in the release. It has no step of
@@ -45,16 +45,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from ._batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
-from ._frame_norm import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
-from ._losses import balanced_weights, ccc_losses
-from ._maec_facts import collapses, genders, training_facts
-from ._maec_instances import CONTEXT, Bags, context_ids
-from ._maec_losses import (
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureRequest
+from ..core.sermodel import Data, FitLog, Predictions, Score
+from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
+from ..training.losses import balanced_weights, ccc_losses
+from ..training.torch_model import TorchModel
+from ..training.training import TrainConfig, Training, make_optimiser
+from .facts import collapses, genders, training_facts
+from .instances import CONTEXT, Bags, context_ids
+from .losses import (
     LatentMoments,
     Prior,
     accuracy,
@@ -64,10 +66,8 @@ from ._maec_losses import (
     encoder_loss,
     gender_loss,
 )
-from ._maec_network import MaecNetwork, NetworkConfig, Turn, initialise
-from ._model import Data, FitLog, Predictions, Score
-from ._torch import TorchModel
-from ._training import TrainConfig, Training, make_optimiser
+from .network import MaecNetwork, NetworkConfig, Turn, initialise
+from .normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
 
 PASSES = ("adversarial", "discriminator", "none")
 DRAWS = ("shuffled", "replacement")

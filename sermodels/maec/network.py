@@ -5,9 +5,9 @@ classifier for speech emotion recognition", ICASSP 2021, section 2. What the pap
 authors' release (github.com/CZFuChason/ISEMOR); where the two differ there is a setting. For each of the three turns,
 with weights of its own:
 
-    h_i = DilatedConv(x_i)              H = [h_1 ... h_n]                             (2)  `_maec_convolutions`
+    h_i = DilatedConv(x_i)              H = [h_1 ... h_n]                             (2)  `maec/convolutions.py`
     bt_i = Bottleneck(h_i)              BT = [bt_1 ... bt_n]                          (3)
-    Key = BiGRU(H)                                                                    (4a) `_maec_gru`
+    Key = BiGRU(H)                                                                    (4a) `maec/gru.py`
     A = Attention(Key, BT) = softmax(BT Key') Key                                     (4b)
     KQ = GlobalPooling(A)               V = GlobalPooling(Key)   [released: of BT]    (4c)
     HF = KQ * V                                                                       (4d)
@@ -17,7 +17,7 @@ and of the three HF:
     PI = softmax(HF_pre * HF_int)                                                     (5a)
     Z = [HF_cur * PI, HF_cur]           [released: HF_cur, HF_cur * PI, HF_pre, HF_int]   (5b)
 
-Eq. 1 is in `_maec_instances`, 6 to 8 in `_maec_losses`. The numbers 1, 7 and 8 are the paper's, the others follow its
+Eq. 1 is in `maec/instances.py`, 6 to 8 in `maec/losses.py`. The numbers 1, 7 and 8 are the paper's, the others follow its
 order.
 
 With `masked`, instances that fill a bag up take no part in (4a) to (4c), and a missing turn has HF = 0, so that PI is
@@ -35,11 +35,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ._maec_convolutions import BlockConfig, Convolutions
-from ._maec_gru import BiGru, Direction
-from ._maec_rows import Layout
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from .bag_rows import Layout
+from .convolutions import BlockConfig, Convolutions
+from .gru import BiGru, Direction
 
 SLOPE = 0.2
 """Slope of LeakyReLU below 0, in the discriminator and where the release has one after (4d)."""

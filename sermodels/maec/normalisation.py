@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..features._store import FeatureTable
-from ._model import Data
-from ._moments import Vector, inverse_std, moments
+from ...features.core.feature_table import FeatureTable
+from ..core.sermodel import Data
+from ..inputs.moments import Vector, inverse_std, moments
 
 Array = npt.NDArray[np.float32]
 Scale = tuple[Vector, Vector]

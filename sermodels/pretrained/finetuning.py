@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..features._encode import average
-from ..features._encoder import Inputs, SpeechEncoder, blocks, no_mask_warnings
-from ..features._encoder_families import AST, WAVEFORM
-from ._objective import LabelScale, Objective
-from ._pooling import Head
-from ._training import Training
+from ...features.encoders.encoder import Inputs, SpeechEncoder, blocks, no_mask_warnings
+from ...features.encoders.families import AST, WAVEFORM
+from ...features.encoders.long_signals import average
+from ..training.objective import LabelScale, Objective
+from ..training.pooling import Head
+from ..training.training import Training
 
 
 @dataclass(frozen=True)

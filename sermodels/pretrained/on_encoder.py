@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..features._encoder_families import geometry
-from ..features._encoder_source import Source, locate
-from ._leaks import TUNED, corpora_seen, tuned_on_emotions
-from ._torch import TorchModel
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ...features.encoders.checkpoint import Source, locate
+from ...features.encoders.families import geometry
+from ..training.torch_model import TorchModel
+from .known_corpora import TUNED, corpora_seen, tuned_on_emotions
 
 FREE = "free choice"
 

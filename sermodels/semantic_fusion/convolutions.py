@@ -1,6 +1,6 @@
 """Convolution, maximum over time, ReLU and dropout of the waveform network, without its large intermediate maps.
 
-A block of Tzirakis et al. 2021 (see `_semantic_network`): a convolution over time with zero padding ("same", the odd
+A block of Tzirakis et al. 2021 (see `semantic_fusion/network.py`): a convolution over time with zero padding ("same", the odd
 zero at the end), ReLU, the maximum of `pool` steps (a rest is left out), dropout. Axis order (batch, time, channel).
 
 Written plainly, ten seconds of sound make maps of 88 MB in the first block alone; most of the time goes into fetching
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from ._semantic_pieces import (
+from .fast.pieces import (
     as_groups,
     banded,
     convolve,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ._semantic_frames import Frames
+from .frames import Frames
 
 Array = npt.NDArray[np.float64]
 RIDGE = 1e-2

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..features._wordvec import Vectors, frames_of_words, spans
-from ._model import Data
-from ._rows import frame_counts
-from ._waves import Waves
+from ...datasets.core.errors import SerbenchError
+from ...features.words.vectors import Vectors, frames_of_words, spans
+from ..core.rows import frame_counts
+from ..core.sermodel import Data
+from ..inputs.waveforms import Waves
 
 Array = npt.NDArray[np.float32]
 PLACES = ("dialogue", "speaker", "dialogue_start", "dialogue_end")

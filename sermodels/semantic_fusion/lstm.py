@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._threads import one_thread
+from ..core.threads import one_thread
 
 GATES = 4
 CELL_CLIP = 100.0

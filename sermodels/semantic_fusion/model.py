@@ -2,7 +2,7 @@
 
 P. Tzirakis, A. Nguyen, S. Zafeiriou and B. W. Schuller, "Speech emotion recognition using semantic information",
 ICASSP 2021 (arXiv:2103.02993), and the authors' release (glam-imperial/semantic_speech_emotion_recognition, BSD-3).
-Network: `_semantic_network`; sound of two speakers, words: `_semantic_frames`; delay: `_semantic_delay`.
+Network: `semantic_fusion/network.py`; sound of two speakers, words: `semantic_fusion/frames.py`; delay: `semantic_fusion/delay.py`.
 
 - `fixed`, the default: frames without a label count nowhere, targets weigh the same, labels are moved by a delay that
   is chosen on training and dev data, sound is divided by the training data's root mean square.
@@ -39,18 +39,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..datasets._task import Task
-from ..features._extractor import FeatureRequest
-from . import _semantic_words as semantic_words
-from ._batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
-from ._model import Data, FitLog, Predictions, Score
-from ._objective import Objective
-from ._rows import frame_counts
-from ._semantic_delay import best_delay, delay_scores, delayed, loudness, shifted
-from ._semantic_frames import Frames, Words, frame_samples
-from ._semantic_network import (
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureRequest
+from ..core.rows import frame_counts
+from ..core.sermodel import Data, FitLog, Predictions, Score
+from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
+from ..training.objective import Objective
+from ..training.torch_model import TorchModel
+from ..training.training import TrainConfig, Training
+from . import words as semantic_words
+from .delay import best_delay, delay_scores, delayed, loudness, shifted
+from .frames import Frames, Words, frame_samples
+from .network import (
     FREE,
     RELEASED,
     NetworkConfig,
@@ -60,9 +62,7 @@ from ._semantic_network import (
     reach_frames,
     whole_frames,
 )
-from ._semantic_words import WordConfig
-from ._torch import TorchModel
-from ._training import TrainConfig, Training
+from .words import WordConfig
 
 CHOSEN = -1.0
 """The delay is chosen on the data."""

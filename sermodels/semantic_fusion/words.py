@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest, file_sha256
-from ..features._coverage import coverage, need_overlap
-from ..features._word_alignment import load
-from ..features._wordvec import UNKNOWN, read_vectors
-from ._model import Data
-from ._semantic_frames import Words
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest, file_sha256
+from ...features.words.coverage import coverage, need_overlap
+from ...features.words.times import load
+from ...features.words.vectors import UNKNOWN, read_vectors
+from ..core.sermodel import Data
+from .frames import Words
 
 NONE = "words:none"
 """Label of a score without word vectors."""

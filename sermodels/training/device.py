@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 import torch.utils.deterministic as filling
 
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest
 
 AMP = ("off", "bf16", "fp16")
 FILL = "fill_uninitialized_memory"

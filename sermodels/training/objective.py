@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..datasets._task import Task
-from ._losses import balanced_weights, ccc_losses
+from ...datasets.schema.task import Task
+from .losses import balanced_weights, ccc_losses
 
 Array = npt.NDArray[np.float64]
 

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..datasets._files import canonical_json
-from ._training import Training
+from ...datasets.core.files import canonical_json
+from .training import Training
 
 FILE_NAME = "training.safetensors"
 SCHEMA = 1

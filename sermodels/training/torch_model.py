@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..datasets._config import to_dict
-from ..datasets._errors import SerbenchError
-from ..datasets._files import digest
-from . import _checkpoint
-from ._batches import Batch, Batches
-from ._device import autocast, controlled, derived_seed, explained, torch_device
-from ._model import Data, FitLog, Predictions, Score, SERModel
-from ._training import TrainConfig, Training, make_optimiser, not_finite
+from ...datasets.core.config import to_dict
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import digest
+from ..core.sermodel import Data, FitLog, Predictions, Score, SERModel
+from ..inputs.batches import Batch, Batches
+from . import state_file
+from .device import autocast, controlled, derived_seed, explained, torch_device
+from .training import TrainConfig, Training, make_optimiser, not_finite
 
 
 class TorchModel(SERModel):
@@ -162,7 +162,7 @@ class TorchModel(SERModel):
         )  # fmt: skip
         identity = self._identity(training)
         folder = self.resources.checkpoint
-        if folder is not None and _checkpoint.load(folder, training, identity):
+        if folder is not None and state_file.load(folder, training, identity):
             training.log.facts["resumed_after_epoch"] = training.epoch
         else:
             self.calibrate(network, train)
@@ -187,7 +187,7 @@ class TorchModel(SERModel):
         training.end_epoch(losses, value, self.rank(training, value))
         every = training.settings.checkpoint_epochs
         if self.resources.checkpoint is not None and every and training.epoch % every == 0 and not training.finished:
-            _checkpoint.save(self.resources.checkpoint, training, identity)
+            state_file.save(self.resources.checkpoint, training, identity)
 
     def _evaluate(self, network: nn.Module, data: Data) -> Predictions:
         network.eval()
@@ -201,7 +201,7 @@ class TorchModel(SERModel):
                                "deterministic": training.settings.deterministic,
                                "stopped_early": training.epoch < training.settings.epochs}  # fmt: skip
         if self.resources.checkpoint is not None:
-            _checkpoint.remove(self.resources.checkpoint)
+            state_file.remove(self.resources.checkpoint)
 
 
 def _fingerprint(data: Data | None) -> str:

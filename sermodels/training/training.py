@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from ..datasets._config import option
-from ..datasets._errors import SerbenchError
-from ._batches import Batch, Batches
-from ._device import AMP, autocast, derived_seed
-from ._model import Data, FitLog
+from ...datasets.core.config import option
+from ...datasets.core.errors import SerbenchError
+from ..core.sermodel import Data, FitLog
+from ..inputs.batches import Batch, Batches
+from .device import AMP, autocast, derived_seed
 
 LOOK_EVERY = 50
 """Steps between two looks at the losses on an accelerator; each look waits for the device."""

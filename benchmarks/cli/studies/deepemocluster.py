@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..datasets._errors import SerbenchError
+from ....datasets.core.errors import SerbenchError
 
 if TYPE_CHECKING:
-    from ..datasets._corpus import Corpus
-    from ._study import Study
+    from ....datasets.schema.corpus import Corpus
+    from ...studies.study import Study
 
 Dataset = Annotated[str, typer.Option(help="Registered dataset.")]
 Root = Annotated[str | None, typer.Option(help="Folder of the corpus.")]
@@ -47,7 +47,7 @@ def supervised(
     results: Results = Path("results"), out: Out = None, save_models: Save = False,
 ) -> None:  # fmt: skip
     """DeepEmoCluster and its three baselines, fully supervised, with paired tests (Table 2)."""
-    from .study_deepemocluster import table2
+    from ...studies.deepemocluster import table2
 
     _run(lambda corpus: table2(clusters), **_given(locals()))
 
@@ -64,7 +64,7 @@ def pool_sizes(
     results: Results = Path("results"), out: Out = None, save_models: Save = False,
 ) -> None:  # fmt: skip
     """Sizes of the unlabelled set (Table 3)."""
-    from .study_deepemocluster import table3
+    from ...studies.deepemocluster import table3
 
     known = ("deepemocluster", "cnn-ae", "cnn-vae")
     if model not in known:
@@ -86,7 +86,7 @@ def cluster_numbers(
     out: Out = None, save_models: Save = False,
 ) -> None:  # fmt: skip
     """Numbers of clusters (Table 4)."""
-    from .study_deepemocluster import table4
+    from ...studies.deepemocluster import table4
 
     _run(lambda corpus: table4(corpus, clusters or (), unlabelled), **_given(locals()))
 
@@ -99,11 +99,11 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 def _run(make: Any, **g: Any) -> None:
     """Run the study that `make` gives for the corpus, and say where its files are."""
-    from . import _study
-    from ._arguments import checked, open_dataset, pairs, resumable
-    from ._progress import Terminal
-    from .plan import Request
-    from .protocol import Protocol
+    from ...core.progress import Terminal
+    from ...protocol.protocol import Protocol
+    from ...run.plan import Request
+    from ...studies import study as study_module
+    from ..arguments import checked, open_dataset, pairs, resumable
 
     corpus: Corpus = open_dataset(g["dataset"], g["root"], g["release"], g["option"])
     study: Study = make(corpus)
@@ -113,8 +113,8 @@ def _run(make: Any, **g: Any) -> None:
         settings=pairs("--set", g["set_"]), protocol=protocol, trials=g["trials"],
     )  # fmt: skip
     shown = Terminal()
-    how = _study.Execution(g["results"], g["device"], g["jobs"], g["threads"], g["save_models"], shown)
+    how = study_module.Execution(g["results"], g["device"], g["jobs"], g["threads"], g["save_models"], shown)
     with resumable(shown):
-        findings = _study.run_study(study, _study.default_tasks(corpus, g["task"] or ()), base, how)
-    for path in _study.write(findings, g["out"] or g["results"] / "studies", corpus.name):
+        findings = study_module.run_study(study, study_module.default_tasks(corpus, g["task"] or ()), base, how)
+    for path in study_module.write(findings, g["out"] or g["results"] / "studies", corpus.name):
         typer.echo(path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from . import cli_study_deepemocluster, cli_study_maec, cli_study_semantic
+from . import deepemocluster, maec, semantic_fusion
 
 study = typer.Typer(help="A paper's experiment: tables with significance marks, and a plot.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add this command to the program."""
-    cli_study_deepemocluster.register(study)
-    cli_study_maec.register(study)
-    cli_study_semantic.register(study)
+    deepemocluster.register(study)
+    maec.register(study)
+    semantic_fusion.register(study)
     app.add_typer(study, name="study")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import cli_study_deepemocluster as common
+from . import deepemocluster as common
 
 Texts = list[str] | None
 
@@ -43,14 +43,14 @@ def maec(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from . import study_maec
-    from ._arguments import checked, pairs, resumable, roots
-    from ._progress import Terminal
-    from ._study import Execution
-    from .grid import places, tested_places
-    from .protocol import Protocol
-    from .request import Request
-    from .setting import Corpora
+    from ...core.progress import Terminal
+    from ...protocol.protocol import Protocol
+    from ...protocol.request import Request
+    from ...protocol.setting import Corpora
+    from ...run.grid import places, tested_places
+    from ...studies import maec as study_maec
+    from ...studies.study import Execution
+    from ..arguments import checked, pairs, resumable, roots
 
     tested, options = test_dataset or [], pairs("--option", option)
     trained = places([dataset], roots(root, [dataset]), roots(release, [dataset], "--release"), options)

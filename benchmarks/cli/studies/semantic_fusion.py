@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..datasets._errors import SerbenchError
-from . import cli_study_deepemocluster as common
+from ....datasets.core.errors import SerbenchError
+from . import deepemocluster as common
 
 Texts = list[str] | None
 NONE = "none"
@@ -35,14 +35,14 @@ def semantic(
     """Fusions, sound and words alone, kinds of word vectors: paired tests, and scores per culture."""
     from rich.console import Console
 
-    from . import study_semantic
-    from ._arguments import checked, pairs, resumable
-    from ._claims import render
-    from ._progress import Terminal
-    from ._study import Execution
-    from .protocol import Protocol
-    from .request import Request
-    from .setting import Corpora
+    from ...core.progress import Terminal
+    from ...protocol.protocol import Protocol
+    from ...protocol.request import Request
+    from ...protocol.setting import Corpora
+    from ...studies import semantic_fusion
+    from ...studies.claims import render
+    from ...studies.study import Execution
+    from ..arguments import checked, pairs, resumable
 
     base = Request(
         "", dataset, root, release, pairs("--option", option), task=task, preset=preset,
@@ -51,13 +51,13 @@ def semantic(
     )  # fmt: skip
     shown, corpora, files = Terminal(), Corpora(), _vectors(vectors, dataset)
     corpus = corpora.get(base.places()[0])
-    study = study_semantic.ablations(corpus, files, _baselines(baseline))
+    study = semantic_fusion.ablations(corpus, files, _baselines(baseline))
     how = Execution(results, device, jobs, threads, save_models, shown)
     with resumable(shown):
-        found = study_semantic.run_ablations(study, base, how, corpora)
-    paths = study_semantic.write_all(found, out or results / "studies", corpus)
-    claims = study_semantic.claims(found, corpus.name)
-    Console().print(render(claims, study_semantic.TITLE))
+        found = semantic_fusion.run_ablations(study, base, how, corpora)
+    paths = semantic_fusion.write_all(found, out or results / "studies", corpus)
+    claims = semantic_fusion.claims(found, corpus.name)
+    Console().print(render(claims, semantic_fusion.TITLE))
     for note in study.notes:
         typer.echo(note)
     for path in paths:
@@ -65,7 +65,7 @@ def semantic(
 
 
 def _vectors(given: Texts, dataset: str) -> dict[str, str]:
-    from ._arguments import pairs
+    from ..arguments import pairs
 
     if given == [NONE]:
         return {}

@@ -1,6 +1,6 @@
 """What reading the largest label files costs: MSP-Podcast 2.0 and IEMOCAP, generated at their published sizes.
 
-    python -m serbench.benchmarks.bench_corpora [--out FILE.json]
+    python -m serbench.benchmarks.performance.parts.corpora [--out FILE.json]
 
 No corpus under licence is needed: label files of the published size and shape are written into a temporary folder
 (MSP-Podcast 2.0: 264,705 labelled and 3,200 hidden segments, 1,446,224 ratings; IEMOCAP: 10,039 turns in 151 dialogues
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..datasets import _mock_msp_podcast
-from ._bench_cli import Row, main, row
-from ._measure import Cost, measure
+from ....datasets.mocks import msp_podcast
+from ..measure import Cost, measure
+from ..rows import Row, main, row
 
 PARTITIONS = {"Train": 169190, "Development": 34399, "Test1": 46294, "Test2": 14822}
 HIDDEN, RATINGS, RATERS = 3200, 1_446_224, 13278
@@ -69,8 +69,8 @@ def write_msp_podcast(root: Path, ratings: int = RATINGS) -> None:
     (root / "Labels").mkdir(parents=True)
     table.to_csv(root / "Labels/labels_consensus.csv", index=False)
     rated = np.sort(np.concatenate([np.arange(n), rng.integers(0, n, ratings - n)]))
-    words = np.array([*_mock_msp_podcast.WORDS.values(), "Other-annoyed"])
-    seconds = np.array(_mock_msp_podcast.SECONDARY)
+    words = np.array([*msp_podcast.WORDS.values(), "Other-annoyed"])
+    seconds = np.array(msp_podcast.SECONDARY)
     workers = np.array([f"WORKER{w:08d}" for w in range(RATERS)])
     pd.DataFrame(
         {"FileName": names[rated], "WorkerID": workers[rng.integers(0, len(workers), ratings)],

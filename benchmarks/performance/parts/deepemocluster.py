@@ -1,6 +1,6 @@
 """What DeepEmoCluster costs: its k-means, its epochs, prediction with imported networks, memory under a growing pool.
 
-    python -m serbench.benchmarks.bench_deepemocluster [--out FILE.json] [--only kmeans epochs prediction memory]
+    python -m serbench.benchmarks.performance.parts.deepemocluster [--out FILE.json] [--only kmeans epochs prediction memory]
 
 - k-means at the size of MSP-Podcast 1.6's training set: 34,280 sentences of 11 chunks, 256 numbers each, K = 10, 20
   iterations on generated points; faiss beside it where that is installed.
@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..features._allocator import keep_freed_memory
-from ..sermodels._kmeans import kmeans
-from ..sermodels._model import Resources
-from ..sermodels.deepemocluster import FIXED, PAPER, Model
-from ._bench_cli import Facts, Row, apart, main, row, rows_of
-from ._bench_material import endless, plain_loop, renamed, speech_files, three_networks
-from ._measure import timed
-from .bench_training import TASK, generated
+from ....features.core.allocator import keep_freed_memory
+from ....sermodels.clustering.kmeans import kmeans
+from ....sermodels.core.sermodel import Resources
+from ....sermodels.deepemocluster.model import FIXED, PAPER, Model
+from ..material import endless, plain_loop, renamed, speech_files, three_networks
+from ..measure import timed
+from ..rows import Facts, Row, apart, main, row, rows_of
+from .training import TASK, generated
 
 CHUNKS, WIDTH, CLUSTERS = 34_280 * 11, 256, 10
 LIMITS = {"kmeans": 14.0, "semi-supervised": 38.0, "supervised": 21.0, "prediction": 1.8}
@@ -128,7 +128,7 @@ def run_epoch(kind: str, sentences: int = 64) -> Facts:
 
 def run_prediction(files: int = 120) -> Facts:
     """Costs of `predict` and of the plain loop on the same files, in interleaved slices of 20."""
-    from .predict import predict
+    from ...weights.predict import predict
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,6 +1,6 @@
 """DeepEmoCluster on a graphics card, at the paper's size: epochs in float32 and bf16, features, k-means; else no rows.
 
-    python -m serbench.benchmarks.bench_deepemocluster_card [--out FILE.json]
+    python -m serbench.benchmarks.performance.parts.deepemocluster_card [--out FILE.json]
 
 - One semi-supervised epoch of the paper's network on generated features of the full size: 34,280 labelled, 40,000
   unlabelled and 5,958 dev sentences of 5.97 s (section 3), batches of 64 sentences. The second epoch counts. Beside its
@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
-from ..sermodels._kmeans import kmeans
-from ..sermodels._model import Resources
-from ..sermodels.deepemocluster import PAPER, Config, Model
-from ._bench_cli import Row, main, row
-from ._bench_device import matrix_speed, mean_seconds, precision, with_peak
-from ._bench_material import endless
-from .bench_deepemocluster import CHUNKS, CLUSTERS, WIDTH, score
-from .bench_training import TASK
-from .cost import counting
+from ....sermodels.clustering.kmeans import kmeans
+from ....sermodels.core.sermodel import Resources
+from ....sermodels.deepemocluster.model import PAPER, Config, Model
+from ...run.cost import counting
+from ..device_speed import matrix_speed, mean_seconds, precision, with_peak
+from ..material import endless
+from ..rows import Row, main, row
+from .deepemocluster import CHUNKS, CLUSTERS, WIDTH, score
+from .training import TASK
 
 LABELLED, POOL, DEV, FRAMES, BANDS = 34_280, 40_000, 5_958, 374, 128
 
@@ -116,7 +116,7 @@ def _fit(device: str, amp: str, sizes: tuple[int, int, int], frames: int, config
 
 def _products(config: Config, frames: int) -> int:
     """Multiply-accumulates of one chunk through encoder and both heads."""
-    from ..sermodels.deepemocluster import ClusterNetwork
+    from ....sermodels.deepemocluster.model import ClusterNetwork
 
     network = ClusterNetwork(frames, BANDS, 1, config).eval()
     with counting() as counted, torch.no_grad():

@@ -1,6 +1,6 @@
 """What features cost: `mel` against a librosa loop, openSMILE in two processes against one, and a warm cache.
 
-    python -m serbench.benchmarks.bench_features --data EMODB_ROOT [--out FILE.json] [--rounds N]
+    python -m serbench.benchmarks.performance.parts.features --data EMODB_ROOT [--out FILE.json] [--rounds N]
 
 All files of EMO-DB (535, 24.8 min), each measurement in a process of its own with an empty cache, after its imports and
 one file to warm up; rounds are interleaved, so that a busy machine slows both sides alike, and the median round is
@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets._errors import SerbenchError
-from ..features._extract import extract
-from ..features._extractor import build
-from ._bench_cli import (
+from ....datasets.core.errors import SerbenchError
+from ....features.core.feature_extractor import build
+from ....features.extraction.extract import extract
+from ..measure import timed
+from ..rows import (
     DATA,
     DEFAULT_THREADS,
     ONE_THREAD,
@@ -41,7 +42,6 @@ from ._bench_cli import (
     row,
     wav_files,
 )  # fmt: skip
-from ._measure import timed
 
 MEL_LIMIT, OPENSMILE_LIMIT = 2.5, 1.7
 

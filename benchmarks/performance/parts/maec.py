@@ -1,6 +1,6 @@
 """What MAEC costs: a training step against the plain path, memory at the paper's batch size, a trial of `small`.
 
-    python -m serbench.benchmarks.bench_maec [--out FILE.json] [--only steps memory trial card]
+    python -m serbench.benchmarks.performance.parts.maec [--out FILE.json] [--only steps memory trial card]
 
 - A training step of the classification pass (forward, loss, backward, Adam) on 16 generated items of three turns with
   full bags of 70 instances, and on bags as long as IEMOCAP's: the preset as it is, and with `sharing` off, which
@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..sermodels._maec_convolutions import KERNEL
-from ..sermodels._maec_network import MaecNetwork, NetworkConfig, Turn, initialise
-from ..sermodels.maec import PRESETS, Config
-from ._bench_cli import Facts, Row, apart, main, row, rows_of
-from ._bench_device import matrix_speed, mean_seconds, precision, training_step
-from ._measure import SERBENCH, measure, timed
+from ....sermodels.maec.convolutions import KERNEL
+from ....sermodels.maec.model import PRESETS, Config
+from ....sermodels.maec.network import MaecNetwork, NetworkConfig, Turn, initialise
+from ..device_speed import matrix_speed, mean_seconds, precision, training_step
+from ..measure import SERBENCH, measure, timed
+from ..rows import Facts, Row, apart, main, row, rows_of
 
 DIM, CLASSES, BATCH = 45, 4, 16
 TURNS = 3

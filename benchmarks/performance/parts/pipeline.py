@@ -1,6 +1,6 @@
 """What whole commands cost: `serbench run` from nothing, on cached features, and when there is nothing left to do.
 
-    python -m serbench.benchmarks.bench_pipeline [--out FILE.json]
+    python -m serbench.benchmarks.performance.parts.pipeline [--out FILE.json]
 
 Each command runs as a process of its own, in a fresh results folder, with a cache of its own; CPU-seconds include the
 start of Python, all imports and all child processes. The corpus is 200 clips of the demo corpus (100 train, 40 dev,
@@ -12,9 +12,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ..datasets._load import load_corpus
-from ._bench_cli import Row, main, row
-from ._measure import SERBENCH, Cost, measure
+from ....datasets.reading.load import load_corpus
+from ..measure import SERBENCH, Cost, measure
+from ..rows import Row, main, row
 
 CLIPS = {"train": 100, "dev": 40, "test": 60}
 LIMITS = {"from nothing": 15.0, "on cached functionals": 10.0, "nothing left to do": 2.0}

@@ -1,6 +1,6 @@
 """What a cluster costs and gains: two one-thread workers against a serial run, 1,000 empty trials, the driver's memory.
 
-    python -m serbench.benchmarks.bench_ray [--out FILE.json]
+    python -m serbench.benchmarks.performance.parts.ray [--out FILE.json]
 
 A head and two workers of one processor on this machine. Whole commands are timed, with features in the cache, on a
 cluster that is up. What its start leaves to the command (joining it, asking the nodes, imports in the workers'
@@ -14,10 +14,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ._bench_cli import Row, main, row
-from ._local_cluster import LocalCluster, local_cluster
-from ._measure import SERBENCH, Cost, measure
-from .bench_pipeline import clips_table
+from ...ray.local_cluster import LocalCluster, local_cluster
+from ..measure import SERBENCH, Cost, measure
+from ..rows import Row, main, row
+from .pipeline import clips_table
 
 TRIALS, START = 10, 2
 """Trials that are compared, and trials before them, in which everything starts."""

@@ -1,6 +1,6 @@
 """What semantic fusion costs: a training step against a plain writing, memory at the paper's batch, prediction.
 
-    python -m serbench.benchmarks.bench_semantic [--out FILE.json] [--only steps memory prediction card]
+    python -m serbench.benchmarks.performance.parts.semantic [--out FILE.json] [--only steps memory prediction card]
 
 - A training step of the released network (forward, loss, backward, Adam) on 5 sequences of 100 frames, one half of each
   frame silent, as the network's input is made: as the model does it, and as one would write it down with the library's
@@ -25,13 +25,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..sermodels._losses import ccc_losses
-from ..sermodels._semantic_convolutions import ConvPool
-from ..sermodels._semantic_lstm import FORGET_BIAS, PeepholeLstm
-from ..sermodels._semantic_network import NetworkConfig, SemanticNetwork, initialise
-from ._bench_cli import Facts, Row, apart, main, row, rows_of
-from ._bench_device import matrix_speed, mean_seconds, precision, training_step, with_peak
-from ._measure import timed
+from ....sermodels.semantic_fusion.convolutions import ConvPool
+from ....sermodels.semantic_fusion.lstm import FORGET_BIAS, PeepholeLstm
+from ....sermodels.semantic_fusion.network import NetworkConfig, SemanticNetwork, initialise
+from ....sermodels.training.losses import ccc_losses
+from ..device_speed import matrix_speed, mean_seconds, precision, training_step, with_peak
+from ..measure import timed
+from ..rows import Facts, Row, apart, main, row, rows_of
 
 HALF, WORD_DIM, TARGETS = 2205, 100, 3
 HOP_SECONDS = 0.1

@@ -1,6 +1,6 @@
 """What the statistics cost: one million bootstrap resamples of 10,000 predictions for CCC, against a plain loop.
 
-    python -m serbench.benchmarks.bench_statistics [--out FILE.json]
+    python -m serbench.benchmarks.performance.parts.statistics [--out FILE.json]
 
 Each measurement runs in a process of its own with one thread; imports and the making of the data are not counted in
 seconds, but are in the peak memory. The plain loop draws indices, takes gold and predictions, and calls `metrics.ccc`,
@@ -17,13 +17,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ..datasets._task import Task
-from ..results import metrics
-from ..results._sums import cell_sums
-from ..results.bootstrap import bootstrap_difference, replicates
-from ..results.simulation import TASK, TYPICAL, draw
-from ._bench_cli import Facts, Row, apart, main, row
-from ._measure import timed
+from ....datasets.schema.task import Task
+from ....results.scores import metrics
+from ....results.scores.sums import cell_sums
+from ....results.statistics.bootstrap import bootstrap_difference, replicates
+from ....results.statistics.simulation import TASK, TYPICAL, draw
+from ..measure import timed
+from ..rows import Facts, Row, apart, main, row
 
 ITEMS, RESAMPLES, LOOP, SPEAKERS = 10_000, 1_000_000, 3000, 100
 LEAST_RATIO = 20.0

@@ -1,6 +1,6 @@
 """What a training epoch costs: the CNN regressor's channels-last network against the plain layout, in the same run.
 
-    python -m serbench.benchmarks.bench_training --out FILE.json
+    python -m serbench.benchmarks.performance.parts.training --out FILE.json
 
 One supervised epoch of 64 generated sentences of 11 s (704 chunks of 62 x 128) and a pass over 64 dev sentences, with
 the paper's network and optimisers, through the same training loop. Layouts:
@@ -27,13 +27,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..datasets._task import Task
-from ..features._store import FeatureTable
-from ..sermodels._emocluster import ChunkNetwork, Encoder
-from ..sermodels._model import Data, Resources
-from ..sermodels.cnn_regressor import PRESETS, Model
-from ._bench_cli import Facts, Row, apart, main, row
-from ._measure import timed
+from ....datasets.schema.task import Task
+from ....features.core.feature_table import FeatureTable
+from ....sermodels.chunked.network import ChunkNetwork, Encoder
+from ....sermodels.cnn_regressor import PRESETS, Model
+from ....sermodels.core.sermodel import Data, Resources
+from ..measure import timed
+from ..rows import Facts, Row, apart, main, row
 
 LAYOUTS = ("channels_last", "plain", "plain_small_batches")
 TASK = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})

@@ -1,6 +1,6 @@
 """Hidden states of pre-trained encoders: our extraction beside transformers called clip by clip, and an hour on a card.
 
-    python -m serbench.benchmarks.bench_transformers --data EMODB_ROOT [--out FILE.json]
+    python -m serbench.benchmarks.performance.parts.transformers --data EMODB_ROOT [--out FILE.json]
 
 Random weights of a stated architecture, the last layer, clips of EMO-DB at even steps through its lengths. The other
 side is the loop that a user writes: preprocessor, `model(**inputs, output_hidden_states=True)` under `torch.no_grad()`,
@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ._bench_cli import DATA, DEFAULT_THREADS, ONE_THREAD, Facts, Row, apart, interleaved, main, row, wav_files
-from ._machine import peak_mib
-from ._measure import timed
+from ...core.machine import peak_mib
+from ..measure import timed
+from ..rows import DATA, DEFAULT_THREADS, ONE_THREAD, Facts, Row, apart, interleaved, main, row, wav_files
 
 ENCODERS = (("wav2vec2-base", 24), ("wavlm-base", 24), ("wav2vec2-reduced", 120), ("wav2vec2-tiny", 240))
 """Random encoder, and number of clips."""
@@ -51,8 +51,8 @@ def clip_by_clip(data: str, name: str, count: str) -> Facts:
     import torch
     from transformers import Wav2Vec2FeatureExtractor
 
-    from ..features._encoder_load import load
-    from ..features._encoder_source import locate
+    from ....features.encoders.checkpoint import locate
+    from ....features.encoders.loading import load
 
     source = locate(f"random:{name}")
     network = load(source).model.eval()
@@ -75,9 +75,9 @@ def ours(data: str, name: str, count: str) -> Facts:
     """`extract` in this process, into an empty cache."""
     import pandas as pd
 
-    from ..features._cache import FeatureCache
-    from ..features._extract import extract
-    from ..features._extractor import FeatureRequest, build
+    from ....features.cache.cache import FeatureCache
+    from ....features.core.feature_extractor import FeatureRequest, build
+    from ....features.extraction.extract import extract
 
     made = build(FeatureRequest(f"transformers:random:{name}", (("device", "cpu"),)))
     made.prepare()
@@ -98,9 +98,9 @@ def card_row(name: str = "wav2vec2-base", precision: str = "float16", seconds: f
     """An hour of audio in clips of 1 to 9 s on a CUDA card: times real time, and share of its measured matrix rate."""
     import torch
 
-    from ..features._extractor import FeatureRequest, build
-    from ._bench_device import matrix_speed
-    from .cost import counting
+    from ....features.core.feature_extractor import FeatureRequest, build
+    from ...run.cost import counting
+    from ..device_speed import matrix_speed
 
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.gamma(7.3, 0.38, size=round(seconds / 2.78)), 1.2, 9.0)

@@ -24,8 +24,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from ._encoder import Inputs, SpeechEncoder, no_mask_warnings
-from ._encoder_families import WAVEFORM
+from ..encoder import Inputs, SpeechEncoder, no_mask_warnings
+from ..families import WAVEFORM
 
 LEAST_WEIGHTS = 1 << 16
 """Smaller weight matrices stay as they are: calling them costs more than multiplying with them."""

@@ -1,0 +1,1 @@
+"""`serbench plan`: what a run will take, measured on a pilot or taken from records."""

@@ -1,0 +1,1 @@
+"""The command line: `app` with `run`, and one file for each group of commands."""

@@ -1,0 +1,1 @@
+"""`serbench study`: one file for each paper's experiments."""

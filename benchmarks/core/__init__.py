@@ -1,0 +1,1 @@
+"""What the benchmarks stand on: the machine, display of progress, what is registered and installed."""

@@ -1,0 +1,1 @@
+"""`make bench`: the page of measurements, and how work is measured."""

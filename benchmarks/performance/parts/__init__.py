@@ -1,0 +1,1 @@
+"""The measurements, one module each, found by being here; each has `rows()` or `rows(data)`."""

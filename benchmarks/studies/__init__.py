@@ -1,0 +1,1 @@
+"""The papers' experiments as studies, and cross-corpus runs."""

@@ -1,0 +1,1 @@
+"""The search over a model's settings inside each training."""

@@ -1,0 +1,1 @@
+"""Any audformat database: the reader, and access to its schemes and splits."""

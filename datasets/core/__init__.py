@@ -1,0 +1,1 @@
+"""What all of serbench stands on: errors, files, configurations, and the registry of components."""

@@ -1,0 +1,1 @@
+"""The embedded demo corpus: synthetic emotional dialogues in an invented language."""

@@ -1,0 +1,1 @@
+"""IEMOCAP: the reader, and the formats of its files."""

@@ -1,0 +1,1 @@
+"""MSP-IMPROV: the reader, and its label file."""

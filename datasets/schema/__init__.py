@@ -1,0 +1,1 @@
+"""What a corpus is: its table, tasks, labels across corpora, turns in context, groups, and unions."""

@@ -1,0 +1,1 @@
+"""SEWA: the reader, an AVEC package on disk, and the formats of its files."""

@@ -1,0 +1,1 @@
+"""The feature cache: content-addressed arrays in append-only packs, verified on read."""

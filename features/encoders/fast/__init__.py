@@ -1,0 +1,1 @@
+"""Speech encoders, faster: the same numbers as the plain networks."""

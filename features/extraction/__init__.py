@@ -1,0 +1,1 @@
+"""From rows of a corpus to a table of features: looked up, made in processes, or laid out from words."""

@@ -1,0 +1,1 @@
+"""The report: one page with every ranking, its tables and figures."""

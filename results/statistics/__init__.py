@@ -1,0 +1,1 @@
+"""Pure functions of significance: tests, intervals, effect sizes, resampling, power, simulated experiments."""

@@ -1,0 +1,1 @@
+"""What is read out of runs: leaderboard, comparison, matrix, ranking, planning, references, verification."""

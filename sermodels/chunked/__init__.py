@@ -1,0 +1,1 @@
+"""What the DeepEmoCluster family shares: sentences as chunks, encoder and heads, decoder."""

@@ -1,0 +1,1 @@
+"""What models on a pre-trained encoder share: its choice, fine-tuning, corpora that it has seen."""

@@ -1,0 +1,1 @@
+"""The convolutions of semantic fusion, faster: the same numbers as the plain ones."""
