@@ -20,5 +20,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(".grid", __name__), name)
+        return getattr(import_module(".run.grid", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,5 +9,5 @@ if __name__ != "serbench.datasets":
 
 from .core.registry import Registry
 
-registry = Registry("serbench.datasets", "serbench.datasets", "dataset")
+registry = Registry("serbench.datasets", "serbench.datasets", "dataset", "reader")
 """The datasets: each component module has `load(root, release=None) -> Corpus`."""

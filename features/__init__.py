@@ -9,5 +9,5 @@ if __name__ != "serbench.features":
 
 from ..datasets.core.registry import Registry
 
-registry = Registry("serbench.features", "serbench.features", "feature")
+registry = Registry("serbench.features", "serbench.features", "feature", "extractor")
 """The feature extractors: each component module has `Config` and `Extractor`."""

@@ -1,4 +1,4 @@
-"""From arrays to predictions: the models, one file each."""
+"""From arrays to predictions: the models, one file or one room each."""
 
 if __name__ != "serbench.sermodels":
     raise ImportError(
@@ -9,5 +9,5 @@ if __name__ != "serbench.sermodels":
 
 from ..datasets.core.registry import Registry
 
-registry = Registry("serbench.sermodels", "serbench.models", "model")
+registry = Registry("serbench.sermodels", "serbench.models", "model", "model")
 """The models: each component module has `Config`, `PRESETS` and `Model`."""

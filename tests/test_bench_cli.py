@@ -169,13 +169,13 @@ def test_every_part_takes_the_options_that_it_names(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command in a module's docstring is one that the module takes, as `python -m` runs it."""
-    module = f"serbench.benchmarks.bench_{name}"
+    module = f"serbench.benchmarks.performance.parts.{name}"
     monkeypatch.setattr(sys, "argv", [module, "--help"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(module, run_name="__main__")
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    source = Path(page.__file__).with_name(f"bench_{name}.py").read_text(encoding="utf-8")
+    source = (Path(page.__file__).with_name("parts") / f"{name}.py").read_text(encoding="utf-8")
     typed = next(line for line in source.splitlines() if line.startswith(f"    python -m {module}"))
     assert "--out" in typed
     assert all(option in text for option in re.findall(r"--\w+", typed))

@@ -15,17 +15,17 @@ from . import (
     clusters,
     corpora,
     cross,
-    report as cli_report,
-    results as cli_results,
+    report,
+    results as results_,
     salience,
     statistics,
     traces,
     tune,
-    weights as cli_predict,
+    weights as weights_,
     words,
 )
 from .arguments import checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
-from .studies import group as cli_study
+from .studies import group as studies
 
 app = typer.Typer(
     help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
@@ -150,11 +150,11 @@ cross.register(app)
 corpora.register(app)
 salience.register(app)
 budget.register(app, run)
-cli_predict.register(app)
-cli_report.register(app)
-cli_results.register(app)
+weights_.register(app)
+report.register(app)
+results_.register(app)
 statistics.register(app)
-cli_study.register(app)
+studies.register(app)
 traces.register(app)
 words.register(app)
 tune.register(app, run)

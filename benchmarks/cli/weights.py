@@ -73,18 +73,15 @@ def import_(
 ) -> None:
     """Read weights that a model's authors released; nothing in their files is executed."""
     import importlib
-    import pkgutil
 
-    from ... import sermodels
     from ...datasets.core.errors import unknown
+    from ...sermodels import registry
     from ...sermodels.core.persist import save_model
 
-    prefix = "_import_"
-    known = {m.name.removeprefix(prefix).replace("_", "-"): m.name for m in pkgutil.iter_modules(sermodels.__path__)
-             if m.name.startswith(prefix)}  # fmt: skip
+    known = registry.parts("importer")
     if model not in known:
         raise unknown("importer", model, known)
-    trained, notes = importlib.import_module(f"{sermodels.__name__}.{known[model]}").convert(file, norm, target)
+    trained, notes = importlib.import_module(known[model]).convert(file, norm, target)
     requests = trained.requests(trained.config, trained.task)
     path = save_model(trained, out, requests, notes)
     typer.echo(f"{model} for {trained.task.name}, {trained.parameters} parameters: {path}")

@@ -8,25 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...datasets import __path__ as dataset_folders
+from ...datasets import mocks
 from ...datasets.core.errors import SerbenchError, unknown
-
-PREFIX = "_mock_"
 
 
 def writers() -> dict[str, Callable[..., None]]:
     """Corpus name -> function that writes its miniature copy.
 
-    A module `datasets/_mock_NAME.py` has `write` (for the corpus NAME) or `WRITERS` (name -> function, for several).
+    A module `datasets/mocks/NAME.py` has `write` (for the corpus NAME) or `WRITERS` (name -> function, for several).
     """
     found: dict[str, Callable[..., None]] = {}
-    for info in pkgutil.iter_modules(dataset_folders):
-        if info.name.startswith(PREFIX):
-            module = importlib.import_module(f"serbench.datasets.{info.name}")
-            if hasattr(module, "WRITERS"):
-                found |= module.WRITERS
-            elif hasattr(module, "write"):
-                found[info.name.removeprefix(PREFIX).replace("_", "-")] = module.write
+    for name in (module.name for module in pkgutil.iter_modules(mocks.__path__)):
+        if not name.startswith("_"):
+            module = importlib.import_module(f"{mocks.__name__}.{name}")
+            found |= getattr(module, "WRITERS", None) or {name.replace("_", "-"): module.write}
     return found
 
 

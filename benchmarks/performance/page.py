@@ -2,7 +2,7 @@
 
     python -m serbench.benchmarks.performance.page [--out docs/performance.md] [--data EMODB_ROOT] [--only NAME ...]
 
-A module `bench_NAME` of this folder takes part when it has `rows(data)` (or `rows()`), a list of dictionaries with
+A module of the room `parts` takes part when it has `rows(data)` (or `rows()`), a list of dictionaries with
 `title`, `cpu_seconds`, `wall_seconds`, `peak_mib` and, for our own side, `ratio`, `limit` and `met`. A part that fails
 is named with its reason, and the others go on. With `--only`, the other sections of a page that is there stay.
 """
@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...datasets.core.files import write_text
-from .. import __path__ as folders
 from ..core.machine import versions
+from . import parts as parts_room
 from .rows import Row, row
 
 HEAD = """# Performance
@@ -38,12 +38,12 @@ same session as ours. Wall seconds on a shared machine mean little; CPU-seconds 
 
 def parts() -> list[str]:
     """Names of the measurement modules."""
-    return [m.name.removeprefix("bench_") for m in pkgutil.iter_modules(folders) if m.name.startswith("bench_")]
+    return [module.name for module in pkgutil.iter_modules(parts_room.__path__)]
 
 
 def measure_part(name: str, data: Path | None) -> tuple[list[Row], str | None]:
     """Rows of one module, and the reason if it could not be measured."""
-    module = importlib.import_module(f"serbench.benchmarks.bench_{name}")
+    module = importlib.import_module(f"{parts_room.__name__}.{name}")
     if not hasattr(module, "rows"):
         return [], "it has no rows()"
     wants = "data" in inspect.signature(module.rows).parameters

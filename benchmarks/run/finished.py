@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ...results.record.folder import Run
 from ...results.record.storage import plain
 from ..protocol.request import Request
 
-PACKAGES = ("datasets", "features", "sermodels", "results", "benchmarks")
+FLOORS = ("datasets", "features", "sermodels", "results", "benchmarks")
 
 
 def recall(results: Path, request: Request, corpora: Sequence[str]) -> Run | None:
@@ -45,7 +45,14 @@ def _note(results: Path, request: Request, corpora: Sequence[str]) -> Path:
 
 
 def source_digest(*more: str) -> str:
-    """Sixteen hexadecimal digits of every source file of serbench, and of further texts."""
-    folders = [Path(next(iter(importlib.import_module(f"serbench.{name}").__path__))) for name in PACKAGES]
-    texts = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
-    return digest([*more, *(digest(text) for text in texts)])
+    """Sixteen hexadecimal digits of every source file of serbench, in whatever room it is, and of further texts."""
+    floors = [Path(next(iter(importlib.import_module(f"serbench.{name}").__path__))) for name in FLOORS]
+    return digest([*more, *([str(path.relative_to(floor.parent)), digest(path.read_bytes())]
+                            for floor in floors for path in sources(floor))])  # fmt: skip
+
+
+def sources(room: Path) -> Iterator[Path]:
+    """The source files of a room and of the rooms in it, in the same order everywhere."""
+    yield from sorted(room.glob("*.py"))
+    for inner in sorted(part.parent for part in room.glob("*/__init__.py")):
+        yield from sources(inner)

@@ -18,6 +18,7 @@ from .errors import SerbenchError, unknown
 from .files import digest
 
 T = TypeVar("T")
+_MAIN_PARTS = ("model", "extractor", "reader")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _READABLE = {"NoneType": "none", "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 
@@ -102,7 +103,8 @@ def describe(cls: type[Any]) -> list[dict[str, Any]]:
 
 
 def _owner(cls: type[Any]) -> str:
-    return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
+    room, module = ["", *cls.__module__.split(".")][-2:]
+    return f"{room if module in _MAIN_PARTS else module}.{cls.__name__}"
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
-"""The folder is the registry: every `name.py` of a package is a component, `_name.py` is machinery.
+"""The folder is the registry: a component is a file of its floor, or a room of it that holds the main part.
 
-Names are listed without importing anything, one component is imported when it is asked for, and a component whose
+`sermodels/linear.py` is the model `linear`, `sermodels/semantic_fusion/model.py` the model `semantic-fusion`; a room
+without a `model.py` holds machinery. Names are listed without importing anything, one component is imported when it is asked for, and a component whose
 optional dependency is broken breaks alone. Other distributions add components through an entry-point group
 (`serbench.models`, `serbench.datasets`, `serbench.features`); each entry point names a module of the same shape.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
-import pkgutil
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -26,16 +26,25 @@ class Registry:
     package : import name of the folder, such as "serbench.datasets"
     group : entry-point group that other distributions use
     kind : the word for one component in messages, such as "dataset"
+    main : module that makes a room a component, such as "reader"
     """
 
-    def __init__(self, package: str, group: str, kind: str) -> None:
-        self.package, self.group, self.kind = package, group, kind
+    def __init__(self, package: str, group: str, kind: str, main: str) -> None:
+        self.package, self.group, self.kind, self.main = package, group, kind, main
 
     @cached_property
-    def _builtin(self) -> dict[str, str]:
-        paths = importlib.import_module(self.package).__path__
-        modules = [m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_")]
-        return {name.replace("_", "-"): f"{self.package}.{name}" for name in modules}
+    def _folder(self) -> Path:
+        return Path(next(iter(importlib.import_module(self.package).__path__)))
+
+    @cached_property
+    def _builtin(self) -> dict[str, Path]:
+        """Registered name -> source of the component, of its main part where it is a room."""
+        files = {path.stem: path for path in self._folder.glob("[!_]*.py")}
+        rooms = {path.parent.name: path for path in self._folder.glob(f"*/{self.main}.py")}
+        return {name.replace("_", "-"): path for name, path in {**files, **rooms}.items()}
+
+    def _module(self, path: Path) -> str:
+        return ".".join([self.package, *path.relative_to(self._folder).with_suffix("").parts])
 
     @cached_property
     def _plugins(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -56,7 +65,7 @@ class Registry:
         base = name.split(":", 1)[0]
         try:
             if base in self._builtin:
-                return importlib.import_module(self._builtin[base])
+                return importlib.import_module(self._module(self._builtin[base]))
             if base in self._plugins:
                 module = self._plugins[base].load()
                 if isinstance(module, ModuleType):
@@ -89,6 +98,10 @@ class Registry:
                 return [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
         return []
 
+    def parts(self, part: str) -> dict[str, str]:
+        """Registered name -> import name of a further part, such as "importer", of the components that have it."""
+        return {name: self._module(path.with_stem(part)) for name, path in self._builtin.items()
+                if path.parent != self._folder and path.with_stem(part).exists()}  # fmt: skip
+
     def _source(self, name: str) -> ast.Module:
-        folder = Path(next(iter(importlib.import_module(self.package).__path__)))
-        return ast.parse((folder / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8"))
+        return ast.parse(self._builtin[name].read_text(encoding="utf-8"))

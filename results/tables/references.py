@@ -124,5 +124,5 @@ def _table() -> pd.DataFrame:
     with resources.files(__package__).joinpath("references.csv").open(encoding="utf-8") as stream:
         table = pd.read_csv(stream, dtype=str, keep_default_na=False)
     if list(table.columns) != list(COLUMNS):
-        raise SerbenchError("results/references.csv is damaged: reinstall serbench.")
+        raise SerbenchError("results/tables/references.csv is damaged: reinstall serbench.")
     return table.assign(value=table["value"].astype(float))

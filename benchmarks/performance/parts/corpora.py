@@ -31,10 +31,11 @@ LIMITS = {"msp-podcast": (6.0, 1.5e9), "iemocap": (1.0, None)}
 """Dataset -> CPU-seconds, bytes."""
 
 READ = """
-import importlib, json, sys, time
+import json, sys, time
 from pathlib import Path
+from serbench.datasets import registry
 name, root, out = sys.argv[1:]
-load = importlib.import_module("serbench.datasets." + name.replace("-", "_")).load
+load = registry.load(name).load
 wall, cpu = time.perf_counter(), time.process_time()
 corpus = load(Path(root))
 facts = [time.process_time() - cpu, time.perf_counter() - wall, len(corpus.utterances)]
