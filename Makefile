@@ -1,33 +1,66 @@
 # make demo: the whole path on the embedded corpus.   make test: the whole test suite.
-# Both set up a virtual environment in .venv once and use it again. For CPU-only PyTorch, give the index that
-# PyTorch's own "Start Locally" page names for CPU:   make demo TORCH_INDEX=https://...
+# Both set up a virtual environment in .venv once and use it again; another is named by VENV=FOLDER. For CPU-only PyTorch,
+# give the index that PyTorch's own "Start Locally" page names for CPU:   make demo TORCH_INDEX=https://...
+# docs/installing.md says more: uv, proxies, machines without a network, what each extra brings.
 PYTHON ?= python3
 VENV ?= .venv
+EXTRA ?= dev
+CONSTRAINTS ?=
 TORCH_INDEX ?=
+RESULTS ?= results
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
+TORCH = $(shell sed -n 's/^ *"\(torch[>=][^"]*\)",$$/\1/p' pyproject.toml)
 PACKAGES = datasets features sermodels benchmarks results
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup demo test lint types bench wheel clean
+.PHONY: setup demo test smoke test-oldest test-newest smoke-oldest lint types bench wheel clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	test -z "$(TORCH_INDEX)" || \
-	    $(BIN)/python -m pip install --quiet "torch>=2.11,<2.13" "torchaudio>=2.11,<2.12" --index-url "$(TORCH_INDEX)"
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	test -z "$(TORCH_INDEX)" || $(INSTALL) "$(TORCH)" --index-url "$(TORCH_INDEX)"
+	$(INSTALL) -e ".[$(EXTRA)]"
 	touch $@
 
 demo: $(READY)
-	$(BIN)/serbench run --model linear --model svm --model cnn-regressor:small --dataset demo
-	$(BIN)/serbench leaderboard --dataset demo
-	$(BIN)/serbench compare linear svm cnn-regressor:small chance --dataset demo
+	$(BIN)/serbench run --model linear --model svm --model cnn-regressor:small --dataset demo --results $(RESULTS)
+	$(BIN)/serbench leaderboard --dataset demo --results $(RESULTS)
+	$(BIN)/serbench compare linear svm cnn-regressor:small chance --dataset demo --results $(RESULTS)
 
 # two workers, one thread each: most tests are single-threaded, and torch's own threads would fight over the cores
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# the short form: every module is imported, every model keeps its contract, the demo runs
+smoke: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/test_dependencies.py tests/test_models_contract.py
+	SERBENCH_CACHE=$(VENV)/cache $(MAKE) demo RESULTS=$(VENV)/results
+
+# Both ends of the bounds in pyproject.toml, each in an environment made anew: every direct dependency at its lower bound,
+# and the newest release of everything (pip takes no pre-releases by itself), with a list of what a bound or pip's own
+# configuration holds back.
+OLDEST = VENV=build/env-oldest EXTRA=test CONSTRAINTS=build/oldest.txt
+NEWEST = VENV=build/env-newest EXTRA=test
+
+build/oldest.txt: pyproject.toml tests/lower_bounds.py
+	mkdir -p build
+	$(PYTHON) tests/lower_bounds.py test > $@
+
+test-oldest smoke-oldest: %-oldest: build/oldest.txt
+	rm -rf build/env-oldest
+	$(MAKE) setup $(OLDEST)
+	build/env-oldest/bin/serbench env
+	$(MAKE) $* $(OLDEST)
+
+test-newest:
+	rm -rf build/env-newest
+	$(MAKE) setup $(NEWEST)
+	build/env-newest/bin/serbench env
+	build/env-newest/bin/python -m pip list --outdated
+	$(MAKE) test $(NEWEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -29,12 +29,13 @@ from typing import Any
 import pandas as pd
 
 from ..core.errors import SerbenchError
+from ..core.libraries import library
 from ..reading.locate import find, find_root, need_root, refuse_escapes
 from ..schema.corpus import EMOTIONS, OFFICIAL, Corpus, Fold, make_table, rotation
 from ..schema.grouping import make_groups
 from ..schema.labels import canonical_words
 from ..schema.task import ATTRIBUTES, Task, attribute_tasks
-from .database import labels_of, library, open_database, partitions_of, two_letters
+from .database import labels_of, open_database, partitions_of, two_letters
 
 FOLDS = 5
 _WHAT = "the folder of an audformat database, with db.yaml in it"
@@ -69,7 +70,7 @@ def load(
         When the library is missing, the folder is no database, its tables can't be read or disagree, a scheme or word
         is unknown, or a file name leaves the folder.
     """
-    audformat = library()
+    audformat = library("audformat", "the dataset 'audformat'")
     base = find_root(
         need_root(root, "audformat", _WHAT), lambda folder: find(folder, ("db.yaml",), "file") is not None,
         dataset="audformat", looked_for="db.yaml", archives=("*",),

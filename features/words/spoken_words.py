@@ -21,6 +21,7 @@ import pandas as pd
 
 from ...datasets.core.config import option, validate
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.libraries import library
 from ...datasets.schema.corpus import Corpus
 from ..core.audio import read_audio
 from .vectors import SILENT, normalise
@@ -148,7 +149,7 @@ def mfcc(signal: Array, config: CutConfig) -> Array:
 @lru_cache(maxsize=4)
 def _bank(config: CutConfig) -> tuple[Array, Array]:
     """Mel bands (band, frequency) and Hann window."""
-    import librosa
+    librosa = library("librosa", "MFCCs of spoken words")
     import scipy.signal
 
     with warnings.catch_warnings():

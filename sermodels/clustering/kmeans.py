@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.libraries import library
 from ..core.threads import one_thread
 from .points import HeldPoints, Points
 
@@ -243,12 +244,7 @@ def not_finite() -> SerbenchError:
 
 
 def _faiss(points: Points, centroids: Tensor, iterations: int) -> Clusters:
-    try:
-        import faiss
-    except ImportError as error:
-        raise SerbenchError(
-            f"faiss can't be used: {error}. Type pip install 'serbench[faiss]', or --set model.kmeans=torch."
-        ) from error
+    faiss = library("faiss", "model.kmeans=faiss", ", or --set model.kmeans=torch")
     rows = torch.cat([block.clone() for block in points.blocks(1 << 16)]).float().cpu().numpy()
     k = len(centroids)
     machine = faiss.Kmeans(

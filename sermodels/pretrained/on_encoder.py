@@ -10,6 +10,7 @@ from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from ...features.encoders.checkpoint import Source, locate
 from ...features.encoders.families import geometry
+from ...features.encoders.library import transformers
 from ..training.torch_model import TorchModel
 from .known_corpora import TUNED, corpora_seen, tuned_on_emotions
 
@@ -31,10 +32,8 @@ def source_of(config: EncoderChoice) -> Source:
 
 def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Source:
     """The source of a saved model's encoder, from what stands in its file: no checkpoint is looked up."""
-    from transformers import AutoConfig
-
     settings = dict(sizes["encoder"])
-    found = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    found = transformers().AutoConfig.for_model(settings.pop("model_type"), **settings)
     shape = geometry(found, sizes["preprocessor"], config.encoder)
     identity = tuple((str(k), str(v)) for k, v in sizes["identity"].items())
     return Source(config.encoder, config.encoder, None, identity, found, sizes["preprocessor"], shape)
