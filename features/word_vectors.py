@@ -1,8 +1,8 @@
 """Vectors of the words that are said, on a grid of frames: the linguistic input of semantic fusion.
 
 Tzirakis, Nguyen, Zafeiriou and Schuller, "Speech emotion recognition using semantic information", ICASSP 2021
-(arXiv:2103.02993). The rules (inclusive rounding, overlaps, silence, unknown words) stand in `words/vectors.py`; where the
-words and their times come from, in `words/times.py`. Vectors are of word types, looked up in a file:
+(arXiv:2103.02993). The rules (inclusive rounding, overlaps, silence, unknown words) stand in `words/vectors.py`; where
+the words and their times come from, in `words/times.py`. Vectors are of word types, looked up in a file:
 `word-vectors:FILE`.
 
 This feature is made from an item's words and length; its sound is not opened beyond the header.
@@ -25,8 +25,7 @@ from .words.vectors import UNKNOWN, Vectors, frames_of_words, read_vectors, span
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .extraction.from_words import Words
-    from .words.times import WordTimes
+    from .words.times import Words, WordTimes
 
 _FILES = ("vectors", "word_times")
 """Settings that name files; the digests of their contents stand in keys and signatures instead."""

@@ -12,18 +12,9 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from typer.testing import CliRunner
 
-from serbench.benchmarks.analyses.clusters import (
-    Clustered,
-    Options,
-    analyse,
-    class_nmi,
-    find_baseline,
-    in_order,
-    measure,
-    project,
-    variance_ratio,
-    write,
-)  # fmt: skip
+from serbench.benchmarks.analyses.cluster_files import write
+from serbench.benchmarks.analyses.cluster_measures import class_nmi, in_order, measure, project, variance_ratio
+from serbench.benchmarks.analyses.clusters import Clustered, Options, analyse, find_baseline
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.run.grid import run

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.run.plan import Request
-from serbench.benchmarks.studies import deepemocluster, study as study_module
+from serbench.benchmarks.studies import deepemocluster
 from serbench.benchmarks.studies.deepemocluster import fitted_sizes, table2, table3, table4
-from serbench.benchmarks.studies.study import Execution, Row, Study, default_tasks, run_study, summarise, write
+from serbench.benchmarks.studies.study import Execution, Findings, Row, Study, default_tasks, run_study, summarise
+from serbench.benchmarks.studies.writing import markdown, write
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
@@ -129,8 +130,8 @@ def test_the_table_shows_means_marks_and_the_best(tmp_path: Path) -> None:
     study = Study("s", "S", (Row("a", "x"), Row("b", "x")), "others", notes=("A note.",))
     full = paired(values).assign(low=0.0, high=0.0, dz=0.0, p_holm=0.01)
     scores = rows_of(values)
-    findings = study_module.Findings(study, summarise(study, scores, full), full, scores, ())
-    lines = study_module.markdown(findings).splitlines()
+    findings = Findings(study, summarise(study, scores, full), full, scores, ())
+    lines = markdown(findings).splitlines()
     a, b = values["a"], values["b"]
     assert "| model | arousal (CCC) |" in lines
     assert f"| a | {a.mean():.3f} ± {a.std(ddof=1):.3f} |" in lines

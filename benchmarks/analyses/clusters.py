@@ -3,13 +3,12 @@
 Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.4, which compares the attributes'
 distributions between clusters by eye. Here the chunks of the test items are clustered by k-means as in training
 (features of `deepemocluster`: what its own k-means sees; of the other models: the latent h), each chunk has its
-sentence's labels, and beside the plots stand two numbers (`analyses/cluster_measures.py`), each with the value that it has by
-chance: the ratio of variances between and within clusters, and the NMI with the emotion classes.
+sentence's labels, and beside the plots stand two numbers (`analyses/cluster_measures.py`), each with the value that it
+has by chance: the ratio of variances between and within clusters, and the NMI with the emotion classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,17 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import write_text
 from ...datasets.schema.corpus import Corpus
 from ...results.record.folder import Run, load_runs
-from ...results.record.storage import write_csv
-from ...results.tables.display import markdown_table, number
 from ..core.progress import Display, Silent
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
 from ..run.plan import needed_rows, rebuild
 from ..run.trial import build_data
 from ..run.work import extract_features
-from ..studies.figure import save_figure
 from ..studies.study import fitting
-from .cluster_measures import SHUFFLES, Floats, class_nmi, in_order, measure, project, variance_ratio
+from .cluster_measures import Floats, in_order, measure, project
 
-__all__ = [
-    "BASELINE", "Clustered", "Options", "analyse", "class_nmi", "find_baseline", "find_weights", "in_order", "markdown",
-    "measure", "project", "variance_ratio", "write",
-]  # fmt: skip
 CLUSTERS = 10
 """Where neither the model nor the user names a number (section 5.2)."""
 ITERATIONS = 20
@@ -140,56 +131,6 @@ def find_weights(run: Run, options: Options, command: str = "clusters {run}") ->
     else:
         remedy = f"Type\n  {run.fill_line(max(options.trial + 1, 1))} --save-models"
     raise SerbenchError(f"the run {run.run_id} has no weights of trial {options.trial}, fold {fold!r}. {remedy}")
-
-
-def write(found: Sequence[Clustered], folder: Path, plot: str = "box") -> list[Path]:
-    """Write clusters_RUN.csv (measures), _chunks.csv, .md, _distribution.png and _projection.png; returns the paths."""
-    from .cluster_figures import distributions, projections
-
-    stem = f"clusters_{found[0].run_id}"
-    measures = pd.concat([one.measures.assign(system=one.name, run=one.run_id) for one in found], ignore_index=True)
-    chunks = pd.concat([one.chunks.assign(system=one.name) for one in found], ignore_index=True)
-    paths = [write_csv(folder / f"{stem}.csv", measures), write_csv(folder / f"{stem}_chunks.csv", chunks)]
-    write_text(folder / f"{stem}.md", markdown(found))
-    paths.append(folder / f"{stem}.md")
-    drawings = {"projection": projections(found)}
-    if found[0].attributes:
-        drawings["distribution"] = distributions(found, plot)
-    for name, drawn in drawings.items():
-        save_figure(drawn, folder / f"{stem}_{name}.png")
-        paths.append(folder / f"{stem}_{name}.png")
-    return paths
-
-
-def markdown(found: Sequence[Clustered]) -> str:
-    """The measures side by side, and each system's clusters."""
-    rows = []
-    for r in found[0].measures.to_dict("records"):
-        cells = {"model": f"{r['measure']} {r['target']}"}
-        for one in found:
-            here = one.measures[one.measures["target"].eq(r["target"])].iloc[0]
-            cells |= {one.name: number(here["value"]), f"{one.name}, by chance": number(here["chance"])}
-        rows.append(cells)
-    parts = ["# Emotion in the clusters", "", markdown_table(rows).replace("| model |", "| measure |", 1), "",
-             "ratio: variance of the attribute between clusters over that within them. NMI: with the emotion classes. "
-             f"By chance: mean over {SHUFFLES} shuffles of the labels among sentences."]  # fmt: skip
-    for one in found:
-        parts += ["", f"## {one.name}", "", f"{one.run_id}", "", markdown_table(_cluster_rows(one))]
-    return "\n".join([*parts, ""])
-
-
-def _cluster_rows(one: Clustered) -> list[dict[str, str]]:
-    """Size, means and most frequent emotion of each cluster."""
-    rows = []
-    for cluster, part in one.chunks.groupby("cluster"):
-        usual = part["emotion"].dropna().mode()
-        rows.append({
-            "cluster": str(cluster), "chunks": str(len(part)), "sentences": str(part["id"].nunique()),
-            **{f"mean {a}": number(float(part[a].mean())) for a in one.attributes},
-            "most frequent emotion": f"{usual.iloc[0]} ({part['emotion'].eq(usual.iloc[0]).mean():.0%})"
-                                     if len(usual) else "-",
-        })  # fmt: skip
-    return rows
 
 
 def _clustered(run: Run, weights: Path, k: int, options: Options, device: str, display: Display) -> Clustered:

@@ -10,10 +10,8 @@ that differences between recordings count. Scores here say how well the curve of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +19,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError, unknown
-from ...datasets.core.files import atomic_write
 from ...datasets.schema.corpus import Corpus
 from ...features.core.audio import read_audio
 from ...results.record.folder import Run
-from ...results.record.storage import write_csv
-from ...results.report import figures
 from ...results.scores.metrics import ccc
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, resolve
@@ -159,21 +154,6 @@ def lanes(starts: Sequence[float], widths: Sequence[float], count: int) -> list[
         if lane is not None:
             ends[lane] = start + width
     return chosen
-
-
-def write(found: Traces, folder: Path) -> list[Path]:
-    """Write traces_RUN_RECORDING.csv (`table`), .png and .svg, with stretch and trials in the name if they were asked
-    for; returns the paths."""
-    from .traces_figure import figure
-
-    stem = re.sub(r"[^\w.+=-]", "-", f"traces_{found.run_id}_{found.item}{found.part}".replace(">", "-to-"))
-    paths = [write_csv(folder / f"{stem}.csv", table(found))]
-    drawn = figure(found)
-    for ending, content in (("png", figures.png(drawn, 150)), ("svg", figures.svg(drawn))):
-        path = folder / f"{stem}.{ending}"
-        atomic_write(path, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
-        paths.append(path)
-    return paths
 
 
 def _predictions(run: Run, item: str, trials: Sequence[int]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The figure of `serbench traces`: words, waveform, and a panel per target with gold and predictions over time.
+"""The files of `serbench traces`: a table, and a figure of words, waveform, gold and predictions over time.
 
 Words are written in lanes at the time they begin, with a mark as long as they last; where the lanes are full a word is
 left as its mark alone, and the title says how many are written. A shorter stretch shows more.
@@ -6,12 +6,17 @@ left as its mark alone, and the title says how many are written. A shorter stret
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...datasets.core.files import atomic_write
+from ...results.record.storage import write_csv
+from ...results.report import figures
 from ...results.report.figures import GREY, OKABE_ITO, STYLE
-from .traces import Floats, Traces, lanes
+from .traces import Floats, Traces, lanes, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +52,19 @@ def figure(found: Traces) -> Figure:
         drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         drawn.suptitle(_title(found, written), fontsize=9)
     return drawn
+
+
+def write(found: Traces, folder: Path) -> list[Path]:
+    """Write traces_RUN_RECORDING.csv (`table`), .png and .svg, with stretch and trials in the name if they were asked
+    for; returns the paths."""
+    stem = re.sub(r"[^\w.+=-]", "-", f"traces_{found.run_id}_{found.item}{found.part}".replace(">", "-to-"))
+    paths = [write_csv(folder / f"{stem}.csv", table(found))]
+    drawn = figure(found)
+    for ending, content in (("png", figures.png(drawn, 150)), ("svg", figures.svg(drawn))):
+        path = folder / f"{stem}.{ending}"
+        atomic_write(path, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+        paths.append(path)
+    return paths
 
 
 def envelope(signal: Floats, columns: int) -> tuple[Floats, Floats, int]:

@@ -41,6 +41,7 @@ def clusters(
 ) -> None:
     """Emotion in the clusters of learned features: distributions, projection, variance ratios, NMI."""
     from ..analyses import clusters as analysis
+    from ..analyses.cluster_files import write
     from ..core.machine import limit_threads, resolve_device
     from ..core.progress import Terminal
 
@@ -57,7 +58,7 @@ def clusters(
     if threads is not None:
         limit_threads(threads)
     found = analysis.analyse(chosen, other, options, where, Terminal())
-    for path in analysis.write(found, out or results / "studies", plot):
+    for path in write(found, out or results / "studies", plot):
         typer.echo(path)
 
 

@@ -29,15 +29,16 @@ def traces(
     out: Annotated[Path | None, typer.Option(help="Folder of table and plots; default: RESULTS/studies.")] = None,
 ) -> None:
     """Prediction and gold standard over time, with waveform and words: PNG, SVG and CSV."""
-    from ..analyses import traces as analysis
+    from ..analyses.traces import find_traces
+    from ..analyses.traces_figure import write
 
     chosen = open_run(run, results, dataset, task)
-    found = analysis.find_traces(chosen, recording, trial or (), start, end)
+    found = find_traces(chosen, recording, trial or (), start, end)
     typer.echo(f"{found.item}, {found.begin:.1f} to {found.end:.1f} s: {len(found.time)} frames, "
                f"{len(found.words)} words, trials {', '.join(map(str, found.predicted))}")  # fmt: skip
     for target, scores in found.scores().items():
         typer.echo(f"  {target}: CCC of this stretch {', '.join(f'{score:.3f}' for score in scores)}")
     for note in found.notes:
         typer.echo(f"  {note}")
-    for path in analysis.write(found, out or results / "studies"):
+    for path in write(found, out or results / "studies"):
         typer.echo(path)

@@ -30,7 +30,8 @@ from ..run.grid import run_requests
 from .claims import Tested, judge, to_markdown
 from .cross import shared_classes
 from .figure import save_figure
-from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for, write
+from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for
+from .writing import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -34,7 +34,8 @@ from ..protocol.request import Request
 from ..protocol.setting import Corpora
 from ..run.grid import run_requests
 from .claims import Tested, judge, to_markdown
-from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for, write
+from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for
+from .writing import write
 
 MODEL = "semantic-fusion"
 FUSIONS = ("attention", "concat")

@@ -1,4 +1,4 @@
-"""A study: rows (a model with settings) on tasks of one corpus, run as a grid, and written as tables and a plot.
+"""A study: rows (a model with settings) on tasks of one corpus, run as a grid and compared.
 
 The protocol is that of Lin, Sridhar and Busso (ICASSP 2021), section 5.1: subsets x trials scores per row and
 attribute, two-tailed t-test, significant at p < 0.05. Runs are ordinary records: what is finished is not run again, and
@@ -7,35 +7,24 @@ attribute, two-tailed t-test, significant at p < 0.05. Runs are ordinary records
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError, unknown
-from ...datasets.core.files import write_text
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.task import Task
 from ...results.record.folder import Run
-from ...results.record.storage import write_csv
 from ...results.scores.scoring import scored_targets
 from ...results.tables.compare import compare
-from ...results.tables.display import interval, markdown_table, number, p_value
 from ...sermodels import registry
 from ..core.progress import Display
 from ..run.grid import run_requests
 from ..run.plan import Request
-from .figure import figure, save_figure
 
 LEVEL = 0.05
-MARKS = (
-    "`*`: significantly better than {rivals} (two-tailed paired t-test over the scores, p < 0.05, as in the paper). "
-    "The scores of one trial share a trained model, so that test rejects too easily; `**`: so too by the t-test over "
-    "the trial means, adjusted by Holm. Bold: the best of a column. ± is the standard deviation over the scores."
-)
 
 
 @dataclass(frozen=True)
@@ -139,41 +128,6 @@ def summarise(study: Study, scores: pd.DataFrame, tests: pd.DataFrame) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def markdown(findings: Findings) -> str:
-    """The table with its marks, every pair with its tests, and the recipe of the scores."""
-    study, summary = findings.study, findings.summary
-    targets = list(dict.fromkeys(summary["target"]))
-    best = summary.groupby("target")["mean"].transform("max").eq(summary["mean"])
-    records = zip(summary.to_dict("records"), best, strict=True)
-    cells = {(r["row"], r["target"]): _cell({str(k): v for k, v in r.items()}, bool(top)) for r, top in records}
-    metric = summary["metric"].iloc[0]
-    table = [{"model": row.label, **{f"{t} ({metric})": cells[row.label, t] for t in targets}} for row in study.rows]
-    rivals = "every other row" if study.rivals == "others" else f"the first row ({study.rows[0].label})"
-    pairs = [
-        {"a": r["a"], "b": r["b"], "target": str(r["target"]), "a - b": number(r["difference"], "+.3f"),
-         "95 % interval": interval(r["low"], r["high"], "+.3f"), "p": p_value(r["p"]), "p Holm": p_value(r["p_holm"]),
-         "p trials": p_value(r["p_trials_holm"]), "d": number(r["dz"], "+.2f")}
-        for r in findings.tests.to_dict("records")
-    ]  # fmt: skip
-    recipes = [f"- {run.signature}" for run in findings.runs]
-    return "\n".join([
-        f"# {study.title}", "", markdown_table(table), "", MARKS.format(rivals=rivals), *study.notes, "",
-        "## Every pair", "", markdown_table(pairs), "",
-        "p: paired t-test over the scores; p Holm: the same, adjusted over the task's pairs; p trials: over the trial "
-        "means, adjusted likewise; d: Cohen's d for pairs.", "", "## Recipes", "", *recipes, "",
-    ])  # fmt: skip
-
-
-def write(findings: Findings, folder: Path, dataset: str) -> list[Path]:
-    """Write NAME_DATASET.csv (summary), _scores.csv, _tests.csv, .md and .png; returns their paths."""
-    stem = f"{findings.study.name}_{dataset}"
-    parts = {"": findings.summary, "_scores": findings.scores, "_tests": findings.tests}
-    paths = [write_csv(folder / f"{stem}{part}.csv", frame) for part, frame in parts.items()]
-    write_text(folder / f"{stem}.md", markdown(findings))
-    save_figure(figure(findings), folder / f"{stem}.png")
-    return [*paths, folder / f"{stem}.md", folder / f"{stem}.png"]
-
-
 def fitting(model: str, settings: Mapping[str, str]) -> dict[str, str]:
     """Those of the settings that a model has."""
     return {key: value for key, value in settings.items() if _has(model, key)}
@@ -253,7 +207,3 @@ def _beats(tests: pd.DataFrame, label: str, rival: str) -> int:
     raise KeyError(rival)
 
 
-def _cell(row: Mapping[str, Any], best: bool) -> str:
-    mean = number(row["mean"])
-    text = f"**{mean}**" if best and not math.isnan(row["mean"]) else mean
-    return f"{text} ± {number(row['std'])}" + str(row["mark"]).replace("*", "\\*")

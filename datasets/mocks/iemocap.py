@@ -48,18 +48,22 @@ class Turn:
 
     @property
     def id(self) -> str:
+        """The turn's name in the release's files."""
         return f"{self.dialogue}_{self.letter}{self.number:03d}"
 
     @property
     def session(self) -> int:
+        """Number of the session, 1 to 5."""
         return int(self.dialogue[4])
 
     @property
     def gender(self) -> str:
+        """The speaker's gender, which the letter tells."""
         return "female" if self.letter == "F" else "male"
 
     @property
     def triple(self) -> tuple[float, ...]:
+        """Valence, activation and dominance: the means over the raters."""
         return tuple(float(np.mean([m[i] for m in self.marks])) for i in range(3))
 
 

@@ -51,9 +51,11 @@ class Segment:
     ratings: list[tuple[str, str, str, float, float, float]]
 
     def mean(self, column: int) -> float:
+        """Mean over the raters of a column of `ratings`."""
         return float(np.mean([r[column] for r in self.ratings]))
 
     def row(self) -> dict[str, str]:
+        """The sentence's line of the consensus labels."""
         values = (f"{self.name}.wav", self.emo_class, *(f"{self.mean(c):.6g}" for c in (3, 4, 5)))
         return dict(zip(HEADER, (*values, self.speaker, self.gender, self.partition), strict=True))
 

@@ -1,9 +1,9 @@
 """A pre-trained speech encoder in torch: feeding it, and its hidden states, batch by batch.
 
 The network is transformers' own, called through its public `forward`; what is added are the rules of
-`encoders/families.py` that keep an utterance's vectors the same in every company. Hidden state 0 is what enters the first
-transformer block, state k what leaves the k-th; the last one is `last_hidden_state`, after the final normalisation
-where the architecture has one.
+`encoders/families.py` that keep an utterance's vectors the same in every company. Hidden state 0 is what enters the
+first transformer block, state k what leaves the k-th; the last one is `last_hidden_state`, after the final
+normalisation where the architecture has one.
 """
 
 from __future__ import annotations

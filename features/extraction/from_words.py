@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..word_vectors import Extractor
+    from ..words.times import Words
 
-Words = Callable[[str], "pd.DataFrame"]
-"""id -> table of words (word, start, end [s])."""
 _SHORTER = 1e-6
 
 

@@ -42,6 +42,8 @@ _GAP_SECONDS = 1e-3
 Array = npt.NDArray[np.float32]
 Word = tuple[str, float, float, str]
 """Text, start and end [s] from the item's own start, source."""
+Words = Callable[[str], pd.DataFrame]
+"""id -> table of words (word, start, end [s])."""
 
 
 @dataclass(frozen=True)

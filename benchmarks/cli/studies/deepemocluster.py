@@ -102,7 +102,8 @@ def _run(make: Any, **g: Any) -> None:
     from ...core.progress import Terminal
     from ...protocol.protocol import Protocol
     from ...run.plan import Request
-    from ...studies import study as study_module
+    from ...studies.study import Execution, default_tasks, run_study
+    from ...studies.writing import write
     from ..arguments import checked, open_dataset, pairs, resumable
 
     corpus: Corpus = open_dataset(g["dataset"], g["root"], g["release"], g["option"])
@@ -113,8 +114,8 @@ def _run(make: Any, **g: Any) -> None:
         settings=pairs("--set", g["set_"]), protocol=protocol, trials=g["trials"],
     )  # fmt: skip
     shown = Terminal()
-    how = study_module.Execution(g["results"], g["device"], g["jobs"], g["threads"], g["save_models"], shown)
+    how = Execution(g["results"], g["device"], g["jobs"], g["threads"], g["save_models"], shown)
     with resumable(shown):
-        findings = study_module.run_study(study, study_module.default_tasks(corpus, g["task"] or ()), base, how)
-    for path in study_module.write(findings, g["out"] or g["results"] / "studies", corpus.name):
+        findings = run_study(study, default_tasks(corpus, g["task"] or ()), base, how)
+    for path in write(findings, g["out"] or g["results"] / "studies", corpus.name):
         typer.echo(path)

@@ -1,0 +1,64 @@
+"""A cluster analysis as files: its measures, the chunks with their clusters, a page, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ...datasets.core.files import write_text
+from ...results.record.storage import write_csv
+from ...results.tables.display import markdown_table, number
+from ..studies.figure import save_figure
+from .cluster_figures import distributions, projections
+from .cluster_measures import SHUFFLES
+from .clusters import Clustered
+
+
+def write(found: Sequence[Clustered], folder: Path, plot: str = "box") -> list[Path]:
+    """Write clusters_RUN.csv (measures), _chunks.csv, .md, _distribution.png and _projection.png; returns the paths."""
+    stem = f"clusters_{found[0].run_id}"
+    measures = pd.concat([one.measures.assign(system=one.name, run=one.run_id) for one in found], ignore_index=True)
+    chunks = pd.concat([one.chunks.assign(system=one.name) for one in found], ignore_index=True)
+    paths = [write_csv(folder / f"{stem}.csv", measures), write_csv(folder / f"{stem}_chunks.csv", chunks)]
+    write_text(folder / f"{stem}.md", markdown(found))
+    paths.append(folder / f"{stem}.md")
+    drawings = {"projection": projections(found)}
+    if found[0].attributes:
+        drawings["distribution"] = distributions(found, plot)
+    for name, drawn in drawings.items():
+        save_figure(drawn, folder / f"{stem}_{name}.png")
+        paths.append(folder / f"{stem}_{name}.png")
+    return paths
+
+
+def markdown(found: Sequence[Clustered]) -> str:
+    """The measures side by side, and each system's clusters."""
+    rows = []
+    for r in found[0].measures.to_dict("records"):
+        cells = {"model": f"{r['measure']} {r['target']}"}
+        for one in found:
+            here = one.measures[one.measures["target"].eq(r["target"])].iloc[0]
+            cells |= {one.name: number(here["value"]), f"{one.name}, by chance": number(here["chance"])}
+        rows.append(cells)
+    parts = ["# Emotion in the clusters", "", markdown_table(rows).replace("| model |", "| measure |", 1), "",
+             "ratio: variance of the attribute between clusters over that within them. NMI: with the emotion classes. "
+             f"By chance: mean over {SHUFFLES} shuffles of the labels among sentences."]  # fmt: skip
+    for one in found:
+        parts += ["", f"## {one.name}", "", f"{one.run_id}", "", markdown_table(_cluster_rows(one))]
+    return "\n".join([*parts, ""])
+
+
+def _cluster_rows(one: Clustered) -> list[dict[str, str]]:
+    """Size, means and most frequent emotion of each cluster."""
+    rows = []
+    for cluster, part in one.chunks.groupby("cluster"):
+        usual = part["emotion"].dropna().mode()
+        rows.append({
+            "cluster": str(cluster), "chunks": str(len(part)), "sentences": str(part["id"].nunique()),
+            **{f"mean {a}": number(float(part[a].mean())) for a in one.attributes},
+            "most frequent emotion": f"{usual.iloc[0]} ({part['emotion'].eq(usual.iloc[0]).mean():.0%})"
+                                     if len(usual) else "-",
+        })  # fmt: skip
+    return rows
