@@ -64,6 +64,7 @@ test-newest:
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 # mypy can't follow an editable install's import hook, so the five folders are linked under one name
 types: $(READY)

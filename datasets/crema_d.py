@@ -45,13 +45,19 @@ CITATION = (
     "doi 10.1109/TAFFC.2014.2336244"
 )
 SENTENCES = {
-    "IEO": "It's eleven o'clock.", "TIE": "That is exactly what happened.", "IOM": "I'm on my way to the meeting.",
-    "IWW": "I wonder what this is about.", "TAI": "The airplane is almost full.",
-    "MTI": "Maybe tomorrow it will be cold.", "IWL": "I would like a new alarm clock.",
-    "ITH": "I think I have a doctor's appointment.", "DFA": "Don't forget a jacket.",
-    "ITS": "I think I've seen this before.", "TSI": "The surface is slick.",
+    "IEO": "It's eleven o'clock.",
+    "TIE": "That is exactly what happened.",
+    "IOM": "I'm on my way to the meeting.",
+    "IWW": "I wonder what this is about.",
+    "TAI": "The airplane is almost full.",
+    "MTI": "Maybe tomorrow it will be cold.",
+    "IWL": "I would like a new alarm clock.",
+    "ITH": "I think I have a doctor's appointment.",
+    "DFA": "Don't forget a jacket.",
+    "ITS": "I think I've seen this before.",
+    "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
-}  # fmt: skip
+}
 LEVELS = {"LO": "low", "MD": "medium", "HI": "high", "XX": "unspecified"}
 VOTES = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness"}
 LABELS = tuple(sorted(VOTES.values()))
@@ -83,10 +89,12 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     if release:
         raise SerbenchError(f"crema-d has one release, but {release!r} was asked for. Leave --release out.")
     base = find_root(
-        need_root(root, "crema-d", _WHAT), _recognise, dataset="crema-d",
+        need_root(root, "crema-d", _WHAT),
+        _recognise,
+        dataset="crema-d",
         looked_for="SentenceFilenames.csv, or AudioWAV with files such as 1001_DFA_ANG_XX.wav",
         archives=("*crema*", "audiowav*"),
-    )  # fmt: skip
+    )
     audio = _audio_folder(base)
     named = collect([(audio, lambda stem: (stem.upper(), None))] if audio else [])
     files = {item: path for item, (path, _) in named.files.items()}
@@ -153,9 +161,14 @@ def _row(item: str, source: str) -> dict[str, object]:
         )
     actor, sentence, emotion, level = match.groups()
     return {
-        "id": item, "speaker": actor, "language": "en", "text": SENTENCES[sentence], "raw_emotion": emotion,
-        "sentence": sentence, "level": LEVELS[level],
-    }  # fmt: skip
+        "id": item,
+        "speaker": actor,
+        "language": "en",
+        "text": SENTENCES[sentence],
+        "raw_emotion": emotion,
+        "sentence": sentence,
+        "level": LEVELS[level],
+    }
 
 
 def _with_people(table: pd.DataFrame, base: Path) -> pd.DataFrame:

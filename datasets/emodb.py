@@ -50,9 +50,17 @@ CITATION = (
 EMOTION_LETTERS = VOCABULARIES["emodb"]
 LABELS = ("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness")
 SPEAKERS = {
-    "03": ("male", 31), "08": ("female", 34), "09": ("female", 21), "10": ("male", 32), "11": ("male", 26),
-    "12": ("male", 30), "13": ("female", 32), "14": ("female", 35), "15": ("male", 25), "16": ("female", 31),
-}  # fmt: skip
+    "03": ("male", 31),
+    "08": ("female", 34),
+    "09": ("female", 21),
+    "10": ("male", 32),
+    "11": ("male", 26),
+    "12": ("male", 30),
+    "13": ("female", 32),
+    "14": ("female", 35),
+    "15": ("male", 25),
+    "16": ("female", 31),
+}
 PAIRS = (("03", "08"), ("10", "09"), ("11", "13"), ("12", "14"), ("15", "16"))
 TEXTS = {
     "a01": "Der Lappen liegt auf dem Eisschrank.",
@@ -72,9 +80,16 @@ TASKS = {
 }
 TASK_NAMES = ("emotion", "emotion-4")
 EXPECTED = {
-    "utterances": 535, "speakers": 10, "emotion=anger": 127, "emotion=boredom": 81, "emotion=disgust": 46,
-    "emotion=fear": 69, "emotion=happiness": 71, "emotion=neutral": 79, "emotion=sadness": 62,
-}  # fmt: skip
+    "utterances": 535,
+    "speakers": 10,
+    "emotion=anger": 127,
+    "emotion=boredom": 81,
+    "emotion=disgust": 46,
+    "emotion=fear": 69,
+    "emotion=happiness": 71,
+    "emotion=neutral": 79,
+    "emotion=sadness": 62,
+}
 
 _NAME = re.compile(rf"({'|'.join(SPEAKERS)})({'|'.join(TEXTS)})([{''.join(EMOTION_LETTERS)}])([a-z])")
 _PAUSE, _END = "(", "."

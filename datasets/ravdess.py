@@ -41,9 +41,17 @@ CHANNELS = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}
 _LEFT_OUT = {"speech": ("*/03-02-*",), "song": ("*/03-01-*",), "both": ()}
 LABELS = ("anger", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 EXPECTED = {
-    "utterances": 1440, "speakers": 24, "emotion=neutral": 96, "emotion=calm": 192, "emotion=happiness": 192,
-    "emotion=sadness": 192, "emotion=anger": 192, "emotion=fear": 192, "emotion=disgust": 192, "emotion=surprise": 192,
-}  # fmt: skip
+    "utterances": 1440,
+    "speakers": 24,
+    "emotion=neutral": 96,
+    "emotion=calm": 192,
+    "emotion=happiness": 192,
+    "emotion=sadness": 192,
+    "emotion=anger": 192,
+    "emotion=fear": 192,
+    "emotion=disgust": 192,
+    "emotion=surprise": 192,
+}
 TASKS = (
     Task("emotion", "classification", ("emotion",), LABELS, doc="the eight acted emotions"),
     emotion_task("emotion-7", "emotion-7", doc="without calm"),
@@ -85,10 +93,12 @@ def load(root: Path | None, release: str | None = None, *, channel: str = "speec
     if channel not in CHANNELS:
         raise unknown("value of channel", channel, CHANNELS)
     base = find_root(
-        need_root(root, "ravdess", _WHAT), lambda folder: bool(_actors(folder)), dataset="ravdess",
+        need_root(root, "ravdess", _WHAT),
+        lambda folder: bool(_actors(folder)),
+        dataset="ravdess",
         looked_for="folders Actor_01 to Actor_24 with files such as 03-01-06-01-02-01-12.wav",
         archives=("audio_speech_actors*", "audio_song_actors*", "*ravdess*", "actor*"),
-    )  # fmt: skip
+    )
     named = collect((folder, parse_name) for folder in _actors(base))
     chosen = {i: f for i, f in named.files.items() if f[1].modality == "03" and f[1].channel in CHANNELS[channel]}
     if not chosen:

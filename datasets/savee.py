@@ -32,9 +32,16 @@ CITATION = (
 )
 SPEAKERS = ("DC", "JE", "JK", "KL")
 EXPECTED = {
-    "utterances": 480, "speakers": 4, "emotion=neutral": 120, "emotion=anger": 60, "emotion=disgust": 60,
-    "emotion=fear": 60, "emotion=happiness": 60, "emotion=sadness": 60, "emotion=surprise": 60,
-}  # fmt: skip
+    "utterances": 480,
+    "speakers": 4,
+    "emotion=neutral": 120,
+    "emotion=anger": 60,
+    "emotion=disgust": 60,
+    "emotion=fear": 60,
+    "emotion=happiness": 60,
+    "emotion=sadness": 60,
+    "emotion=surprise": 60,
+}
 TASKS = (
     emotion_task("emotion-7", doc="the seven acted emotions"),
     emotion_task("emotion-4", "emotion-4", doc="anger, happiness, neutral, sadness"),
@@ -59,17 +66,27 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     if release:
         raise SerbenchError(f"savee has one release, but {release!r} was asked for. Leave --release out.")
     base = find_root(
-        need_root(root, "savee", _WHAT), lambda folder: bool(_read(folder).files), dataset="savee",
-        looked_for="files such as DC/a01.wav or DC_a01.wav", archives=("*savee*", "audiodata*", "all*"),
-    )  # fmt: skip
+        need_root(root, "savee", _WHAT),
+        lambda folder: bool(_read(folder).files),
+        dataset="savee",
+        looked_for="files such as DC/a01.wav or DC_a01.wav",
+        archives=("*savee*", "audiodata*", "all*"),
+    )
     named = _read(base)
     table = pd.DataFrame(
         [
-            {"id": item, "path": relative(base, path), "speaker": speaker, "gender": "male", "language": "en",
-             "raw_emotion": code, "number": int(number)}
+            {
+                "id": item,
+                "path": relative(base, path),
+                "speaker": speaker,
+                "gender": "male",
+                "language": "en",
+                "raw_emotion": code,
+                "number": int(number),
+            }
             for item, (path, (speaker, code, number)) in named.files.items()
         ]
-    ).set_index("id")  # fmt: skip
+    ).set_index("id")
     table["emotion"] = canonical(table["raw_emotion"], "savee", "the file names")
     return Corpus(
         name="savee",

@@ -27,8 +27,7 @@ from .schema.corpus import Corpus, Fold, make_table
 from .schema.labels import canonical, emotion_task
 
 CITATION = (
-    "M. K. Pichora-Fuller and K. Dupuis, 'Toronto emotional speech set (TESS)', Borealis, 2020, "
-    "doi 10.5683/SP2/E8H2MF"
+    "M. K. Pichora-Fuller and K. Dupuis, 'Toronto emotional speech set (TESS)', Borealis, 2020, doi 10.5683/SP2/E8H2MF"
 )
 SPEAKERS = {"OAF": 64, "YAF": 26}
 """Speaker -> age in years."""
@@ -56,9 +55,12 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         raise SerbenchError(f"tess has one release, but {release!r} was asked for. Leave --release out.")
     given = need_root(root, "tess", _WHAT)
     base = find_root(
-        given, lambda folder: bool(_folders(folder)), dataset="tess",
-        looked_for="files such as OAF_back_angry.wav, there or in folders such as OAF_angry", archives=("*",),
-    )  # fmt: skip
+        given,
+        lambda folder: bool(_folders(folder)),
+        dataset="tess",
+        looked_for="files such as OAF_back_angry.wav, there or in folders such as OAF_angry",
+        archives=("*",),
+    )
     named = collect((folder, parse_name) for folder in _folders(base))
     table = pd.DataFrame(_rows(base, named)).set_index("id")
     table["emotion"] = canonical(table["raw_emotion"], "tess", "the file names")
@@ -123,7 +125,11 @@ def _rows(base: Path, named: Named[tuple[str, str, str]]) -> list[dict[str, obje
 def _folds() -> tuple[Fold, ...]:
     pairs = zip(SPEAKERS, reversed(SPEAKERS), strict=True)
     return tuple(
-        Fold(f"speaker-{tested}", test={"speaker": (tested,)}, dev={"speaker": (other,), "selection": ("dev",)},
-             train={"speaker": (other,), "selection": ("train",)})
+        Fold(
+            f"speaker-{tested}",
+            test={"speaker": (tested,)},
+            dev={"speaker": (other,), "selection": ("dev",)},
+            train={"speaker": (other,), "selection": ("train",)},
+        )
         for tested, other in pairs
-    )  # fmt: skip
+    )

@@ -35,15 +35,28 @@ REACH = 2
 """Frames on each side that a delta looks at, W."""
 _MFCC = range(1, 13)
 NAMES = (
-    "F0_sma", "F0_sma_de", "pcm_loudness_sma", "pcm_loudness_sma_de", "pcm_loudness_sma_de_de", "voiceProb_sma",
-    "voiceProb_sma_de", "pcm_zcr_sma", "pcm_zcr_sma_de",
+    "F0_sma",
+    "F0_sma_de",
+    "pcm_loudness_sma",
+    "pcm_loudness_sma_de",
+    "pcm_loudness_sma_de_de",
+    "voiceProb_sma",
+    "voiceProb_sma_de",
+    "pcm_zcr_sma",
+    "pcm_zcr_sma_de",
     *(f"mfcc_sma{order}[{k}]" for order in ("", "_de", "_de_de") for k in _MFCC),
-)  # fmt: skip
+)
 """openSMILE's names of the 45 columns."""
 EMOBASE = (
-    "pcm_intensity_sma", "pcm_loudness_sma", *(f"mfcc_sma[{k}]" for k in _MFCC),
-    *(f"lspFreq_sma[{k}]" for k in range(8)), "pcm_zcr_sma", "voiceProb_sma", "F0_sma", "F0env_sma",
-)  # fmt: skip
+    "pcm_intensity_sma",
+    "pcm_loudness_sma",
+    *(f"mfcc_sma[{k}]" for k in _MFCC),
+    *(f"lspFreq_sma[{k}]" for k in range(8)),
+    "pcm_zcr_sma",
+    "voiceProb_sma",
+    "F0_sma",
+    "F0env_sma",
+)
 """openSMILE's names of the 26 descriptors of emobase, in its order."""
 _ORDERS = [name.split("_sma")[1].count("_de") for name in NAMES]
 _SOURCES = [EMOBASE.index(name.replace("_de", "")) for name in NAMES]

@@ -164,9 +164,7 @@ def pad(
     return out
 
 
-def slaney_bank(
-    sampling_rate: int, n_fft: int, bands: int, fmin: float, fmax: float
-) -> npt.NDArray[np.float64]:
+def slaney_bank(sampling_rate: int, n_fft: int, bands: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
     """Triangular filters (bands, n_fft // 2 + 1), equally spaced on Slaney's mel scale.
 
     The corners of band m are the mel points m, m + 1 and m + 2; its height is 2 / (its width in Hz), so its area is 1.

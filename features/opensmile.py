@@ -108,6 +108,5 @@ def _smile(feature_set: str, level: str) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*deprecated")  # older sets are asked for by name, to repeat older work
         return opensmile.Smile(
-            feature_set=opensmile.FeatureSet[feature_set],
-            feature_level=opensmile.FeatureLevel[LEVELS[level]],
+            feature_set=opensmile.FeatureSet[feature_set], feature_level=opensmile.FeatureLevel[LEVELS[level]]
         )

@@ -52,23 +52,25 @@ class Config:
     checkpoint: str = option("", "folder, name on the Hugging Face hub, or random:NAME", source=_FREE)
     revision: str = option("main", "branch, tag or commit of a repository", source=_FREE)
     layers: str = option("last", "hidden states: last, all, 5, a range such as 4-8, or several (0,6,12)", source=_FREE)
-    pooling: str = option(
-        "none", "over all frames of an utterance", source=_FREE, choices=("none", "mean", "mean+std")
-    )
+    pooling: str = option("none", "over all frames of an utterance", source=_FREE, choices=("none", "mean", "mean+std"))
     average_seconds: float = option(
         0.0, "mean over windows of this width [s]; 0 = the encoder's own frames", source=_FREE, low=0
     )
     normalise: str = option(
-        "checkpoint", "waveforms to mean 0 and variance 1, or as preprocessor_config.json says", source="checkpoint",
+        "checkpoint",
+        "waveforms to mean 0 and variance 1, or as preprocessor_config.json says",
+        source="checkpoint",
         choices=("checkpoint", "yes", "no"),
-    )  # fmt: skip
+    )
     sampling_rate: int = option(0, "rate in Hz; 0 = the encoder's, no other is taken", source="checkpoint", low=0)
     chunk_seconds: float = option(30.0, "longest input [s] of an encoder of waveforms", source=_FREE, low=1)
     overlap_seconds: float = option(2.0, "overlap of two windows of a longer signal [s]", source=_FREE, low=0)
     precision: str = option(
-        "float32", "number format of the network; the half ones need a graphics card", source=_FREE,
+        "float32",
+        "number format of the network; the half ones need a graphics card",
+        source=_FREE,
         choices=("float32", "float16", "bfloat16"),
-    )  # fmt: skip
+    )
     device: str = option("auto", "where the network runs: auto, cpu, cuda, cuda:1, mps", source=_FREE)
     batch_seconds: float = option(
         -1.0, "seconds of audio in a batch, zeros included; 0 = one utterance; -1 = by the device", source=_FREE, low=-1
@@ -215,10 +217,15 @@ class Extractor(FeatureExtractor):
         c, geometry = self.config, self.source.geometry
         stated = bool(self.source.preprocessor.get("do_normalize", False))
         return Recipe(
-            self.layers, {"yes": True, "no": False}.get(c.normalise, stated), c.pooling, c.average_seconds,
-            self._chunk_frames, self._overlap_frames, round(self.batch_seconds * geometry.sampling_rate),
+            self.layers,
+            {"yes": True, "no": False}.get(c.normalise, stated),
+            c.pooling,
+            c.average_seconds,
+            self._chunk_frames,
+            self._overlap_frames,
+            round(self.batch_seconds * geometry.sampling_rate),
             0.95 if self._device.type == "cpu" else 0.85,
-        )  # fmt: skip
+        )
 
     @property
     def _chunk_frames(self) -> int:

@@ -39,8 +39,9 @@ class Config:
     hop_seconds: float = option(0.1, "distance of two frames [s]", source="released program", low=0.001)
     unknown: str = option("random", "words without a vector", source="released program", choices=UNKNOWN)
     seed: int = option(0, "seed of the random vectors of unknown words", source="free choice", low=0)
-    word_times: str = option("", "CSV file or folder of 'serbench words align'; empty = the corpus's own",
-                             source="free choice")  # fmt: skip
+    word_times: str = option(
+        "", "CSV file or folder of 'serbench words align'; empty = the corpus's own", source="free choice"
+    )
 
     @classmethod
     def from_argument(cls, text: str) -> Config:

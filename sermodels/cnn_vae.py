@@ -40,26 +40,42 @@ class Config(AutoencoderConfig):
     kl_weight: float = option(1.0, "weight of the divergence; 1 = evidence lower bound", source="free choice", low=0)
     kl_epochs: int = option(0, "epochs in which that weight rises from 0; 0 = at once", source="free choice", low=0)
     regress_from: str = option(
-        "h", "what the emotion head reads: the latent h, the code's mean, or the drawn code", source="free choice",
+        "h",
+        "what the emotion head reads: the latent h, the code's mean, or the drawn code",
+        source="free choice",
         choices=("h", "mean", "sample"),
-    )  # fmt: skip
+    )
 
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "paper": Config(
-        train=TrainConfig(batch_size=64), encoder_optimiser="sgd", encoder_rate=1e-3, decoder_optimiser="sgd",
+        train=TrainConfig(batch_size=64),
+        encoder_optimiser="sgd",
+        encoder_rate=1e-3,
+        decoder_optimiser="sgd",
         decoder_rate=1e-3,
     ),
     "small": Config(
-        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3), max_seconds=3.0,
-        channels=(16, 32, 32, 64, 64), strides=(2, 2, 1, 2, 2), width=128,
+        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
+        max_seconds=3.0,
+        channels=(16, 32, 32, 64, 64),
+        strides=(2, 2, 1, 2, 2),
+        width=128,
     ),
-}  # fmt: skip
+}
 TINY = Config(
-    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3), chunk_seconds=0.25, max_seconds=0.5,
-    channels=(4, 8), strides=(4, 2), width=16, dropout=0.0, reconstruction_weight=0.1, latent_size=8, kl_epochs=2,
-)  # fmt: skip
+    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
+    chunk_seconds=0.25,
+    max_seconds=0.5,
+    channels=(4, 8),
+    strides=(4, 2),
+    width=16,
+    dropout=0.0,
+    reconstruction_weight=0.1,
+    latent_size=8,
+    kl_epochs=2,
+)
 """For tests: trains in about a second on a few short utterances."""
 
 

@@ -93,8 +93,12 @@ class Model(SERModel):
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Scaling, coefficients (dim, output) and intercept (output,)."""
-        arrays = {"mean": self._scaler.mean, "inverse": self._scaler.inverse,
-                  "coefficients": self._coefficients, "intercept": self._intercept}  # fmt: skip
+        arrays = {
+            "mean": self._scaler.mean,
+            "inverse": self._scaler.inverse,
+            "coefficients": self._coefficients,
+            "intercept": self._intercept,
+        }
         return arrays, {}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
@@ -126,8 +130,12 @@ class Model(SERModel):
         chosen = best(scores)
         self._coefficients, self._intercept = path[chosen]
         absent = [label for i, label in enumerate(self.task.labels) if i not in classes]
-        return {**self._grid(scores), "alpha": config.alphas[chosen], "classes_without_training_data": absent,
-                "fits_that_reached_the_last_iteration": unfinished}  # fmt: skip
+        return {
+            **self._grid(scores),
+            "alpha": config.alphas[chosen],
+            "classes_without_training_data": absent,
+            "fits_that_reached_the_last_iteration": unfinished,
+        }
 
     def _fit_values(self, rows: Matrix, labels: Matrix, dev_rows: Matrix, metric: Metric) -> dict[str, Any]:
         w, b = ridge_path(rows, labels, self.config.alphas)

@@ -60,8 +60,9 @@ class Config(EncoderChoice):
 
     train: TrainConfig = option(TrainConfig(learning_rate=1e-3, batch_size=32), "training", source=FREE)  # noqa: RUF009
     layers: str = option("all", "hidden states: last, all, 5, a range such as 4-8, or several (0,6,12)", source=FREE)
-    utterance_norm: bool = option(False, "bring the features of each utterance as a whole to mean 0, variance 1",
-                                  source=FREE)  # fmt: skip
+    utterance_norm: bool = option(
+        False, "bring the features of each utterance as a whole to mean 0, variance 1", source=FREE
+    )
     standardise: bool = option(True, "z-normalise each dimension with the training set's moments", source=FREE)
     projection: int = option(256, "dimensions of a linear layer on each frame; 0 = none", source=FREE, low=0)
     activation: str = option("none", "behind the projection", source=FREE, choices=("none", "relu"))
@@ -69,14 +70,13 @@ class Config(EncoderChoice):
     hidden: int = option(0, "dimensions of a layer behind the pooling; 0 = none", source=FREE, low=0)
     dropout: float = option(0.0, "share of pooled and hidden dimensions dropped", source=FREE, low=0, high=1)
     class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
-    piece_seconds: float = option(30.0, "length of the pieces that recordings are cut into for training [s]",
-                                  source=FREE, low=1)  # fmt: skip
+    piece_seconds: float = option(
+        30.0, "length of the pieces that recordings are cut into for training [s]", source=FREE, low=1
+    )
 
 
 _SUPERB = TrainConfig(epochs=271, patience=0, batch_size=32, learning_rate=1e-4, clip_norm=1.0)
-_EMOBOX = TrainConfig(
-    epochs=100, patience=0, batch_size=32, learning_rate=1e-4, schedule="linear", warmup_epochs=10.0
-)
+_EMOBOX = TrainConfig(epochs=100, patience=0, batch_size=32, learning_rate=1e-4, schedule="linear", warmup_epochs=10.0)
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "superb": Config(train=_SUPERB, standardise=False),
@@ -88,8 +88,10 @@ PRESETS: dict[str, Config] = {
 TINY = Config(
     encoder="random:wav2vec2-tiny",
     train=TrainConfig(epochs=40, patience=0, batch_size=4, learning_rate=1e-2),
-    projection=16, pooling="attentive", piece_seconds=4.0,
-)  # fmt: skip
+    projection=16,
+    pooling="attentive",
+    piece_seconds=4.0,
+)
 """For tests: a random encoder that needs no checkpoint, and a head that learns a few utterances by heart."""
 
 
@@ -171,8 +173,9 @@ class Model(OnEncoder):
         self._pieces = self._train.pieces(self.config.piece_seconds)
         labels = training.train.labels
         if self.task.kind == "continuous":
-            self._targets: Any = [self.objective.targets(network, labels[p.position][p.start : p.stop])
-                                  for p in self._pieces]  # fmt: skip
+            self._targets: Any = [
+                self.objective.targets(network, labels[p.position][p.start : p.stop]) for p in self._pieces
+            ]
         else:
             self._targets = self.objective.targets(network, labels)
 
@@ -211,8 +214,7 @@ class Model(OnEncoder):
         log = super().fit(train, dev, score, unlabelled)
         assert isinstance(self.network, ProbeNetwork)
         weights = self.network.layers.weights.detach().cpu().tolist()
-        log.facts |= {"encoder": on_encoder.described(self.config),
-                      "layer_weights": [round(w, 5) for w in weights]}  # fmt: skip
+        log.facts |= {"encoder": on_encoder.described(self.config), "layer_weights": [round(w, 5) for w in weights]}
         return log
 
     def _sequences(self, data: Data) -> Sequences:
@@ -228,4 +230,3 @@ class Model(OnEncoder):
 def pools_first(config: Config) -> bool:
     """Whether the mean over time may be taken before everything else without changing the function."""
     return config.pooling == "mean" and config.activation == "none" and not config.utterance_norm
-

@@ -56,15 +56,20 @@ class Config:
         high=1e9,
     )
     epsilon: float = option(
-        0.1, "half width of the tube without loss, in standard deviations of the label (regression)",
-        source="free choice", low=0.0,
-    )  # fmt: skip
+        0.1,
+        "half width of the tube without loss, in standard deviations of the label (regression)",
+        source="free choice",
+        low=0.0,
+    )
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
     clip: float | None = option(5.0, "limit of standardised features, in sd, or none", source="free choice", low=0.1)
     tolerance: float = option(
-        1e-4, "libsvm's stopping tolerance; at its own 1e-3 the rounding of the input shows in the third digit",
-        source="free choice", low=1e-12, high=0.1,
-    )  # fmt: skip
+        1e-4,
+        "libsvm's stopping tolerance; at its own 1e-3 the rounding of the input shows in the third digit",
+        source="free choice",
+        low=1e-12,
+        high=0.1,
+    )
 
 
 PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
@@ -237,8 +242,12 @@ class Model(SERModel):
     def _settings(self, point: Point) -> dict[str, Any]:
         """What SVC and SVR have in common."""
         gamma = self._gamma(point)
-        return {"kernel": self.config.kernel, "C": point[0], "tol": self.config.tolerance,
-                **({} if gamma is None else {"gamma": gamma})}  # fmt: skip
+        return {
+            "kernel": self.config.kernel,
+            "C": point[0],
+            "tol": self.config.tolerance,
+            **({} if gamma is None else {"gamma": gamma}),
+        }
 
     def _gamma(self, point: Point) -> float | None:
         """Exponent of the RBF kernel at a point of the grid."""

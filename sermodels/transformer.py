@@ -59,12 +59,27 @@ from .training.pooling import Head
 from .training.training import TrainConfig, Training, make_optimiser
 
 NORMALISE = ("checkpoint", "utterance", "corpus", "none")
-_DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "dropout",
-             "hidden_dropout_prob", "attention_probs_dropout_prob")  # fmt: skip
+_DROPOUTS = (
+    "hidden_dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "feat_proj_dropout",
+    "dropout",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+)
 _TRAIN = TrainConfig(
-    epochs=15, patience=5, batch_size=16, learning_rate=1e-3, optimiser="adamw", weight_decay=0.01, schedule="linear",
-    warmup_epochs=1.0, clip_norm=1.0, checkpoint_epochs=1,
-)  # fmt: skip
+    epochs=15,
+    patience=5,
+    batch_size=16,
+    learning_rate=1e-3,
+    optimiser="adamw",
+    weight_decay=0.01,
+    schedule="linear",
+    warmup_epochs=1.0,
+    clip_norm=1.0,
+    checkpoint_epochs=1,
+)
 _BASELINE = "MSP-Podcast challenge"
 
 
@@ -77,13 +92,15 @@ class Config(EncoderChoice):
     layer_decay: float = option(1.0, "factor on it from a block to the one below", source=FREE, low=0.1, high=1)
     freeze_front_end: bool = option(True, "leave the convolutional front end as it is", source=_BASELINE)
     frozen_layers: int = option(0, "lowest blocks that are left as they are", source=FREE, low=0)
-    normalise: str = option("checkpoint", "waveforms to mean 0, variance 1, by whose moments", source=FREE,
-                            choices=NORMALISE)  # fmt: skip
+    normalise: str = option(
+        "checkpoint", "waveforms to mean 0, variance 1, by whose moments", source=FREE, choices=NORMALISE
+    )
     max_seconds: float = option(12.0, "longest input in training [s]", source=_BASELINE, low=0.1)
     crop: str = option("random", "which part of longer utterances is taken", source=FREE, choices=("random", "start"))
     overlap_seconds: float = option(2.0, "overlap of windows in prediction [s]", source=FREE, low=0)
-    pooling: str = option("attentive", "over the frames of an utterance", source=_BASELINE,
-                          choices=("mean", "attentive"))  # fmt: skip
+    pooling: str = option(
+        "attentive", "over the frames of an utterance", source=_BASELINE, choices=("mean", "attentive")
+    )
     hidden: int = option(256, "dimensions of a layer behind the pooling; 0 = none", source=FREE, low=0)
     dropout: float = option(0.1, "share of pooled and hidden dimensions dropped", source=FREE, low=0, high=1)
     encoder_dropout: float | None = option(None, "dropout in the encoder; none = its own", source=FREE, low=0, high=1)
@@ -99,17 +116,29 @@ PRESETS: dict[str, Config] = {
     "default": Config(),
     "msp-podcast": Config(
         encoder="microsoft/wavlm-large",
-        train=TrainConfig(epochs=20, patience=0, batch_size=32, learning_rate=1e-5, optimiser="adamw",
-                          weight_decay=0.01),
-        encoder_rate=1e-5, normalise="corpus", crop="start", hidden=1024, dropout=0.5, parts=4,
+        train=TrainConfig(
+            epochs=20, patience=0, batch_size=32, learning_rate=1e-5, optimiser="adamw", weight_decay=0.01
+        ),
+        encoder_rate=1e-5,
+        normalise="corpus",
+        crop="start",
+        hidden=1024,
+        dropout=0.5,
+        parts=4,
         class_weights="balanced",
     ),
-}  # fmt: skip
+}
 TINY = Config(
     encoder="random:wav2vec2-tiny",
     train=TrainConfig(epochs=16, patience=0, batch_size=8, learning_rate=2e-2, optimiser="adamw"),
-    encoder_rate=3e-3, hidden=16, dropout=0.0, encoder_dropout=0.0, layerdrop=0.0, mask_time=0.0, piece_seconds=3.0,
-)  # fmt: skip
+    encoder_rate=3e-3,
+    hidden=16,
+    dropout=0.0,
+    encoder_dropout=0.0,
+    layerdrop=0.0,
+    mask_time=0.0,
+    piece_seconds=3.0,
+)
 """For tests: a random encoder that needs no checkpoint, trained to learn a few utterances by heart."""
 
 
@@ -161,8 +190,9 @@ class Model(OnEncoder):
         freeze(encoder, c.freeze_front_end, c.frozen_layers)
         if c.gradient_checkpointing:
             save_memory(encoder)
-        head = Head(source.geometry.width, self.task.n_outputs, 0, "none", "none" if traces else c.pooling, c.hidden,
-                    c.dropout)  # fmt: skip
+        head = Head(
+            source.geometry.width, self.task.n_outputs, 0, "none", "none" if traces else c.pooling, c.hidden, c.dropout
+        )
         return FineTuned(encoder, head, self.task.n_outputs, self.task.frame_seconds if traces else None)
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
@@ -209,8 +239,9 @@ class Model(OnEncoder):
         self._cuts = cuts(training.train, self._train, self.config.max_seconds, self.config.piece_seconds)
         labels = training.train.labels
         if self.task.kind == "continuous":
-            labels = [self.objective.targets(network, labels[c.position][c.first : c.first + c.count])
-                      for c in self._cuts]  # fmt: skip
+            labels = [
+                self.objective.targets(network, labels[c.position][c.first : c.first + c.count]) for c in self._cuts
+            ]
             self._targets = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=torch.nan)
         else:
             self._targets = self.objective.targets(network, labels)
@@ -326,5 +357,6 @@ def _part(
     if shape.kind == WAVEFORM:
         chosen = chosen[:, : max(*own, shape.field, 0)]
     inside = masked[rows, :frames]
-    return Part(tuple(rows), Inputs(chosen, own), inside if bool(inside.any()) else None,
-                tuple(counts[row] for row in rows))  # fmt: skip
+    return Part(
+        tuple(rows), Inputs(chosen, own), inside if bool(inside.any()) else None, tuple(counts[row] for row in rows)
+    )

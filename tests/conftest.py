@@ -60,9 +60,16 @@ def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from serbench.datasets.voice.synthesis import babble
 
     def make(
-        folder: Path | None = None, *, count: int = 40, seconds: float = 0.5, gain: float = 0.25, classes: int = 2,
-        columns: Sequence[str] = ("arousal", "emotion"), speakers: dict[str, str] = SPEAKERS, **more: Any,
-    ) -> Path:  # fmt: skip
+        folder: Path | None = None,
+        *,
+        count: int = 40,
+        seconds: float = 0.5,
+        gain: float = 0.25,
+        classes: int = 2,
+        columns: Sequence[str] = ("arousal", "emotion"),
+        speakers: dict[str, str] = SPEAKERS,
+        **more: Any,
+    ) -> Path:
         folder = folder or tmp_path_factory.mktemp("toy")
         folder.mkdir(parents=True, exist_ok=True)
         in_turn = [(partition, speaker) for partition, names in speakers.items() for speaker in names]
@@ -75,9 +82,11 @@ def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             soundfile.write(folder / f"{k:02}.wav", sound, 16000)
             four = ("sadness", "neutral", "happiness", "anger")[2 * (arousal > 0) + (valence > 0)]
             known = {
-                "gender": gender, "arousal": 4 + 2.5 * arousal, "valence": 4 + valence,
+                "gender": gender,
+                "arousal": 4 + 2.5 * arousal,
+                "valence": 4 + valence,
                 "emotion": four if classes == 4 else ("anger" if arousal > 0 else "sadness"),
-            }  # fmt: skip
+            }
             hidden = {"arousal", "valence", "emotion"} if partition == "unlabelled" else set()
             row = {"path": f"{k:02}.wav", "speaker": speaker, "partition": partition}
             rows.append(row | {name: known[name] for name in columns if name not in hidden})
@@ -130,26 +139,37 @@ def silent_corpus() -> Callable[..., Corpus]:
     from serbench.datasets.schema.task import Task, attribute_tasks
 
     def make(
-        name: str, n: int, emotions: tuple[str, ...] = ("anger", "happiness", "neutral", "sadness"), *,
-        scale: tuple[float, float] = (1.0, 5.0), folds: int = 0, seed: int = 0, **changes: Any,
-    ) -> Corpus:  # fmt: skip
+        name: str,
+        n: int,
+        emotions: tuple[str, ...] = ("anger", "happiness", "neutral", "sadness"),
+        *,
+        scale: tuple[float, float] = (1.0, 5.0),
+        folds: int = 0,
+        seed: int = 0,
+        **changes: Any,
+    ) -> Corpus:
         generator = np.random.default_rng(seed)
         part = ("train", "train", "dev", "test", "test")
         rows = [
             {
-                "id": f"{name}{i:03}", "path": f"{i}.wav", "emotion": emotions[i // 5 % len(emotions)],
+                "id": f"{name}{i:03}",
+                "path": f"{i}.wav",
+                "emotion": emotions[i // 5 % len(emotions)],
                 "speaker": f"s{i % folds}" if folds else f"{part[i % 5]}{i % 10}",
                 "partition": None if folds else part[i % 5],
                 "arousal": scale[0] + (scale[1] - scale[0]) * generator.random(),
                 "text": f"words of {name} number {i}",
             }
             for i in range(n)
-        ]  # fmt: skip
-        splits = {"speakers": rotation("speaker", [f"s{k}" for k in range(folds)])} if folds else {
-            "official": (OFFICIAL,)}  # fmt: skip
+        ]
+        splits = (
+            {"speakers": rotation("speaker", [f"s{k}" for k in range(folds)])} if folds else {"official": (OFFICIAL,)}
+        )
         scales = {"arousal": scale}
-        tasks = (Task("emotion", "classification", ("emotion",), tuple(sorted(set(emotions)))),
-                 *attribute_tasks(("arousal",), scales))  # fmt: skip
+        tasks = (
+            Task("emotion", "classification", ("emotion",), tuple(sorted(set(emotions)))),
+            *attribute_tasks(("arousal",), scales),
+        )
         made = Corpus(name, "", Path("/nowhere") / name, make_table(rows), tasks, splits, scales)
         return replace(made, **changes)
 

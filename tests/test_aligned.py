@@ -107,8 +107,16 @@ def test_damaged_textgrid(tmp_path: Path, text: str) -> None:
 
 def test_wdseg_frames_are_inclusive_and_fillers_are_no_words(tmp_path: Path) -> None:
     path = tmp_path / "a.wdseg"
-    rows = ["\tSFrm\tEFrm\tSegAScr\tWord", "\t0\t54\t-38\t<s>", "\t55\t66\t-1234\tTHE(2)", "\t67\t80\t99\t++LAUGHTER++",
-            "\t81\t120\t0\tEND", "\t121\t130\t0\t<sil>", "\t131\t140\t0\t</s>", " Total score: -5"]  # fmt: skip
+    rows = [
+        "\tSFrm\tEFrm\tSegAScr\tWord",
+        "\t0\t54\t-38\t<s>",
+        "\t55\t66\t-1234\tTHE(2)",
+        "\t67\t80\t99\t++LAUGHTER++",
+        "\t81\t120\t0\tEND",
+        "\t121\t130\t0\t<sil>",
+        "\t131\t140\t0\t</s>",
+        " Total score: -5",
+    ]
     path.write_text("\n".join(rows) + "\n", encoding="latin-1")
     words = read_wdseg(path)
     assert words["word"].tolist() == ["THE", "END"]

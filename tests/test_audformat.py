@@ -23,9 +23,13 @@ WORDS = ("anger", "happy", "neutral", "sadness")
 def _database(files: list[str], emotions: list[str]) -> Any:
     """Emotion and arousal of whole files, speakers with their gender, German transcripts."""
     db = library.Database(
-        "tiny", source="https://example.org/tiny", usage=library.define.Usage.RESEARCH, languages=["deu"],
-        license="CC-BY-4.0", author="A. Author",
-    )  # fmt: skip
+        "tiny",
+        source="https://example.org/tiny",
+        usage=library.define.Usage.RESEARCH,
+        languages=["deu"],
+        license="CC-BY-4.0",
+        author="A. Author",
+    )
     db.schemes["emotion"] = library.Scheme(labels=sorted(set(emotions)))
     genders = {s: {"gender": "female" if i % 2 else "male", "age": 20 + i} for i, s in enumerate(SPEAKERS)}
     db.schemes["speaker"] = library.Scheme(labels=genders)

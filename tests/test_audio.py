@@ -28,9 +28,18 @@ def speechlike(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "subtype"),
-    [("a.wav", "PCM_16"), ("a.wav", "PCM_24"), ("a.wav", "PCM_U8"), ("a.wav", "FLOAT"), ("a.wav", "ULAW"),
-     ("a.flac", "PCM_16"), ("a.flac", "PCM_24"), ("a.ogg", "VORBIS"), ("a.mp3", "MPEG_LAYER_III")],
-)  # fmt: skip
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "PCM_U8"),
+        ("a.wav", "FLOAT"),
+        ("a.wav", "ULAW"),
+        ("a.flac", "PCM_16"),
+        ("a.flac", "PCM_24"),
+        ("a.ogg", "VORBIS"),
+        ("a.mp3", "MPEG_LAYER_III"),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 2])
 def test_formats_give_what_libsndfile_gives(tmp_path: Path, name: str, subtype: str, channels: int) -> None:
     path = tmp_path / name
@@ -151,9 +160,17 @@ def bad_file(folder: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("missing", "there is no file"), ("empty", "0 bytes"), ("lfs", "git lfs pull"), ("text", "can't be decoded"),
-     ("cut", "can't be decoded"), ("folder", "is a folder"), ("silent header", "no samples"), ("nan", "2 samples")],
-)  # fmt: skip
+    [
+        ("missing", "there is no file"),
+        ("empty", "0 bytes"),
+        ("lfs", "git lfs pull"),
+        ("text", "can't be decoded"),
+        ("cut", "can't be decoded"),
+        ("folder", "is a folder"),
+        ("silent header", "no samples"),
+        ("nan", "2 samples"),
+    ],
+)
 def test_bad_files_say_why(tmp_path: Path, kind: str, words: str) -> None:
     path = bad_file(tmp_path, kind)
     with pytest.raises(SerbenchError, match=words) as caught:

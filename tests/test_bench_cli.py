@@ -94,8 +94,11 @@ def test_a_module_starts_itself_again(module: dict[str, str | None], tmp_path: P
     measure([sys.executable, "-m", "measuring", "--out", str(out)], env=module)
     printed = subprocess.run(
         [sys.executable, "-m", "measuring", "--run", "product", "--argument", "a=6", "--argument", "b=7=7"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     (found,) = json.loads(out.read_text())
     assert (found["a"], found["b"]) == ("6", "7=7") == tuple(json.loads(printed.stdout)[key] for key in "ab")
 
@@ -128,8 +131,15 @@ def test_a_row_holds_costs_and_what_was_judged() -> None:
     plain = row("reference", Cost(1.23456, 2.0, 99.6))
     assert plain == {"title": "reference", "cpu_seconds": 1.2346, "wall_seconds": 2.0, "peak_mib": 100}
     ours = row("ours", {"wall_seconds": 0.5, "loss": 3}, ratio=1 / 3, limit="half", met=False, more=None)
-    assert ours == {"title": "ours", "cpu_seconds": None, "wall_seconds": 0.5, "peak_mib": None,
-                    "ratio": 0.3333, "limit": "half", "met": False}  # fmt: skip
+    assert ours == {
+        "title": "ours",
+        "cpu_seconds": None,
+        "wall_seconds": 0.5,
+        "peak_mib": None,
+        "ratio": 0.3333,
+        "limit": "half",
+        "met": False,
+    }
     assert "| ours |  | 0.50 |  | 0.33 | half | NO |" in page.section("part", [plain, ours])
 
 

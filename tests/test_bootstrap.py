@@ -52,8 +52,11 @@ def classes(seed: int, items: int = 60, trials: int = 3) -> pd.DataFrame:
         rng = np.random.default_rng([seed, trial])
         predicted = np.where(rng.random(items) < 0.5, gold, rng.choice(LABELS, items))
         ids = [f"u{i:03}" for i in range(items)]
-        parts.append(pd.DataFrame({"trial": trial, "id": ids, "subset": np.arange(items) % 4, "gold": gold,
-                                   "predicted": predicted}))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {"trial": trial, "id": ids, "subset": np.arange(items) % 4, "gold": gold, "predicted": predicted}
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -127,10 +130,14 @@ def test_rotated_counts_are_the_counts_of_the_loop(monkeypatch: pytest.MonkeyPat
         for shift in range(30):
             weights = np.zeros(30, dtype=int)
             weights[order] = np.roll(counts, shift)
-            expected = np.mean([
-                metrics.ccc(*(np.repeat(part[c].to_numpy(), weights[rows["subset"].eq(s)]) for c in part.columns[-2:]))
-                for s, part in rows.groupby("subset")
-            ])  # fmt: skip
+            expected = np.mean(
+                [
+                    metrics.ccc(
+                        *(np.repeat(part[c].to_numpy(), weights[rows["subset"].eq(s)]) for c in part.columns[-2:])
+                    )
+                    for s, part in rows.groupby("subset")
+                ]
+            )
             assert ours[done] == pytest.approx(expected, abs=1e-9)
             done += 1
 
@@ -154,8 +161,15 @@ def test_both_ways_of_drawing_agree_with_scipy_and_the_delta_method(items: int) 
     table = values(6, items=items, trials=1).assign(subset=0)
     gold, predicted = table["gold_arousal"].to_numpy(), table["pred_arousal"].to_numpy()
     ours = bootstrap_scores(table, ONE, resamples=20_000, seed=1)["arousal"]
-    theirs = stats.bootstrap((gold, predicted), metrics.ccc, paired=True, vectorized=False, n_resamples=1000,
-                             method="percentile", rng=np.random.default_rng(2))  # fmt: skip
+    theirs = stats.bootstrap(
+        (gold, predicted),
+        metrics.ccc,
+        paired=True,
+        vectorized=False,
+        n_resamples=1000,
+        method="percentile",
+        rng=np.random.default_rng(2),
+    )
     assert ours.estimate == pytest.approx(metrics.ccc(gold, predicted), abs=1e-12)
     assert ours.se == pytest.approx(delta_method_error(gold, predicted), rel=0.03)  # 20,000 resamples: 0.5 % of noise
     assert ours.se == pytest.approx(theirs.standard_error, rel=0.1)  # 1000 resamples: 2.2 % of noise
@@ -289,8 +303,9 @@ def test_an_undefined_score_stays_undefined_without_warnings() -> None:
 def test_frames_without_gold_do_not_count() -> None:
     rng = np.random.default_rng(0)
     names = np.repeat([f"r{i}" for i in range(8)], 50)
-    table = pd.DataFrame({"trial": 0, "id": names, "frame": np.tile(range(50), 8),
-                          "subset": np.repeat(np.arange(8) % 4, 50)})  # fmt: skip
+    table = pd.DataFrame(
+        {"trial": 0, "id": names, "frame": np.tile(range(50), 8), "subset": np.repeat(np.arange(8) % 4, 50)}
+    )
     table = table.assign(gold_arousal=rng.normal(0, 1, 400))
     table = table.assign(pred_arousal=table["gold_arousal"] + rng.normal(0, 0.2, 400))
     table.loc[table["frame"] < 5, ["gold_arousal", "pred_arousal"]] = [np.nan, 77.0]
@@ -324,8 +339,13 @@ def test_randomisation_of_means_is_scipys_permutation_test() -> None:
     a, b = (classes(s, items=200, trials=1).assign(subset=0) for s in (1, 2))
     b.loc[:60, "predicted"] = b.loc[:60, "gold"]
     right = [(t["gold"] == t["predicted"]).to_numpy(dtype=float) for t in (a, b)]
-    theirs = stats.permutation_test(right, lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples",
-                                    n_resamples=20_000, rng=np.random.default_rng(0))  # fmt: skip
+    theirs = stats.permutation_test(
+        right,
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=20_000,
+        rng=np.random.default_rng(0),
+    )
     ours = approximate_randomisation(a, b, CLASSIFY, metric="WA", swaps=20_000)["emotion"]
     assert ours == pytest.approx(theirs.pvalue, abs=0.015)
     assert 0.0005 < ours < 0.5  # a difference that can be told from both ends

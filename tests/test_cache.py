@@ -99,8 +99,11 @@ def test_the_file_is_as_documented(tmp_path: Path) -> None:
 
 
 def test_keys_tell_files_and_segments_apart() -> None:
-    keys = {entry_key(sha, start, end) for sha in ("a" * 64, "b" * 64) for start, end in
-            [(None, None), (0.0, None), (None, 1.0), (0.0, 1.0), (0.0, 1.0000001)]}  # fmt: skip
+    keys = {
+        entry_key(sha, start, end)
+        for sha in ("a" * 64, "b" * 64)
+        for start, end in [(None, None), (0.0, None), (None, 1.0), (0.0, 1.0), (0.0, 1.0000001)]
+    }
     assert len(keys) == 10
     assert {len(k) for k in keys} == {20}
 
@@ -217,9 +220,7 @@ def test_interrupted_writes_and_reads_are_finished(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "write", lambda handle, part: write(handle, part[:50]))
     path = new_pack(tmp_path)
     entry = append(path, key(0), array(30))
-    monkeypatch.setattr(
-        os, "preadv", lambda h, parts, at: preadv(h, [*parts[:-1], parts[-1][:77]], at)
-    )
+    monkeypatch.setattr(os, "preadv", lambda h, parts, at: preadv(h, [*parts[:-1], parts[-1][:77]], at))
     assert np.array_equal(load(path, entry), array(30))
 
 
@@ -329,8 +330,11 @@ def test_verify_tells_where_and_removes_on_demand(tmp_path: Path) -> None:
     path = only_pack(section.folder)
     steps: list[int] = []
     assert cache_verify(tmp_path, progress=steps.append) == {
-        "checked": 4, "bytes": path.stat().st_size, "damaged": [], "removed": 0,
-    }  # fmt: skip
+        "checked": 4,
+        "bytes": path.stat().st_size,
+        "damaged": [],
+        "removed": 0,
+    }
     assert steps == [1, 2, 3, 4]
     data = bytearray(path.read_bytes())
     data[70] ^= 1
@@ -372,9 +376,11 @@ def test_prune_by_age_and_by_size(tmp_path: Path) -> None:
     entry = 64 + 4 * DIM * 10
     dry = cache_prune(tmp_path, older_than_days=25, dry_run=True)
     assert left(tmp_path) == [1, 2, 3]
-    assert cache_prune(tmp_path, older_than_days=25) == dry == {
-        "removed": 1, "removed_bytes": entry, "kept": 5, "kept_bytes": 5 * entry,
-    }  # fmt: skip
+    assert (
+        cache_prune(tmp_path, older_than_days=25)
+        == dry
+        == {"removed": 1, "removed_bytes": entry, "kept": 5, "kept_bytes": 5 * entry}
+    )
     assert left(tmp_path) == [2, 3]
     assert cache_prune(tmp_path, max_bytes=5 * entry)["removed"] == 0
     assert cache_prune(tmp_path, max_bytes=5 * entry - 1)["removed"] == 2
@@ -432,8 +438,6 @@ def test_an_index_of_many_entries_finds_every_one(tmp_path: Path) -> None:
         section.write(key(i), array(1 + i % 3))
     again = Section(tmp_path, DIM)
     assert [again.frames(key(i)) for i in range(5_000)] == [1 + i % 3 for i in range(5_000)]
-
-
 
 
 def test_a_part_is_checked_as_a_whole_once_and_then_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,10 @@ def test_counts_and_speakers_of_every_fold(corpus: Corpus) -> None:
     items = corpus.items(corpus.task("emotion"))
     for fold in corpus.folds():
         role = fold.assign(items)
-        parts = [f"{name} {int(role.eq(name).sum())} ({items.loc[role.eq(name), 'speaker'].nunique()} speakers)"
-                 for name in ("train", "dev", "test")]  # fmt: skip
+        parts = [
+            f"{name} {int(role.eq(name).sum())} ({items.loc[role.eq(name), 'speaker'].nunique()} speakers)"
+            for name in ("train", "dev", "test")
+        ]
         assert f"  fold {fold.name}: {', '.join(parts)}" in said
         at = said.index(f"  fold {fold.name}: {', '.join(parts)}")
         for line, name in enumerate(("train", "dev", "test"), at + 1):
@@ -127,8 +129,15 @@ def test_repeated_sentences_and_missing_dialogues_are_problems(test_data: Path) 
 
 
 def test_the_command_prints_the_card_of_a_table(tmp_path: Path) -> None:
-    rows = [{"path": f"{i}.wav", "speaker": f"s{i}", "partition": ("train", "dev", "test")[i % 3],
-             "emotion": ("anger", "neutral")[i // 3 % 2]} for i in range(24)]  # fmt: skip
+    rows = [
+        {
+            "path": f"{i}.wav",
+            "speaker": f"s{i}",
+            "partition": ("train", "dev", "test")[i % 3],
+            "emotion": ("anger", "neutral")[i // 3 % 2],
+        }
+        for i in range(24)
+    ]
     pd.DataFrame(rows).to_csv(tmp_path / "toy.csv", index=False)
     done = CliRunner().invoke(app, ["card", "table", "--root", str(tmp_path / "toy.csv"), "--subsets", "2"])
     assert done.exit_code == 0, done.output

@@ -23,9 +23,13 @@ from serbench.results.record.folder import Run
 from serbench.sermodels.core.persist import load_model
 
 TINY = {
-    "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",
-    "model.max_seconds": "0.5", "train.epochs": "2",
-}  # fmt: skip
+    "model.channels": "4,8",
+    "model.strides": "4,4",
+    "model.width": "8",
+    "model.chunk_seconds": "0.25",
+    "model.max_seconds": "0.5",
+    "train.epochs": "2",
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,19 @@ def trained(toy_corpus: Callable[..., Path]) -> tuple[Run, Run]:
     file = toy_corpus(seconds=0.6, columns=("arousal", "valence", "emotion"))
     found = []
     for model, more in (("deepemocluster", {"model.clusters": "3"}), ("cnn-regressor", {})):
-        found += run(model, "table", root=file, task="arousal", settings={**TINY, **more}, trials=1,
-                     protocol=Protocol(subsets=2), results=file.parent / "results", threads=1, device="cpu",
-                     save_models=True)  # fmt: skip
+        found += run(
+            model,
+            "table",
+            root=file,
+            task="arousal",
+            settings={**TINY, **more},
+            trials=1,
+            protocol=Protocol(subsets=2),
+            results=file.parent / "results",
+            threads=1,
+            device="cpu",
+            save_models=True,
+        )
     return found[0], found[1]
 
 
@@ -138,8 +152,9 @@ def test_layers_are_those_of_the_network(trained: tuple[Run, Run]) -> None:
 def test_files(trained: tuple[Run, Run], tmp_path: Path, plot: str) -> None:
     paths = write(analyse(*trained, Options()), tmp_path, plot)
     stem = f"clusters_{trained[0].run_id}"
-    assert {p.name for p in paths} == {f"{stem}{end}" for end in (".csv", "_chunks.csv", ".md", "_distribution.png",
-                                                                  "_projection.png")}  # fmt: skip
+    assert {p.name for p in paths} == {
+        f"{stem}{end}" for end in (".csv", "_chunks.csv", ".md", "_distribution.png", "_projection.png")
+    }
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths if p.suffix == ".png")
     table = pd.read_csv(tmp_path / f"{stem}.csv")
     assert sorted(table["target"].unique()) == ["arousal", "emotion", "valence"]
@@ -150,9 +165,16 @@ def test_files(trained: tuple[Run, Run], tmp_path: Path, plot: str) -> None:
 def test_labels_may_be_missing(tmp_path: Path) -> None:
     """A corpus without emotion classes or without attributes still gives the rest."""
     numbers = np.random.default_rng(0)
-    chunks = pd.DataFrame({"id": [f"u{i // 2}" for i in range(40)], "chunk": [0, 1] * 20, "x": numbers.normal(size=40),
-                           "y": numbers.normal(size=40), "cluster": numbers.integers(0, 3, 40),
-                           "emotion": pd.Series([None] * 40, dtype=object)})  # fmt: skip
+    chunks = pd.DataFrame(
+        {
+            "id": [f"u{i // 2}" for i in range(40)],
+            "chunk": [0, 1] * 20,
+            "x": numbers.normal(size=40),
+            "y": numbers.normal(size=40),
+            "cluster": numbers.integers(0, 3, 40),
+            "emotion": pd.Series([None] * 40, dtype=object),
+        }
+    )
     chunks["emotion"] = np.repeat(np.where(np.arange(20) % 2, "joy", "fear"), 2)
     one = Clustered("m", "no-attributes", chunks, (), measure(chunks, (), 0))
     assert not any(p.name.endswith("_distribution.png") for p in write([one], tmp_path))

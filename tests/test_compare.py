@@ -52,12 +52,20 @@ def make(
     seed: int | None = None,
     **spec: Any,
 ) -> Run:
-    run = Run.create(results, {
-        "model": {"name": model, "preset": "default", "config": {"noise": noise}}, "features": {},
-        "dataset": {"name": "demo", "release": "", "digest": "d" * 16}, "task": TASK.to_dict(),
-        "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]}, "labels": [],
-        "command": f"serbench run --model {model} --dataset demo", "serbench": "0.1.0", **spec,
-    })  # fmt: skip
+    run = Run.create(
+        results,
+        {
+            "model": {"name": model, "preset": "default", "config": {"noise": noise}},
+            "features": {},
+            "dataset": {"name": "demo", "release": "", "digest": "d" * 16},
+            "task": TASK.to_dict(),
+            "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]},
+            "labels": [],
+            "command": f"serbench run --model {model} --dataset demo",
+            "serbench": "0.1.0",
+            **spec,
+        },
+    )
     seed = sum(map(ord, model)) if seed is None else seed
     for trial in range(trials):
         run.write_unit(trial, "official", {"status": "done"}, table(noise, trial, seed, drop))
@@ -197,9 +205,15 @@ def test_continuous_runs_are_paired_by_frame(tmp_path: Path) -> None:
         for trial in range(5):
             rng = np.random.default_rng([trial, len(drop or "")])
             gold = np.sin(np.arange(800) / 9)
-            frames = pd.DataFrame({"id": np.repeat([f"r{i}" for i in range(8)], 100), "frame": np.tile(range(100), 8),
-                                   "subset": np.repeat(np.arange(8) % 4, 100), "gold_arousal": gold,
-                                   "pred_arousal": gold + rng.normal(0, 1, 800)})  # fmt: skip
+            frames = pd.DataFrame(
+                {
+                    "id": np.repeat([f"r{i}" for i in range(8)], 100),
+                    "frame": np.tile(range(100), 8),
+                    "subset": np.repeat(np.arange(8) % 4, 100),
+                    "gold_arousal": gold,
+                    "pred_arousal": gold + rng.normal(0, 1, 800),
+                }
+            )
             frames.loc[frames["frame"] < 3, "gold_arousal"] = np.nan
             run.write_unit(trial, "official", {"status": "done"}, frames[frames["id"] != drop])
         runs.append(run)

@@ -85,11 +85,23 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for i in range(9):
         signal = generator.standard_normal(8000 + 1600 * i) * 0.1 * (1 + i % 3)
         soundfile.write(root / f"{i}.wav", signal, RATE)
-        rows[f"u{i}"] = {"path": f"{i}.wav", "start": np.nan, "end": np.nan, "speaker": f"s{i % 3}",
-                         "emotion": "abc"[i % 3], "gender": "female", "previous": None, "interlocutor": None,
-                         "dialogue": f"d{i}", "turn": 0}  # fmt: skip
-    return types.SimpleNamespace(root=root, utterances=pd.DataFrame.from_dict(rows, orient="index"),
-                                 audio_path=lambda item: root / rows[item]["path"])  # fmt: skip
+        rows[f"u{i}"] = {
+            "path": f"{i}.wav",
+            "start": np.nan,
+            "end": np.nan,
+            "speaker": f"s{i % 3}",
+            "emotion": "abc"[i % 3],
+            "gender": "female",
+            "previous": None,
+            "interlocutor": None,
+            "dialogue": f"d{i}",
+            "turn": 0,
+        }
+    return types.SimpleNamespace(
+        root=root,
+        utterances=pd.DataFrame.from_dict(rows, orient="index"),
+        audio_path=lambda item: root / rows[item]["path"],
+    )
 
 
 def trained(name: str, corpus: Any) -> tuple[Any, Data, dict[str, FeatureExtractor]]:
@@ -125,8 +137,12 @@ def test_every_model_is_measured(name: str, corpus: Any) -> None:
 def states() -> tuple[Any, ...]:
     """What later predictions could depend on."""
     drawn = pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().tolist()))  # noqa: NPY002
-    sums = (torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled(),
-            torch.backends.cuda.flash_sdp_enabled(), torch.get_num_threads())  # fmt: skip
+    sums = (
+        torch.backends.mkldnn.enabled,
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.backends.cuda.flash_sdp_enabled(),
+        torch.get_num_threads(),
+    )
     return drawn, sums, torch.is_inference_mode_enabled(), torch.is_grad_enabled(), len(warnings.filters)
 
 
@@ -167,8 +183,10 @@ def test_runs_with_and_without_it_predict_the_same(
         if skipped:
             monkeypatch.setattr(module, "_cost", lambda *_: {})
         results = tmp_path / f"skipped-{skipped}"
-        runs = [run(name, "table", root=path, trials=2, results=results, settings=settings, threads=1)[0]
-                for name in ("probe", "transformer")]  # fmt: skip
+        runs = [
+            run(name, "table", root=path, trials=2, results=results, settings=settings, threads=1)[0]
+            for name in ("probe", "transformer")
+        ]
         assert all(bool(unit["cost"]) != skipped for one in runs for unit in one.units())
         predictions.append([one.predictions(trial) for one in runs for trial in (0, 1)])
     for a, b in zip(*predictions, strict=True):
@@ -190,7 +208,8 @@ def test_clips_whose_sound_is_decoded_first_are_measured(corpus: Any, tmp_path: 
     assert found.items == 8
     assert set(asked) <= {f"{i}.mp4" for i in range(9)}
     assert found.facts() | {"real_time_factor": 0} == running_cost(model, corpus, data, extractors).facts() | {
-        "real_time_factor": 0}  # fmt: skip
+        "real_time_factor": 0
+    }
 
 
 def test_of_a_large_test_set_few_headers_are_read() -> None:
@@ -248,8 +267,9 @@ def clips_csv(corpus: Any, folder: Path) -> Path:
             name = f"{part}{i}.wav"
             sound, rate = soundfile.read(corpus.root / row["path"])
             soundfile.write(folder / name, sound * (1 + 0.01 * ("train", "dev", "test").index(part)), rate)
-            rows.append({"path": name, "emotion": row["emotion"], "speaker": f"{part}-{row['speaker']}",
-                         "partition": part})  # fmt: skip
+            rows.append(
+                {"path": name, "emotion": row["emotion"], "speaker": f"{part}-{row['speaker']}", "partition": part}
+            )
     pd.DataFrame(rows).to_csv(folder / "clips.csv", index=False)
     return folder / "clips.csv"
 

@@ -54,8 +54,10 @@ def test_the_matrix_follows_from_the_predictions(
     tables: dict[str, dict[Any, Any]] = {"toy": {}, "chance": {}}
     for run in runs:
         place = tuple(run.spec["dataset"]["name"].split(">"))
-        scores = predictions(run).groupby(["trial", "subset"])[["gold", "predicted"]].apply(
-            lambda part: balanced_accuracy_score(part["gold"], part["predicted"])
+        scores = (
+            predictions(run)
+            .groupby(["trial", "subset"])[["gold", "predicted"]]
+            .apply(lambda part: balanced_accuracy_score(part["gold"], part["predicted"]))
         )
         found = tables[run.spec["model"]["name"]]
         found[place if len(place) == 2 else place * 2] = scores.unstack().to_numpy()
@@ -134,8 +136,10 @@ def test_leave_one_corpus_out_rows(left_out: tuple[Path, int, int], tmp_path: Pa
     frame = matrix(as_model(left_out[0], "toy"))
     joined = frame[frame["trained_on"].str.contains("+", regex=False)]
     assert sorted(zip(joined["trained_on"], joined["tested_on"], strict=True)) == [
-        ("alpha+beta", "gamma"), ("alpha+gamma", "beta"), ("beta+gamma", "alpha"),
-    ]  # fmt: skip
+        ("alpha+beta", "gamma"),
+        ("alpha+gamma", "beta"),
+        ("beta+gamma", "alpha"),
+    ]
     assert joined["drop"].notna().all()
     with pytest.raises(SerbenchError, match="three or more to leave one out"):
         cross(["chance"], ["alpha", "beta"], task="arousal", results=tmp_path, leave_one_out=True)
@@ -150,8 +154,10 @@ def test_the_matrix_is_written_as_csv_png_and_svg(left_out: tuple[Path, int, int
     frame = matrix(as_model(left_out[0], "toy <model>"))
     written = write_matrix(frame, tmp_path / "a")
     assert [p.name for p in written] == [
-        "cross_arousal.csv", "cross_arousal_toy--model-.png", "cross_arousal_toy--model-.svg",
-    ]  # fmt: skip
+        "cross_arousal.csv",
+        "cross_arousal_toy--model-.png",
+        "cross_arousal_toy--model-.svg",
+    ]
     again = pd.read_csv(written[0])
     assert list(again.columns) == list(frame.columns)
     np.testing.assert_array_equal(again["mean"], frame["mean"])
@@ -194,9 +200,13 @@ def test_missing_cells_and_doubled_cells(toys: dict[str, Corpus], tmp_path: Path
     ],
 )
 def test_a_matrix_that_makes_no_sense_is_refused(
-    toys: dict[str, Corpus], silent_corpus: Callable[..., Corpus], tmp_path: Path, datasets: list[str], task: str,
+    toys: dict[str, Corpus],
+    silent_corpus: Callable[..., Corpus],
+    tmp_path: Path,
+    datasets: list[str],
+    task: str,
     said: str,
-) -> None:  # fmt: skip
+) -> None:
     toys["fearful"] = silent_corpus("fearful", 100, ("fear", "anger"))
     with pytest.raises(SerbenchError, match=said):
         cross(["chance"], datasets, task=task, results=tmp_path)

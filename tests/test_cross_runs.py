@@ -172,8 +172,10 @@ def test_training_on_several_corpora_takes_each_of_their_folds_in_turn(
         turn = trial % 4  # alpha has four folds, gamma three
         parts = [(name, folds[name][turn % len(folds[name])]) for name in ("alpha", "gamma")]
         assert set(trained) == {f"{name}/{i}" for name, division in parts for i in division.train}
-    values = pd.concat([toys["alpha"].utterances["arousal"], (toys["gamma"].utterances["arousal"] + 1) * 2 + 1],
-                       keys=["alpha", "gamma"])  # fmt: skip
+    values = pd.concat(
+        [toys["alpha"].utterances["arousal"], (toys["gamma"].utterances["arousal"] + 1) * 2 + 1],
+        keys=["alpha", "gamma"],
+    )
     values.index = ["/".join(key) for key in values.index]
     first = predictions(run).query("trial == 0")["pred_arousal"]
     np.testing.assert_allclose(first, (values[list(fits[0])].mean() - 1) / 4 * 6 + 1)
@@ -185,8 +187,16 @@ def test_training_on_several_corpora_takes_each_of_their_folds_in_turn(
 def test_words_after_an_option_belong_to_it() -> None:
     words = ["--models", "a", "b:x", "--trials", "2", "--datasets", "c", "--leave-one-out"]
     assert spread(words, ("--models", "--datasets")) == [
-        "--models", "a", "--models", "b:x", "--trials", "2", "--datasets", "c", "--leave-one-out",
-    ]  # fmt: skip
+        "--models",
+        "a",
+        "--models",
+        "b:x",
+        "--trials",
+        "2",
+        "--datasets",
+        "c",
+        "--leave-one-out",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -197,11 +207,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(name)
         generator = np.random.default_rng(len(found))
         rows = [
-            {"path": f"{i}.wav", "speaker": f"s{i}", "partition": ("train", "dev", "test", "test")[i % 4],
-             "emotion": FOUR[i // 4 % 4], "arousal": round(generator.uniform(*scale), 3),
-             "scale": f"{scale[0]}..{scale[1]}"}
+            {
+                "path": f"{i}.wav",
+                "speaker": f"s{i}",
+                "partition": ("train", "dev", "test", "test")[i % 4],
+                "emotion": FOUR[i // 4 % 4],
+                "arousal": round(generator.uniform(*scale), 3),
+                "scale": f"{scale[0]}..{scale[1]}",
+            }
             for i in range(64)
-        ]  # fmt: skip
+        ]
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
         found[name] = folder / f"{name}.csv"
     return found
@@ -213,8 +228,25 @@ def serbench(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_cross_run_on_the_command_line_repeats_itself(files: dict[str, Path], tmp_path: Path) -> None:
-    done = serbench("run", "--model", "chance", "--dataset", "table", "--root", files["one"], "--test-dataset", "table",
-                    "--test-root", files["two"], "--task", "arousal", "--trials", 1, "--results", tmp_path)  # fmt: skip
+    done = serbench(
+        "run",
+        "--model",
+        "chance",
+        "--dataset",
+        "table",
+        "--root",
+        files["one"],
+        "--test-dataset",
+        "table",
+        "--test-root",
+        files["two"],
+        "--task",
+        "arousal",
+        "--trials",
+        1,
+        "--results",
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "predictions on 1 .. 5 carried to 1 .. 7" in done.stderr
     run = next(r for r in load_runs(tmp_path) if r.spec["model"]["preset"] == "default")
@@ -240,9 +272,15 @@ def test_processes_share_a_training_too(files: dict[str, Path], tmp_path: Path) 
 
 def test_a_request_survives_its_command_line_and_json() -> None:
     request = Request(
-        "linear", "iemocap", "/a b", options={"context": "ended"}, task="emotion-4", also=(Place("emodb", "/e"),),
-        test=Place("meld", "/m", options={"test_clips": "plain"}, split="official"), classes=("anger", "sadness"),
-    )  # fmt: skip
+        "linear",
+        "iemocap",
+        "/a b",
+        options={"context": "ended"},
+        task="emotion-4",
+        also=(Place("emodb", "/e"),),
+        test=Place("meld", "/m", options={"test_clips": "plain"}, split="official"),
+        classes=("anger", "sadness"),
+    )
     assert request.command() == (
         "serbench run --model linear --dataset iemocap+emodb --root 'iemocap=/a b' --root emodb=/e --test-dataset meld "
         "--test-root /m --test-split official --task emotion-4 --classes anger,sadness --option iemocap.context=ended "
@@ -267,12 +305,24 @@ def test_roots_releases_and_options_find_their_corpus(
         return silent_corpora[name]
 
     monkeypatch.setattr(setting, "load_corpus", load)
-    grid.run("chance", "alpha+gamma", test_dataset="beta", root={"alpha": "/a", "gamma": "/g"}, test_root="/b",
-             release={"gamma": "2"}, test_release="3", task="arousal", results=tmp_path, trials=1,
-             options={"beta.cut": "plain", "alpha.turns": "all"})  # fmt: skip
+    grid.run(
+        "chance",
+        "alpha+gamma",
+        test_dataset="beta",
+        root={"alpha": "/a", "gamma": "/g"},
+        test_root="/b",
+        release={"gamma": "2"},
+        test_release="3",
+        task="arousal",
+        results=tmp_path,
+        trials=1,
+        options={"beta.cut": "plain", "alpha.turns": "all"},
+    )
     assert seen == {
-        "alpha": ("/a", None, {"turns": "all"}), "gamma": ("/g", "2", {}), "beta": ("/b", "3", {"cut": "plain"}),
-    }  # fmt: skip
+        "alpha": ("/a", None, {"turns": "all"}),
+        "gamma": ("/g", "2", {}),
+        "beta": ("/b", "3", {"cut": "plain"}),
+    }
     with pytest.raises(SerbenchError, match="dataset of --root"):
         grid.run("chance", "alpha", root={"delta": "/d"}, results=tmp_path)
     assert Corpora().get(Place("alpha")) is silent_corpora["alpha"]

@@ -163,14 +163,21 @@ def test_attributes_are_carried_between_scales(toys: dict[str, Corpus], tmp_path
 def test_traces_are_carried_and_their_hops_must_agree(toys: dict[str, Corpus], tmp_path: Path) -> None:
     def traced(name: str, scale: tuple[float, float], hop: float) -> Corpus:
         task = Task("traces", "continuous", ("arousal",), scales={"arousal": scale}, frame_seconds=hop)
-        rows = [{"id": f"{name}{i}", "path": f"{i}.wav", "partition": ("train", "dev", "test", "test")[i % 4]}
-                for i in range(16)]  # fmt: skip
+        rows = [
+            {"id": f"{name}{i}", "path": f"{i}.wav", "partition": ("train", "dev", "test", "test")[i % 4]}
+            for i in range(16)
+        ]
         level = (scale[0] + scale[1]) / 2 + 0.25 * (scale[1] - scale[0])
         frames = pd.DataFrame({"time": np.arange(5) * hop, "arousal": [level] * 5})
         return replace(
-            toys["alpha"], name=name, tasks=(task,), splits={"official": (OFFICIAL,)}, scales={"arousal": scale},
-            recordings=make_table(rows), trace_source=lambda _: frames,
-        )  # fmt: skip
+            toys["alpha"],
+            name=name,
+            tasks=(task,),
+            splits={"official": (OFFICIAL,)},
+            scales={"arousal": scale},
+            recordings=make_table(rows),
+            trace_source=lambda _: frames,
+        )
 
     toys["alpha"], toys["beta"] = traced("alpha", (-1.0, 1.0), 0.1), traced("beta", (1.0, 9.0), 0.1)
     (run,) = grid.run("chance", "alpha", test_dataset="beta", results=tmp_path, trials=1)

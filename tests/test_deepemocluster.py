@@ -69,9 +69,13 @@ def uar(gold: Any, scores: Any) -> float:
 
 
 def fit(
-    config: Config, task: Task = JOINT, unlabelled: Data | None = None, cls: type[Model] = Model, n: int = 40,
+    config: Config,
+    task: Task = JOINT,
+    unlabelled: Data | None = None,
+    cls: type[Model] = Model,
+    n: int = 40,
     **more: Any,
-) -> tuple[Any, FitLog]:  # fmt: skip
+) -> tuple[Any, FitLog]:
     model = cls(config, task, Resources(seed=2, **more))
     score = uar if task.kind == "classification" else ccc
     log = model.fit(corpus(task, n, 1), corpus(task, 16, 2), score, unlabelled)
@@ -113,8 +117,11 @@ class Watched(Model):
 def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     """Parts of the network of which a parameter changed."""
     names = {k for k in before if "running" not in k and "batches" not in k}
-    return {k.rsplit(".", 1)[0] if k.startswith("cluster") else k.split(".")[0]
-            for k in names if not torch.equal(before[k], after[k])}  # fmt: skip
+    return {
+        k.rsplit(".", 1)[0] if k.startswith("cluster") else k.split(".")[0]
+        for k in names
+        if not torch.equal(before[k], after[k])
+    }
 
 
 ALL_PARTS = {"encoder", "cluster.0", "cluster.2", "emotion"}
@@ -123,8 +130,21 @@ ALL_PARTS = {"encoder", "cluster.0", "cluster.2", "emotion"}
 @pytest.mark.parametrize("preset", ["fixed", "paper"])
 def test_stage_two_moves_the_regressor_and_stage_one_does_not(preset: str) -> None:
     like = PRESETS[preset]
-    config = replace(QUICK, **{k: getattr(like, k) for k in ("optimisers", "regressor", "sampler", "encoder_optimiser",
-                                                              "encoder_rate", "cluster_rate", "top_rate")})  # fmt: skip
+    config = replace(
+        QUICK,
+        **{
+            k: getattr(like, k)
+            for k in (
+                "optimisers",
+                "regressor",
+                "sampler",
+                "encoder_optimiser",
+                "encoder_rate",
+                "cluster_rate",
+                "top_rate",
+            )
+        },
+    )
     model, log = fit(config, unlabelled=pool(), cls=Watched)
     assert [name for name, *_ in model.seen] == ["one", "two"] * 3
     for name, before, after in model.seen:
@@ -194,8 +214,15 @@ def test_the_loss_is_equation_3() -> None:
     for row in log.epochs:
         assert row["loss"] == pytest.approx(row["emotion_loss"] + 0.3 * row["cluster_loss"], rel=1e-5)
         assert row["emotion_loss"] == pytest.approx((row["loss_arousal"] + row["loss_valence"]) / 2, rel=1e-5)
-    still = replace(SUPERVISED, clusters=10, cluster_weight=1.0, top_rate=0.0, encoder_rate=0.0, cluster_rate=0.0,
-                    train=replace(SUPERVISED.train, learning_rate=0.0))  # fmt: skip
+    still = replace(
+        SUPERVISED,
+        clusters=10,
+        cluster_weight=1.0,
+        top_rate=0.0,
+        encoder_rate=0.0,
+        cluster_rate=0.0,
+        train=replace(SUPERVISED.train, learning_rate=0.0),
+    )
     start = fit(still)[1].epochs[0]
     assert start["loss"] == pytest.approx(math.log(10) + 1, abs=0.01), "ten equal classes and no concordance"
 
@@ -235,10 +262,18 @@ def test_the_epoch_logs_sizes_entropy_and_agreement() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"whiten": 5}, {"cluster_input": "h"}, {"kmeans_start": "random"}, {"empty_clusters": "split"}, {"clusters": 30},
-     {"warm_start": True}, {"cluster_mb": 0}, {"draw": "sentences", "sampler": "all"},
-     {"chunk_seconds": 0.3, "max_seconds": 1.0}],
-)  # fmt: skip
+    [
+        {"whiten": 5},
+        {"cluster_input": "h"},
+        {"kmeans_start": "random"},
+        {"empty_clusters": "split"},
+        {"clusters": 30},
+        {"warm_start": True},
+        {"cluster_mb": 0},
+        {"draw": "sentences", "sampler": "all"},
+        {"chunk_seconds": 0.3, "max_seconds": 1.0},
+    ],
+)
 def test_options_train_and_are_the_same_twice(changes: dict[str, Any]) -> None:
     test = replace(corpus(JOINT, 5, 3), labels=None)
     first, log = fit(replace(QUICK, **changes), unlabelled=pool())

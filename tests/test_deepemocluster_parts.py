@@ -113,8 +113,10 @@ def test_parts_have_one_optimiser_each() -> None:
         for name, optimiser in chosen.items():
             found = [id(p) for group in optimiser.param_groups for p in group["params"]]
             assert sorted(found) == sorted(id(p) for p in parts[name].parameters())
-    kinds = {name: (type(o).__name__, o.param_groups[0]["lr"]) for name, o in
-             Model(PRESETS["paper"], SINGLE).optimisers(network).items()}  # fmt: skip
+    kinds = {
+        name: (type(o).__name__, o.param_groups[0]["lr"])
+        for name, o in Model(PRESETS["paper"], SINGLE).optimisers(network).items()
+    }
     assert kinds == {"encoder": ("SGD", 1e-3), "cluster": ("SGD", 1e-3), "emotion": ("Adam", 5e-4)}
 
 
@@ -155,8 +157,10 @@ def a_training() -> Training:
 def test_a_warm_start_keeps_the_numbers_of_the_clusters() -> None:
     generator = np.random.default_rng(0)
     centres = np.repeat(generator.normal(size=(6, 4)) * 30, 20, axis=0)
-    points = [HeldPoints(torch.from_numpy((centres + generator.normal(size=centres.shape) + e).astype("f4")))
-              for e in range(4)]  # fmt: skip
+    points = [
+        HeldPoints(torch.from_numpy((centres + generator.normal(size=centres.shape) + e).astype("f4")))
+        for e in range(4)
+    ]
     agreement = {}
     for warm in (False, True):
         training, found = a_training(), []
@@ -201,9 +205,12 @@ def test_the_pool_s_choice_is_nested_and_does_not_depend_on_the_order() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "remedy"),
-    [({"draw": "sentences"}, "--set model.sampler=all"), ({"whiten": 17}, "model.width=16"),
-     ({"optimisers": "released", "train": replace(TINY.train, amp="fp16")}, "train.amp=bf16")],
-)  # fmt: skip
+    [
+        ({"draw": "sentences"}, "--set model.sampler=all"),
+        ({"whiten": 17}, "model.width=16"),
+        ({"optimisers": "released", "train": replace(TINY.train, amp="fp16")}, "train.amp=bf16"),
+    ],
+)
 def test_settings_that_do_not_go_together(changes: dict[str, Any], remedy: str) -> None:
     with pytest.raises(SerbenchError, match=remedy):
         replace(TINY, **changes)

@@ -109,12 +109,19 @@ def project(*dependencies: str, **extras: list[str]) -> dict[str, Any]:
 
 def test_lower_bounds_become_constraints() -> None:
     toy = project(
-        "numpy>=2.0", "pandas>=2.2.3,!=3.0.0,<4", "scikit-learn >= 1.6.1",
-        video=["av>=13; python_version < '3.14'"], test=["toy[video, figures]", "pytest[dev]>=8"], figures=["rich>=1"],
-    )  # fmt: skip
+        "numpy>=2.0",
+        "pandas>=2.2.3,!=3.0.0,<4",
+        "scikit-learn >= 1.6.1",
+        video=["av>=13; python_version < '3.14'"],
+        test=["toy[video, figures]", "pytest[dev]>=8"],
+        figures=["rich>=1"],
+    )
     assert list(constraints(toy, [])) == ["numpy==2.0", "pandas==2.2.3", "scikit-learn==1.6.1"]
     assert set(constraints(toy, ["test"])) - set(constraints(toy, [])) == {
-        "av==13; python_version < '3.14'", "rich==1", "pytest==8"}  # fmt: skip
+        "av==13; python_version < '3.14'",
+        "rich==1",
+        "pytest==8",
+    }
 
 
 @pytest.mark.parametrize("versions", ["", "<3", "==2.0", ">2", "~=2.0", ">=1,>=2", " @ file:///numpy"])

@@ -101,9 +101,11 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path: Path, test_data: Pa
     for corpus, folder in (("iemocap", "IEMOCAP"), ("meld", "MELD")):
         serbench(["mock", corpus, str(tmp_path / folder), "--utterances", "60"])
     (tmp_path / "mycorpus.csv").write_text(
-        "path,label,speaker\n" + "".join(f"emodb/wav/{f.name},{f.name[5]},{f.name[:2]}\n"
-                                         for f in sorted((tmp_path / "emodb" / "wav").glob("*.wav")))
-    )  # fmt: skip
+        "path,label,speaker\n"
+        + "".join(
+            f"emodb/wav/{f.name},{f.name[5]},{f.name[:2]}\n" for f in sorted((tmp_path / "emodb" / "wav").glob("*.wav"))
+        )
+    )
     for words in commands(ROOT / "README.md"):
         replaced = [re.sub(r"/data/\w+", lambda m: str(places[m[0]]), word) for word in words]
         serbench([*replaced, "--trials", "1"] if words[0] == "run" else replaced)

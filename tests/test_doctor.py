@@ -79,12 +79,26 @@ def test_a_sound_corpus_has_no_findings(tmp_path: Path) -> None:
 def test_counts(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, extra={"dialogue": ["d1", "d1", "d2", None, "d2", "d3"]})
     expected = {
-        "utterances": 6, "files": 6, "speakers": 6, "dialogues": 3, "recordings": 0, "train": 2, "unlabelled": 0,
-        "partition=dev": 2, "emotion=anger": 3, "emotion=anger,partition=train": 1, "dialogue=": 1,
-        "speakers@partition=test": 2, "dialogues@partition=train": 1, "utterances@emotion=sadness": 3,
-        "files@dialogue=d1": 2, "train@emotion=anger": 1, "recordings@partition=dev": 0, "task:emotion": 6,
+        "utterances": 6,
+        "files": 6,
+        "speakers": 6,
+        "dialogues": 3,
+        "recordings": 0,
+        "train": 2,
+        "unlabelled": 0,
+        "partition=dev": 2,
+        "emotion=anger": 3,
+        "emotion=anger,partition=train": 1,
+        "dialogue=": 1,
+        "speakers@partition=test": 2,
+        "dialogues@partition=train": 1,
+        "utterances@emotion=sadness": 3,
+        "files@dialogue=d1": 2,
+        "train@emotion=anger": 1,
+        "recordings@partition=dev": 0,
+        "task:emotion": 6,
         "task:emotion@partition=train": 2,
-    }  # fmt: skip
+    }
     assert {key: count(corpus, key) for key in expected} == expected
     assert doctor.check(dataclasses.replace(corpus, expected=expected)).empty
     wrong = dataclasses.replace(corpus, expected={"emotion=anger": 4, "speakers": 6, "hours": 7, "mood=calm": 1})
@@ -241,9 +255,10 @@ def test_a_cut_off_file_and_samples_that_are_no_numbers(tmp_path: Path) -> None:
 def test_duplicates_by_samples_in_any_lossless_format(tmp_path: Path) -> None:
     extra: dict[str, list[object]] = {
         "path": ["a0.wav", "a1.flac", "a2.wav", "a3.wav", "a4.wav", "a5.wav"],
-        "speaker": ["s0"] * 6, "partition": ["train", "train", "test", "train", "dev", "train"],
+        "speaker": ["s0"] * 6,
+        "partition": ["train", "train", "test", "train", "dev", "train"],
         "emotion": ["anger", "anger", "anger", "anger", "anger", "sadness"],
-    }  # fmt: skip
+    }
     corpus = corpus_of(tmp_path, extra=extra, shared=("speaker",))
     (tmp_path / "a1.wav").unlink()
     signal, _ = soundfile.read(tmp_path / "a0.wav", dtype="int16")
@@ -253,8 +268,10 @@ def test_duplicates_by_samples_in_any_lossless_format(tmp_path: Path) -> None:
     write(tmp_path / "a3.wav", signal, rate=16001)  # the same numbers, another sound
     findings = doctor.check(corpus)
     assert found(findings, "duplicate") == [
-        ("error", "u2", "a2.wav"), ("error", "u5", "a5.wav"), ("warning", "u1", "a1.flac"),
-    ]  # fmt: skip
+        ("error", "u2", "a2.wav"),
+        ("error", "u5", "a5.wav"),
+        ("warning", "u1", "a1.flac"),
+    ]
     details = findings[findings["kind"] == "duplicate"]["detail"].tolist()
     assert details == [
         "the same samples as a0.wav; they are in test and train",
@@ -330,8 +347,10 @@ def test_speaker_overlap_between_partitions(tmp_path: Path, shared: tuple[str, .
 
 def test_speaker_overlap_of_folds_and_unknown_speakers(tmp_path: Path) -> None:
     extra: dict[str, list[object]] = {
-        "partition": [None] * 6, "fold": ["1", "2", "3"] * 2, "speaker": ["A", "B", "C", "B", None, "C"],
-    }  # fmt: skip
+        "partition": [None] * 6,
+        "fold": ["1", "2", "3"] * 2,
+        "speaker": ["A", "B", "C", "B", None, "C"],
+    }
     splits = {"folds": rotation("fold", ["1", "2", "3"])}
     findings = doctor.check(corpus_of(tmp_path, extra=extra, splits=splits))
     assert findings["kind"].tolist() == ["speaker-overlap", "speaker-unknown"]
@@ -387,7 +406,7 @@ def test_the_table_is_complete_as_csv_and_short_on_screen(tmp_path: Path) -> Non
     corpus = corpus_of(tmp_path, n=12, notes=("a remark",))
     for i in range(12):
         (tmp_path / f"a{i}.wav").unlink()
-    write(tmp_path / "stray, \"odd\".wav", noise(1))
+    write(tmp_path / 'stray, "odd".wav', noise(1))
     findings = doctor.check(corpus)
     findings.to_csv(tmp_path / "findings.csv", index=False)
     again = pd.read_csv(tmp_path / "findings.csv", keep_default_na=False)

@@ -212,8 +212,14 @@ def test_the_real_corpus_has_the_published_counts(test_data: Path) -> None:
     corpus = emodb.load(test_data / "emodb")
     table = corpus.utterances
     published = {  # Burkhardt et al. 2005, as distributed
-        "anger": 127, "boredom": 81, "disgust": 46, "fear": 69, "happiness": 71, "sadness": 62, "neutral": 79,
-    }  # fmt: skip
+        "anger": 127,
+        "boredom": 81,
+        "disgust": 46,
+        "fear": 69,
+        "happiness": 71,
+        "sadness": 62,
+        "neutral": 79,
+    }
     assert table["emotion"].value_counts().to_dict() == published
     assert corpus.expected == {"utterances": 535, "speakers": 10} | {f"emotion={e}": n for e, n in published.items()}
     assert table.groupby("gender")["speaker"].nunique().to_dict() == {"female": 5, "male": 5}

@@ -50,8 +50,16 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tone = np.sin(2 * np.pi * (150, 400)[i % 2] * time) + 0.1 * generator.standard_normal(len(time))
         soundfile.write(folder / f"{i}.wav", 0.2 * tone, RATE)
         part = ("train", "dev", "test")[i // 9]
-        rows.append({"path": f"{i}.wav", "emotion": ("sadness", "anger")[i % 2], "arousal": 2 + 3 * (i % 2) + 0.1 * i,
-                     "valence": 4 - 0.1 * i, "speaker": f"{part}{i % 3}", "partition": part})  # fmt: skip
+        rows.append(
+            {
+                "path": f"{i}.wav",
+                "emotion": ("sadness", "anger")[i % 2],
+                "arousal": 2 + 3 * (i % 2) + 0.1 * i,
+                "valence": 4 - 0.1 * i,
+                "speaker": f"{part}{i % 3}",
+                "partition": part,
+            }
+        )
     pd.DataFrame(rows).to_csv(folder / "clips.csv", index=False)
     return folder / "clips.csv"
 
@@ -61,9 +69,27 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_command_runs_from_a_folder_to_a_leaderboard(model: str, task: str, clips: Path, tmp_path: Path) -> None:
     encoder = save_encoder(tmp_path / "encoder")
-    done = serbench("run", "--model", model, "--dataset", "table", "--root", clips, "--task", task, "--trials", "2",
-                    "--results", tmp_path / "results", "--threads", "1", "--set", f"model.encoder={encoder}",
-                    "--set", "train.epochs=3")  # fmt: skip
+    done = serbench(
+        "run",
+        "--model",
+        model,
+        "--dataset",
+        "table",
+        "--root",
+        clips,
+        "--task",
+        task,
+        "--trials",
+        "2",
+        "--results",
+        tmp_path / "results",
+        "--threads",
+        "1",
+        "--set",
+        f"model.encoder={encoder}",
+        "--set",
+        "train.epochs=3",
+    )
     assert done.exit_code == 0, done.output
     found = next(r for r in load_runs(tmp_path / "results") if r.spec["model"]["name"] == model)
     units = found.units()
@@ -83,9 +109,25 @@ def test_an_encoder_that_saw_the_corpus_is_marked_in_record_and_signature(
     iemocap = miniature("iemocap", utterances=100)
     for name in ("hubert-base-superb-er", "hubert-base"):
         encoder = save_encoder(tmp_path / name, "hubert-tiny")
-        done = serbench("run", "--model", "probe", "--dataset", "iemocap", "--root", iemocap, "--trials",
-                        "1", "--results", tmp_path / name / "results", "--threads", "1", "--set",
-                        f"model.encoder={encoder}", "--set", "train.epochs=1")  # fmt: skip
+        done = serbench(
+            "run",
+            "--model",
+            "probe",
+            "--dataset",
+            "iemocap",
+            "--root",
+            iemocap,
+            "--trials",
+            "1",
+            "--results",
+            tmp_path / name / "results",
+            "--threads",
+            "1",
+            "--set",
+            f"model.encoder={encoder}",
+            "--set",
+            "train.epochs=1",
+        )
         assert done.exit_code == 0, done.output
         [found] = [r for r in load_runs(tmp_path / name / "results") if r.spec["model"]["name"] == "probe"]
         marked = name.endswith("-er")
@@ -129,11 +171,29 @@ def pickled(folder: Path) -> str:
     ],
 )
 def test_bad_input_ends_with_status_2_and_the_remedy(
-    wrong: Callable[[Path], str], said: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    wrong: Callable[[Path], str],
+    said: str,
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    command = ["serbench", "run", "--model", "probe", "--dataset", "table", "--root", clips, "--results",
-               tmp_path / "r", "--set", "model.encoder=random:wav2vec2-tiny", "--set", wrong(tmp_path)]  # fmt: skip
+) -> None:
+    command = [
+        "serbench",
+        "run",
+        "--model",
+        "probe",
+        "--dataset",
+        "table",
+        "--root",
+        clips,
+        "--results",
+        tmp_path / "r",
+        "--set",
+        "model.encoder=random:wav2vec2-tiny",
+        "--set",
+        wrong(tmp_path),
+    ]
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -190,8 +250,10 @@ def test_the_challenge_preset() -> None:
 
 
 def test_each_preset_names_its_source() -> None:
-    for module, sources in ((probe, ("2105.01051", "2406.07162", "s3prl", "EmoBox")),
-                            (transformer, ("MSP-Podcast_Challenge", "Odyssey 2024"))):  # fmt: skip
+    for module, sources in (
+        (probe, ("2105.01051", "2406.07162", "s3prl", "EmoBox")),
+        (transformer, ("MSP-Podcast_Challenge", "Odyssey 2024")),
+    ):
         for source in sources:
             assert source in (module.__doc__ or "")
         assert all(name in (module.__doc__ or "") for name in module.PRESETS)
@@ -201,9 +263,25 @@ def test_each_preset_names_its_source() -> None:
 def test_real_speech_from_the_command_line(test_data: Path, tmp_path: Path) -> None:
     """EMO-DB, a tiny encoder saved to disk, all folds: every utterance predicted, clearly above chance."""
     encoder = save_encoder(tmp_path / "encoder")
-    done = serbench("run", "--model", "probe", "--dataset", "emodb", "--root", test_data / "emodb", "--trials", "1",
-                    "--results", tmp_path / "results", "--threads", "1", "--set", f"model.encoder={encoder}",
-                    "--set", "train.epochs=25")  # fmt: skip
+    done = serbench(
+        "run",
+        "--model",
+        "probe",
+        "--dataset",
+        "emodb",
+        "--root",
+        test_data / "emodb",
+        "--trials",
+        "1",
+        "--results",
+        tmp_path / "results",
+        "--threads",
+        "1",
+        "--set",
+        f"model.encoder={encoder}",
+        "--set",
+        "train.epochs=25",
+    )
     assert done.exit_code == 0, done.output
     [found] = [r for r in load_runs(tmp_path / "results") if r.spec["model"]["name"] == "probe"]
     assert all(unit["status"] == "done" for unit in found.units())
@@ -219,9 +297,12 @@ def test_real_speech_from_the_command_line(test_data: Path, tmp_path: Path) -> N
 
 def test_the_page_lists_the_known_encoders_and_every_preset() -> None:
     page = (Path(__file__).parents[1] / "docs" / "transformers.md").read_text(encoding="utf-8")
-    rows = {cells[0].strip().strip("`").replace("\\|", "|"): cells[1].strip()
-            for line in page.splitlines() if line.startswith("| `")
-            for cells in [re.split(r"(?<!\\)\|", line)[1:-1]]}  # fmt: skip
+    rows = {
+        cells[0].strip().strip("`").replace("\\|", "|"): cells[1].strip()
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for cells in [re.split(r"(?<!\\)\|", line)[1:-1]]
+    }
     for pattern, corpora in KNOWN.items():
         assert rows[pattern] == ", ".join(corpora)
     for module in (probe, transformer):
@@ -230,8 +311,20 @@ def test_the_page_lists_the_known_encoders_and_every_preset() -> None:
 
 
 def test_extraction_says_how_many_times_real_time_it_takes(clips: Path, tmp_path: Path) -> None:
-    done = serbench("extract", "transformers:random:hubert-tiny", "--dataset", "table", "--root", clips, "--set",
-                    "layers=0-1", "--set", "batch_seconds=7", "--out", tmp_path / "states.npz")  # fmt: skip
+    done = serbench(
+        "extract",
+        "transformers:random:hubert-tiny",
+        "--dataset",
+        "table",
+        "--root",
+        clips,
+        "--set",
+        "layers=0-1",
+        "--set",
+        "batch_seconds=7",
+        "--out",
+        tmp_path / "states.npz",
+    )
     assert done.exit_code == 0, done.output
     assert "27 made or found, 0 failed" in done.output
     assert re.search(r"\d x real time", done.output)

@@ -185,12 +185,29 @@ def test_bad_files_are_listed_with_their_reasons_and_end_nothing(
     (root / "text.wav").write_text("no audio in here")
     (root / "lfs.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     soundfile.write(root / "tiny.wav", noise(0.001), RATE)
-    paths = {"good": "a0.wav", "up": "../a.wav", "root": "/etc/passwd", "gone": "gone.wav", "empty": "empty.wav",
-             "text": "text.wav", "lfs": "lfs.wav", "tiny": "tiny.wav", "late": "a0.wav", "last": "a1.wav"}  # fmt: skip
+    paths = {
+        "good": "a0.wav",
+        "up": "../a.wav",
+        "root": "/etc/passwd",
+        "gone": "gone.wav",
+        "empty": "empty.wav",
+        "text": "text.wav",
+        "lfs": "lfs.wav",
+        "tiny": "tiny.wav",
+        "late": "a0.wav",
+        "last": "a1.wav",
+    }
     rows = table(paths, {"late": (2.0, 3.0)})
-    words = {"up": "leaves the corpus root", "root": "leaves the corpus root", "gone": "there is no file",
-             "empty": "0 bytes", "text": "can't be decoded", "lfs": "git lfs pull", "tiny": "at least one frame",
-             "late": "leaves"}  # fmt: skip
+    words = {
+        "up": "leaves the corpus root",
+        "root": "leaves the corpus root",
+        "gone": "there is no file",
+        "empty": "0 bytes",
+        "text": "can't be decoded",
+        "lfs": "git lfs pull",
+        "tiny": "at least one frame",
+        "late": "leaves",
+    }
     for _ in range(2):
         found = extract(rows, root, Toy())
         assert list(found) == ["good", "last"]
@@ -213,10 +230,16 @@ class Broken(Toy):
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [(np.zeros((3, 2)), "float64"), (np.zeros((3, 4), np.float32), "(3, 4)"), (np.zeros(3, np.float32), "(3,)"),
-     (np.full((3, 2), np.nan, np.float32), "6 of 6 values that are not finite"), (ZeroDivisionError("oops"), "oops"),
-     (MemoryError(), "MemoryError"), (SerbenchError("too short"), "too short")],
-)  # fmt: skip
+    [
+        (np.zeros((3, 2)), "float64"),
+        (np.zeros((3, 4), np.float32), "(3, 4)"),
+        (np.zeros(3, np.float32), "(3,)"),
+        (np.full((3, 2), np.nan, np.float32), "6 of 6 values that are not finite"),
+        (ZeroDivisionError("oops"), "oops"),
+        (MemoryError(), "MemoryError"),
+        (SerbenchError("too short"), "too short"),
+    ],
+)
 def test_what_an_extractor_must_not_give(
     tmp_path: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, given: Any, words: str, noise_clips: Clips
 ) -> None:

@@ -158,8 +158,10 @@ def start(folder: Path, root: Path, feature: str, jobs: int, guard: str = "if __
     script.write_text(SCRIPT.replace("GUARD", guard))
     return subprocess.Popen(
         [sys.executable, "-P", str(script), str(root), feature, str(jobs)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def expected_digest(rows: pd.DataFrame, root: Path, extractor: FeatureExtractor) -> str:

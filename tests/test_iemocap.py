@@ -253,8 +253,19 @@ def test_loads_without_any_sound_on_disk(labels: Path) -> None:
 
 # tasks, folds, counts
 
-COUNTS = {"ang": 1103, "hap": 595, "exc": 1041, "sad": 1084, "neu": 1708, "fru": 1849, "fea": 40, "sur": 107, "dis": 2,
-          "oth": 3, "xxx": 2507}  # fmt: skip
+COUNTS = {
+    "ang": 1103,
+    "hap": 595,
+    "exc": 1041,
+    "sad": 1084,
+    "neu": 1708,
+    "fru": 1849,
+    "fea": 40,
+    "sur": 107,
+    "dis": 2,
+    "oth": 3,
+    "xxx": 2507,
+}
 IMPROVISED = {"neu": 1099, "exc": 663, "sad": 608, "ang": 289, "hap": 284}
 
 
@@ -263,8 +274,13 @@ def published_size(root: Path) -> None:
     improvised = [code for code, n in IMPROVISED.items() for _ in range(n)]
     left = {code: n - IMPROVISED.get(code, 0) for code, n in COUNTS.items()}
     scripted = [code for code, n in left.items() for _ in range(n)]
-    names = [f"Ses0{k}{m}_{'impro' if half == 0 else 'script01_'}{i}" for half in (0, 1) for k in range(1, 6)
-             for m in "FM" for i in ("01 02 03 04 05a 06 07" if half == 0 else "1 2 3 4 5 6 7 8").split()]  # fmt: skip
+    names = [
+        f"Ses0{k}{m}_{'impro' if half == 0 else 'script01_'}{i}"
+        for half in (0, 1)
+        for k in range(1, 6)
+        for m in "FM"
+        for i in ("01 02 03 04 05a 06 07" if half == 0 else "1 2 3 4 5 6 7 8").split()
+    ]
     names.append("Ses05M_script02_2")
     assert len(names) == 151
     for kind, codes in (("impro", improvised), ("script", scripted)):
@@ -284,10 +300,17 @@ def test_published_size_has_the_published_tasks(tmp_path: Path) -> None:
     corpus = iemocap.load(tmp_path)
     sizes = {task.name: len(corpus.items(task)) for task in corpus.tasks}
     assert sizes == {
-        "emotion": 5531, "emotion-4-unmerged": 4490, "emotion-4-improvised": 2943,
-        "emotion-4-unmerged-improvised": 2280, "emotion-4-frustration-neutral": 7380, "emotion-6": 7380,
-        "attributes": 10039, "arousal": 10039, "valence": 10039, "dominance": 10039,
-    }  # fmt: skip
+        "emotion": 5531,
+        "emotion-4-unmerged": 4490,
+        "emotion-4-improvised": 2943,
+        "emotion-4-unmerged-improvised": 2280,
+        "emotion-4-frustration-neutral": 7380,
+        "emotion-6": 7380,
+        "attributes": 10039,
+        "arousal": 10039,
+        "valence": 10039,
+        "dominance": 10039,
+    }
     made = [key for key in corpus.expected if "session=" not in key and "speaker=" not in key]
     assert {key: count(corpus, key) for key in made} == {key: corpus.expected[key] for key in made}
     for key in corpus.expected.keys() - set(made):

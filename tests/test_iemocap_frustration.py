@@ -7,9 +7,7 @@ import pandas as pd
 from serbench.datasets.iemocap import reader as iemocap
 from serbench.datasets.schema.labels import canonical
 
-WANTED = {
-    "ang": "anger", "hap": "happiness", "exc": "happiness", "sad": "sadness", "neu": "neutral", "fru": "neutral",
-}  # fmt: skip
+WANTED = {"ang": "anger", "hap": "happiness", "exc": "happiness", "sad": "sadness", "neu": "neutral", "fru": "neutral"}
 LEFT_OUT = ("fea", "sur", "dis", "oth", "xxx")
 
 

@@ -42,17 +42,32 @@ def table(noise: float, trial: int, seed: int) -> pd.DataFrame:
 
 
 def items() -> pd.DataFrame:
-    return pd.DataFrame({"id": [f"u{i}" for i in range(ITEMS)], "speaker": [f"s{i % SPEAKERS}" for i in range(ITEMS)],
-                         "gender": ["female", "male"] * 40, "dialogue": None, "duration_seconds": 2.5})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "id": [f"u{i}" for i in range(ITEMS)],
+            "speaker": [f"s{i % SPEAKERS}" for i in range(ITEMS)],
+            "gender": ["female", "male"] * 40,
+            "dialogue": None,
+            "duration_seconds": 2.5,
+        }
+    )
 
 
 def make(results: Path, model: str, noise: float, trials: int = 5, known: bool = True, **spec: Any) -> Run:
-    run = Run.create(results, {
-        "model": {"name": model, "preset": "default", "config": {"noise": noise}}, "features": {},
-        "dataset": {"name": "demo", "release": "1", "digest": "d" * 16}, "task": TASK.to_dict(),
-        "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]}, "labels": [],
-        "command": f"serbench run --model {model} --dataset demo", "serbench": "0.1.0", **spec,
-    })  # fmt: skip
+    run = Run.create(
+        results,
+        {
+            "model": {"name": model, "preset": "default", "config": {"noise": noise}},
+            "features": {},
+            "dataset": {"name": "demo", "release": "1", "digest": "d" * 16},
+            "task": TASK.to_dict(),
+            "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]},
+            "labels": [],
+            "command": f"serbench run --model {model} --dataset demo",
+            "serbench": "0.1.0",
+            **spec,
+        },
+    )
     for trial in range(trials):
         facts = {"status": "done", "counts": {"train": 200, "dev": 40, "test": ITEMS}}
         run.write_unit(trial, "official", facts, table(noise, trial, sum(map(ord, model))))

@@ -26,8 +26,14 @@ def corpus(tmp_path: Path) -> Corpus:
         {"id": "whole", "path": "whole.wav"},
         {"id": "lost", "path": "lost.wav"},
     ]
-    common = {"emotion": "anger", "speaker": "s1", "gender": "female", "text": "a secret", "arousal": 4.0,
-              "partition": "test"}  # fmt: skip
+    common = {
+        "emotion": "anger",
+        "speaker": "s1",
+        "gender": "female",
+        "text": "a secret",
+        "arousal": 4.0,
+        "partition": "test",
+    }
     table = make_table([common | row for row in rows])
     return Corpus("toy", "1", tmp_path, table, (TASK,), {"official": (OFFICIAL,)})
 

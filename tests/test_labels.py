@@ -43,8 +43,13 @@ def test_every_vocabulary_and_word_leads_to_a_canonical_emotion() -> None:
     assert len(words) == len(set(words)), "a word that means two emotions"
 
 
-SIZES = {"emotion-4": (4, True), "emotion-4-unmerged": (4, False), "emotion-6": (6, False), "emotion-7": (7, True),
-         "emotion-8": (8, True)}  # fmt: skip
+SIZES = {
+    "emotion-4": (4, True),
+    "emotion-4-unmerged": (4, False),
+    "emotion-6": (6, False),
+    "emotion-7": (7, True),
+    "emotion-8": (8, True),
+}
 """Label set -> number of its classes, and whether excitement is merged with happiness."""
 
 
@@ -192,9 +197,16 @@ def test_transfer_of_a_trace_rescales_its_frames() -> None:
     base = corpus(["anger"], scales={"arousal": (-1.0, 1.0)})
     frames = pd.DataFrame({"time": [0.0, 0.1], "arousal": [-1.0, 0.5]})
     traced = Corpus(
-        "traced", "", Path(), base.utterances, base.tasks, base.splits, base.scales, recordings=base.utterances,
+        "traced",
+        "",
+        Path(),
+        base.utterances,
+        base.tasks,
+        base.splits,
+        base.scales,
+        recordings=base.utterances,
         trace_source=lambda item: frames,
-    )  # fmt: skip
+    )
     _, moved, _ = transfer(task, traced)
     np.testing.assert_allclose(moved.trace("u0")["arousal"], [1.0, 5.5])
     np.testing.assert_allclose(moved.trace("u0")["time"], [0.0, 0.1])

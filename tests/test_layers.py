@@ -35,7 +35,9 @@ def imported_packages(source: str) -> set[str]:
 
 
 def test_the_reader_of_imports_sees_every_form():
-    source = "from ..results import x\ndef f():\n    from ..features.mel import y\nimport serbench.datasets.schema.task\n"
+    source = (
+        "from ..results import x\ndef f():\n    from ..features.mel import y\nimport serbench.datasets.schema.task\n"
+    )
     assert imported_packages(source) == {"results", "features", "datasets"}
 
 
@@ -70,6 +72,10 @@ def test_no_package_shadows_a_library():
     """The Hugging Face package `datasets` stays importable (or absent): ours does not take its name."""
     done = subprocess.run(
         [sys.executable, "-c", "import importlib.util as u; s = u.find_spec('datasets'); print(s and s.origin)"],
-        capture_output=True, text=True, check=True, cwd="/", env={**os.environ, "PYTHONSAFEPATH": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )
     assert "site-packages" in done.stdout or done.stdout.strip() == "None"

@@ -32,17 +32,26 @@ def table(share: float, trial: int, seed: int) -> pd.DataFrame:
     gold = np.random.default_rng(0).choice(LABELS, ITEMS)
     rng = np.random.default_rng([seed, trial])
     predicted = np.where(rng.random(ITEMS) < share, gold, rng.choice(LABELS, ITEMS))
-    return pd.DataFrame({"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) % 4, "gold": gold,
-                         "predicted": predicted})  # fmt: skip
+    return pd.DataFrame(
+        {"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) % 4, "gold": gold, "predicted": predicted}
+    )
 
 
 def make(results: Path, model: str, share: float, trials: int = 5, preset: str = "default", **spec: Any) -> Run:
-    run = Run.create(results, {
-        "model": {"name": model, "preset": preset, "config": {"preset": preset}}, "features": {},
-        "dataset": {"name": "demo", "release": "1", "digest": "d" * 16}, "task": TASK.to_dict(),
-        "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]}, "labels": [],
-        "command": f"serbench run --model {model} --dataset demo", "serbench": "0.1.0", **spec,
-    })  # fmt: skip
+    run = Run.create(
+        results,
+        {
+            "model": {"name": model, "preset": preset, "config": {"preset": preset}},
+            "features": {},
+            "dataset": {"name": "demo", "release": "1", "digest": "d" * 16},
+            "task": TASK.to_dict(),
+            "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]},
+            "labels": [],
+            "command": f"serbench run --model {model} --dataset demo",
+            "serbench": "0.1.0",
+            **spec,
+        },
+    )
     for trial in range(trials):
         facts = {"status": "done", "seconds": 2.0, "cpu_seconds": 3.0, "parameters": 1234, "excluded": {"x": "short"}}
         run.write_unit(trial, "official", facts, table(share, trial, sum(map(ord, model + preset))))
@@ -171,10 +180,14 @@ def test_several_targets_and_tasks_are_ranked_apart_the_mean_first(tmp_path: Pat
     make(tmp_path, "c", 0.5)
     frame = leaderboard(load_runs(tmp_path))
     assert list(zip(frame["task"], frame["target"], frame["rank"], frame["model"], strict=True)) == [
-        ("attributes", "mean", 1, "b"), ("attributes", "mean", 2, "a"), ("attributes", "arousal", 1, "a"),
-        ("attributes", "arousal", 2, "b"), ("attributes", "valence", 1, "b"), ("attributes", "valence", 2, "a"),
+        ("attributes", "mean", 1, "b"),
+        ("attributes", "mean", 2, "a"),
+        ("attributes", "arousal", 1, "a"),
+        ("attributes", "arousal", 2, "b"),
+        ("attributes", "valence", 1, "b"),
+        ("attributes", "valence", 2, "a"),
         ("emotion", "emotion", 1, "c"),
-    ]  # fmt: skip
+    ]
     assert set(frame["metric"]) == {"CCC", "UAR"}
     mean = frame[frame["target"].eq("mean") & frame["model"].eq("a")]["mean"].iloc[0]
     assert mean == pytest.approx(frame[frame["model"].eq("a") & frame["target"].ne("mean")]["mean"].mean(), abs=1e-12)
@@ -217,8 +230,14 @@ def test_an_undefined_mean_stands_last(tmp_path: Path) -> None:
     gold[::4] = 2.0
     for model, predicted in (("a", gold), ("b", 8 - gold + np.random.default_rng(1).normal(0, 1, ITEMS))):
         run = make(tmp_path, model, 0.0, trials=0, task=task.to_dict())
-        rows = pd.DataFrame({"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) % 4,
-                             "gold_valence": gold, "pred_valence": predicted})  # fmt: skip
+        rows = pd.DataFrame(
+            {
+                "id": [f"u{i}" for i in range(ITEMS)],
+                "subset": np.arange(ITEMS) % 4,
+                "gold_valence": gold,
+                "pred_valence": predicted,
+            }
+        )
         for trial in range(2):
             run.write_unit(trial, "official", {"status": "done"}, rows)
     frame = leaderboard(load_runs(tmp_path))
@@ -260,9 +279,19 @@ def test_files_and_screen(tmp_path: Path) -> None:
 
 def test_numbers_read_well() -> None:
     assert [duration(s) for s in (0, 99.94, 100, 5999, 6000, 86400)] == [
-        "0.0 s", "99.9 s", "1.7 min", "100.0 min", "1.7 h", "24.0 h",
-    ]  # fmt: skip
+        "0.0 s",
+        "99.9 s",
+        "1.7 min",
+        "100.0 min",
+        "1.7 h",
+        "24.0 h",
+    ]
     assert [count(n) for n in (0, 999, 1234, 94_400_000, 2.1e9, float("nan"))] == [
-        "0", "999", "1.2k", "94.4M", "2.1G", "-",
-    ]  # fmt: skip
+        "0",
+        "999",
+        "1.2k",
+        "94.4M",
+        "2.1G",
+        "-",
+    ]
     assert [p_value(p) for p in (1, 0.0499, 0.00004, float("nan"))] == ["1.0000", "0.0499", "<.0001", "-"]

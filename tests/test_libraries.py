@@ -104,9 +104,18 @@ def test_requirements_come_from_the_distribution() -> None:
 
 
 NOT_FOR_LINEAR = (
-    "torch", "torchaudio", "transformers", "gensim", "matplotlib", "librosa", "av", "faiss", "audformat", "ray",
+    "torch",
+    "torchaudio",
+    "transformers",
+    "gensim",
+    "matplotlib",
+    "librosa",
+    "av",
+    "faiss",
+    "audformat",
+    "ray",
     "optuna",
-)  # fmt: skip
+)
 
 
 @pytest.mark.slow

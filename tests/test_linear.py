@@ -254,8 +254,10 @@ def test_the_best_score_wins_then_the_first_and_never_an_undefined_one() -> None
 
 
 def test_it_is_imported_without_torch_or_any_other_heavy_library() -> None:
-    code = ("import sys; import serbench.sermodels.linear, serbench.sermodels.core.persist; "
-            "sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'librosa', 'opensmile')))")  # fmt: skip
+    code = (
+        "import sys; import serbench.sermodels.linear, serbench.sermodels.core.persist; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'librosa', 'opensmile')))"
+    )
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 

@@ -38,12 +38,15 @@ def corpus(n: int = 16, *, speakers: int = 2, dialogues: bool = True, gender: bo
     """Dialogues of eight turns, the speakers in turn."""
     rows = [
         {
-            "id": f"u{i:02d}", "path": f"{i}.wav", "speaker": f"s{i % speakers}", "turn": i % 8,
+            "id": f"u{i:02d}",
+            "path": f"{i}.wav",
+            "speaker": f"s{i % speakers}",
+            "turn": i % 8,
             "dialogue": f"d{i // 8}" if dialogues else None,
             "gender": ("female", "male")[i % 2] if gender else None,
         }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     return add_context(make_table(rows), order=("turn",)) if dialogues else make_table(rows)
 
 
@@ -154,8 +157,18 @@ def _after_permutation(generator: torch.Generator, count: int) -> torch.Generato
 def test_the_log_holds_what_the_discriminator_does():
     _, log = fitted(data_of(corpus()))
     assert len(log.epochs) == 2
-    wanted = {"loss", "loss_emotion", "loss_gender", "loss_discriminator", "loss_adversarial", "discriminator_accuracy",
-              "latent_distance", "dev_score", "epoch", "seconds"}  # fmt: skip
+    wanted = {
+        "loss",
+        "loss_emotion",
+        "loss_gender",
+        "loss_discriminator",
+        "loss_adversarial",
+        "discriminator_accuracy",
+        "latent_distance",
+        "dev_score",
+        "epoch",
+        "seconds",
+    }
     assert all(set(row) == wanted for row in log.epochs)
     assert all(0 <= row["discriminator_accuracy"] <= 1 for row in log.epochs)
     assert all(math.isfinite(v) for row in log.epochs for v in row.values())

@@ -125,11 +125,14 @@ def test_filters_are_librosas(rate: int, n_fft: int, bands: int, low: float, hig
 
 @pytest.mark.parametrize(
     ("settings", "changes"),
-    [({"power": "1"}, {"power": 1.0}), ({"pad_mode": "constant"}, {"pad_mode": "constant"}),
-     ({"hop": "160", "n_fft": "400", "bands": "40"}, {"hop_length": 160, "n_fft": 400, "n_mels": 40}),
-     ({"fmin": "100", "fmax": "4000", "bands": "20"}, {"fmin": 100.0, "fmax": 4000.0, "n_mels": 20}),
-     ({"n_fft": "401", "hop": "100", "bands": "30"}, {"n_fft": 401, "hop_length": 100, "n_mels": 30})],
-)  # fmt: skip
+    [
+        ({"power": "1"}, {"power": 1.0}),
+        ({"pad_mode": "constant"}, {"pad_mode": "constant"}),
+        ({"hop": "160", "n_fft": "400", "bands": "40"}, {"hop_length": 160, "n_fft": 400, "n_mels": 40}),
+        ({"fmin": "100", "fmax": "4000", "bands": "20"}, {"fmin": 100.0, "fmax": 4000.0, "n_mels": 20}),
+        ({"n_fft": "401", "hop": "100", "bands": "30"}, {"n_fft": 401, "hop_length": 100, "n_mels": 30}),
+    ],
+)
 def test_settings(settings: dict[str, str], changes: dict[str, Any]) -> None:
     signal = noise(5001)
     extractor = build(FeatureRequest("mel", tuple(settings.items())))

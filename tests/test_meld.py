@@ -224,8 +224,14 @@ def test_features_are_made_of_clips_and_a_bad_clip_fails_alone(trapped: Path, tm
 
     corpus = meld.load(trapped, audio_folder=tmp_path / "audio")
     rows = corpus.utterances[corpus.utterances["dialogue"].str.endswith("/dia0")]
-    made = extract(rows, corpus.root, build("waveform"), FeatureCache(tmp_path / "cache" / "features"),
-                   jobs=jobs, source=corpus.audio_source)  # fmt: skip
+    made = extract(
+        rows,
+        corpus.root,
+        build("waveform"),
+        FeatureCache(tmp_path / "cache" / "features"),
+        jobs=jobs,
+        source=corpus.audio_source,
+    )
     assert set(made.failed) == {"train/dia0_utt0", "dev/dia0_utt0"}
     assert "can't be decoded" in made.failed["train/dia0_utt0"]
     assert len(made) == len(rows) - 2

@@ -18,9 +18,16 @@ from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 
 SIZES = {
-    "crema-d": 144, "iemocap": 100, "meld": 80, "msp-improv": None, "msp-podcast": None, "ravdess": 192, "savee": 84,
-    "sewa": None, "tess": None,
-}  # fmt: skip
+    "crema-d": 144,
+    "iemocap": 100,
+    "meld": 80,
+    "msp-improv": None,
+    "msp-podcast": None,
+    "ravdess": 192,
+    "savee": 84,
+    "sewa": None,
+    "tess": None,
+}
 NO_TASKS = {"table", "audformat"}
 """Their tasks follow from the user's own columns."""
 
@@ -95,8 +102,16 @@ def test_the_page_of_corpora_names_splits_and_licence(name: str, roots, checkout
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_a_miniature_runs_from_one_end_to_the_other(name: str, roots, tmp_path: Path) -> None:
     task = "attributes" if name == "sewa" else None
-    (run,) = grid.run("linear", name, root=roots(name), task=task, results=tmp_path, trials=1, threads=1,
-                      protocol=grid.Protocol(subsets=2))  # fmt: skip
+    (run,) = grid.run(
+        "linear",
+        name,
+        root=roots(name),
+        task=task,
+        results=tmp_path,
+        trials=1,
+        threads=1,
+        protocol=grid.Protocol(subsets=2),
+    )
     assert {unit["status"] for unit in run.units()} == {"done"}
     assert not any(unit["excluded"] for unit in run.units())
     assert run.scores()["value"].notna().any()

@@ -69,12 +69,20 @@ def items() -> pd.DataFrame:
     rows = []
     for i, item in enumerate(ids()):
         start, turn = i - i % 4, i % 4
-        rows.append({
-            "id": item, "path": f"{item}.wav", "speaker": f"s{i % 4 % 2 + 2 * (i // 4)}", "dialogue": f"d{i // 4}",
-            "gender": ("female", "male")[i % 2], "language": "en", "turn": turn, "text": "ba di gu",
-            "previous": f"u{i - 2:02d}" if i - 2 >= start else None,
-            "interlocutor": f"u{i - 1:02d}" if i - 1 >= start else None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": item,
+                "path": f"{item}.wav",
+                "speaker": f"s{i % 4 % 2 + 2 * (i // 4)}",
+                "dialogue": f"d{i // 4}",
+                "gender": ("female", "male")[i % 2],
+                "language": "en",
+                "turn": turn,
+                "text": "ba di gu",
+                "previous": f"u{i - 2:02d}" if i - 2 >= start else None,
+                "interlocutor": f"u{i - 1:02d}" if i - 1 >= start else None,
+            }
+        )
     return make_table(rows)
 
 

@@ -19,8 +19,13 @@ from serbench.datasets.mocks import msp_podcast as mock
 from serbench.datasets.msp_podcast import reader as msp_podcast
 from serbench.datasets.msp_podcast.labels import NAME
 
-VOTES = dict(zip("ASHUFDCNO", ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral",
-                               "other"), strict=True))  # fmt: skip
+VOTES = dict(
+    zip(
+        "ASHUFDCNO",
+        ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral", "other"),
+        strict=True,
+    )
+)
 
 
 @pytest.fixture(scope="module")

@@ -61,11 +61,14 @@ def test_both_spellings_at_once_are_refused(tmp_path: Path) -> None:
         msp_podcast.load(tmp_path)
 
 
-@pytest.mark.parametrize(("release", "header"), [
-    ("1.6", "FileName,Workers,EmoClass_Major,EmoClass_Second,EmoAct,EmoDom,EmoVal"),
-    ("1.8", "FileName,EmoDetail"),
-    ("2.0", "FileName,WorkerID,EmoClass_Major,EmoClass_Second,EmoAct,EmoVal,EmoDom"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("release", "header"),
+    [
+        ("1.6", "FileName,Workers,EmoClass_Major,EmoClass_Second,EmoAct,EmoDom,EmoVal"),
+        ("1.8", "FileName,EmoDetail"),
+        ("2.0", "FileName,WorkerID,EmoClass_Major,EmoClass_Second,EmoAct,EmoVal,EmoDom"),
+    ],
+)
 def test_three_shapes_of_detailed_labels_say_the_same(tmp_path: Path, release: str, header: str) -> None:
     path = labels(tmp_path, release) / "Labels/labels_detailed.csv"
     assert path.read_text().splitlines()[0] == header
@@ -74,9 +77,14 @@ def test_three_shapes_of_detailed_labels_say_the_same(tmp_path: Path, release: s
     wanted = [(s.name, *rating) for s in segments for rating in s.ratings]
     assert list(got) == ["id", "rater", "labels", "secondary", "arousal", "valence", "dominance"]
     texts = got[["id", "rater", "labels", "secondary"]].astype("string").fillna("")
-    found = [(*text, *marks) for text, marks in zip(
-        texts.itertuples(index=False, name=None),
-        got[["arousal", "valence", "dominance"]].itertuples(index=False, name=None), strict=True)]  # fmt: skip
+    found = [
+        (*text, *marks)
+        for text, marks in zip(
+            texts.itertuples(index=False, name=None),
+            got[["arousal", "valence", "dominance"]].itertuples(index=False, name=None),
+            strict=True,
+        )
+    ]
     assert found == wanted
 
 

@@ -34,9 +34,17 @@ def directly(signal: np.ndarray, feature_set: str, level: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("feature_set", "level"),
-    [("eGeMAPSv02", "functionals"), ("eGeMAPSv02", "lld"), ("IS10", "functionals"), ("emobase", "lld"),
-     ("emobase", "lld_de"), ("ComParE_2016", "functionals"), ("IS09", "lld_de"), ("GeMAPSv01b", "functionals")],
-)  # fmt: skip
+    [
+        ("eGeMAPSv02", "functionals"),
+        ("eGeMAPSv02", "lld"),
+        ("IS10", "functionals"),
+        ("emobase", "lld"),
+        ("emobase", "lld_de"),
+        ("ComParE_2016", "functionals"),
+        ("IS09", "lld_de"),
+        ("GeMAPSv01b", "functionals"),
+    ],
+)
 def test_equals_the_package_bit_by_bit(feature_set: str, level: str) -> None:
     signal = voice()
     extractor = build(f"opensmile:{feature_set}:{level}")
@@ -111,9 +119,14 @@ def test_a_used_extractor_can_be_sent_to_another_process() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("opensmile:eGeMAPSv2", "eGeMAPSv02"), ("opensmile:IS10:llds", "lld"), ("opensmile:IS10:", "IS10:functionals"),
-     ("opensmile:eGeMAPSv02:lld_de", "no level 'lld_de'"), ("opensmile:", "opensmile")],
-)  # fmt: skip
+    [
+        ("opensmile:eGeMAPSv2", "eGeMAPSv02"),
+        ("opensmile:IS10:llds", "lld"),
+        ("opensmile:IS10:", "IS10:functionals"),
+        ("opensmile:eGeMAPSv02:lld_de", "no level 'lld_de'"),
+        ("opensmile:", "opensmile"),
+    ],
+)
 def test_unknown_names_are_answered(name: str, words: str) -> None:
     if name.endswith(":"):
         assert words in build(name).name
@@ -130,8 +143,6 @@ def test_long_recordings_lose_nothing() -> None:
 
 def test_real_recording(test_data: Path) -> None:
     path = test_data / "emodb" / "wav" / "03a01Fa.wav"
-    smile = package.Smile(
-        feature_set=package.FeatureSet.eGeMAPSv02, feature_level=package.FeatureLevel.Functionals
-    )
+    smile = package.Smile(feature_set=package.FeatureSet.eGeMAPSv02, feature_level=package.FeatureLevel.Functionals)
     got = build("egemaps").extract(read_audio(path, 16000)[0])
     assert np.array_equal(got, smile.process_file(str(path)).to_numpy())

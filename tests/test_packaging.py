@@ -63,6 +63,10 @@ def test_no_registry_host_is_named(checkout: Path):
     """Sources hold no package registry's address, so a checkout installs from whatever index the user has."""
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=checkout, check=False).stdout
     pattern = re.compile(r"(files\.pythonhosted|pypi\.org/simple|download\.pytorch)\.?")
-    named = [f for f in tracked.split() if f != "tests/test_packaging.py"
-             and pattern.search((checkout / f).read_text(encoding="utf-8", errors="replace"))]  # fmt: skip
+    named = [
+        f
+        for f in tracked.split()
+        if f != "tests/test_packaging.py"
+        and pattern.search((checkout / f).read_text(encoding="utf-8", errors="replace"))
+    ]
     assert not named

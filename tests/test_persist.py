@@ -102,11 +102,15 @@ def test_what_is_no_model_file_is_said_in_words(model: chance.Model, tmp_path: P
         ({"config": {"strategy": "best"}}, "'best' is not allowed"),
         ({"facts": {}}, "does not fit the model 'chance': there is no 'seed'"),
         ({"task": {"name": "arousal"}}, "does not fit the model 'chance': there is no 'kind'"),
-        ({"task": TASK.to_dict() | {"targets": ["arousal", "valence"],
-                                    "scales": {"arousal": [1, 7], "valence": [1, 7]}}},
-         r"'constant' has shape \(1,\), expected \(2\)"),
+        (
+            {
+                "task": TASK.to_dict()
+                | {"targets": ["arousal", "valence"], "scales": {"arousal": [1, 7], "valence": [1, 7]}}
+            },
+            r"'constant' has shape \(1,\), expected \(2\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_description_that_does_not_fit_is_said_in_words(
     model: chance.Model, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:

@@ -29,8 +29,16 @@ def sound(path: Path, seed: int) -> None:
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     """A `table` corpus of 32 short files, eight of them in the pool; u02 is the first test item, u03 of the pool."""
-    rows = [{"path": f"u{i:02}.wav", "speaker": f"s{i}", "dialogue": f"d{i}", "partition": PARTS[i % 4],
-             "emotion": ("anger", "neutral")[i // 4 % 2]} for i in range(32)]  # fmt: skip
+    rows = [
+        {
+            "path": f"u{i:02}.wav",
+            "speaker": f"s{i}",
+            "dialogue": f"d{i}",
+            "partition": PARTS[i % 4],
+            "emotion": ("anger", "neutral")[i // 4 % 2],
+        }
+        for i in range(32)
+    ]
     for i, row in enumerate(rows):
         sound(tmp_path / str(row["path"]), i)
     table = pd.DataFrame(rows)

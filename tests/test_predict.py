@@ -77,8 +77,14 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     monkeypatch.setattr(cnn_regressor, "TINY", short)
     tiny = replace(deepemocluster.TINY, train=replace(deepemocluster.TINY.train, epochs=1))
     monkeypatch.setattr(deepemocluster, "TINY", tiny)
-    return {name: trained(module, task, tmp_path, name)[1] for name, module, task in
-            (("arousal", deepemocluster, SINGLE), ("both", cnn_regressor, JOINT), ("classes", cnn_regressor, CLASSES))}
+    return {
+        name: trained(module, task, tmp_path, name)[1]
+        for name, module, task in (
+            ("arousal", deepemocluster, SINGLE),
+            ("both", cnn_regressor, JOINT),
+            ("classes", cnn_regressor, CLASSES),
+        )
+    }
 
 
 def by_hand(path: Path, file: Path) -> np.ndarray:
@@ -233,8 +239,10 @@ class Reference(nn.Module):
 def checkpoint(folder: Path, name: str = "x_12clusters_Act.pth.tar", clusters: int = 12, width: int = 256) -> Path:
     torch.manual_seed(5)
     network = Reference(clusters, width)
-    state = {k.replace("cnn_features.", "cnn_features.module.").replace("cnn_out.", "cnn_out.module."): v
-             for k, v in network.state_dict().items()}  # fmt: skip
+    state = {
+        k.replace("cnn_features.", "cnn_features.module.").replace("cnn_out.", "cnn_out.module."): v
+        for k, v in network.state_dict().items()
+    }
     folder.mkdir(exist_ok=True)
     torch.save({"arch": "Vgg16", "state_dict": state}, folder / name)
     return folder / name

@@ -115,8 +115,10 @@ def test_pooling_first_is_the_same_function(name: str) -> None:
 
 
 def test_what_each_preset_asks_of_the_encoder() -> None:
-    asked = {name: dict(Model.requests(dataclasses.replace(c, encoder="random:wavlm-tiny"), CLASSES)["input"].settings)
-             for name, c in PRESETS.items()}  # fmt: skip
+    asked = {
+        name: dict(Model.requests(dataclasses.replace(c, encoder="random:wavlm-tiny"), CLASSES)["input"].settings)
+        for name, c in PRESETS.items()
+    }
     assert asked["superb"] == {"layers": "all", "revision": "main", "pooling": "mean"}
     assert asked["emobox"] == {"layers": "last", "revision": "main"}
     assert "pooling" not in asked["attentive"]
@@ -279,8 +281,15 @@ def test_known_encoders_are_known() -> None:
 def test_a_checkpoint_with_emotions_for_classes_says_so(tmp_path: Path) -> None:
     from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
-    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
-             "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}  # fmt: skip
+    sizes = {
+        "hidden_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "conv_dim": (8,) * 7,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+    }
     tuned = HubertConfig(**sizes, id2label={0: "Angry", 1: "calm"}, label2id={"Angry": 0, "calm": 1})
     HubertForSequenceClassification(tuned).save_pretrained(tmp_path / "hubert-iemocap")
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "hubert-iemocap")

@@ -154,17 +154,18 @@ def board(*rows: tuple[str, str, str, str, str, float]) -> pd.DataFrame:
 
 def test_a_leaderboard_becomes_a_table_without_gaps() -> None:
     datasets, models = ("emodb", "savee", "tess"), ("a", "b", "c", "chance")
-    rows = [(d, "emotion", "emotion", m, "default", 0.1 * i + 0.01 * j)
-            for j, d in enumerate(datasets) for i, m in enumerate(models)]  # fmt: skip
+    rows = [
+        (d, "emotion", "emotion", m, "default", 0.1 * i + 0.01 * j)
+        for j, d in enumerate(datasets)
+        for i, m in enumerate(models)
+    ]
     rows += [("emodb", "attributes", target, "a", "default", 0.9) for target in ("mean", "arousal")]
     rows = [r for r in rows if r[:4] != ("tess", "emotion", "emotion", "b")]
     table, left_out = across_datasets(board(*rows))
     assert list(table.index) == ["emodb, emotion", "savee, emotion"]
     assert list(table.columns) == ["a", "b", "c"]
     assert table.loc["savee, emotion", "b"] == pytest.approx(0.11)
-    assert left_out == [
-        "emodb, attributes: one task per dataset counts, emotion does", "tess, emotion: no score of b",
-    ]  # fmt: skip
+    assert left_out == ["emodb, attributes: one task per dataset counts, emotion does", "tess, emotion: no score of b"]
     assert list(across_datasets(board(*rows), ["a", "c", "chance"])[0].index)[-1] == "tess, emotion"
     with pytest.raises(SerbenchError, match="unknown model of these results 'd'"):
         across_datasets(board(*rows), ["d"])

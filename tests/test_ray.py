@@ -47,8 +47,19 @@ def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
 
 
 def command(corpus_file: Path | str, results: Path, *more: str) -> list[str]:
-    return [*SERBENCH, "run", "--dataset", "table", "--root", str(corpus_file), "--results", str(results),
-            "--threads", "1", *more]  # fmt: skip
+    return [
+        *SERBENCH,
+        "run",
+        "--dataset",
+        "table",
+        "--root",
+        str(corpus_file),
+        "--results",
+        str(results),
+        "--threads",
+        "1",
+        *more,
+    ]
 
 
 def on_cluster(cluster: LocalCluster, **env: str) -> dict[str, Any]:
@@ -85,9 +96,10 @@ def records(results: Path) -> dict[str, bytes]:
 def test_records_are_those_of_a_serial_run(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
     more = ("--model", "linear", "--task", "arousal", "--trials", "2")
     serial, done = together(
-        cluster, (command(corpus_file, tmp_path / "serial", *more), {}),
+        cluster,
+        (command(corpus_file, tmp_path / "serial", *more), {}),
         (command(corpus_file, tmp_path / "ray", *more, *ray_options(cluster)), {}),
-    )  # fmt: skip
+    )
     assert serial.returncode == 0, serial.stderr
     assert done.returncode == 0, done.stderr
     assert "2 nodes, 2 trials at a time, one cache" in done.stderr
@@ -124,9 +136,11 @@ def test_every_node_must_have_the_corpus(cluster: LocalCluster, corpus_file: Pat
     mapped = ("--root", f"table@w1={corpus_file}", "--root", f"table@w2={corpus_file}")
     here = {"cwd": corpus_file.parent}
     lost, found, stray = together(
-        cluster, (command(own, tmp_path / "a", *more), here), (command(own, tmp_path / "b", *more, *mapped), here),
+        cluster,
+        (command(own, tmp_path / "a", *more), here),
+        (command(own, tmp_path / "b", *more, *mapped), here),
         (command(own, tmp_path / "c", *more, "--root", f"table@w9={corpus_file}"), here),
-    )  # fmt: skip
+    )
     assert lost.returncode == 2
     assert "does not have the corpus table" in lost.stderr
     assert "SERBENCH_ROOT_TABLE" in lost.stderr
@@ -143,11 +157,12 @@ def test_what_a_cluster_refuses(cluster: LocalCluster, corpus_file: Path, tmp_pa
     learnt = command(corpus_file, tmp_path, "--model", "cnn-regressor:small", "--task", "arousal", *more[2:])
     other = {"env": cluster.env(RAY_AUTH_TOKEN=secrets.token_hex(32))}
     cards, wrong, many, lacking = together(
-        cluster, (command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5"), {}),
+        cluster,
+        (command(corpus_file, tmp_path / "a", *more, "--gpus-per-trial", "0.5"), {}),
         (command(corpus_file, tmp_path / "b", *more), other),
         (command(corpus_file, tmp_path / "c", *more, "--cpus-per-trial", "64"), {}),
         ([*learnt, "--gpus-per-trial", "1"], {}),
-    )  # fmt: skip
+    )
     for done, said in (
         (wrong, "refuses the token"),
         (many, "--cpus-per-trial 64: no node of the cluster has so many"),
@@ -164,8 +179,18 @@ def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
     cluster: LocalCluster, corpus_file: Path, tmp_path: Path
 ):
     """The last test on this cluster: its head is not there any more."""
-    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "5", "--set", "train.epochs=5",
-            "--set", "train.patience=0")  # fmt: skip
+    more = (
+        "--model",
+        "cnn-regressor:small",
+        "--task",
+        "arousal",
+        "--trials",
+        "5",
+        "--set",
+        "train.epochs=5",
+        "--set",
+        "train.patience=0",
+    )
     whole = subprocess.run(command(corpus_file, tmp_path / "whole", *more), **on_cluster(cluster))
     assert whole.returncode == 0, whole.stderr
 

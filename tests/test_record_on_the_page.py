@@ -34,8 +34,10 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "mine.csv").write_text("path,label,speaker,partition\n" + "\n".join(rows) + "\n")
     (one,) = run("chance", "table", root=folder / "mine.csv", trials=1, results=folder / "results")
     unit = next(one.path.glob("unit-*.json"))
-    return {"run.json": json.loads((one.path / "run.json").read_text()),
-            "unit-<trial>-<fold>.json": json.loads(unit.read_text())}  # fmt: skip
+    return {
+        "run.json": json.loads((one.path / "run.json").read_text()),
+        "unit-<trial>-<fold>.json": json.loads(unit.read_text()),
+    }
 
 
 @pytest.mark.parametrize("file", ["run.json", "unit-<trial>-<fold>.json"])

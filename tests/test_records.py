@@ -22,8 +22,11 @@ from serbench.results.scores.scoring import score_predictions
 
 TASK = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
 FOLDS = ["03+08", "10+09"]
-FEATURE = {"request": {"name": "mel"}, "signature": "mel.v1+0123abcd",
-           "identity": {"name": "mel", "libraries": {"numpy": "2.4.0"}}}  # fmt: skip
+FEATURE = {
+    "request": {"name": "mel"},
+    "signature": "mel.v1+0123abcd",
+    "identity": {"name": "mel", "libraries": {"numpy": "2.4.0"}},
+}
 
 
 def specification(**changes: Any) -> dict[str, Any]:
@@ -51,15 +54,30 @@ def specification(**changes: Any) -> dict[str, Any]:
 def predictions(seed: int, fold: str, n: int = 40) -> pd.DataFrame:
     rng = np.random.default_rng([seed, len(fold), FOLDS.index(fold) if fold in FOLDS else 9])
     p = rng.dirichlet([1, 1], n)
-    return pd.DataFrame({
-        "id": [f"{fold}-{i}" for i in range(n)], "subset": np.arange(n) % 4, "gold": rng.choice(TASK.labels, n),
-        "predicted": np.array(TASK.labels)[p.argmax(axis=1)], "p_anger": p[:, 0], "p_neutral": p[:, 1],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "id": [f"{fold}-{i}" for i in range(n)],
+            "subset": np.arange(n) % 4,
+            "gold": rng.choice(TASK.labels, n),
+            "predicted": np.array(TASK.labels)[p.argmax(axis=1)],
+            "p_anger": p[:, 0],
+            "p_neutral": p[:, 1],
+        }
+    )
 
 
 def facts(**more: Any) -> dict[str, Any]:
-    return {"status": "done", "error": None, "seed": 7, "seconds": 1.5, "cpu_seconds": 2.0, "parameters": 10,
-            "excluded": {}, "versions": {"serbench": "0.1.0"}, **more}  # fmt: skip
+    return {
+        "status": "done",
+        "error": None,
+        "seed": 7,
+        "seconds": 1.5,
+        "cpu_seconds": 2.0,
+        "parameters": 10,
+        "excluded": {},
+        "versions": {"serbench": "0.1.0"},
+        **more,
+    }
 
 
 def filled(results: Path, trials: int = 2, **changes: Any) -> Run:
@@ -89,11 +107,16 @@ def test_a_run_is_created_once_and_opened_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"model__preset": "paper"}, {"command": "x"}, {"serbench": "9.9"}, {"arguments": {}}, {"labels": ["trans"]},
-        {"dataset__licence": "other"}, {"protocol__trials": 10},
+        {"model__preset": "paper"},
+        {"command": "x"},
+        {"serbench": "9.9"},
+        {"arguments": {}},
+        {"labels": ["trans"]},
+        {"dataset__licence": "other"},
+        {"protocol__trials": 10},
         {"features__input": {**FEATURE, "identity": {"name": "mel", "libraries": {"numpy": "9.9"}}}},
     ],
-)  # fmt: skip
+)
 def test_what_changes_no_number_keeps_the_run_id(tmp_path: Path, change: dict[str, Any]) -> None:
     assert Run.create(tmp_path, specification(**change)).run_id == Run.create(tmp_path, specification()).run_id
 
@@ -111,9 +134,7 @@ def test_what_changes_no_number_keeps_the_run_id(tmp_path: Path, change: dict[st
         ({"protocol__folds": ["03+08"]}, False),
     ],
 )
-def test_what_decides_the_numbers_changes_the_run_id(
-    tmp_path: Path, change: dict[str, Any], comparable: bool
-) -> None:
+def test_what_decides_the_numbers_changes_the_run_id(tmp_path: Path, change: dict[str, Any], comparable: bool) -> None:
     one, other = Run.create(tmp_path, specification()), Run.create(tmp_path, specification(**change))
     assert one.run_id != other.run_id
     assert (one.protocol_digest == other.protocol_digest) is comparable
@@ -127,8 +148,11 @@ def test_the_signature_names_the_recipe(tmp_path: Path) -> None:
     assert parts["features"] == "mel.v1+0123abcd"
     assert parts["protocol"] == f"4x5+{protocol_digest(specification())[:8]}"
     assert (parts["task"], parts["metric"], parts["labels"], parts["serbench"]) == (
-        "emotion", "UAR", "leak:speaker", "0.1.0",
-    )  # fmt: skip
+        "emotion",
+        "UAR",
+        "leak:speaker",
+        "0.1.0",
+    )
     assert "\n" not in text
     other = Run.create(tmp_path, specification(features={"text": FEATURE, "input": FEATURE}))
     assert "|features:mel.v1+0123abcd,text=mel.v1+0123abcd|" in other.signature
@@ -140,8 +164,11 @@ def test_units_come_back_as_they_were_written(tmp_path: Path) -> None:
     unit = run.unit(1, FOLDS[0])
     assert unit is not None
     assert {k: unit[k] for k in ("trial", "fold", "status", "seed")} == {
-        "trial": 1, "fold": FOLDS[0], "status": "done", "seed": 7,
-    }  # fmt: skip
+        "trial": 1,
+        "fold": FOLDS[0],
+        "status": "done",
+        "seed": 7,
+    }
     assert run.unit(5, FOLDS[0]) is None
     assert [(u["trial"], u["fold"]) for u in run.units()] == [(t, f) for t in range(2) for f in FOLDS]
     back = run.predictions(1)
@@ -200,14 +227,23 @@ def test_a_run_without_units_has_no_scores(tmp_path: Path) -> None:
 
 def test_numbers_that_json_can_not_hold_become_null(tmp_path: Path) -> None:
     run = Run.create(tmp_path, specification())
-    more = {"dev_score": float("nan"), "epochs": [{"loss": np.float32("inf"), "n": np.int64(3)}], "where": Path("x"),
-            "ok": np.bool_(True), "array": np.arange(2)}  # fmt: skip
+    more = {
+        "dev_score": float("nan"),
+        "epochs": [{"loss": np.float32("inf"), "n": np.int64(3)}],
+        "where": Path("x"),
+        "ok": np.bool_(True),
+        "array": np.arange(2),
+    }
     run.write_unit(0, FOLDS[0], facts(**more), predictions(0, FOLDS[0]))
     unit = run.unit(0, FOLDS[0])
     assert unit is not None
     assert (unit["dev_score"], unit["epochs"], unit["where"], unit["ok"], unit["array"]) == (
-        None, [{"loss": None, "n": 3}], "x", True, [0, 1],
-    )  # fmt: skip
+        None,
+        [{"loss": None, "n": 3}],
+        "x",
+        True,
+        [0, 1],
+    )
 
 
 def test_predictions_that_are_not_finite_make_the_unit_fail(tmp_path: Path) -> None:
@@ -373,8 +409,10 @@ def test_the_runs_table_has_one_row_per_run(tmp_path: Path) -> None:
 def test_differences_name_the_fields() -> None:
     a, b = specification(), specification(protocol__subsets=5, dataset__release="2", protocol__folds=["03+08", "other"])
     assert differences(a, b) == [
-        "dataset.release: '1.3.0' and '2'", "protocol.folds[1]: '10+09' and 'other'", "protocol.subsets: 4 and 5",
-    ]  # fmt: skip
+        "dataset.release: '1.3.0' and '2'",
+        "protocol.folds[1]: '10+09' and 'other'",
+        "protocol.subsets: 4 and 5",
+    ]
     assert differences(a, a) == []
 
 
@@ -389,8 +427,12 @@ def test_fill_lines_keep_the_command_and_set_the_trials(tmp_path: Path) -> None:
 
 
 def test_short_names_are_unambiguous() -> None:
-    specs = [specification(), specification(model__preset="paper"), specification(model__config={"a": 1}),
-             specification(model__name="chance")]  # fmt: skip
+    specs = [
+        specification(),
+        specification(model__preset="paper"),
+        specification(model__config={"a": 1}),
+        specification(model__name="chance"),
+    ]
     names = short_names(specs)
     assert names[1] == "linear:paper"
     assert names[3] == "chance"

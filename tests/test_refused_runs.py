@@ -32,8 +32,15 @@ def folders(results: Path) -> list[str]:
 def refused(table: Path, results: Path) -> None:
     """A setting that is refused when features are made."""
     with pytest.raises(SerbenchError, match="needs a graphics card"):
-        run("probe", "table", root=table, trials=1, results=results, device="cpu",
-            settings={"model.encoder": "random:wav2vec2-tiny", "feature.precision": "float16"})  # fmt: skip
+        run(
+            "probe",
+            "table",
+            root=table,
+            trials=1,
+            results=results,
+            device="cpu",
+            settings={"model.encoder": "random:wav2vec2-tiny", "feature.precision": "float16"},
+        )
 
 
 def test_a_refused_run_leaves_no_record_beside_those_that_are_there(table: Path, tmp_path: Path) -> None:

@@ -37,8 +37,14 @@ def predictions(task: Task, right: float, seed: int) -> pd.DataFrame:
     if task.kind == "classification":
         gold = truth.choice(LABELS, ITEMS)
         predicted = np.where(rng.random(ITEMS) < right, gold, rng.choice(LABELS, ITEMS))
-        return pd.DataFrame({**table, "gold": gold, "predicted": predicted,
-                             **{f"p_{c}": (predicted == c).astype(float) for c in LABELS}})  # fmt: skip
+        return pd.DataFrame(
+            {
+                **table,
+                "gold": gold,
+                "predicted": predicted,
+                **{f"p_{c}": (predicted == c).astype(float) for c in LABELS},
+            }
+        )
     for target in task.targets:
         gold = truth.uniform(1, 7, ITEMS)
         table |= {f"gold_{target}": gold, f"pred_{target}": gold + rng.normal(0, 3 * (1 - right), ITEMS)}
@@ -46,27 +52,54 @@ def predictions(task: Task, right: float, seed: int) -> pd.DataFrame:
 
 
 def make(
-    results: Path, model: str, right: float, task: Task = EMOTION, *, trials: int = 3, dataset: str = "demo",
-    preset: str = "default", seed: int | None = None, items: bool = True, **facts: Any,
-) -> Run:  # fmt: skip
-    run = Run.create(results, {
-        "model": {"name": model, "preset": preset, "config": {"right": right, "preset": preset}}, "features": {},
-        "dataset": {"name": dataset, "release": "", "digest": "d" * 16, "licence": "MIT", "citation": EVIL},
-        "task": task.to_dict(), "labels": [], "serbench": "0.1.0",
-        "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"], "split": "official", "group": "none"},
-        "command": f"serbench run --model {model} --dataset {dataset}",
-    })  # fmt: skip
+    results: Path,
+    model: str,
+    right: float,
+    task: Task = EMOTION,
+    *,
+    trials: int = 3,
+    dataset: str = "demo",
+    preset: str = "default",
+    seed: int | None = None,
+    items: bool = True,
+    **facts: Any,
+) -> Run:
+    run = Run.create(
+        results,
+        {
+            "model": {"name": model, "preset": preset, "config": {"right": right, "preset": preset}},
+            "features": {},
+            "dataset": {"name": dataset, "release": "", "digest": "d" * 16, "licence": "MIT", "citation": EVIL},
+            "task": task.to_dict(),
+            "labels": [],
+            "serbench": "0.1.0",
+            "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"], "split": "official", "group": "none"},
+            "command": f"serbench run --model {model} --dataset {dataset}",
+        },
+    )
     for trial in range(trials):
         at = (sum(map(ord, model)) if seed is None else seed) + 1000 * trial
-        unit = {"status": "done", "seconds": 2.0, "seconds_predict": 0.5, "cpu_seconds": 3.0, "parameters": 1000,
-                "counts": {"train": 100, "dev": 20, "test": ITEMS}, **facts}  # fmt: skip
+        unit = {
+            "status": "done",
+            "seconds": 2.0,
+            "seconds_predict": 0.5,
+            "cpu_seconds": 3.0,
+            "parameters": 1000,
+            "counts": {"train": 100, "dev": 20, "test": ITEMS},
+            **facts,
+        }
         run.write_unit(trial, "official", unit, predictions(task, right, at))
     if items:
-        run.write_items(pd.DataFrame({
-            "id": [f"u{i}" for i in range(ITEMS)], "speaker": [f"S{i // 10}" for i in range(ITEMS)],
-            "gender": ["female" if i // 10 % 2 else "male" for i in range(ITEMS)],
-            "duration_seconds": np.linspace(0.5, 6, ITEMS),
-        }))  # fmt: skip
+        run.write_items(
+            pd.DataFrame(
+                {
+                    "id": [f"u{i}" for i in range(ITEMS)],
+                    "speaker": [f"S{i // 10}" for i in range(ITEMS)],
+                    "gender": ["female" if i // 10 % 2 else "male" for i in range(ITEMS)],
+                    "duration_seconds": np.linspace(0.5, 6, ITEMS),
+                }
+            )
+        )
     return run
 
 
@@ -138,10 +171,23 @@ def test_letters_are_shared_by_pairs_that_do_not_differ_and_by_no_others(seed: i
 
 
 def test_every_part_is_there(page: Page, results: Path) -> None:
-    for words in ("95 % interval", "letters", "Confusion matrix: good", "Learning curves: good", "Score by speaker",
-                  "Score by gender", "Score by duration", "Accuracy against cost", "Prediction against gold: good",
-                  "Differences between models: emotion", "Protocol card", "real-time factor", "1 files, 0 failed units",
-                  "no critical-difference diagram", "serbench run --from-record"):  # fmt: skip
+    for words in (
+        "95 % interval",
+        "letters",
+        "Confusion matrix: good",
+        "Learning curves: good",
+        "Score by speaker",
+        "Score by gender",
+        "Score by duration",
+        "Accuracy against cost",
+        "Prediction against gold: good",
+        "Differences between models: emotion",
+        "Protocol card",
+        "real-time factor",
+        "1 files, 0 failed units",
+        "no critical-difference diagram",
+        "serbench run --from-record",
+    ):
         assert words in page.text
     tables = {attrs["id"] for tag, attrs in page.tags if tag == "table"}
     assert {"demo-emotion-leaderboard-emotion", "demo-values-leaderboard-valence", "demo-emotion-pairs"} <= tables
@@ -169,8 +215,10 @@ def test_the_leaderboard_file_has_the_mean_recall_of_scikit_learn(results: Path,
     board = pd.read_csv(results / "report_files" / "demo-emotion-leaderboard-emotion.csv")
     for run in load_runs(results, task="emotion"):
         found = run.predictions()
-        scores = [recall_score(part["gold"], part["predicted"], average="macro", labels=sorted(part["gold"].unique()))
-                  for _, part in found.groupby(["trial", "subset"])]  # fmt: skip
+        scores = [
+            recall_score(part["gold"], part["predicted"], average="macro", labels=sorted(part["gold"].unique()))
+            for _, part in found.groupby(["trial", "subset"])
+        ]
         assert board.set_index("run_id").loc[run.run_id, "mean"] == pytest.approx(np.mean(scores), abs=1e-12)
 
 
@@ -214,8 +262,14 @@ def test_costs_are_those_of_the_units(tmp_path: Path) -> None:
     for trial, peak in enumerate((300, 500, 400)):
         facts = {**(run.unit(trial, "official") or {}), "peak_mib": peak, "cost": measured}
         run.write_unit(trial, "official", facts, predictions(EMOTION, 0.9, trial))
-    assert cost(run) == {"parameters": 1000, "macs_per_second": 2e6, "real_time_factor": 0.02, "seconds": 6.0,
-                         "cpu_seconds": 9.0, "peak_mib": 500}  # fmt: skip
+    assert cost(run) == {
+        "parameters": 1000,
+        "macs_per_second": 2e6,
+        "real_time_factor": 0.02,
+        "seconds": 6.0,
+        "cpu_seconds": 9.0,
+        "peak_mib": 500,
+    }
 
 
 def test_figures_hold_no_unread_mathematics(results: Path, page: Page) -> None:
@@ -324,8 +378,12 @@ def test_one_class_in_a_subset_is_no_obstacle(tmp_path: Path) -> None:
     run = make(tmp_path, "one", 0.7, trials=0)
     table = predictions(EMOTION, 0.7, 1)
     for trial in range(2):
-        run.write_unit(trial, "official", {"status": "done"}, table.assign(gold=np.where(table["subset"] == 0, "joy",
-                                                                                         table["gold"])))  # fmt: skip
+        run.write_unit(
+            trial,
+            "official",
+            {"status": "done"},
+            table.assign(gold=np.where(table["subset"] == 0, "joy", table["gold"])),
+        )
     assert "demo-emotion-leaderboard-emotion" in report(tmp_path).all("id")
 
 

@@ -14,9 +14,18 @@ import pytest
 from serbench.results.report.page import page
 from serbench.results.report.tables import Cell, Table, to_html
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--enable-logging=stderr",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")  # fmt: skip
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--enable-logging=stderr",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
 ROWS = (("beta", 0.9, "<b>bold</b>"), ("alpha", 0.1, "x"), ("gamma", -0.5, "y"), ("delta", float("nan"), "z"))
 SELF_TEST = """
 <script>
@@ -62,9 +71,20 @@ def visit(chromium: str, folder: Path, text: str, size: str = "1200,900") -> tup
     file, log = folder / "page.html", folder / "net.json"
     file.write_text(text, encoding="utf-8")
     done = subprocess.run(
-        [chromium, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", f"--window-size={size}",
-         "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        [
+            chromium,
+            *FLAGS,
+            f"--user-data-dir={folder / 'profile'}",
+            f"--log-net-log={log}",
+            f"--window-size={size}",
+            "--dump-dom",
+            file.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return done.stdout, console, requests(log)
 

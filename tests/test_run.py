@@ -30,8 +30,21 @@ def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
 
 
 def arguments(corpus_file: Path, results: Path, *more: str) -> list[str]:
-    return [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()", "run", "--dataset", "table",
-            "--root", str(corpus_file), "--results", str(results), "--threads", "1", *more]  # fmt: skip
+    return [
+        sys.executable,
+        "-c",
+        "from serbench.benchmarks.cli.app import main; main()",
+        "run",
+        "--dataset",
+        "table",
+        "--root",
+        str(corpus_file),
+        "--results",
+        str(results),
+        "--threads",
+        "1",
+        *more,
+    ]
 
 
 def serbench(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -51,14 +64,18 @@ def test_a_run_leaves_twenty_scores_and_chance_rows(corpus_file: Path, tmp_path:
     runs = load_runs(tmp_path)
     assert not runs.problems
     assert sorted((r.spec["model"]["name"], r.spec["model"]["preset"]) for r in runs) == [
-        ("chance", "default"), ("chance", "random"), ("linear", "default"),
-    ]  # fmt: skip
+        ("chance", "default"),
+        ("chance", "random"),
+        ("linear", "default"),
+    ]
 
 
 def test_a_finished_run_is_neither_repeated_nor_prepared(corpus_file: Path, tmp_path: Path, monkeypatch):
     (one,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     before = {p: p.stat().st_mtime_ns for p in one.path.iterdir()}
-    monkeypatch.setattr("serbench.benchmarks.run.grid.prepare", lambda *a, **k: pytest.fail("the run was prepared again"))
+    monkeypatch.setattr(
+        "serbench.benchmarks.run.grid.prepare", lambda *a, **k: pytest.fail("the run was prepared again")
+    )
     (again,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     assert again.path == one.path
     assert {p: p.stat().st_mtime_ns for p in one.path.iterdir()} == before
@@ -118,8 +135,7 @@ def test_kill_and_run_again_ends_in_the_same_numbers(corpus_file: Path, tmp_path
         done = serbench(arguments(corpus_file, tmp_path / name, *more))
         assert done.returncode == 0, done.stderr
     (killed,), (whole,) = (
-        [r for r in load_runs(tmp_path / n) if r.spec["model"]["name"] == "cnn-regressor"]
-        for n in ("killed", "whole")
+        [r for r in load_runs(tmp_path / n) if r.spec["model"]["name"] == "cnn-regressor"] for n in ("killed", "whole")
     )
     pd.testing.assert_frame_equal(predictions(killed), predictions(whole), check_exact=True)
 

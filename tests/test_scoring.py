@@ -23,10 +23,17 @@ def class_table(n: int = 120, trials: int = 2) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     gold = rng.choice(LABELS, n)
     parts = [
-        pd.DataFrame({"id": [f"u{i}" for i in range(n)], "subset": np.arange(n) % 4, "gold": gold, "trial": trial,
-                      "predicted": np.where(rng.random(n) < 0.6, gold, rng.choice(LABELS, n))})
+        pd.DataFrame(
+            {
+                "id": [f"u{i}" for i in range(n)],
+                "subset": np.arange(n) % 4,
+                "gold": gold,
+                "trial": trial,
+                "predicted": np.where(rng.random(n) < 0.6, gold, rng.choice(LABELS, n)),
+            }
+        )
         for trial in range(trials)
-    ]  # fmt: skip
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -49,8 +56,18 @@ def trace_table() -> pd.DataFrame:
     for number, frames in enumerate((40, 25, 60, 10)):
         gold = rng.normal(number / 5, 0.3, frames)
         predicted = 0.5 * gold + rng.normal(0, 0.1, frames)
-        parts.append(pd.DataFrame({"id": f"r{number}", "subset": number % 2, "frame": range(frames), "trial": 0,
-                                   "gold_arousal": gold, "pred_arousal": predicted}))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {
+                    "id": f"r{number}",
+                    "subset": number % 2,
+                    "frame": range(frames),
+                    "trial": 0,
+                    "gold_arousal": gold,
+                    "pred_arousal": predicted,
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -91,9 +108,7 @@ def test_regression_scores_and_the_mean_target() -> None:
     scores = score_predictions(table, VALUES)
     assert len(scores) == 2 * 4 * 3 * 3
     part = table[(table["trial"] == 0) & (table["subset"] == 2)]
-    expected = {
-        "CCC": audmetric.concordance_cc, "PCC": audmetric.pearson_cc, "RMSE": sk.root_mean_squared_error,
-    }  # fmt: skip
+    expected = {"CCC": audmetric.concordance_cc, "PCC": audmetric.pearson_cc, "RMSE": sk.root_mean_squared_error}
     for metric, function in expected.items():
         by_target = {t: function(part[f"gold_{t}"], part[f"pred_{t}"]) for t in VALUES.targets}
         for target, wanted in (*by_target.items(), ("mean", np.mean(list(by_target.values())))):
@@ -148,8 +163,9 @@ def test_one_class_in_a_subset_and_a_prediction_that_is_nan_are_scored_without_w
     scores = score_predictions(values, VALUES)
     undefined = scores[scores["value"].isna()]
     assert set(zip(undefined["trial"], undefined["subset"], undefined["target"], strict=True)) == {
-        (0, 0, "valence"), (0, 0, "mean"),
-    }  # fmt: skip
+        (0, 0, "valence"),
+        (0, 0, "mean"),
+    }
     assert not_finite(values) == 1
 
 

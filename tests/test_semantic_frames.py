@@ -19,8 +19,13 @@ from serbench.sermodels.semantic_fusion.frames import Frames, Words, turn_mask
 from serbench.sermodels.semantic_fusion.model import block_batch
 
 HOP, RATE = 0.1, 2000
-TRACE = Task("traces", "continuous", ("arousal", "valence", "liking"), frame_seconds=HOP,
-             scales=dict.fromkeys(("arousal", "valence", "liking"), (-1.0, 1.0)))  # fmt: skip
+TRACE = Task(
+    "traces",
+    "continuous",
+    ("arousal", "valence", "liking"),
+    frame_seconds=HOP,
+    scales=dict.fromkeys(("arousal", "valence", "liking"), (-1.0, 1.0)),
+)
 NO_WORDS = pd.DataFrame({"word": [], "start": [], "end": []})
 
 
@@ -28,9 +33,14 @@ NO_WORDS = pd.DataFrame({"word": [], "start": [], "end": []})
 
 
 def traced(
-    counts: list[int], seconds: list[float], *, words: Any = None, turns: pd.DataFrame | None = None,
-    labels: Any = None, seed: int = 0,
-) -> Data:  # fmt: skip
+    counts: list[int],
+    seconds: list[float],
+    *,
+    words: Any = None,
+    turns: pd.DataFrame | None = None,
+    labels: Any = None,
+    seed: int = 0,
+) -> Data:
     """Recordings r0, r1 ... of noise, each side p of dialogue d."""
     generator = np.random.default_rng(seed)
     ids = [f"r{i}" for i in range(len(counts))]
@@ -44,8 +54,9 @@ def traced(
 
 def turns_table(rows: list[tuple[str, str, float, float]]) -> pd.DataFrame:
     columns = ("dialogue", "speaker", "dialogue_start", "dialogue_end")
-    return make_table([{"id": f"t{k}", "path": "x.wav", **dict(zip(columns, row, strict=True))}
-                       for k, row in enumerate(rows)])  # fmt: skip
+    return make_table(
+        [{"id": f"t{k}", "path": "x.wav", **dict(zip(columns, row, strict=True))} for k, row in enumerate(rows)]
+    )
 
 
 def frames_of(data: Data, words: Words | None = None) -> Frames:

@@ -25,8 +25,13 @@ from serbench.sermodels.semantic_fusion.network import SemanticNetwork, reach_fr
 from serbench.sermodels.training.losses import ccc_losses
 
 HOP, RATE = 0.1, 2000
-TRACE = Task("traces", "continuous", ("arousal", "valence", "liking"), frame_seconds=HOP,
-             scales=dict.fromkeys(("arousal", "valence", "liking"), (-1.0, 1.0)))  # fmt: skip
+TRACE = Task(
+    "traces",
+    "continuous",
+    ("arousal", "valence", "liking"),
+    frame_seconds=HOP,
+    scales=dict.fromkeys(("arousal", "valence", "liking"), (-1.0, 1.0)),
+)
 CLASSES = Task("emotion", "classification", ("emotion",), labels=("a", "b"))
 RATED = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 5.0)})
 NO_WORDS = pd.DataFrame({"word": [], "start": [], "end": []})
@@ -102,8 +107,10 @@ def test_utterances_are_followed_by_enough_silence() -> None:
 def test_weights_of_the_targets() -> None:
     generator = torch.Generator().manual_seed(1)
     outputs, targets = torch.randn(2, 2, 5, 3, generator=generator)
-    found = {name: Model(replace(TINY, target_weights=name), TRACE).losses_of(outputs, targets)
-             for name in ("equal", "harmonic")}  # fmt: skip
+    found = {
+        name: Model(replace(TINY, target_weights=name), TRACE).losses_of(outputs, targets)
+        for name in ("equal", "harmonic")
+    }
     each = ccc_losses(outputs.flatten(0, 1), targets.flatten(0, 1))
     assert float(found["equal"]["loss"]) == pytest.approx(float(each.mean()))
     assert float(found["harmonic"]["loss"]) == pytest.approx(float(each[0] + each[1] / 2 + each[2] / 3))
@@ -226,8 +233,13 @@ def test_words_matter_where_they_are_used(tmp_path: Path) -> None:
         with_words, without = model.predict(data), model.predict(wordless)
         assert np.array_equal(with_words, without) == (streams == "audio")
         assert log.facts["words"]["known_tokens"] == 12
-    loud = Data(CLASSES, data.items, {"input": FeatureTable.from_arrays(
-        {i: 2 * data.array(k) for k, i in enumerate(data.ids)}, 1 / RATE, RATE)}, None, data.words)  # fmt: skip
+    loud = Data(
+        CLASSES,
+        data.items,
+        {"input": FeatureTable.from_arrays({i: 2 * data.array(k) for k, i in enumerate(data.ids)}, 1 / RATE, RATE)},
+        None,
+        data.words,
+    )
     model, _ = fitted(short(vectors=path, streams="words"), data, CLASSES)
     np.testing.assert_array_equal(model.predict(data), model.predict(loud))
 

@@ -28,8 +28,13 @@ from serbench.sermodels.semantic_fusion.network import (
     whole_frames,
 )
 
-TRACE = Task("traces", "continuous", ("arousal", "valence", "liking"), frame_seconds=0.1,
-             scales=dict.fromkeys(("arousal", "valence", "liking"), (-1.0, 1.0)))  # fmt: skip
+TRACE = Task(
+    "traces",
+    "continuous",
+    ("arousal", "valence", "liking"),
+    frame_seconds=0.1,
+    scales=dict.fromkeys(("arousal", "valence", "liking"), (-1.0, 1.0)),
+)
 
 
 # The released graph.
@@ -275,8 +280,10 @@ def test_every_fusion_is_what_it_says(streams: str, fusion: str) -> None:
     config = NetworkConfig(streams=streams, fusion=fusion, projection=8, width=6)
     torch.manual_seed(5)
     layers = Fusion(7, 5, config)
-    initialise(network := SemanticNetwork(100, 10, 5, 2, replace(config, pools=(5, 2, 2)), bounded=True),
-               torch.Generator().manual_seed(1))  # fmt: skip
+    initialise(
+        network := SemanticNetwork(100, 10, 5, 2, replace(config, pools=(5, 2, 2)), bounded=True),
+        torch.Generator().manual_seed(1),
+    )
     assert torch.isfinite(network(torch.randn(2, 10, 100), torch.randn(2, 10, 5))).all()
     for part in (layers.first, layers.second, layers.third):
         if part is not None:
@@ -332,8 +339,9 @@ def test_silence_behind_an_utterance_changes_nothing() -> None:
 def test_the_plain_writing_of_the_benchmark_computes_the_same() -> None:
     from serbench.benchmarks.performance.parts.semantic import PlainNetwork, generated
 
-    network = SemanticNetwork(4410, 20, 100, 3, NetworkConfig(filters=(8, 8, 10), projection=32, width=16, units=8),
-                              bounded=True)  # fmt: skip
+    network = SemanticNetwork(
+        4410, 20, 100, 3, NetworkConfig(filters=(8, 8, 10), projection=32, width=16, units=8), bounded=True
+    )
     initialise(network, torch.Generator().manual_seed(1))
     audio, words, _ = generated(2, 20)
     plain = PlainNetwork(network.eval()).eval()

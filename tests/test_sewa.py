@@ -65,8 +65,10 @@ def test_release_is_told_from_the_label_files(roots: dict[str, Path], release: s
 
 def test_published_numbers_of_recordings() -> None:
     assert {release: sewa._expected(release)["recordings"] for release in RELEASES} == {
-        "2017": 64, "2018": 130, "2019": 200,
-    }  # fmt: skip
+        "2017": 64,
+        "2018": 130,
+        "2019": 200,
+    }
     assert sewa._expected("2019")["recordings@partition=test,culture=CN"] == 70
     for release in RELEASES:
         (whole, *parts) = sewa._expected(release).values()

@@ -28,19 +28,34 @@ def table(trial: int, seed: int = 1, items: int = 24) -> pd.DataFrame:
     gold = np.random.default_rng(0).choice(LABELS, items)
     rng = np.random.default_rng([seed, trial])
     p = rng.dirichlet([1, 1], items)
-    return pd.DataFrame({"id": [f"u{i}" for i in range(items)], "subset": np.arange(items) % 4, "gold": gold,
-                         "predicted": np.array(LABELS)[p.argmax(axis=1)], "p_anger": p[:, 0],
-                         "p_neutral": p[:, 1]})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "id": [f"u{i}" for i in range(items)],
+            "subset": np.arange(items) % 4,
+            "gold": gold,
+            "predicted": np.array(LABELS)[p.argmax(axis=1)],
+            "p_anger": p[:, 0],
+            "p_neutral": p[:, 1],
+        }
+    )
 
 
 def make(results: Path, model: str = "svm", trials: tuple[int, ...] = (0, 1), seed: int = 1, **spec: Any) -> Run:
-    run = Run.create(results, {
-        "model": {"name": model, "preset": "default", "config": {"c": 1.0}}, "features": {},
-        "dataset": {"name": "iemocap", "release": "", "digest": "d" * 16}, "task": TASK.to_dict(),
-        "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]}, "labels": [],
-        "arguments": {"root": ROOT, "trials": 2},
-        "command": f"serbench run --model {model} --dataset iemocap --root {ROOT}", "serbench": "0.1.0", **spec,
-    })  # fmt: skip
+    run = Run.create(
+        results,
+        {
+            "model": {"name": model, "preset": "default", "config": {"c": 1.0}},
+            "features": {},
+            "dataset": {"name": "iemocap", "release": "", "digest": "d" * 16},
+            "task": TASK.to_dict(),
+            "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]},
+            "labels": [],
+            "arguments": {"root": ROOT, "trials": 2},
+            "command": f"serbench run --model {model} --dataset iemocap --root {ROOT}",
+            "serbench": "0.1.0",
+            **spec,
+        },
+    )
     for trial in trials:
         facts = {"status": "done", "excluded": {"x": f"{ROOT}/x.wav is empty"}, "versions": {"serbench": "0.1.0"}}
         run.write_unit(trial, "official", facts, table(trial, seed))
@@ -63,8 +78,9 @@ def test_folders_are_joined_unit_by_unit(tmp_path: Path) -> None:
     by_model = {r.spec["model"]["name"]: r for r in runs}
     assert by_model["svm"].complete_trials() == [0, 1, 2]
     assert by_model["linear"].complete_trials() == [0]
-    pd.testing.assert_frame_equal(by_model["svm"].predictions(2).drop(columns=["trial", "fold"]), table(2),
-                                  check_dtype=False)  # fmt: skip
+    pd.testing.assert_frame_equal(
+        by_model["svm"].predictions(2).drop(columns=["trial", "fold"]), table(2), check_dtype=False
+    )
     assert by_model["svm"].items() is not None
 
 

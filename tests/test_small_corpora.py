@@ -18,8 +18,12 @@ from serbench.datasets.msp_improv import reader as msp_improv
 from serbench.datasets.reading import acted
 
 MODULES: dict[str, Any] = {
-    "ravdess": ravdess, "crema-d": crema_d, "tess": tess, "savee": savee, "msp-improv": msp_improv,
-}  # fmt: skip
+    "ravdess": ravdess,
+    "crema-d": crema_d,
+    "tess": tess,
+    "savee": savee,
+    "msp-improv": msp_improv,
+}
 SIZES = {"ravdess": 48, "crema-d": 72, "tess": 28, "savee": 28, "msp-improv": 96}
 NAMES = tuple(MODULES)
 

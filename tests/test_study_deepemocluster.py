@@ -25,9 +25,13 @@ from serbench.results.record.folder import load_runs
 
 SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij", "unlabelled": "kl"}
 TINY = {
-    "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",
-    "model.max_seconds": "0.5", "train.epochs": "1",
-}  # fmt: skip
+    "model.channels": "4,8",
+    "model.strides": "4,4",
+    "model.width": "8",
+    "model.chunk_seconds": "0.25",
+    "model.max_seconds": "0.5",
+    "train.epochs": "1",
+}
 """Networks of a few hundred weights, trained for one epoch."""
 
 
@@ -85,10 +89,13 @@ def test_attributes_are_predicted_one_at_a_time(corpus: Corpus) -> None:
 
 def rows_of(values: dict[str, np.ndarray], target: str = "arousal") -> pd.DataFrame:
     keys = [(t, s) for t in range(5) for s in range(4)]
-    return pd.DataFrame([
-        {"row": name, "task": target, "target": target, "metric": "CCC", "trial": t, "subset": s, "value": v}
-        for name, numbers in values.items() for (t, s), v in zip(keys, numbers, strict=True)
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {"row": name, "task": target, "target": target, "metric": "CCC", "trial": t, "subset": s, "value": v}
+            for name, numbers in values.items()
+            for (t, s), v in zip(keys, numbers, strict=True)
+        ]
+    )
 
 
 def paired(values: dict[str, np.ndarray], target: str = "arousal") -> pd.DataFrame:
@@ -98,9 +105,16 @@ def paired(values: dict[str, np.ndarray], target: str = "arousal") -> pd.DataFra
         for b in names[i + 1 :]:
             d = values[a] - values[b]
             means = d.reshape(5, 4).mean(1)
-            rows.append({"a": a, "b": b, "target": target, "difference": d.mean(),
-                         "p": stats.ttest_rel(values[a], values[b]).pvalue,
-                         "p_trials_holm": stats.ttest_1samp(means, 0).pvalue})  # fmt: skip
+            rows.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "target": target,
+                    "difference": d.mean(),
+                    "p": stats.ttest_rel(values[a], values[b]).pvalue,
+                    "p_trials_holm": stats.ttest_1samp(means, 0).pvalue,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -144,8 +158,11 @@ def test_the_table_shows_means_marks_and_the_best(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["table2", "table3", "table4"])
 def test_a_study_runs_and_leaves_its_files(name: str, corpus: Corpus, corpus_file: Path, tmp_path: Path) -> None:
-    study = {"table2": lambda: table2(3), "table3": lambda: table3(corpus, [0, 8], 3),
-             "table4": lambda: table4(corpus, [2, 3])}[name]()  # fmt: skip
+    study = {
+        "table2": lambda: table2(3),
+        "table3": lambda: table3(corpus, [0, 8], 3),
+        "table4": lambda: table4(corpus, [2, 3]),
+    }[name]()
     findings = run_study(study, ["arousal"], request(corpus_file), Execution(tmp_path, "cpu", threads=1))
     assert list(findings.summary["row"]) == [row.label for row in study.rows]
     assert (findings.summary["n"] == 4).all()
@@ -163,8 +180,9 @@ def test_a_study_runs_and_leaves_its_files(name: str, corpus: Corpus, corpus_fil
         theirs = run.scores().query("metric == 'CCC' and target == 'arousal'")
         np.testing.assert_array_equal(ours["value"], theirs["value"])
     paths = write(findings, tmp_path / "out", "toy")
-    assert [p.name for p in paths] == [f"{study.name}_toy{end}" for end in
-                                       (".csv", "_scores.csv", "_tests.csv", ".md", ".png")]  # fmt: skip
+    assert [p.name for p in paths] == [
+        f"{study.name}_toy{end}" for end in (".csv", "_scores.csv", "_tests.csv", ".md", ".png")
+    ]
     assert paths[-1].read_bytes().startswith(b"\x89PNG")
     back = pd.read_csv(paths[0])
     np.testing.assert_allclose(back["mean"], findings.summary["mean"])
@@ -172,9 +190,30 @@ def test_a_study_runs_and_leaves_its_files(name: str, corpus: Corpus, corpus_fil
 
 
 def test_the_command_runs_all_attributes_and_a_second_time_trains_nothing(corpus_file: Path, tmp_path: Path) -> None:
-    command = ["study", "deepemocluster-table4", "--dataset", "table", "--root", str(corpus_file), "--clusters", "2",
-               "--clusters", "3", "--unlabelled", "0", "--trials", "1", "--subsets", "2", "--threads", "1", "--device",
-               "cpu", "--results", str(tmp_path)]  # fmt: skip
+    command = [
+        "study",
+        "deepemocluster-table4",
+        "--dataset",
+        "table",
+        "--root",
+        str(corpus_file),
+        "--clusters",
+        "2",
+        "--clusters",
+        "3",
+        "--unlabelled",
+        "0",
+        "--trials",
+        "1",
+        "--subsets",
+        "2",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--results",
+        str(tmp_path),
+    ]
     command += [text for key, value in TINY.items() for text in ("--set", f"{key}={value}")]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -26,9 +26,13 @@ from serbench.results.record.folder import Run, load_runs
 from serbench.sermodels.maec import model as maec
 
 TINY = {
-    "model.widths": "8,8,4", "model.width": "8", "model.instances": "8", "model.discriminator_width": "8",
-    "train.epochs": "1", "train.batch_size": "16",
-}  # fmt: skip
+    "model.widths": "8,8,4",
+    "model.width": "8",
+    "model.instances": "8",
+    "model.discriminator_width": "8",
+    "train.epochs": "1",
+    "train.batch_size": "16",
+}
 FLAGS = [text for key, value in TINY.items() for text in ("--set", f"{key}={value}")]
 
 
@@ -49,9 +53,18 @@ def trained(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     found = {}
     for mode in ("train", "speaker"):
         (found[mode],) = run(
-            "maec", "iemocap", root=folders["iemocap"], task="emotion-4", trials=1, protocol=Protocol(subsets=2),
-            settings={**TINY, "model.normalise": mode}, results=results, threads=1, device="cpu", save_models=True,
-        )  # fmt: skip
+            "maec",
+            "iemocap",
+            root=folders["iemocap"],
+            task="emotion-4",
+            trials=1,
+            protocol=Protocol(subsets=2),
+            settings={**TINY, "model.normalise": mode},
+            results=results,
+            threads=1,
+            device="cpu",
+            save_models=True,
+        )
     return found
 
 
@@ -79,10 +92,37 @@ def test_parts_that_a_corpus_does_not_have_are_left_out_and_named(iemocap: Corpu
 
 @pytest.mark.slow
 def test_the_study_runs_in_and_across_corpora(folders: dict[str, Path], tmp_path: Path) -> None:
-    command = ["study", "maec", "--dataset", "iemocap", "--root", str(folders["iemocap"]), "--test-dataset", "meld",
-               "--test-root", str(folders["meld"]), "--without", "regularisation", "--without", "context",
-               "--baseline", "none", "--trials", "2", "--subsets", "2", "--threads", "1", "--device", "cpu",
-               "--results", str(tmp_path), "--preset", "small", *FLAGS]  # fmt: skip
+    command = [
+        "study",
+        "maec",
+        "--dataset",
+        "iemocap",
+        "--root",
+        str(folders["iemocap"]),
+        "--test-dataset",
+        "meld",
+        "--test-root",
+        str(folders["meld"]),
+        "--without",
+        "regularisation",
+        "--without",
+        "context",
+        "--baseline",
+        "none",
+        "--trials",
+        "2",
+        "--subsets",
+        "2",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--results",
+        str(tmp_path),
+        "--preset",
+        "small",
+        *FLAGS,
+    ]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     table = pd.read_csv(tmp_path / "studies" / "maec-claims_iemocap-to-meld.csv")
@@ -111,10 +151,23 @@ def outcome(values: dict[str, np.ndarray], name: str = "a") -> study_maec.Tested
         d = values[labels[0]] - values[other]
         low, high = stats.t.interval(0.95, 19, d.mean(), stats.sem(d))
         p, p_trials = (stats.ttest_1samp(x, 0).pvalue for x in (d, d.reshape(5, 4).mean(1)))
-        rows.append({"a": labels[0], "b": other, "target": "emotion", "metric": "UAR",
-                     "mean_a": values[labels[0]].mean(), "mean_b": values[other].mean(), "difference": d.mean(),
-                     "low": low, "high": high, "p": p, "p_trials": p_trials,
-                     "dz": d.mean() / d.std(ddof=1), "n": 20})  # fmt: skip
+        rows.append(
+            {
+                "a": labels[0],
+                "b": other,
+                "target": "emotion",
+                "metric": "UAR",
+                "mean_a": values[labels[0]].mean(),
+                "mean_b": values[other].mean(),
+                "difference": d.mean(),
+                "low": low,
+                "high": high,
+                "p": p,
+                "p_trials": p_trials,
+                "dz": d.mean() / d.std(ddof=1),
+                "n": 20,
+            }
+        )
     study = Study("maec", "M", tuple(Row(label, "maec") for label in labels), "others", notes=("A note.",))
     return study_maec.Tested(name, Findings(study, pd.DataFrame(), pd.DataFrame(rows), pd.DataFrame(), ()))
 
@@ -124,9 +177,12 @@ def test_claims_are_judged_by_both_tests() -> None:
     base, noise = 0.5 + 0.02 * rng.normal(size=20), lambda: 0.01 * rng.normal(size=20)
     unsure = np.repeat([0.06, -0.02, 0.06, -0.02, 0.03], 4)
     values = {
-        "maec": base, "without context": base - 0.1 + noise(), "without gender": base + 0.1 + noise(),
-        "without instances": base - unsure + 0.1 * noise(), "svm": base + noise(),
-    }  # fmt: skip
+        "maec": base,
+        "without context": base - 0.1 + noise(),
+        "without gender": base + 0.1 + noise(),
+        "without instances": base - unsure + 0.1 * noise(),
+        "svm": base + noise(),
+    }
     frame = study_maec.claims([outcome(values)])
     assert list(frame["verdict"]) == ["supported", "contradicted", "hinted at", "not shown"]
     assert list(frame["claim"])[0::3] == ["the dialogue's context", "MAEC instead of svm"]

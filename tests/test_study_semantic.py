@@ -26,9 +26,16 @@ from serbench.results.record.folder import Run, load_runs
 from serbench.results.scores import metrics
 
 TINY = {
-    "model.sampling_rate": "2000", "model.filters": "4,4,4", "model.pools": "5,4,2", "model.projection": "8",
-    "model.width": "8", "model.units": "4", "model.delay_seconds": "0.2", "train.epochs": "1", "train.batch_size": "8",
-}  # fmt: skip
+    "model.sampling_rate": "2000",
+    "model.filters": "4,4,4",
+    "model.pools": "5,4,2",
+    "model.projection": "8",
+    "model.width": "8",
+    "model.units": "4",
+    "model.delay_seconds": "0.2",
+    "train.epochs": "1",
+    "train.batch_size": "8",
+}
 FLAGS = [text for key, value in TINY.items() for text in ("--set", f"{key}={value}")]
 
 
@@ -109,16 +116,25 @@ def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpu
     study = semantic_fusion.ablations(sewa, files(folder))
     system, *others = study.rows
     assert [row.label for row in study.rows] == [
-        "disentangled, aligned", "attention, aligned", "concat, aligned", "disentangled, word2vec", "sound alone",
-        "words alone, aligned", "words alone, word2vec", "chance",
-    ]  # fmt: skip
+        "disentangled, aligned",
+        "attention, aligned",
+        "concat, aligned",
+        "disentangled, word2vec",
+        "sound alone",
+        "words alone, aligned",
+        "words alone, word2vec",
+        "chance",
+    ]
     named = {row.label: semantic_fusion._what_is_added(system, row) for row in others}
     assert named == {
         "attention, aligned": "disentangled fusion instead of attention",
         "concat, aligned": "disentangled fusion instead of concat",
-        "disentangled, word2vec": "aligned vectors instead of word2vec", "sound alone": "words beside the sound",
-        "words alone, aligned": "sound beside the words", "words alone, word2vec": None, "chance": None,
-    }  # fmt: skip
+        "disentangled, word2vec": "aligned vectors instead of word2vec",
+        "sound alone": "words beside the sound",
+        "words alone, aligned": "sound beside the words",
+        "words alone, word2vec": None,
+        "chance": None,
+    }
     assert others[3].settings["model.vectors"] == "", "sound alone is one row, whatever vectors there are"
 
 
@@ -161,8 +177,17 @@ def test_subsets_are_of_whole_recordings(sewa: Corpus) -> None:
 @pytest.fixture(scope="module")
 def two_cultures(folder: Path) -> Run:
     """Two trials on the package of 2019, with predictions that are right in German and poor in Hungarian."""
-    (one,) = run("chance", "sewa", root=folder / "2019", task="traces", trials=2, protocol=Protocol(subsets=4),
-                 results=folder / "cultures", threads=1, device="cpu")  # fmt: skip
+    (one,) = run(
+        "chance",
+        "sewa",
+        root=folder / "2019",
+        task="traces",
+        trials=2,
+        protocol=Protocol(subsets=4),
+        results=folder / "cultures",
+        threads=1,
+        device="cpu",
+    )
     rng = np.random.default_rng(0)
     for unit in one.units():
         rows = pd.read_parquet(one.unit_files(unit["trial"], unit["fold"])[1]).sample(frac=1, random_state=1)
@@ -208,10 +233,31 @@ def test_a_task_without_frames_has_no_challenge_scores(folder: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_the_study_runs_on_a_miniature(folder: Path, tmp_path: Path) -> None:
-    command = ["study", "semantic", "--dataset", "sewa", "--root", str(folder / "2017"), "--preset", "small",
-               "--vectors", f"aligned={folder / 'aligned.vec'}", "--vectors", f"word2vec={folder / 'word2vec.vec'}",
-               "--trials", "2", "--subsets", "2", "--threads", "1", "--device", "cpu", "--results", str(tmp_path),
-               *FLAGS]  # fmt: skip
+    command = [
+        "study",
+        "semantic",
+        "--dataset",
+        "sewa",
+        "--root",
+        str(folder / "2017"),
+        "--preset",
+        "small",
+        "--vectors",
+        f"aligned={folder / 'aligned.vec'}",
+        "--vectors",
+        f"word2vec={folder / 'word2vec.vec'}",
+        "--trials",
+        "2",
+        "--subsets",
+        "2",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--results",
+        str(tmp_path),
+        *FLAGS,
+    ]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     studies = tmp_path / "studies"

@@ -43,9 +43,14 @@ def test_the_filter_is_the_cascade_of_resonators() -> None:
 def test_the_source_has_its_pitch_and_little_else_between_the_harmonics(pitch: float) -> None:
     frames = 400
     source = glottal_source(
-        np.full(frames, pitch), np.ones(frames, np.float32), np.zeros(frames, np.float32),
-        tilt=0.5, breath=0.0, roughness=0.0, rng=np.random.default_rng(1),
-    )  # fmt: skip
+        np.full(frames, pitch),
+        np.ones(frames, np.float32),
+        np.zeros(frames, np.float32),
+        tilt=0.5,
+        breath=0.0,
+        roughness=0.0,
+        rng=np.random.default_rng(1),
+    )
     measured = librosa.yin(source, fmin=60, fmax=500, sr=RATE, frame_length=2048)
     assert np.median(measured) == pytest.approx(pitch, rel=0.01)
     spectrum = np.abs(np.fft.rfft(source * np.blackman(len(source)))) ** 2

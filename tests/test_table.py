@@ -88,10 +88,16 @@ def test_one_attribute_makes_one_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "scale"),
     [
-        ([0, 1], (0, 1)), ([-0.2, 1], (-1, 1)), ([1, 5], (1, 5)), ([1, 5.5], (1, 7)), ([1, 9], (1, 9)),
-        ([0, 5], (0, 10)), ([0, 60], (0, 100)), ([-3, 4], (-3, 4)),
+        ([0, 1], (0, 1)),
+        ([-0.2, 1], (-1, 1)),
+        ([1, 5], (1, 5)),
+        ([1, 5.5], (1, 7)),
+        ([1, 9], (1, 9)),
+        ([0, 5], (0, 10)),
+        ([0, 60], (0, 100)),
+        ([-3, 4], (-3, 4)),
     ],
-)  # fmt: skip
+)
 def test_the_tightest_known_scale_that_holds_all_values(
     tmp_path: Path, values: list[float], scale: tuple[float, float]
 ) -> None:
@@ -137,10 +143,19 @@ def test_raw_and_canonical_columns(tmp_path: Path) -> None:
 
 def test_all_columns_of_the_corpus_table_are_taken(tmp_path: Path) -> None:
     data = rows(
-        8, id=[f"u{i}" for i in range(8)], Gender=["F", "male"] * 4, language="de", dialogue=["d1"] * 4 + ["d2"] * 4,
-        turn=[0, 1, 2, 3] * 2, text="Guten Tag, Frau Müller", start=[0, 1, 2, 3] * 2, end=[1, 2, 3, 4] * 2,
-        speaker=["A", "B", "A", "B", "C", "D", "C", "D"], session=["1"] * 4 + ["2"] * 4, mood="calm",
-    )  # fmt: skip
+        8,
+        id=[f"u{i}" for i in range(8)],
+        Gender=["F", "male"] * 4,
+        language="de",
+        dialogue=["d1"] * 4 + ["d2"] * 4,
+        turn=[0, 1, 2, 3] * 2,
+        text="Guten Tag, Frau Müller",
+        start=[0, 1, 2, 3] * 2,
+        end=[1, 2, 3, 4] * 2,
+        speaker=["A", "B", "A", "B", "C", "D", "C", "D"],
+        session=["1"] * 4 + ["2"] * 4,
+        mood="calm",
+    )
     corpus = load(tmp_path, data)
     assert list(corpus.splits) == ["speaker-disjoint"]
     assert corpus.shared == ("dialogue", "session")  # two dialogues are too few for three folds
@@ -248,8 +263,15 @@ def test_official_partitions_in_all_spellings(tmp_path: Path) -> None:
     words = ["Training", "train", "DEVEL", "Validation", "val", "test", "unlabeled", "dev"]
     corpus = load(tmp_path, rows(8, speaker=[f"s{i}" for i in range(8)], partition=words))
     assert corpus.utterances["partition"].tolist() == [
-        "train", "train", "dev", "dev", "dev", "test", "unlabelled", "dev",
-    ]  # fmt: skip
+        "train",
+        "train",
+        "dev",
+        "dev",
+        "dev",
+        "test",
+        "unlabelled",
+        "dev",
+    ]
     ids = corpus.utterances.index
     assert roles(corpus, "official") == [{"train": {*ids[:2]}, "dev": {*ids[2:5], ids[7]}, "test": {ids[5]}}]
     assert len(corpus.unlabelled()) == 1
@@ -371,7 +393,7 @@ BAD = {
     "other encoding": ("path,label\na,fröhlich\n".encode("latin-1"), "line 2 .*not UTF-8 .*0xf6"),
     "utf-16": ("path,label\na,b\n".encode("utf-16"), "UTF-16"),
     "parquet called csv": (b"PAR1....", "Rename it to end in .parquet"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

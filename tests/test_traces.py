@@ -32,8 +32,17 @@ def sewa(miniature: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def record(sewa: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Two trials of chance, with predictions that vary over time: gold of another target and noise."""
-    (one,) = run("chance", "sewa", root=sewa, task="traces", trials=2, protocol=Protocol(subsets=2),
-                 results=tmp_path_factory.mktemp("results"), threads=1, device="cpu")  # fmt: skip
+    (one,) = run(
+        "chance",
+        "sewa",
+        root=sewa,
+        task="traces",
+        trials=2,
+        protocol=Protocol(subsets=2),
+        results=tmp_path_factory.mktemp("results"),
+        threads=1,
+        device="cpu",
+    )
     rng = np.random.default_rng(0)
     for unit in one.units():
         rows = pd.read_parquet(one.unit_files(unit["trial"], unit["fold"])[1])
@@ -58,8 +67,16 @@ def test_gold_is_the_corpus_own_and_predictions_are_the_records(sewa: Path, reco
 
 def test_the_table_has_a_row_per_frame(record: Run) -> None:
     one, both = find_traces(record, ITEM, [1]), find_traces(record, ITEM)
-    assert list(table(one).columns) == ["time", "words", "gold_arousal", "pred_arousal", "gold_valence",
-                                        "pred_valence", "gold_liking", "pred_liking"]  # fmt: skip
+    assert list(table(one).columns) == [
+        "time",
+        "words",
+        "gold_arousal",
+        "pred_arousal",
+        "gold_valence",
+        "pred_valence",
+        "gold_liking",
+        "pred_liking",
+    ]
     assert len(table(both)) == len(both.time)
     np.testing.assert_array_equal(table(both)["pred_arousal_trial1"], table(one)["pred_arousal"])
 
@@ -80,8 +97,9 @@ def test_words_stand_in_every_frame_that_they_overlap() -> None:
     starts = np.sort(rng.uniform(0, 3, 12)).round(2)
     words = pd.DataFrame({"word": [f"w{i}" for i in range(12)], "start": starts, "end": starts + 0.33})
     time = np.arange(35) * 0.1
-    expected = [" ".join(w for w, s, e in words.itertuples(index=False) if min(e, t + 0.1) - max(s, t) > 1e-6)
-                for t in time]  # fmt: skip
+    expected = [
+        " ".join(w for w, s, e in words.itertuples(index=False) if min(e, t + 0.1) - max(s, t) > 1e-6) for t in time
+    ]
     assert words_at(words, time, 0.1) == expected
     assert any(" " in said for said in expected)
 

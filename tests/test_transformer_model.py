@@ -314,8 +314,18 @@ def test_very_short_utterances_are_trained_with_masks_and_predicted() -> None:
 
 def test_attributes_and_traces_are_trained_in_parts_with_every_option() -> None:
     labels = np.random.default_rng(1).uniform(1, 7, (6, 2))
-    config = tiny(parts=2, normalise="corpus", crop="start", max_seconds=0.5, gradient_checkpointing=True, hidden=0,
-                  pooling="mean", mask_time=None, layerdrop=None, encoder_dropout=None)  # fmt: skip
+    config = tiny(
+        parts=2,
+        normalise="corpus",
+        crop="start",
+        max_seconds=0.5,
+        gradient_checkpointing=True,
+        hidden=0,
+        pooling="mean",
+        mask_time=None,
+        layerdrop=None,
+        encoder_dropout=None,
+    )
     model, log, held = fitted(config, ATTRIBUTES, labels)
     assert log.facts["cut_in_training"] == 4
     whole = model.predict(held)

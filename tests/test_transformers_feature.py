@@ -278,9 +278,13 @@ def test_what_is_stated_of_the_frames(checkpoints: Any) -> None:
     assert (made.dim, made.hop_seconds, made.sampling_rate) == (13 * 768, 0.02, RATE)
     assert made.receptive_field_seconds == 0.025
     assert extractor("random:ast-tiny").hop_seconds == 0.1
-    assert extractor(checkpoints("wav2vec2-tiny")).parameters == sum(
-        v.numel() for k, v in load(locate("random:wav2vec2-tiny")).named_parameters() if "parametrizations" not in k
-    ) + 24 * 12 * 16  # one weight of the positional convolution instead of its direction and magnitude
+    assert (
+        extractor(checkpoints("wav2vec2-tiny")).parameters
+        == sum(
+            v.numel() for k, v in load(locate("random:wav2vec2-tiny")).named_parameters() if "parametrizations" not in k
+        )
+        + 24 * 12 * 16
+    )  # one weight of the positional convolution instead of its direction and magnitude
 
 
 # What a checkpoint is.
@@ -339,8 +343,10 @@ def test_heads_and_decoders_are_left_behind(checkpoints: Any, tmp_path: Path) ->
     from transformers import HubertForSequenceClassification, WhisperForConditionalGeneration
 
     signal = signals((9000,))[0]
-    for name, kind in (("hubert-tiny", HubertForSequenceClassification),
-                       ("whisper-tiny", WhisperForConditionalGeneration)):  # fmt: skip
+    for name, kind in (
+        ("hubert-tiny", HubertForSequenceClassification),
+        ("whisper-tiny", WhisperForConditionalGeneration),
+    ):
         folder = checkpoints(name)
         whole = kind.from_pretrained(folder)
         whole.save_pretrained(tmp_path / name)

@@ -228,9 +228,11 @@ def test_dimensions_are_read_by_the_kind_of_their_setting():
     space = {"model.k": "1..9", "model.rate": "1e-3..1:log", "model.sizes": "1,2;3", "model.x": "a, b,a"}
     found = parse(space, Config())
     assert found == {
-        "model.k": Range(1, 9, False, True), "model.rate": Range(1e-3, 1, True, False),
-        "model.sizes": Choice(("1,2", "3")), "model.x": Choice(("a", "b")),
-    }  # fmt: skip
+        "model.k": Range(1, 9, False, True),
+        "model.rate": Range(1e-3, 1, True, False),
+        "model.sizes": Choice(("1,2", "3")),
+        "model.x": Choice(("a", "b")),
+    }
     assert candidate(Config(), {"model.sizes": "1,2,3", "model.k": "4"}) == replace(Config(), sizes=(1, 2, 3), k=4)
     fixed, search = search_of(MODULE, "fake", {"model.sizes": "1,2,3", "model.k": "1,2"})
     assert (fixed, search) == ({"model.sizes": "1,2,3"}, Search({"model.k": "1,2"}, 2, "grid"))
@@ -287,8 +289,25 @@ def test_bad_input_says_what_to_type(corpus_file: Path, tmp_path: Path, more: li
 
 
 def test_the_command_says_what_it_searches_and_what_it_chose(corpus_file: Path, tmp_path: Path):
-    given = ["tune", "--model", "linear", "--dataset", "table", "--root", str(corpus_file), "--task", "arousal",
-             "--results", str(tmp_path), "--trials", "1", "--threads", "1", "--set", "model.clip=0.3,5"]  # fmt: skip
+    given = [
+        "tune",
+        "--model",
+        "linear",
+        "--dataset",
+        "table",
+        "--root",
+        str(corpus_file),
+        "--task",
+        "arousal",
+        "--results",
+        str(tmp_path),
+        "--trials",
+        "1",
+        "--threads",
+        "1",
+        "--set",
+        "model.clip=0.3,5",
+    ]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 0, done.output
     assert "2 candidates in each training, proposed by grid" in done.output

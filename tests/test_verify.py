@@ -30,17 +30,26 @@ def table(share: float, trial: int, seed: int) -> pd.DataFrame:
     gold = np.random.default_rng(0).choice(LABELS, ITEMS)
     rng = np.random.default_rng([seed, trial])
     predicted = np.where(rng.random(ITEMS) < share, gold, rng.choice(LABELS, ITEMS))
-    return pd.DataFrame({"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) % 4, "gold": gold,
-                         "predicted": predicted})  # fmt: skip
+    return pd.DataFrame(
+        {"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) % 4, "gold": gold, "predicted": predicted}
+    )
 
 
 def make(results: Path, model: str, share: float, trials: int = 3, **spec: Any) -> Run:
-    run = Run.create(results, {
-        "model": {"name": model, "preset": "default", "config": {"share": share}}, "features": {},
-        "dataset": {"name": "iemocap", "release": "", "digest": "d" * 16}, "task": TASK.to_dict(),
-        "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]}, "labels": [],
-        "command": f"serbench run --model {model} --dataset iemocap", "serbench": "0.1.0", **spec,
-    })  # fmt: skip
+    run = Run.create(
+        results,
+        {
+            "model": {"name": model, "preset": "default", "config": {"share": share}},
+            "features": {},
+            "dataset": {"name": "iemocap", "release": "", "digest": "d" * 16},
+            "task": TASK.to_dict(),
+            "protocol": {"name": "4x5", "subsets": 4, "folds": ["official"]},
+            "labels": [],
+            "command": f"serbench run --model {model} --dataset iemocap",
+            "serbench": "0.1.0",
+            **spec,
+        },
+    )
     for trial in range(trials):
         facts = {"status": "done", "seconds": 1.25, "parameters": 7, "versions": {"serbench": "0.1.0"}}
         run.write_unit(trial, "official", facts, table(share, trial, sum(map(ord, model))))
@@ -82,10 +91,24 @@ def test_a_leaderboard_with_bootstrap_intervals_follows_too(board: Path) -> None
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("mean", 0.99), ("sd", 0.5), ("low", 0.2), ("n", 20), ("rank", 1), ("p_chance", 0.5), ("p_chance_holm", 1e-9),
-     ("p_chance_crossed", 0.04), ("beats_chance", "no"), ("signature", "model:other"), ("trials", 5), ("mean", "high"),
-     ("mean", ""), ("parameters", 8), ("serbench", "9.9")],
-)  # fmt: skip
+    [
+        ("mean", 0.99),
+        ("sd", 0.5),
+        ("low", 0.2),
+        ("n", 20),
+        ("rank", 1),
+        ("p_chance", 0.5),
+        ("p_chance_holm", 1e-9),
+        ("p_chance_crossed", 0.04),
+        ("beats_chance", "no"),
+        ("signature", "model:other"),
+        ("trials", 5),
+        ("mean", "high"),
+        ("mean", ""),
+        ("parameters", 8),
+        ("serbench", "9.9"),
+    ],
+)
 def test_every_cell_that_was_changed_is_named(board: Path, column: str, value: Any) -> None:
     change(board, "fair", **{column: value})
     (problem,) = verify_leaderboard(board).problems
@@ -170,8 +193,22 @@ def test_mixed_versions_are_noted(board: Path) -> None:
     run.write_unit(2, "official", {"status": "done", "versions": {"serbench": "0.2.0"}}, table(0.7, 2, 1))
     done = CliRunner().invoke(app, ["leaderboard", "--results", str(board)])
     assert "made by serbench 0.1.0 and 0.2.0" in " ".join(done.output.split())
-    done = CliRunner().invoke(app, ["compare", "good", "fair", "--dataset", "iemocap", "--results", str(board),
-                                    "--bootstrap", "50", "--swaps", "50"])  # fmt: skip
+    done = CliRunner().invoke(
+        app,
+        [
+            "compare",
+            "good",
+            "fair",
+            "--dataset",
+            "iemocap",
+            "--results",
+            str(board),
+            "--bootstrap",
+            "50",
+            "--swaps",
+            "50",
+        ],
+    )
     assert "made by serbench 0.1.0 and 0.2.0" in " ".join(done.output.split())
 
 
@@ -240,11 +277,23 @@ def test_another_release_is_not_comparable(tmp_path: Path) -> None:
     task = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
     for release, near in (("1.6", True), ("1.11", False)):
         results = tmp_path / release
-        run = make(results, "chance", 0.0, trials=0, task=task.to_dict(),
-                   dataset={"name": "msp-podcast", "release": release, "digest": "e" * 16})  # fmt: skip
+        run = make(
+            results,
+            "chance",
+            0.0,
+            trials=0,
+            task=task.to_dict(),
+            dataset={"name": "msp-podcast", "release": release, "digest": "e" * 16},
+        )
         gold = np.random.default_rng(0).uniform(1, 7, ITEMS)
-        rows = pd.DataFrame({"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) % 4,
-                             "gold_arousal": gold, "pred_arousal": gold[::-1]})  # fmt: skip
+        rows = pd.DataFrame(
+            {
+                "id": [f"u{i}" for i in range(ITEMS)],
+                "subset": np.arange(ITEMS) % 4,
+                "gold_arousal": gold,
+                "pred_arousal": gold[::-1],
+            }
+        )
         run.write_unit(0, "official", {"status": "done"}, rows)
         found = beside(leaderboard(load_runs(results)))
         found = found[found["source"].str.contains("DeepEmoCluster")]

@@ -38,9 +38,13 @@ from serbench.sermodels.core.persist import describe, save_model, trained_on
 from serbench.sermodels.core.sermodel import Data, Resources
 
 TINY = {
-    "model.channels": "4,8", "model.strides": "4,4", "model.width": "8", "model.chunk_seconds": "0.25",
-    "model.max_seconds": "0.5", "train.epochs": "1",
-}  # fmt: skip
+    "model.channels": "4,8",
+    "model.strides": "4,4",
+    "model.width": "8",
+    "model.chunk_seconds": "0.25",
+    "model.max_seconds": "0.5",
+    "train.epochs": "1",
+}
 """Networks of a few hundred weights, trained for one epoch."""
 FEATURE = {"feature.bands": "40", "feature.fmax": "4000"}
 TWO = Protocol(subsets=2)
@@ -62,10 +66,20 @@ def trained(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     """Tiny runs by task, on features that are not the model's default ones, with their weights kept."""
     results = tmp_path_factory.mktemp("trained")
     return {
-        task: run("cnn-regressor", "table", root=corpus_file, task=task, settings={**TINY, **FEATURE}, trials=1,
-                  protocol=TWO, results=results, threads=1, save_models=True)[0]
+        task: run(
+            "cnn-regressor",
+            "table",
+            root=corpus_file,
+            task=task,
+            settings={**TINY, **FEATURE},
+            trials=1,
+            protocol=TWO,
+            results=results,
+            threads=1,
+            save_models=True,
+        )[0]
         for task in ("arousal", "valence", "emotion")
-    }  # fmt: skip
+    }
 
 
 def weights_of(one: Run) -> Path:
@@ -165,8 +179,17 @@ def test_it_stands_in_the_leaderboard_beside_chance_and_paired_tests_are_told(
 ) -> None:
     (one,) = score([weights_of(trained["arousal"])], corpus_file, tmp_path)
     settings = {**TINY, **FEATURE}
-    (other,) = run("cnn-regressor", "table", root=corpus_file, task="arousal", settings=settings, trials=2,
-                   protocol=TWO, results=tmp_path, threads=1)  # fmt: skip
+    (other,) = run(
+        "cnn-regressor",
+        "table",
+        root=corpus_file,
+        task="arousal",
+        settings=settings,
+        trials=2,
+        protocol=TWO,
+        results=tmp_path,
+        threads=1,
+    )
     board = leaderboard(load_runs(tmp_path))
     assert set(board["name"]) == {"cnn-regressor:weights", "cnn-regressor", "chance", "chance:random"}
     assert board.set_index("name").loc["cnn-regressor:weights", "beats_chance"] in ("yes", "no")
@@ -183,8 +206,18 @@ def test_it_stands_in_the_leaderboard_beside_chance_and_paired_tests_are_told(
 def test_other_weights_are_another_run(trained: dict[str, Run], corpus_file: Path, tmp_path: Path) -> None:
     """Though model, settings, features, task and protocol are the same, and under the same file name."""
     (first,) = score([weights_of(trained["arousal"])], corpus_file, tmp_path)
-    (again,) = run("cnn-regressor", "table", root=corpus_file, task="arousal", settings={**TINY, **FEATURE}, trials=1,
-                   protocol=replace(TWO, seed=7), results=tmp_path / "b", threads=1, save_models=True)  # fmt: skip
+    (again,) = run(
+        "cnn-regressor",
+        "table",
+        root=corpus_file,
+        task="arousal",
+        settings={**TINY, **FEATURE},
+        trials=1,
+        protocol=replace(TWO, seed=7),
+        results=tmp_path / "b",
+        threads=1,
+        save_models=True,
+    )
     (second,) = score([weights_of(again)], corpus_file, tmp_path)
     assert first.run_id != second.run_id
     for one, made in ((first, trained["arousal"]), (second, again)):
@@ -215,8 +248,9 @@ def test_predictions_are_carried_to_the_corpus_s_scale(
     trained: dict[str, Run], corpus_file: Path, toy: Callable[..., Path], tmp_path: Path
 ) -> None:
     values = pd.read_csv(corpus_file)
-    other = toy(tmp_path / "small", scale="0..1", arousal=(values["arousal"] - 1) / 6,
-                valence=(values["valence"] - 1) / 6)  # fmt: skip
+    other = toy(
+        tmp_path / "small", scale="0..1", arousal=(values["arousal"] - 1) / 6, valence=(values["valence"] - 1) / 6
+    )
     (one,) = score([weights_of(trained["arousal"])], corpus_file, tmp_path)
     (small,) = score([weights_of(trained["arousal"])], other, tmp_path / "results")
     joined = of_trial(one).merge(of_trial(small), on="id", suffixes=("", "_small"))
@@ -241,8 +275,18 @@ def test_classes_are_put_by_name() -> None:
 
 def test_some_of_a_corpus_s_classes(corpus_file: Path, tmp_path: Path) -> None:
     """Weights for two of the four classes are scored on the task of these two, as `--classes` makes it."""
-    (two,) = run("chance", "table", root=corpus_file, task="emotion", classes=("anger", "sadness"), trials=1,
-                 protocol=TWO, results=tmp_path, threads=1, save_models=True)  # fmt: skip
+    (two,) = run(
+        "chance",
+        "table",
+        root=corpus_file,
+        task="emotion",
+        classes=("anger", "sadness"),
+        trials=1,
+        protocol=TWO,
+        results=tmp_path,
+        threads=1,
+        save_models=True,
+    )
     (one,) = score([weights_of(two)], corpus_file, tmp_path)
     assert one.task.name == two.task.name == "emotion:anger+sadness"
     assert one.protocol_digest == two.protocol_digest
@@ -283,8 +327,22 @@ def test_a_record_is_repeated_and_a_changed_file_is_refused(
 def test_the_command(trained: dict[str, Run], corpus_file: Path, tmp_path: Path) -> None:
     files = [str(weights_of(trained[task])) for task in ("arousal", "emotion")]
     given = [text for file in files for text in ("--weights", file)]
-    command = ["run", *given, "--dataset", "table", "--root", str(corpus_file), "--trials", "1", "--subsets", "2",
-               "--threads", "1", "--results", str(tmp_path)]  # fmt: skip
+    command = [
+        "run",
+        *given,
+        "--dataset",
+        "table",
+        "--root",
+        str(corpus_file),
+        "--trials",
+        "1",
+        "--subsets",
+        "2",
+        "--threads",
+        "1",
+        "--results",
+        str(tmp_path),
+    ]
     done = CliRunner().invoke(app, [*command, "--model", "cnn-regressor"])
     assert done.exit_code == 0, done.output
     found = {run.task.name: run for run in load_runs(tmp_path, model="cnn-regressor")}
@@ -294,10 +352,13 @@ def test_the_command(trained: dict[str, Run], corpus_file: Path, tmp_path: Path)
     assert again.exit_code == 0, again.output
     assert found["arousal"].complete_trials() == [0, 1]
     refused = {
-        "--set": ["--set", "model.width=4"], "--preset": ["--preset", "paper"], "--save-models": ["--save-models"],
-        "--test-dataset": ["--test-dataset", "demo"], "--launcher": ["--launcher", "ray"],
+        "--set": ["--set", "model.width=4"],
+        "--preset": ["--preset", "paper"],
+        "--save-models": ["--save-models"],
+        "--test-dataset": ["--test-dataset", "demo"],
+        "--launcher": ["--launcher", "ray"],
         "two --model": ["--model", "svm", "--model", "linear"],
-    }  # fmt: skip
+    }
     for flag, more in refused.items():
         answer = CliRunner().invoke(app, [*command, *more])
         assert isinstance(answer.exception, SerbenchError)
@@ -322,8 +383,17 @@ def test_weights_of_a_fold_are_not_scored_on_what_they_were_trained_on(corpus_fi
     table = pd.read_csv(corpus_file).drop(columns="partition")
     table.to_csv(corpus_file.parent / "folds.csv", index=False)
     file = corpus_file.parent / "folds.csv"
-    (chance_run,) = run("chance", "table", root=file, task="emotion", trials=1, protocol=TWO, results=tmp_path,
-                        threads=1, save_models=True)  # fmt: skip
+    (chance_run,) = run(
+        "chance",
+        "table",
+        root=file,
+        task="emotion",
+        trials=1,
+        protocol=TWO,
+        results=tmp_path,
+        threads=1,
+        save_models=True,
+    )
     weights = sorted(chance_run.path.glob("unit-0-*.safetensors"))[0]
     assert describe(weights)["notes"]["trained_on"]["fold"] in chance_run.folds
     with pytest.raises(SerbenchError, match=r"stand both in training and in test.*--allow-leak"):
@@ -379,14 +449,15 @@ def test_a_corpus_without_the_labels_says_what_was_expected(
 ) -> None:
     labelled = pd.read_csv(corpus_file)[["path", "speaker", "partition", "emotion"]]
     labelled.to_csv(corpus_file.parent / "classes.csv", index=False)
-    with pytest.raises(SerbenchError, match=r"predicts arousal \(regression\), and table has no such task. It has: "
-                       r"emotion \(classes anger, .*Expected a corpus with labels of arousal"):  # fmt: skip
+    with pytest.raises(
+        SerbenchError,
+        match=r"predicts arousal \(regression\), and table has no such task. It has: "
+        r"emotion \(classes anger, .*Expected a corpus with labels of arousal",
+    ):
         score([weights_of(trained["arousal"])], corpus_file.parent / "classes.csv", tmp_path)
 
 
-def test_a_bad_file_is_left_out_and_counted(
-    trained: dict[str, Run], toy: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_bad_file_is_left_out_and_counted(trained: dict[str, Run], toy: Callable[..., Path], tmp_path: Path) -> None:
     file = toy(tmp_path / "toy")
     tested = pd.read_csv(file).query("partition == 'test'")["path"].tolist()
     (file.parent / tested[0]).write_bytes(b"no audio")

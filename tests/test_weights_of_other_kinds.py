@@ -34,8 +34,12 @@ def pickled(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return file
 
 
-USES = {"load": load_model, "describe": describe, "run": lambda file: open_weights([file]),
-        "predict": lambda file: predict([file], [file])}  # fmt: skip
+USES = {
+    "load": load_model,
+    "describe": describe,
+    "run": lambda file: open_weights([file]),
+    "predict": lambda file: predict([file], [file]),
+}
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
@@ -63,8 +67,10 @@ def test_the_commands_end_with_that_message_and_status_2(command: str, tmp_path:
     file.write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
     table = tmp_path / "mine.csv"
     table.write_text("path,label\n" + "".join(f"{i}.wav,{'ab'[i % 2]}\n" for i in range(20)))
-    words = {"predict": ["predict", "--weights", str(file), str(tmp_path)],
-             "run": ["run", "--weights", str(file), "--dataset", "table", "--root", str(table)]}  # fmt: skip
+    words = {
+        "predict": ["predict", "--weights", str(file), str(tmp_path)],
+        "run": ["run", "--weights", str(file), "--dataset", "table", "--root", str(table)],
+    }
     done = CliRunner().invoke(app, words[command])
     assert isinstance(done.exception, SerbenchError) or done.exit_code == 2
     assert "is not opened" in f"{done.output} {done.exception}"

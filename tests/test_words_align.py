@@ -40,9 +40,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Wav2Vec2Processor(Wav2Vec2FeatureExtractor(do_normalize=True), tokenizer).save_pretrained(folder)
     torch.manual_seed(0)
     config = Wav2Vec2Config(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        conv_dim=(8,) * 7, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        pad_token_id=0,
+    )
     Wav2Vec2ForCTC(config).save_pretrained(folder)
     return folder
 
@@ -130,9 +137,7 @@ def test_words_are_where_their_letters_are(aligner: Aligner, monkeypatch: pytest
     np.testing.assert_allclose(times, expected)
 
 
-def test_emissions_of_a_long_signal_are_those_of_the_whole(
-    aligner: Aligner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_emissions_of_a_long_signal_are_those_of_the_whole(aligner: Aligner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A front end without normalisation and attention over everything would differ; the grid of frames must not."""
     signal = np.random.default_rng(0).standard_normal(16000 * 7).astype(np.float32)
     whole = aligner.emissions(signal)

@@ -143,8 +143,13 @@ def test_digest_is_that_of_the_content(tmp_path: Path) -> None:
 
 def test_normalised_words() -> None:
     assert [normalise(w) for w in ("Don't!", "<Laughter>", "„Größe“", "...", "e\u0301t\u00e9", "semi-final")] == [
-        "dont", "<laughter>", "größe", "", "\u00e9t\u00e9", "semifinal",
-    ]  # fmt: skip
+        "dont",
+        "<laughter>",
+        "größe",
+        "",
+        "\u00e9t\u00e9",
+        "semifinal",
+    ]
 
 
 def released_span(start: float, end: float) -> tuple[int, int]:

@@ -40,10 +40,15 @@ def test_it_is_repeatable_in_every_process() -> None:
     )
     here = str(Path(__file__).parent)
     digests = [
-        subprocess.run([sys.executable, "-P", "-c", code, here], env={"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
-                       capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(
+            [sys.executable, "-P", "-c", code, here],
+            env={"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
         for seed in ("1", "22")
-    ]  # fmt: skip
+    ]
     assert digests[0] == digests[1] == train(two_topics(40), SMALL).sha256
     other = Config(dim=8, window=2, negative=5, min_count=2, epochs=20, lr=0.05, seed=1)
     assert train(two_topics(40), other).sha256 != digests[0]

@@ -59,8 +59,15 @@ def _by_cluster(axes: Axes, one: Clustered, attribute: str, plot: str) -> None:
         single = {k: float(v[0]) for k, v in groups.items() if k not in varied}
         axes.plot(list(single), list(single.values()), "_k", ms=12)
     else:
-        axes.boxplot(list(groups.values()), positions=list(groups), widths=0.65, sym=".", manage_ticks=False,
-                     flierprops={"markersize": 2}, medianprops={"color": "#d55e00"})  # fmt: skip
+        axes.boxplot(
+            list(groups.values()),
+            positions=list(groups),
+            widths=0.65,
+            sym=".",
+            manage_ticks=False,
+            flierprops={"markersize": 2},
+            medianprops={"color": "#d55e00"},
+        )
     axes.set_xticks(list(groups), [str(k) for k in groups], fontsize=8)
     axes.set_title(f"{attribute}: ratio {row['value']:.3f} (chance {row['chance']:.3f})", fontsize=9)
     axes.grid(axis="y", lw=0.4, alpha=0.6)

@@ -42,9 +42,14 @@ def markdown(found: Sequence[Clustered]) -> str:
             here = one.measures[one.measures["target"].eq(r["target"])].iloc[0]
             cells |= {one.name: number(here["value"]), f"{one.name}, by chance": number(here["chance"])}
         rows.append(cells)
-    parts = ["# Emotion in the clusters", "", markdown_table(rows).replace("| model |", "| measure |", 1), "",
-             "ratio: variance of the attribute between clusters over that within them. NMI: with the emotion classes. "
-             f"By chance: mean over {SHUFFLES} shuffles of the labels among sentences."]  # fmt: skip
+    parts = [
+        "# Emotion in the clusters",
+        "",
+        markdown_table(rows).replace("| model |", "| measure |", 1),
+        "",
+        "ratio: variance of the attribute between clusters over that within them. NMI: with the emotion classes. "
+        f"By chance: mean over {SHUFFLES} shuffles of the labels among sentences.",
+    ]
     for one in found:
         parts += ["", f"## {one.name}", "", f"{one.run_id}", "", markdown_table(_cluster_rows(one))]
     return "\n".join([*parts, ""])
@@ -55,10 +60,15 @@ def _cluster_rows(one: Clustered) -> list[dict[str, str]]:
     rows = []
     for cluster, part in one.chunks.groupby("cluster"):
         usual = part["emotion"].dropna().mode()
-        rows.append({
-            "cluster": str(cluster), "chunks": str(len(part)), "sentences": str(part["id"].nunique()),
-            **{f"mean {a}": number(float(part[a].mean())) for a in one.attributes},
-            "most frequent emotion": f"{usual.iloc[0]} ({part['emotion'].eq(usual.iloc[0]).mean():.0%})"
-                                     if len(usual) else "-",
-        })  # fmt: skip
+        rows.append(
+            {
+                "cluster": str(cluster),
+                "chunks": str(len(part)),
+                "sentences": str(part["id"].nunique()),
+                **{f"mean {a}": number(float(part[a].mean())) for a in one.attributes},
+                "most frequent emotion": f"{usual.iloc[0]} ({part['emotion'].eq(usual.iloc[0]).mean():.0%})"
+                if len(usual)
+                else "-",
+            }
+        )
     return rows

@@ -28,9 +28,15 @@ def measure(chunks: pd.DataFrame, attributes: Sequence[str], seed: int) -> pd.Da
     for target in (*attributes, "emotion"):
         column = chunks[target].to_numpy(dtype=object if target == "emotion" else np.float64)
         name, score = ("NMI", class_nmi) if target == "emotion" else ("ratio", variance_ratio)
-        rows.append({"measure": name, "target": target, "value": score(column, labels),
-                     "chance": _by_chance(score, column, labels, chunks["id"], seed),
-                     "n": int((~pd.isna(column)).sum())})  # fmt: skip
+        rows.append(
+            {
+                "measure": name,
+                "target": target,
+                "value": score(column, labels),
+                "chance": _by_chance(score, column, labels, chunks["id"], seed),
+                "n": int((~pd.isna(column)).sum()),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -62,9 +68,12 @@ def class_nmi(classes: npt.NDArray[Any], labels: Labels) -> float:
 
 
 def _by_chance(
-    score: Callable[[npt.NDArray[Any], Labels], float], column: npt.NDArray[Any], labels: Labels, ids: pd.Series[str],
+    score: Callable[[npt.NDArray[Any], Labels], float],
+    column: npt.NDArray[Any],
+    labels: Labels,
+    ids: pd.Series[str],
     seed: int,
-) -> float:  # fmt: skip
+) -> float:
     codes, first = pd.factorize(ids)[0], np.flatnonzero(~ids.duplicated().to_numpy())
     by_sentence, generator = column[first], np.random.default_rng(seed)
     return float(np.mean([score(generator.permutation(by_sentence)[codes], labels) for _ in range(SHUFFLES)]))

@@ -88,8 +88,11 @@ def analyse(
 
 def find_baseline(run: Run) -> Run:
     """The run of the CNN regressor beside a run: same corpus, task and protocol, and if several, the same preset."""
-    same = [r for r in load_runs(run.results, model=BASELINE, dataset=run.spec["dataset"]["name"], task=run.task.name)
-            if r.protocol_digest == run.protocol_digest and r.run_id != run.run_id]  # fmt: skip
+    same = [
+        r
+        for r in load_runs(run.results, model=BASELINE, dataset=run.spec["dataset"]["name"], task=run.task.name)
+        if r.protocol_digest == run.protocol_digest and r.run_id != run.run_id
+    ]
     alike = [r for r in same if r.spec["model"]["preset"] == run.spec["model"]["preset"]] or same
     if len(alike) == 1:
         return alike[0]

@@ -111,8 +111,21 @@ def find_traces(
     last = min(last, seconds)
     part = "" if start is None and end is None else f"_{first:g}-{last:g}s"
     part += "".join(f"_trial{k}" for k in predicted) if trials else ""
-    bare = Traces(run.run_id, item, targets, scales, time[: len(gold)], gold, predicted, NO_WORDS,
-                  np.zeros(0), RATE, first, last, part)  # fmt: skip
+    bare = Traces(
+        run.run_id,
+        item,
+        targets,
+        scales,
+        time[: len(gold)],
+        gold,
+        predicted,
+        NO_WORDS,
+        np.zeros(0),
+        RATE,
+        first,
+        last,
+        part,
+    )
     return _with_sound(bare, run, corpora or Corpora())
 
 

@@ -107,8 +107,14 @@ def _target(axes: Axes, found: Traces, k: int, target: str) -> None:
     several = len(found.predicted) > 1
     for i, (trial, values) in enumerate(found.predicted.items()):
         label = ("each trial" if i == 0 else None) if several else f"prediction, trial {trial}"
-        axes.plot(found.time, values[:, k], color=OKABE_ITO[5] if several else OKABE_ITO[0],
-                  lw=0.7 if several else 1.3, alpha=0.8, label=label)  # fmt: skip
+        axes.plot(
+            found.time,
+            values[:, k],
+            color=OKABE_ITO[5] if several else OKABE_ITO[0],
+            lw=0.7 if several else 1.3,
+            alpha=0.8,
+            label=label,
+        )
     if several:
         mean = np.mean([values[:, k] for values in found.predicted.values()], axis=0)
         axes.plot(found.time, mean, color=OKABE_ITO[0], lw=1.4, label="mean of the trials")

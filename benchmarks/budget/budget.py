@@ -93,8 +93,10 @@ class Budget:
         hours = [f"{cpu:.2g} CPU hours"] + ([f"{card:.2g} GPU hours"] if card else [])
         todo, done = sum(t.todo for t in self.trainings), sum(t.done for t in self.trainings)
         unknown = sum(t.todo for t in self.trainings if t.cost is None)
-        yield (f"in all: {todo} trainings to do, {done} done; about {' and '.join(hours)}"
-               + (f", and {unknown} trainings of unknown length" if unknown else ""))  # fmt: skip
+        yield (
+            f"in all: {todo} trainings to do, {done} done; about {' and '.join(hours)}"
+            + (f", and {unknown} trainings of unknown length" if unknown else "")
+        )
         peaks = [t.cost.peak_mib for t in self.trainings if t.todo and t.cost and t.cost.peak_mib]
         if peaks:
             yield f"memory: up to {max(peaks) * jobs:,.0f} MiB" + (f" ({jobs} processes)" if jobs > 1 else "")

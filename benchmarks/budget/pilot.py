@@ -109,8 +109,16 @@ def _pilot(about: str, device: str, threads: int) -> Pilot:
         for division in (divisions[0], *divisions):
             ids = division.test
             target = Target(run.path, ids, {i: plan.setting.subsets[i] for i in ids}, len(sources) - 1)
-            job = Job(plan.request.model, to_dict(one_epoch(plan.config)), division, (target,), 0,
-                      unit_seed(plan.request.protocol, 0, division.fold), where, threads)  # fmt: skip
+            job = Job(
+                plan.request.model,
+                to_dict(one_epoch(plan.config)),
+                division,
+                (target,),
+                0,
+                unit_seed(plan.request.protocol, 0, division.fold),
+                where,
+                threads,
+            )
             (facts,) = run_unit(job, sources)
             if facts["status"] != "done":
                 return Pilot(features=prices, problem=str(facts["error"]))
@@ -121,8 +129,9 @@ def _pilot(about: str, device: str, threads: int) -> Pilot:
 
 def _part(division: Division, size: int) -> Division:
     rest = max(1, size // 3)
-    return replace(division, train=some(division.train, size), dev=some(division.dev, rest),
-                   test=some(division.test, rest))  # fmt: skip
+    return replace(
+        division, train=some(division.train, size), dev=some(division.dev, rest), test=some(division.test, rest)
+    )
 
 
 def _sources(

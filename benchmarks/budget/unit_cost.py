@@ -68,9 +68,13 @@ def carried(tried: Pilot, plan: Plan) -> UnitCost:
     tested = statistics.mean(len(d.test) for d in plan.setting.divisions)
     source = f"a pilot of {large.items} training items" + (" and one epoch" if epochs > 1 else "")
     return UnitCost(
-        whole(small.seconds, large.seconds), whole(small.cpu_seconds, large.cpu_seconds), tried.peak_mib,
-        large.bytes * max(1.0, tested / max(large.items / 3, 1)), tried.parameters, source,
-    )  # fmt: skip
+        whole(small.seconds, large.seconds),
+        whole(small.cpu_seconds, large.cpu_seconds),
+        tried.peak_mib,
+        large.bytes * max(1.0, tested / max(large.items / 3, 1)),
+        tried.parameters,
+        source,
+    )
 
 
 def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: str) -> UnitCost:
@@ -80,8 +84,9 @@ def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: st
         statistics.mean(float(u.get("cpu_seconds") or u["seconds"]) for u in units) * share,
         max((float(u["peak_mib"]) for u in units if u.get("peak_mib")), default=None),
         sum(path.stat().st_size for path in files) / len(units) * share,
-        max(float(u.get("parameters") or 0) for u in units), source,
-    )  # fmt: skip
+        max(float(u.get("parameters") or 0) for u in units),
+        source,
+    )
 
 
 def _train_items(plan: Plan) -> float:

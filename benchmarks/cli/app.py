@@ -98,24 +98,48 @@ def run(
         elif weights:
             from ..run.grid_weights import run_weights
 
-            without_training({
-                "--set": set_, "--preset": preset, "--test-dataset": test_dataset, "--test-root": test_root,
-                "--test-release": test_release, "--test-split": test_split, "--save-models": save_models,
-                "--launcher": launcher != "local", "two --model": (model or [])[1:],
-            })  # fmt: skip
+            without_training(
+                {
+                    "--set": set_,
+                    "--preset": preset,
+                    "--test-dataset": test_dataset,
+                    "--test-root": test_root,
+                    "--test-release": test_release,
+                    "--test-split": test_split,
+                    "--save-models": save_models,
+                    "--launcher": launcher != "local",
+                    "two --model": (model or [])[1:],
+                }
+            )
             runs = run_weights(
-                weights, dataset or [], model=model[0] if model else None, root=roots(root, dataset or []),
-                release=roots(release, dataset or [], "--release"), task=task,
+                weights,
+                dataset or [],
+                model=model[0] if model else None,
+                root=roots(root, dataset or []),
+                release=roots(release, dataset or [], "--release"),
+                task=task,
                 classes=classes.split(",") if classes else (),
-                protocol=checked(Protocol(protocol, split, subsets, group, seed)), trials=trials,
-                allow_leak=allow_leak, options=pairs("--option", option), results=results, device=device, jobs=jobs,
-                threads=threads, display=shown,
-            )  # fmt: skip
+                protocol=checked(Protocol(protocol, split, subsets, group, seed)),
+                trials=trials,
+                allow_leak=allow_leak,
+                options=pairs("--option", option),
+                results=results,
+                device=device,
+                jobs=jobs,
+                threads=threads,
+                display=shown,
+            )
         else:
             runs = run_grid(
-                **grid_arguments(given), results=results, device=device, jobs=jobs, threads=threads,
-                save_models=save_models, display=shown, launcher=launcher_of(given),
-            )  # fmt: skip
+                **grid_arguments(given),
+                results=results,
+                device=device,
+                jobs=jobs,
+                threads=threads,
+                save_models=save_models,
+                display=shown,
+                launcher=launcher_of(given),
+            )
     for one in runs:
         typer.echo(one.path)
     failed = [unit for one in runs for unit in one.units() if unit["status"] != "done"]

@@ -53,14 +53,23 @@ def grid_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     folders, _ = node_roots(given["root"], [*trained, *tested])
     protocol = Protocol(given["protocol"], given["split"], given["subsets"], given["group"], given["seed"])
     return {
-        "model": given["model"], "dataset": given["dataset"], "test_dataset": tested, "root": roots(folders, trained),
+        "model": given["model"],
+        "dataset": given["dataset"],
+        "test_dataset": tested,
+        "root": roots(folders, trained),
         "release": roots(given["release"], trained, "--release"),
         "test_root": roots(given["test_root"], tested, "--test-root"),
-        "test_release": roots(given["test_release"], tested, "--test-release"), "test_split": given["test_split"],
-        "task": given["task"], "classes": given["classes"].split(",") if given["classes"] else (),
-        "preset": given["preset"], "settings": pairs("--set", given["set_"]), "protocol": checked(protocol),
-        "trials": given["trials"], "allow_leak": given["allow_leak"], "options": pairs("--option", given["option"]),
-    }  # fmt: skip
+        "test_release": roots(given["test_release"], tested, "--test-release"),
+        "test_split": given["test_split"],
+        "task": given["task"],
+        "classes": given["classes"].split(",") if given["classes"] else (),
+        "preset": given["preset"],
+        "settings": pairs("--set", given["set_"]),
+        "protocol": checked(protocol),
+        "trials": given["trials"],
+        "allow_leak": given["allow_leak"],
+        "options": pairs("--option", given["option"]),
+    }
 
 
 def launcher_of(given: Mapping[str, Any]) -> Launcher | None:

@@ -49,9 +49,15 @@ def plan(
     threads = given["threads"] or (given["cpus_per_trial"] if launcher else None)
     device = "cuda" if given["gpus_per_trial"] and given["device"] == "auto" else given["device"]
     budget = estimate(
-        requests, given["results"], device=device, jobs=given["jobs"], threads=threads,
-        save_models=given["save_models"], pilots=pilot, display=Terminal(),
-    )  # fmt: skip
+        requests,
+        given["results"],
+        device=device,
+        jobs=given["jobs"],
+        threads=threads,
+        save_models=given["save_models"],
+        pilots=pilot,
+        display=Terminal(),
+    )
     for line in budget.lines(given["jobs"]):
         typer.echo(line)
     budget.check()

@@ -45,8 +45,12 @@ def clusters(
     from ..core.machine import limit_threads, resolve_device
     from ..core.progress import Terminal
 
-    choices = {"items": (items, analysis.ITEMS), "layer": (layer, ("auto", "h")),
-               "projection": (projection, ("pca", "tsne")), "plot": (plot, ("box", "violin"))}  # fmt: skip
+    choices = {
+        "items": (items, analysis.ITEMS),
+        "layer": (layer, ("auto", "h")),
+        "projection": (projection, ("pca", "tsne")),
+        "plot": (plot, ("box", "violin")),
+    }
     for name, (value, known) in choices.items():
         if value not in known:
             raise SerbenchError(f"--{name} {value}: expected one of: {', '.join(known)}.")

@@ -123,9 +123,15 @@ def extract(
                 progress(done, total, audio_seconds)
 
         made = extract_all(
-            pd.concat(tables), corpus.root, extractor, FeatureCache(), jobs=jobs, progress=step,
-            source=corpus.audio_source, words=corpus.words,
-        )  # fmt: skip
+            pd.concat(tables),
+            corpus.root,
+            extractor,
+            FeatureCache(),
+            jobs=jobs,
+            progress=step,
+            source=corpus.audio_source,
+            words=corpus.words,
+        )
     seconds = time.perf_counter() - started
     typer.echo(
         f"{feature} of {corpus.name}: {len(made)} made or found, {len(made.failed)} failed, {seconds:.1f} s, "

@@ -78,12 +78,24 @@ def cross(
 
     shown = Terminal()
     given: dict[str, Any] = {
-        "task": task, "root": roots(root, datasets), "release": roots(release, datasets, "--release"),
-        "classes": classes.split(",") if classes else (), "leave_one_out": leave_one_out, "preset": preset,
-        "settings": pairs("--set", set_), "protocol": checked(Protocol(subsets=subsets, group=group, seed=seed)),
-        "trials": trials, "allow_leak": allow_leak, "options": pairs("--option", option), "results": results,
-        "device": device, "jobs": jobs, "threads": threads, "save_models": save_models, "display": shown,
-    }  # fmt: skip
+        "task": task,
+        "root": roots(root, datasets),
+        "release": roots(release, datasets, "--release"),
+        "classes": classes.split(",") if classes else (),
+        "leave_one_out": leave_one_out,
+        "preset": preset,
+        "settings": pairs("--set", set_),
+        "protocol": checked(Protocol(subsets=subsets, group=group, seed=seed)),
+        "trials": trials,
+        "allow_leak": allow_leak,
+        "options": pairs("--option", option),
+        "results": results,
+        "device": device,
+        "jobs": jobs,
+        "threads": threads,
+        "save_models": save_models,
+        "display": shown,
+    }
     with resumable(shown):
         frame = run_cross(models, datasets, **given)
     written = write_matrix(frame, results)

@@ -28,5 +28,7 @@ def report(
     for problem in done.problems.values():
         typer.echo(f"serbench: left out: {problem}", err=True)
     beside = done.path.with_name(f"{done.path.stem}_files")
-    typer.echo(f"written: {done.path} (rankings: {done.rankings}, runs: {done.runs}); {len(done.files)} files "
-               f"beside it in {beside}")  # fmt: skip
+    typer.echo(
+        f"written: {done.path} (rankings: {done.rankings}, runs: {done.runs}); {len(done.files)} files "
+        f"beside it in {beside}"
+    )

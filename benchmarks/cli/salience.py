@@ -37,7 +37,9 @@ def salience(
     even = 1 / len(found.segments)
     typer.echo(f"{found.item}: {found.said}")
     for row in found.segments.nlargest(top, "weight").to_dict("records"):
-        typer.echo(f"  {row['start']:6.2f} to {row['end']:6.2f} s  {row['weight']:.1%} of the attention "
-                   f"({row['weight'] / even:.1f} times an even share)")  # fmt: skip
+        typer.echo(
+            f"  {row['start']:6.2f} to {row['end']:6.2f} s  {row['weight']:.1%} of the attention "
+            f"({row['weight'] / even:.1f} times an even share)"
+        )
     for path in analysis.write(found, out or results / "studies"):
         typer.echo(path)

@@ -20,9 +20,7 @@ def traces(
     recording: Annotated[str, typer.Argument(help="Id of a recording that the run tests, such as Devel_01.")],
     dataset: Annotated[str | None, typer.Option(help="Dataset, where the name fits several runs.")] = None,
     task: Annotated[str | None, typer.Option(help="Task, likewise.")] = None,
-    trial: Annotated[
-        list[int] | None, typer.Option(help="Trial that is drawn; may be repeated. Default: all.")
-    ] = None,
+    trial: Annotated[list[int] | None, typer.Option(help="Trial that is drawn; may be repeated. Default: all.")] = None,
     start: Annotated[float | None, typer.Option(help="First second that is shown.")] = None,
     end: Annotated[float | None, typer.Option(help="Second that the stretch ends at.")] = None,
     results: Annotated[Path, typer.Option(help="Folder that holds runs/.")] = Path("results"),
@@ -34,8 +32,10 @@ def traces(
 
     chosen = open_run(run, results, dataset, task)
     found = find_traces(chosen, recording, trial or (), start, end)
-    typer.echo(f"{found.item}, {found.begin:.1f} to {found.end:.1f} s: {len(found.time)} frames, "
-               f"{len(found.words)} words, trials {', '.join(map(str, found.predicted))}")  # fmt: skip
+    typer.echo(
+        f"{found.item}, {found.begin:.1f} to {found.end:.1f} s: {len(found.time)} frames, "
+        f"{len(found.words)} words, trials {', '.join(map(str, found.predicted))}"
+    )
     for target, scores in found.scores().items():
         typer.echo(f"  {target}: CCC of this stretch {', '.join(f'{score:.3f}' for score in scores)}")
     for note in found.notes:

@@ -46,10 +46,16 @@ def tune(
         shown.message(f"  {key} in {text}")
     with resumable(shown):
         runs = run_grid(
-            **(arguments | {"settings": fixed}), search=search.plain(), results=given["results"],
-            device=given["device"], jobs=given["jobs"], threads=given["threads"], save_models=given["save_models"],
-            display=shown, launcher=launcher_of(given),
-        )  # fmt: skip
+            **(arguments | {"settings": fixed}),
+            search=search.plain(),
+            results=given["results"],
+            device=given["device"],
+            jobs=given["jobs"],
+            threads=given["threads"],
+            save_models=given["save_models"],
+            display=shown,
+            launcher=launcher_of(given),
+        )
     for one in runs:
         typer.echo(one.path)
         for unit in one.units():

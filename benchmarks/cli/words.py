@@ -47,9 +47,15 @@ def align(
 
     corpus = open_dataset(dataset, root, release, option)
     found = words.word_times(
-        corpus, out, items=items, model=model, again=again, partitions=partition or (), display=Terminal(),
+        corpus,
+        out,
+        items=items,
+        model=model,
+        again=again,
+        partitions=partition or (),
+        display=Terminal(),
         device=resolve_device(device) if model else "cpu",
-    )  # fmt: skip
+    )
     typer.echo(found.line())
     if found.silent:
         typer.echo(f"  {len(found.silent)} items have neither word times nor a transcript, such as {found.silent[0]}")
@@ -80,9 +86,15 @@ def speech2vec(
     corpus, shown = open_dataset(dataset, root, release, option), Terminal()
     with resumable(shown):
         found = steps.speech2vec(
-            corpus, out, words=words, preset=preset, settings=pairs("--set", set_), partitions=partition or (),
-            device=resolve_device(device), display=shown,
-        )  # fmt: skip
+            corpus,
+            out,
+            words=words,
+            preset=preset,
+            settings=pairs("--set", set_),
+            partitions=partition or (),
+            device=resolve_device(device),
+            display=shown,
+        )
     typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
 
 
@@ -104,9 +116,14 @@ def word2vec(
     from .arguments import open_dataset, pairs
 
     found = words.word2vec(
-        out, corpus=None if dataset is None else open_dataset(dataset, root, release, option), text=text,
-        vectors=vectors, settings=pairs("--set", set_), partitions=partition or (), limit=limit,
-    )  # fmt: skip
+        out,
+        corpus=None if dataset is None else open_dataset(dataset, root, release, option),
+        text=text,
+        vectors=vectors,
+        settings=pairs("--set", set_),
+        partitions=partition or (),
+        limit=limit,
+    )
     typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
     if found.doubled:
         typer.echo(f"  {found.doubled} entries of {vectors} were left out: their words had come before")
@@ -133,9 +150,17 @@ def align_spaces(
     from .arguments import pairs
 
     found = words.align_spaces(
-        source, target, out, mode=mode, dictionary=dictionary, test=test, settings=pairs("--set", set_),
-        out_target=out_target, device=resolve_device(device), display=Terminal(),
-    )  # fmt: skip
+        source,
+        target,
+        out,
+        mode=mode,
+        dictionary=dictionary,
+        test=test,
+        settings=pairs("--set", set_),
+        out_target=out_target,
+        device=resolve_device(device),
+        display=Terminal(),
+    )
     for line in words.report_lines(found.report):
         typer.echo(line)
     typer.echo(out)

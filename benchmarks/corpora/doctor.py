@@ -48,10 +48,28 @@ from ...datasets.schema.corpus import Corpus
 from .findings import Finding, Limits, counts, duplicates, files, off_scale, overlaps, segments, traces, usual_rate
 from .sound import Sound, look
 
-SOUND_FILES = frozenset({
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".snd", ".sph", ".nist",
-    ".wma", ".caf", ".w64", ".rf64",
-})  # fmt: skip
+SOUND_FILES = frozenset(
+    {
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".m4a",
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".au",
+        ".snd",
+        ".sph",
+        ".nist",
+        ".wma",
+        ".caf",
+        ".w64",
+        ".rf64",
+    }
+)
 SEVERITIES = ("error", "warning", "note")
 Progress = Callable[[int, int, float], None]
 """(files done, files in all, seconds of audio done)."""
@@ -78,16 +96,27 @@ def check(
     orphans = _orphans(corpus, set(sounds))
     paths = dict(zip(items.index, items["path"], strict=True))
     findings = [
-        *counts(corpus), *off_scale(corpus), *traces(corpus), *overlaps(corpus),
-        *files(items, sounds, orphans, limits), *segments(items, sounds, limits), *duplicates(items, sounds),
+        *counts(corpus),
+        *off_scale(corpus),
+        *traces(corpus),
+        *overlaps(corpus),
+        *files(items, sounds, orphans, limits),
+        *segments(items, sounds, limits),
+        *duplicates(items, sounds),
         *(Finding("warning", "orphan", "", path, "no row of the table names this file") for path in orphans),
-        *(Finding("note", "known-unusable", item, paths.get(item, ""), "the corpus itself lists it as unusable")
-          for item in sorted(corpus.known_unusable)),
-    ]  # fmt: skip
+        *(
+            Finding("note", "known-unusable", item, paths.get(item, ""), "the corpus itself lists it as unusable")
+            for item in sorted(corpus.known_unusable)
+        ),
+    ]
     table = pd.DataFrame(_sorted(_excused(f, corpus.known_unusable) for f in findings), columns=list(Finding._fields))
     readable = [s for s in sounds.values() if s.state == "ok"]
-    table.attrs = {"files": len(sounds), "readable": len(readable), "rate": usual_rate(sounds),
-                   "seconds": sum(s.seconds for s in readable)}  # fmt: skip
+    table.attrs = {
+        "files": len(sounds),
+        "readable": len(readable),
+        "rate": usual_rate(sounds),
+        "seconds": sum(s.seconds for s in readable),
+    }
     return table
 
 

@@ -171,9 +171,7 @@ def _overlap(corpus: Corpus, where: str, speakers: set[str], tested: bool) -> It
         yield Finding(severity, "speaker-overlap", "", "", f"{where} share {len(speakers)} speakers: {names}")
 
 
-def files(
-    items: pd.DataFrame, sounds: Mapping[str, Sound], orphans: list[str], limits: Limits
-) -> Iterator[Finding]:
+def files(items: pd.DataFrame, sounds: Mapping[str, Sound], orphans: list[str], limits: Limits) -> Iterator[Finding]:
     """What is wrong with whole files."""
     usual, spelling = usual_rate(sounds), {path.lower(): path for path in orphans}
     names = items.index.to_series().groupby(items["path"].to_numpy()).agg(list)

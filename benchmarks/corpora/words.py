@@ -32,9 +32,16 @@ Settings = Mapping[str, str]
 
 
 def word_times(
-    corpus: Corpus, out: Path, *, items: str = "all", model: Path | None = None, device: str = "cpu",
-    again: bool = False, partitions: Sequence[str] = (), display: Display | None = None,
-) -> WordTimes:  # fmt: skip
+    corpus: Corpus,
+    out: Path,
+    *,
+    items: str = "all",
+    model: Path | None = None,
+    device: str = "cpu",
+    again: bool = False,
+    partitions: Sequence[str] = (),
+    display: Display | None = None,
+) -> WordTimes:
     """Write word times of a corpus: the corpus's own, else by forced alignment with `model`, else spread evenly.
 
     Parameters
@@ -63,9 +70,16 @@ def word_times(
 
 
 def speech2vec(
-    corpus: Corpus, out: Path, *, words: Path | None = None, preset: str = "default", settings: Settings | None = None,
-    partitions: Sequence[str] = (), device: str = "cpu", display: Display | None = None,
-) -> Vectors:  # fmt: skip
+    corpus: Corpus,
+    out: Path,
+    *,
+    words: Path | None = None,
+    preset: str = "default",
+    settings: Settings | None = None,
+    partitions: Sequence[str] = (),
+    device: str = "cpu",
+    display: Display | None = None,
+) -> Vectors:
     """Train Speech2Vec on the spoken words of a corpus and write its vectors.
 
     A killed training goes on where it was when the same call is made again (`OUT.training.safetensors`).
@@ -96,20 +110,37 @@ def speech2vec(
     state = out.with_name(f"{out.name}.training.safetensors")
     found = train(cuts, config, device=device, checkpoint=state, progress=shown.message)
     write_vectors(out, found.vectors)
-    _describe(out, found.vectors, {
-        "made_by": "speech2vec", **_corpus_facts(corpus, partitions), "config": to_dict(config),
-        "cuts": to_dict(cut_config), "occurrences": len(cuts), "failed": dict(cuts.failed), "short": cuts.short,
-        "word_times": None if words is None else str(words), "losses": list(found.losses),
-        "held_out_losses": list(found.held_out_losses), "best_epoch": found.best_epoch,
-    })  # fmt: skip
+    _describe(
+        out,
+        found.vectors,
+        {
+            "made_by": "speech2vec",
+            **_corpus_facts(corpus, partitions),
+            "config": to_dict(config),
+            "cuts": to_dict(cut_config),
+            "occurrences": len(cuts),
+            "failed": dict(cuts.failed),
+            "short": cuts.short,
+            "word_times": None if words is None else str(words),
+            "losses": list(found.losses),
+            "held_out_losses": list(found.held_out_losses),
+            "best_epoch": found.best_epoch,
+        },
+    )
     state.unlink(missing_ok=True)
     return found.vectors
 
 
 def word2vec(
-    out: Path, *, corpus: Corpus | None = None, text: Path | None = None, vectors: Path | None = None,
-    settings: Settings | None = None, partitions: Sequence[str] = (), limit: int | None = None,
-) -> Vectors:  # fmt: skip
+    out: Path,
+    *,
+    corpus: Corpus | None = None,
+    text: Path | None = None,
+    vectors: Path | None = None,
+    settings: Settings | None = None,
+    partitions: Sequence[str] = (),
+    limit: int | None = None,
+) -> Vectors:
     """Train Word2Vec on a corpus's transcripts or a text file, or take a file of vectors, and write the vectors.
 
     Exactly one of `corpus`, `text` and `vectors` is given; `limit` keeps the first vectors of `vectors`.
@@ -137,10 +168,18 @@ def word2vec(
 
 
 def align_spaces(
-    source: Path, target: Path, out: Path, *, mode: str | None = None, dictionary: Path | None = None,
-    test: Path | None = None, settings: Settings | None = None, out_target: Path | None = None, device: str = "cpu",
+    source: Path,
+    target: Path,
+    out: Path,
+    *,
+    mode: str | None = None,
+    dictionary: Path | None = None,
+    test: Path | None = None,
+    settings: Settings | None = None,
+    out_target: Path | None = None,
+    device: str = "cpu",
     display: Display | None = None,
-) -> Alignment:  # fmt: skip
+) -> Alignment:
     """Map a file of vectors into the space of another one and write the mapped vectors.
 
     The JSON file beside `out` holds the report, also that of an adversarial mode that failed; vectors are written only
@@ -166,14 +205,27 @@ def align_spaces(
     note = _beside(out)
 
     def write(report: Report) -> None:
-        facts = {"made_by": "align-spaces", "source": str(source), "target": str(target), "config": to_dict(config),
-                 "game": to_dict(game) if mode == "adversarial" else None, "versions": versions()}  # fmt: skip
+        facts = {
+            "made_by": "align-spaces",
+            "source": str(source),
+            "target": str(target),
+            "config": to_dict(config),
+            "game": to_dict(game) if mode == "adversarial" else None,
+            "versions": versions(),
+        }
         write_json(note, {**facts, "report": _plain(asdict(report))})
 
     found = align(
-        read_vectors(source), read_vectors(target), config, game, device=device, progress=shown.message, failed=write,
-        pairs=None if dictionary is None else read_pairs(dictionary), test=None if test is None else read_pairs(test),
-    )  # fmt: skip
+        read_vectors(source),
+        read_vectors(target),
+        config,
+        game,
+        device=device,
+        progress=shown.message,
+        failed=write,
+        pairs=None if dictionary is None else read_pairs(dictionary),
+        test=None if test is None else read_pairs(test),
+    )
     write_vectors(out, found.source)
     if out_target is not None:
         write_vectors(out_target, found.target)
@@ -183,8 +235,10 @@ def align_spaces(
 
 def report_lines(report: Report) -> list[str]:
     """A report for people to read."""
-    lines = [f"{report.mode}: {'accepted' if report.accepted else 'FAILED'}; {report.reason}",
-             f"mean cosine of CSLS pairs: {report.criterion:.4f}"]  # fmt: skip
+    lines = [
+        f"{report.mode}: {'accepted' if report.accepted else 'FAILED'}; {report.reason}",
+        f"mean cosine of CSLS pairs: {report.criterion:.4f}",
+    ]
     for game in report.games:
         shares = ", ".join(f"{key.replace('_', ' ')} {value:.1%}" for key, value in game.items() if "agree" in key)
         lines.append(f"  seed {game['seed']:.0f}: criterion {game['criterion']:.4f}, {shares}")
@@ -196,8 +250,10 @@ def report_lines(report: Report) -> list[str]:
         by_chance = "  ".join(f"P@{k} {min(1, k / report.targets):6.1%}" for k in report.precision["csls"])
         lines.append(f"{'by chance':<24} {by_chance}")
         if not beats_chance(report):
-            lines.append("The map translates words that it was not fitted to no better than chance: these two spaces "
-                         "have no shape in common, and the mapped vectors are of no use.")  # fmt: skip
+            lines.append(
+                "The map translates words that it was not fitted to no better than chance: these two spaces "
+                "have no shape in common, and the mapped vectors are of no use."
+            )
     return lines
 
 
@@ -240,8 +296,10 @@ def _training_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
 
 def _corpus_facts(corpus: Corpus, partitions: Sequence[str]) -> dict[str, Any]:
     used = corpus.utterances.loc[_training_items(corpus, partitions)]["partition"]
-    return {"corpus": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest()},
-            "partitions": sorted(used.dropna().unique().tolist()) or ["all: the corpus has none"]}  # fmt: skip
+    return {
+        "corpus": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest()},
+        "partitions": sorted(used.dropna().unique().tolist()) or ["all: the corpus has none"],
+    }
 
 
 def _describe(out: Path, vectors: Vectors, facts: Mapping[str, Any]) -> None:

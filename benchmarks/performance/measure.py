@@ -57,8 +57,12 @@ def measure(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str
         report = Path(name) / "cost.json"
         done = subprocess.run(
             [sys.executable, "-S", "-c", LAUNCHER, str(report), *command],
-            cwd=cwd, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
+            cwd=cwd,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
         if done.returncode:
             raise SerbenchError(f"{' '.join(command)} ended with a failure: {done.stdout[-800:].decode()}")
         cpu, wall, peak = json.loads(report.read_text())

@@ -75,8 +75,9 @@ def interleaved(measured: Mapping[str, Callable[[], Facts]], rounds: int) -> dic
     for _ in range(rounds):
         for name, work in measured.items():
             found[name].append(work())
-    return {name: {key: statistics.median(one[key] for one in facts) for key in facts[0]}
-            for name, facts in found.items()}  # fmt: skip
+    return {
+        name: {key: statistics.median(one[key] for one in facts) for key in facts[0]} for name, facts in found.items()
+    }
 
 
 def main(

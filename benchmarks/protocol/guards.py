@@ -39,8 +39,13 @@ WORDS = 4
 SHARE = 0.5
 OVERLAP = 0.5
 """Share of the shorter segment from which on two segments of one file are the same audio."""
-NAMES = {"speaker": "speakers", "dialogue": "dialogues", "session": "sessions", "audio": "identical recordings",
-         "text": "transcripts"}  # fmt: skip
+NAMES = {
+    "speaker": "speakers",
+    "dialogue": "dialogues",
+    "session": "sessions",
+    "audio": "identical recordings",
+    "text": "transcripts",
+}
 UNRELATED = ("table", "audformat")
 """Datasets that stand for any corpus: two of them are the same one only in the same folder."""
 _PROBE = 4096
@@ -68,9 +73,7 @@ Pairs = Sequence[tuple[Side, Side]]
 
 def sides(corpus: Corpus, divisions: Iterable[Division], items: pd.DataFrame) -> list[tuple[Side, Side]]:
     """The sides of every fold of one corpus."""
-    return [
-        (Side(corpus, items.loc[[*d.train, *d.dev]]), Side(corpus, items.loc[list(d.test)])) for d in divisions
-    ]
+    return [(Side(corpus, items.loc[[*d.train, *d.dev]]), Side(corpus, items.loc[list(d.test)])) for d in divisions]
 
 
 def leaks(pairs: Pairs, *, texts: bool = False) -> dict[str, Crossing]:

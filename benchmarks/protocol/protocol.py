@@ -102,9 +102,12 @@ def assign_subsets(corpus: Corpus, task: Task, protocol: Protocol, divisions: Se
 
 
 def describe(
-    corpus: Corpus, task: Task, protocol: Protocol, divisions: Sequence[Division],
+    corpus: Corpus,
+    task: Task,
+    protocol: Protocol,
+    divisions: Sequence[Division],
     subsets: Mapping[str, int] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The protocol as records hold it: resolved split and group, folds, sizes, and a digest of the cut itself."""
     subsets = assign_subsets(corpus, task, protocol, divisions) if subsets is None else subsets
     split = protocol.split or next(iter(corpus.splits))

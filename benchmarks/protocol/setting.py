@@ -109,11 +109,14 @@ class Setting:
         trained, tested = _facts(self.corpus), _facts(self.tested)
         releases = ">".join(facts["release"] or "only" for facts in (trained, tested))
         return {
-            "name": f"{trained['name']}>{tested['name']}", "release": "" if releases == "only>only" else releases,
+            "name": f"{trained['name']}>{tested['name']}",
+            "release": "" if releases == "only>only" else releases,
             "digest": digest([trained["digest"], tested["digest"]]),
-            **{key: f"{trained['name']}: {trained[key]}; {tested['name']}: {tested[key]}"
-               for key in ("licence", "citation")},
-        }  # fmt: skip
+            **{
+                key: f"{trained['name']}: {trained[key]}; {tested['name']}: {tested[key]}"
+                for key in ("licence", "citation")
+            },
+        }
 
     def describe(self, protocol: Protocol, test_split: str | None) -> dict[str, Any]:
         """The protocol as records hold it."""
@@ -121,8 +124,13 @@ class Setting:
         if not self.crosses:
             return described
         own = "each corpus's own" if self.rotates else protocol.split or next(iter(self.corpus.splits))
-        return {**described, "split": own, "test_split": test_split or next(iter(self.tested.splits)),
-                "folds": self.folds, "rotates": self.rotates}  # fmt: skip
+        return {
+            **described,
+            "split": own,
+            "test_split": test_split or next(iter(self.tested.splits)),
+            "folds": self.folds,
+            "rotates": self.rotates,
+        }
 
     def transfer(self) -> dict[str, Any] | None:
         """What records hold of the transfer between corpora; None within one."""
@@ -185,9 +193,15 @@ def _turn(parts: Parts, k: int) -> Division:
 
 
 def _across(
-    corpus: Corpus, task: Task, divisions: tuple[Division, ...], tested: Corpus, asked: Task, request: Request,
-    *, rotates: bool,
-) -> Setting:  # fmt: skip
+    corpus: Corpus,
+    task: Task,
+    divisions: tuple[Division, ...],
+    tested: Corpus,
+    asked: Task,
+    request: Request,
+    *,
+    rotates: bool,
+) -> Setting:
     assert request.test is not None
     if tested.name in corpus.name.split("+") and rotates:
         raise SerbenchError(f"{tested.name} is trained on and tested. Leave it out of --dataset or of --test-dataset.")
@@ -282,5 +296,10 @@ def _class_notes(parts: Parts, setting: Setting, rows: pd.DataFrame) -> Iterator
 
 
 def _facts(corpus: Corpus) -> dict[str, str]:
-    return {"name": corpus.name, "release": corpus.release, "digest": corpus.digest(), "licence": corpus.licence,
-            "citation": corpus.citation}  # fmt: skip
+    return {
+        "name": corpus.name,
+        "release": corpus.release,
+        "digest": corpus.digest(),
+        "licence": corpus.licence,
+        "citation": corpus.citation,
+    }

@@ -142,7 +142,7 @@ class Cluster:
 
     def submit(
         self, function: Callable[..., Any], text: Any, *arguments: Any, gpus: float = 0.0, node: Node | None = None
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Hand out a task: `function(text, names of the node, *arguments)`."""
         settings: dict[str, Any] = {"num_cpus": self.options.cpus_per_trial, "num_gpus": gpus}
         if node is not None:
@@ -178,7 +178,7 @@ class Cluster:
 
     def on_each_node(
         self, function: Callable[..., Any], *arguments: Any, seconds: float = 20.0, names: bool = False
-    ) -> dict[Node, dict[str, Any]]:  # fmt: skip
+    ) -> dict[Node, dict[str, Any]]:
         """Call a function once on every node that can take trials.
 
         A node that can't answer has an `error` in place of an answer; one that died meanwhile is left out.

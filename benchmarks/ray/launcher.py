@@ -48,9 +48,7 @@ class RayLauncher:
         self._places: dict[str, Place] = {}
         self._digests: dict[str, str] = {}
 
-    def add(
-        self, plans: Sequence[Plan], corpora: Corpora, device: str, threads: int | None, save_models: bool
-    ) -> None:
+    def add(self, plans: Sequence[Plan], corpora: Corpora, device: str, threads: int | None, save_models: bool) -> None:
         """Take in plans that share their training; nothing starts yet.
 
         Raises
@@ -71,15 +69,29 @@ class RayLauncher:
         on_each = threads or self.options.cpus_per_trial
         about = {
             "runs": [{"request": asdict(p.request), "run_id": p.run.run_id, "spec": p.run.spec} for p in plans],
-            "config": to_dict(plans[0].config), "threads": on_each,
-            "device": "cuda" if on_card else "cpu", "save_models": save_models, "home": home, "roots": self.roots,
-            "digests": self._digests, "folder": os.getcwd(),
-        }  # fmt: skip
+            "config": to_dict(plans[0].config),
+            "threads": on_each,
+            "device": "cuda" if on_card else "cpu",
+            "save_models": save_models,
+            "home": home,
+            "roots": self.roots,
+            "digests": self._digests,
+            "folder": os.getcwd(),
+        }
         units = [(*unit, tuple(i for i, p in enumerate(plans) if p in lacked)) for unit, lacked in lacking.items()]
         self.orders.append(
-            Order(canonical_json(plain(about)), request.model, [plan.run for plan in plans], units, request.protocol,
-                  home, on_each, self.options.gpus_per_trial if on_card else 0.0, _features(plans))
-        )  # fmt: skip
+            Order(
+                canonical_json(plain(about)),
+                request.model,
+                [plan.run for plan in plans],
+                units,
+                request.protocol,
+                home,
+                on_each,
+                self.options.gpus_per_trial if on_card else 0.0,
+                _features(plans),
+            )
+        )
 
     def run(self, display: Display) -> None:
         """Check the nodes, make the missing features, work through all units; each ends as a record.
@@ -105,10 +117,16 @@ class RayLauncher:
         """Ask every node that can take trials what it has; returns the versions that they have in common."""
         most = max(order.gpus for order in self.orders)
         cluster.require(most)
-        asked = canonical_json(plain({
-            "places": [asdict(place) for place in self._places.values()], "digests": self._digests, "roots": self.roots,
-            "folder": os.getcwd(),
-        }))  # fmt: skip
+        asked = canonical_json(
+            plain(
+                {
+                    "places": [asdict(place) for place in self._places.values()],
+                    "digests": self._digests,
+                    "roots": self.roots,
+                    "folder": os.getcwd(),
+                }
+            )
+        )
         if stray := sorted(set(self.roots) - {name for one in cluster.nodes for name in one.names}):
             known = ", ".join(one.name for one in cluster.nodes)
             raise SerbenchError(f"--root ...@{stray[0]}=...: there is no such node. There are: {known}.")

@@ -64,20 +64,35 @@ class LocalCluster:
     def env(self, **more: str) -> dict[str, str]:
         """The environment of nodes, and of commands that use the cluster."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SERBENCH_ROOT"))}
-        return kept | {
-            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token), "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "SERBENCH_CACHE": str(self.folder / "cache"),
-        } | more  # fmt: skip
+        return (
+            kept
+            | {
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN_PATH": str(self.token),
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "PYTHONSAFEPATH": "1",
+                "OMP_NUM_THREADS": "1",
+                "SERBENCH_CACHE": str(self.folder / "cache"),
+            }
+            | more
+        )
 
     def start(self, name: str, cpus: int, seconds: float = 90.0, **env: str) -> None:
         """Start a node and wait until it is there; the one called "head" is the head."""
         head = ["--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}/r"]
         joins = [f"--address={self.address}"]
         command = [
-            str(Path(sys.executable).parent / "ray"), "start", *(head if name == "head" else joins),
-            "--node-ip-address=127.0.0.1", f"--node-name={name}", f"--num-cpus={cpus}", "--num-gpus=0",
-            f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats", "--block",
-        ]  # fmt: skip
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            *(head if name == "head" else joins),
+            "--node-ip-address=127.0.0.1",
+            f"--node-name={name}",
+            f"--num-cpus={cpus}",
+            "--num-gpus=0",
+            f"--object-store-memory={STORE_BYTES}",
+            "--disable-usage-stats",
+            "--block",
+        ]
         log = self.folder / f"{name}.log"
         with log.open("wb") as stream:
             self.nodes[name] = subprocess.Popen(

@@ -110,8 +110,13 @@ def describe_node(places: str, node: Sequence[str]) -> dict[str, Any]:
             corpora.get(Place(**place))
         except SerbenchError as error:
             problems.append(str(error))
-    return {"versions": versions(), "sources": source_digest(), "cache": cache_id(), "problems": problems,
-            "host": platform.node()}  # fmt: skip
+    return {
+        "versions": versions(),
+        "sources": source_digest(),
+        "cache": cache_id(),
+        "problems": problems,
+        "host": platform.node(),
+    }
 
 
 def roots_of(roots: Mapping[str, Mapping[str, str]], node: Sequence[str]) -> dict[str, str]:
@@ -142,7 +147,9 @@ def shards(files: int, slots: int) -> int:
     return max(1, min(files // SMALL_SHARD, 4 * slots))
 
 
-def make_features(order: str, node: Sequence[str], threads: int, source: int, role: str, k: int, count: int) -> dict[str, Any]:  # fmt: skip  # noqa: E501
+def make_features(
+    order: str, node: Sequence[str], threads: int, source: int, role: str, k: int, count: int
+) -> dict[str, Any]:
     """Shard k of `count` of the features of one role of an order's corpus number `source`, into this node's cache.
 
     Returns

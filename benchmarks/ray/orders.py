@@ -188,8 +188,14 @@ class Work:
         shown.done(unit, next((f for f in written if f["status"] != "done"), written[0]))
 
     def _failed(self, order: Order, unit: Unit, error: str | None, attempts: int) -> dict[str, Any]:
-        return {"status": "failed", "error": error, "seed": unit_seed(order.protocol, unit.trial, unit.division.fold),
-                "threads": order.threads, "versions": own_versions(), "attempts": attempts}  # fmt: skip
+        return {
+            "status": "failed",
+            "error": error,
+            "seed": unit_seed(order.protocol, unit.trial, unit.division.fold),
+            "threads": order.threads,
+            "versions": own_versions(),
+            "attempts": attempts,
+        }
 
     def _left(self, order: Order, unit: Unit) -> str:
         """What a unit whose process died had printed, from the node that it was on."""

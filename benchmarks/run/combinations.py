@@ -44,11 +44,18 @@ def requests_for(
     added: list[tuple[str, str | None]] = [row for row in CHANCE if row not in asked]
     trained = places(_several(dataset), root, release, options)
     tests = tested_places(_several(test_dataset), test_root, test_release, test_split, options, trained)
-    base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,
-                   classes=tuple(classes))  # fmt: skip
+    base = Request(
+        "", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak, classes=tuple(classes)
+    )
     requests = [
-        request_of(replace(base, search=search if (name, chosen) in asked else None), name, chosen,
-                   {} if (name, chosen) in CHANCE else settings or {}, group, test)
+        request_of(
+            replace(base, search=search if (name, chosen) in asked else None),
+            name,
+            chosen,
+            {} if (name, chosen) in CHANCE else settings or {},
+            group,
+            test,
+        )
         for group in trained
         for name, chosen in (*asked, *added)
         for test in tests
@@ -57,15 +64,27 @@ def requests_for(
 
 
 def request_of(
-    base: Request, model: str, preset: str | None, settings: Mapping[str, str], trained: tuple[Place, ...],
+    base: Request,
+    model: str,
+    preset: str | None,
+    settings: Mapping[str, str],
+    trained: tuple[Place, ...],
     test: Place | None,
-) -> Request:  # fmt: skip
+) -> Request:
     """A request with its model and corpora; a test on the only corpus that is trained on is one by its own folds."""
     first, *also = trained
     return replace(
-        base, model=model, preset=preset, settings=dict(settings), dataset=first.name, root=first.root,
-        release=first.release, options=dict(first.options), also=tuple(also), test=None if trained == (test,) else test,
-    )  # fmt: skip
+        base,
+        model=model,
+        preset=preset,
+        settings=dict(settings),
+        dataset=first.name,
+        root=first.root,
+        release=first.release,
+        options=dict(first.options),
+        also=tuple(also),
+        test=None if trained == (test,) else test,
+    )
 
 
 def places(
@@ -80,9 +99,13 @@ def places(
 
 
 def tested_places(
-    names: Sequence[str], root: Given, release: Given, split: str | None, options: Mapping[str, Any] | None,
+    names: Sequence[str],
+    root: Given,
+    release: Given,
+    split: str | None,
+    options: Mapping[str, Any] | None,
     trained: Sequence[tuple[Place, ...]],
-) -> list[Place | None]:  # fmt: skip
+) -> list[Place | None]:
     """The corpora to test (None without names: the one that is trained on).
 
     One that is trained on too is taken as it is, unless another folder or release is given.

@@ -62,8 +62,10 @@ class RunningCost:
 
     def facts(self) -> dict[str, Any]:
         """As records hold it, rounded to what a measurement is worth."""
-        rounded = {"real_time_factor": float(f"{self.real_time_factor:.4g}"),
-                   "seconds_of_audio": round(self.seconds_of_audio, 2)}  # fmt: skip
+        rounded = {
+            "real_time_factor": float(f"{self.real_time_factor:.4g}"),
+            "seconds_of_audio": round(self.seconds_of_audio, 2),
+        }
         macs = self.macs_per_second
         return asdict(self) | rounded | {"macs_per_second": None if macs is None else float(f"{macs:.6g}")}
 
@@ -110,8 +112,9 @@ def running_cost(
     frozen = sum(e.parameters for e in networks)
     for extractor in extractors.values():
         extractor.release()
-    return RunningCost(model.parameters, frozen, None if macs is None else macs / seconds, passed / seconds,
-                       len(some), seconds)  # fmt: skip
+    return RunningCost(
+        model.parameters, frozen, None if macs is None else macs / seconds, passed / seconds, len(some), seconds
+    )
 
 
 def sample(corpus: Corpus, data: Data) -> tuple[Data, float]:

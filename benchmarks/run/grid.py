@@ -31,9 +31,18 @@ from .plan import Plan, prepare
 from .work import execute
 
 __all__ = [
-    "CHANCE", "Given", "Launcher", "from_record", "places", "request_of", "requests_for", "run", "run_requests",
-    "sharing", "tested_places",
-]  # fmt: skip
+    "CHANCE",
+    "Given",
+    "Launcher",
+    "from_record",
+    "places",
+    "request_of",
+    "requests_for",
+    "run",
+    "run_requests",
+    "sharing",
+    "tested_places",
+]
 
 Opened = tuple[Request, Run, Plan | None]
 """A request, its record, and its plan unless it was finished before."""
@@ -42,9 +51,7 @@ Opened = tuple[Request, Run, Plan | None]
 class Launcher(Interface):
     """Works through units elsewhere: it is given the plans of a grid, then runs them all."""
 
-    def add(
-        self, plans: Sequence[Plan], corpora: Corpora, device: str, threads: int | None, save_models: bool
-    ) -> None:
+    def add(self, plans: Sequence[Plan], corpora: Corpora, device: str, threads: int | None, save_models: bool) -> None:
         """Take in plans that share their training."""
 
     def run(self, display: Display) -> None:
@@ -114,10 +121,24 @@ def run(
     if jobs < 1:
         raise SerbenchError(f"jobs={jobs}: expected 1 or more.")
     requests, added = requests_for(
-        model, dataset, test_dataset=test_dataset, root=root, release=release, test_root=test_root,
-        test_release=test_release, test_split=test_split, task=task, classes=classes, preset=preset,
-        settings=settings, protocol=protocol, trials=trials, allow_leak=allow_leak, options=options, search=search,
-    )  # fmt: skip
+        model,
+        dataset,
+        test_dataset=test_dataset,
+        root=root,
+        release=release,
+        test_root=test_root,
+        test_release=test_release,
+        test_split=test_split,
+        task=task,
+        classes=classes,
+        preset=preset,
+        settings=settings,
+        protocol=protocol,
+        trials=trials,
+        allow_leak=allow_leak,
+        options=options,
+        search=search,
+    )
     done = run_requests(requests, results, device, jobs, threads, save_models, display, launcher=launcher)
     return [one for one, request in zip(done, requests, strict=True) if (request.model, request.preset) not in added]
 

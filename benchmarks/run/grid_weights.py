@@ -66,8 +66,9 @@ def run_weights(
     if joined := [name for name in names if "+" in name]:
         raise SerbenchError(f"--dataset {joined[0]}: weights are scored on one corpus at a time. Repeat --dataset.")
     shown, corpora = display or Silent(), Corpora()
-    base = Request("", "", task=task, classes=tuple(classes), protocol=protocol or Protocol(), trials=trials,
-                   allow_leak=allow_leak)  # fmt: skip
+    base = Request(
+        "", "", task=task, classes=tuple(classes), protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak
+    )
     asked, beside = [], []
     for (place,) in places(names, root, release, options):
         own = requests(weights, model, place, base, corpora)
@@ -75,8 +76,9 @@ def run_weights(
         tasks = dict.fromkeys((one.task, one.classes) for one in own)
         beside += [
             request_of(replace(base, task=name, classes=kept), chance, preset, {}, (place,), None)
-            for name, kept in tasks for chance, preset in CHANCE
-        ]  # fmt: skip
+            for name, kept in tasks
+            for chance, preset in CHANCE
+        ]
     rows = asked + [one for one in beside if _trains(one, corpora, shown)]
     return run_requests(rows, results, device, jobs, threads, False, shown, corpora=corpora)[: len(asked)]
 

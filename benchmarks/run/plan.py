@@ -55,8 +55,12 @@ def prepare(request: Request, results: str | Path, corpora: Corpora | None = Non
     found = guard(_pairs(setting), texts=module.Model.reads_text(config), allow_leak=request.allow_leak)
     found += _pool_labels(module.Model, config, setting, request.allow_leak)
     said = [*module.Model.labels(config), *_seen(module.Model, config, setting)]
-    model = {"name": request.model, "preset": request.preset or "default", "config": to_dict(config),
-             "config_digest": config_digest(config)}  # fmt: skip
+    model = {
+        "name": request.model,
+        "preset": request.preset or "default",
+        "config": to_dict(config),
+        "config_digest": config_digest(config),
+    }
     if request.search is not None:
         check(module, config, setting.task, request.search)
         model["search"] = dict(request.search)
@@ -118,9 +122,11 @@ def _pool_labels(model: type[SERModel], config: Any, setting: Setting, allow_lea
         return []
     dev = list(dict.fromkeys(i for division in setting.divisions for i in division.dev))
     return guard_pool(
-        Side(corpus, corpus.utterances.loc[pool]), Side(corpus, corpus.items(setting.task).loc[dev]),
-        Side(setting.tested, setting.tested.items(setting.asked).loc[list(setting.subsets)]), allow_leak=allow_leak,
-    )  # fmt: skip
+        Side(corpus, corpus.utterances.loc[pool]),
+        Side(corpus, corpus.items(setting.task).loc[dev]),
+        Side(setting.tested, setting.tested.items(setting.asked).loc[list(setting.subsets)]),
+        allow_leak=allow_leak,
+    )
 
 
 def _seen(model: type[SERModel], config: Any, setting: Setting) -> list[str]:
@@ -161,9 +167,12 @@ def needed_rows(
 
 
 def _specification(
-    request: Request, setting: Setting, model: Mapping[str, Any], features: Mapping[str, FeatureRequest],
+    request: Request,
+    setting: Setting,
+    model: Mapping[str, Any],
+    features: Mapping[str, FeatureRequest],
     labels: list[str],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     transfer = setting.transfer()
     extractors: dict[str, FeatureExtractor] = {role: build(wanted) for role, wanted in features.items()}
     return {
@@ -181,7 +190,7 @@ def _specification(
         "arguments": {**asdict(request), "options": dict(request.options), "settings": dict(request.settings)},
         "command": request.command(),
         "serbench": versions()["serbench"],
-    }  # fmt: skip
+    }
 
 
 def _settings(request: Request, prefix: str) -> dict[str, str]:

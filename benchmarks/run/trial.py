@@ -87,8 +87,15 @@ def run_unit(
     targets if training fails, else of the one whose prediction fails.
     """
     started, cpu = time.perf_counter(), cpu_seconds()
-    facts: dict[str, Any] = {"status": "failed", "error": None, "trial": job.trial, "fold": job.division.fold,
-                             "seed": job.seed, "threads": job.threads, "versions": versions()}  # fmt: skip
+    facts: dict[str, Any] = {
+        "status": "failed",
+        "error": None,
+        "trial": job.trial,
+        "fold": job.division.fold,
+        "seed": job.seed,
+        "threads": job.threads,
+        "versions": versions(),
+    }
     if len(job.targets) > 1:
         facts["trained_for"] = [target.run.name for target in job.targets]
     try:
@@ -160,10 +167,17 @@ def _save(model: SERModel, job: Job, corpus: Corpus) -> None:
     for target in job.targets:
         run = Run.open(target.run)
         notes = {
-            "trained_on": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest(),
-                           "split": run.spec["protocol"].get("split"), "fold": job.division.fold},
-            "run": run.run_id, "trial": job.trial, "seed": job.seed,
-        }  # fmt: skip
+            "trained_on": {
+                "name": corpus.name,
+                "release": corpus.release,
+                "digest": corpus.digest(),
+                "split": run.spec["protocol"].get("split"),
+                "fold": job.division.fold,
+            },
+            "run": run.run_id,
+            "trial": job.trial,
+            "seed": job.seed,
+        }
         file = run.unit_files(job.trial, job.division.fold)[0].with_suffix(".safetensors")
         save_model(model, file, _requested(run), notes)
 
@@ -190,11 +204,15 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
     begun = time.perf_counter()
     log = model.fit(train, dev, score, unlabelled)
     return {
-        "seconds_fit": round(time.perf_counter() - begun, 3), "parameters": model.parameters,
+        "seconds_fit": round(time.perf_counter() - begun, 3),
+        "parameters": model.parameters,
         "dev_score": _number(score(dev.labels, model.predict(dev))),
-        "epochs": [{k: _number(v) for k, v in row.items()} for row in log.epochs], "best_epoch": log.best_epoch,
-        "facts": log.facts, "counts": {"train": len(train), "dev": len(dev)}, "excluded": out_train | out_dev,
-    }  # fmt: skip
+        "epochs": [{k: _number(v) for k, v in row.items()} for row in log.epochs],
+        "best_epoch": log.best_epoch,
+        "facts": log.facts,
+        "counts": {"train": len(train), "dev": len(dev)},
+        "excluded": out_train | out_dev,
+    }
 
 
 def _predict(

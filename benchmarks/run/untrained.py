@@ -46,12 +46,18 @@ def requests(
     found = rows(open_weights(weights, model), corpora.get(place), base.task, base.classes)
     return [
         replace(
-            base, model=str(row.weights[0].head["model"]), dataset=place.name, root=place.root, release=place.release,
-            options=dict(place.options), task=row.task, classes=row.classes,
+            base,
+            model=str(row.weights[0].head["model"]),
+            dataset=place.name,
+            root=place.root,
+            release=place.release,
+            options=dict(place.options),
+            task=row.task,
+            classes=row.classes,
             weights=tuple(one.file for one in row.weights),
         )
         for row in found
-    ]  # fmt: skip
+    ]
 
 
 def score(plan: Plan, device: str, jobs: int, threads: int, display: Display) -> None:
@@ -91,9 +97,15 @@ def _outcome(
     """Facts of a fold's units, and the predictions of its items beside their gold labels."""
     setting, begun, cpu = plan.setting, time.perf_counter(), cpu_seconds()
     facts: dict[str, Any] = {
-        "error": None, "seconds": 0.0, "cpu_seconds": 0.0, "dev_score": None, "epochs": [], "best_epoch": None,
-        "facts": {}, "parameters": sum(one.model.parameters for one in applied),
-    }  # fmt: skip
+        "error": None,
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "dev_score": None,
+        "epochs": [],
+        "best_epoch": None,
+        "facts": {},
+        "parameters": sum(one.model.parameters for one in applied),
+    }
     try:
         excluded = {i: t.failed[i] for t in tables.values() for i in ids if i in t.failed}
         kept = [i for i in ids if i not in excluded]

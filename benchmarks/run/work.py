@@ -81,10 +81,17 @@ def job_of(
     """The unit (trial, fold) of plans that share their training, for the records of those that lack it."""
     request, tested = plans[0].request, _sources_of(plans)
     return Job(
-        request.model, to_dict(plans[0].config), plans[0].setting.division(trial, fold),
-        tuple(_target(plan, trial, fold, tested) for plan in lacked), trial,
-        unit_seed(request.protocol, trial, fold), device, threads, save_models, request.search,
-    )  # fmt: skip
+        request.model,
+        to_dict(plans[0].config),
+        plans[0].setting.division(trial, fold),
+        tuple(_target(plan, trial, fold, tested) for plan in lacked),
+        trial,
+        unit_seed(request.protocol, trial, fold),
+        device,
+        threads,
+        save_models,
+        request.search,
+    )
 
 
 def wanted_rows(plans: Sequence[Plan]) -> list[tuple[Corpus, pd.DataFrame, Task]]:
@@ -129,9 +136,15 @@ def extract_features(
     for role, request in plan.features.items():
         with display.extraction(request.name, len(rows)) as progress:
             tables[role] = extract(
-                rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress,
-                source=corpus.audio_source, words=corpus.words,
-            )  # fmt: skip
+                rows,
+                corpus.root,
+                build(request),
+                FeatureCache(),
+                jobs=jobs,
+                progress=progress,
+                source=corpus.audio_source,
+                words=corpus.words,
+            )
         if tables[role].failed:
             display.message(
                 f"{len(tables[role].failed)} files are left out of {request.name}: {_first(tables[role].failed)}"

@@ -20,8 +20,24 @@ from .study import LEVEL, Findings
 if TYPE_CHECKING:
     from rich.console import Group
 
-COLUMNS = ("claim", "tested on", "target", "metric", "with", "without", "difference", "low", "high", "p", "p_holm",
-           "p_trials", "p_trials_holm", "dz", "n", "verdict")  # fmt: skip
+COLUMNS = (
+    "claim",
+    "tested on",
+    "target",
+    "metric",
+    "with",
+    "without",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "p_trials",
+    "p_trials_holm",
+    "dz",
+    "n",
+    "verdict",
+)
 
 
 @dataclass(frozen=True)
@@ -53,19 +69,35 @@ def judge(tested: Sequence[Tested], names: Mapping[str, str], system: str) -> pd
 def to_markdown(frame: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> str:
     """The claims as a page."""
     rows = [
-        {"model": r["claim"], "tested on": r["tested on"], "target": f"{r['target']} ({r['metric']})",
-         "with": number(r["with"]), "without": number(r["without"]), "difference": number(r["difference"], "+.3f"),
-         "95 % interval": interval(r["low"], r["high"], "+.3f"), "p Holm": p_value(r["p_holm"]),
-         "p trials Holm": p_value(r["p_trials_holm"]), "d": number(r["dz"], "+.2f"), "verdict": r["verdict"]}
+        {
+            "model": r["claim"],
+            "tested on": r["tested on"],
+            "target": f"{r['target']} ({r['metric']})",
+            "with": number(r["with"]),
+            "without": number(r["without"]),
+            "difference": number(r["difference"], "+.3f"),
+            "95 % interval": interval(r["low"], r["high"], "+.3f"),
+            "p Holm": p_value(r["p_holm"]),
+            "p trials Holm": p_value(r["p_trials_holm"]),
+            "d": number(r["dz"], "+.2f"),
+            "verdict": r["verdict"],
+        }
         for r in frame.to_dict("records")
-    ]  # fmt: skip
+    ]
     table = markdown_table(rows).replace("| model |", "| what is said to help |", 1)
-    return "\n".join([
-        f"# {title}", "", table, "",
-        "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since the "
-        "scores of one trial share a model; both adjusted by Holm over this table. supported: significantly better by "
-        "both; hinted at: by the first alone; contradicted: significantly worse by the first.", *notes, "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"# {title}",
+            "",
+            table,
+            "",
+            "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since the "
+            "scores of one trial share a model; both adjusted by Holm over this table. supported: significantly better by "
+            "both; hinted at: by the first alone; contradicted: significantly worse by the first.",
+            *notes,
+            "",
+        ]
+    )
 
 
 def render(frame: pd.DataFrame, title: str) -> Group:
@@ -75,10 +107,16 @@ def render(frame: pd.DataFrame, title: str) -> Group:
     tables = []
     for (corpus, target), part in frame.groupby(["tested on", "target"], sort=False):
         rows = [
-            {"a": str(r["claim"]), "with": number(r["with"]), "without": number(r["without"]),
-             "difference": number(r["difference"], "+.3f"), "p Holm": p_value(r["p_holm"]), "verdict": r["verdict"]}
+            {
+                "a": str(r["claim"]),
+                "with": number(r["with"]),
+                "without": number(r["without"]),
+                "difference": number(r["difference"], "+.3f"),
+                "p Holm": p_value(r["p_holm"]),
+                "verdict": r["verdict"],
+            }
             for r in part.to_dict("records")
-        ]  # fmt: skip
+        ]
         heading = f"{title}: {corpus}, {target} ({part['metric'].iloc[0]})"
         tables.append(screen_table(heading, "", rows, [row["verdict"] == "not shown" for row in rows]))
         tables[-1].columns[0].header = "what is said to help"
@@ -90,10 +128,14 @@ def _claims(one: Tested, names: Mapping[str, str], system: str) -> Iterator[dict
     for row in tests[tests["a"].eq(full)].to_dict("records"):
         label = str(row["b"])
         yield {
-            "claim": names.get(label, f"{system} instead of {label}"), "tested on": one.name, "target": row["target"],
-            "metric": row["metric"], "with": row["mean_a"], "without": row["mean_b"],
+            "claim": names.get(label, f"{system} instead of {label}"),
+            "tested on": one.name,
+            "target": row["target"],
+            "metric": row["metric"],
+            "with": row["mean_a"],
+            "without": row["mean_b"],
             **{key: row[key] for key in ("difference", "low", "high", "p", "p_trials", "dz", "n")},
-        }  # fmt: skip
+        }
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

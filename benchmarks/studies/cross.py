@@ -82,8 +82,9 @@ def cross(
     opened = [corpora.get(place) for place in known]
     kept = shared_classes(opened, task, classes, shown)
     asked = [(name, named or preset) for name, _, named in (m.partition(":") for m in models)]
-    base = Request("", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak,
-                   classes=kept)  # fmt: skip
+    base = Request(
+        "", "", task=task, protocol=protocol or Protocol(), trials=trials, allow_leak=allow_leak, classes=kept
+    )
     requests = [
         request_of(base, name, chosen, {} if (name, chosen) in CHANCE else settings or {}, trained, test)
         for name, chosen in (*asked, *(row for row in CHANCE if row not in asked))

@@ -30,9 +30,13 @@ def table2(clusters: int = CLUSTERS) -> Study:
     rows = [Row("cnn-regressor", "cnn-regressor")]
     rows += [Row(name, name, {"model.unlabelled": "0"}) for name in BASELINES[1:]]
     settings = {"model.unlabelled": "0", "model.clusters": str(clusters)}
-    return Study("deepemocluster-table2", "DeepEmoCluster and its baselines, fully supervised",
-                 (*rows, Row("deepemocluster", "deepemocluster", settings)), "others",
-                 notes=(f"DeepEmoCluster has {clusters} clusters; no unlabelled data is used.",))  # fmt: skip
+    return Study(
+        "deepemocluster-table2",
+        "DeepEmoCluster and its baselines, fully supervised",
+        (*rows, Row("deepemocluster", "deepemocluster", settings)),
+        "others",
+        notes=(f"DeepEmoCluster has {clusters} clusters; no unlabelled data is used.",),
+    )
 
 
 def table3(corpus: Corpus, sizes: Sequence[int] = (), clusters: int = CLUSTERS, model: str = "deepemocluster") -> Study:
@@ -43,8 +47,14 @@ def table3(corpus: Corpus, sizes: Sequence[int] = (), clusters: int = CLUSTERS, 
     fixed = {"model.clusters": str(clusters)} if model == "deepemocluster" else {}
     rows = [Row(f"{size:,}", model, {"model.unlabelled": str(size), **fixed}) for size in sizes]
     told = (f"{clusters} clusters.",) if fixed else ()
-    return Study("deepemocluster-table3", f"{model}: size of the unlabelled set", tuple(rows), "first",
-                 "unlabelled sentences", (*told, *notes))  # fmt: skip
+    return Study(
+        "deepemocluster-table3",
+        f"{model}: size of the unlabelled set",
+        tuple(rows),
+        "first",
+        "unlabelled sentences",
+        (*told, *notes),
+    )
 
 
 def table4(corpus: Corpus, numbers: Sequence[int] = (), unlabelled: int | None = None) -> Study:
@@ -56,8 +66,14 @@ def table4(corpus: Corpus, numbers: Sequence[int] = (), unlabelled: int | None =
     _check("--clusters", numbers, 2, None, "2 or more")
     rows = [Row(str(k), "deepemocluster", {"model.clusters": str(k), "model.unlabelled": str(size)}) for k in numbers]
     note = "" if size == SIZES[-1] else f" The paper has {SIZES[-1]:,}."
-    return Study("deepemocluster-table4", "deepemocluster: number of clusters", tuple(rows), "first",
-                 "clusters", (f"{size:,} unlabelled sentences.{note}",))  # fmt: skip
+    return Study(
+        "deepemocluster-table4",
+        "deepemocluster: number of clusters",
+        tuple(rows),
+        "first",
+        "clusters",
+        (f"{size:,} unlabelled sentences.{note}",),
+    )
 
 
 def fitted_sizes(pool: int) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -46,8 +46,13 @@ def _panel(axes: Axes, findings: Findings, target: str) -> None:
         axes.plot(range(len(study.rows)), [part["mean"][row.label] for row in study.rows], color=COLOURS[0], lw=1)
         axes.set_xlabel(study.axis)
     ordered = bool(study.axis)
-    axes.set_xticks(range(len(study.rows)), [row.label for row in study.rows], rotation=0 if ordered else 25,
-                    ha="center" if ordered else "right", fontsize=9)  # fmt: skip
+    axes.set_xticks(
+        range(len(study.rows)),
+        [row.label for row in study.rows],
+        rotation=0 if ordered else 25,
+        ha="center" if ordered else "right",
+        fontsize=9,
+    )
     axes.margins(y=0.12)
     axes.set_title(target, fontsize=10)
     axes.grid(axis="y", lw=0.4, alpha=0.6)

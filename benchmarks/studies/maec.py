@@ -142,5 +142,3 @@ def _lacking(corpus: Corpus) -> Iterator[tuple[str, str]]:
 
 def _file_name(name: str) -> str:
     return name.replace(">", "-to-")
-
-

@@ -146,10 +146,20 @@ def challenge_markdown(table: pd.DataFrame, findings: Findings) -> str:
             row[f"{target}, AVEC"] = _spread(values["CCC by AVEC's moments"])
         cells.append(row)
     known = published.to_markdown(published.beside(leaderboard(findings.runs)))
-    return "\n".join([
-        "# Semantic fusion: the challenge's own scores", "", markdown_table(cells), "", MOMENTS, "",
-        "## Published results", "", known or "None are known for this corpus and task.", "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "# Semantic fusion: the challenge's own scores",
+            "",
+            markdown_table(cells),
+            "",
+            MOMENTS,
+            "",
+            "## Published results",
+            "",
+            known or "None are known for this corpus and task.",
+            "",
+        ]
+    )
 
 
 def write_all(findings: Findings, folder: Path, corpus: Corpus) -> list[Path]:

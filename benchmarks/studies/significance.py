@@ -62,13 +62,19 @@ def tables(frame: pd.DataFrame) -> str:
     lines = [
         "**False positives**: how often each test calls two equally good models different at p < 0.05, in per cent of "
         f"{counts[0]} simulated experiments of 4 subsets x 5 trials. A test that holds its level shows about 5; bold "
-        "is significantly more.", "", *_grid(null, bold=True), "",
-        f"**Power** in the world \"{typical}\": how often a difference that is there is found, in per cent of "
-        f"{counts[1]} experiments. Read it only for tests that hold their level.", "",
-        *_grid(power.assign(world=power["difference"].map("{:+.3f} CCC".format))), "",
-        "What the worlds are like: standard deviation of the difference of two CCC scores, by cause.", "",
+        "is significantly more.",
+        "",
+        *_grid(null, bold=True),
+        "",
+        f'**Power** in the world "{typical}": how often a difference that is there is found, in per cent of '
+        f"{counts[1]} experiments. Read it only for tests that hold their level.",
+        "",
+        *_grid(power.assign(world=power["difference"].map("{:+.3f} CCC".format))),
+        "",
+        "What the worlds are like: standard deviation of the difference of two CCC scores, by cause.",
+        "",
         *_components(null),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 
@@ -84,8 +90,7 @@ def figure(frame: pd.DataFrame) -> Figure:
         part = null[null["test"].eq(test)].set_index("world").loc[worlds]
         height = [i + (k - len(COLOURS) / 2) * 0.085 for i in range(len(worlds))]
         error = [(100 * gap).clip(lower=0) for gap in (part["rate"] - part["low"], part["high"] - part["rate"])]
-        left.errorbar(100 * part["rate"], height, xerr=error, fmt=MARKERS[k], color=COLOURS[k], ms=5, lw=1,
-                      label=test)  # fmt: skip
+        left.errorbar(100 * part["rate"], height, xerr=error, fmt=MARKERS[k], color=COLOURS[k], ms=5, lw=1, label=test)
     left.axvline(100 * NOMINAL, color="black", lw=1, ls="--")
     left.set(yticks=range(len(worlds)), xlabel="false positives (% of experiments); dashed: nominal 5 %")
     left.set_xlim(0, None)
@@ -130,8 +135,10 @@ def _grid(part: pd.DataFrame, *, bold: bool = False) -> list[str]:
     lines = ["| test | " + " | ".join(worlds) + " |", "|---|" + "---:|" * len(worlds)]
     for test in TESTS:
         row = part[part["test"].eq(test)].set_index("world")
-        cells = [("**{:.1f}**" if bold and low > NOMINAL else "{:.1f}").format(100 * rate) if rate == rate else "-"
-                 for rate, low in row.loc[worlds, ["rate", "low"]].itertuples(index=False)]  # fmt: skip
+        cells = [
+            ("**{:.1f}**" if bold and low > NOMINAL else "{:.1f}").format(100 * rate) if rate == rate else "-"
+            for rate, low in row.loc[worlds, ["rate", "low"]].itertuples(index=False)
+        ]
         lines.append(f"| {test} | " + " | ".join(cells) + " |")
     return lines
 

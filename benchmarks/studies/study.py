@@ -122,9 +122,18 @@ def summarise(study: Study, scores: pd.DataFrame, tests: pd.DataFrame) -> pd.Dat
     for (target, label), part in scores.groupby(["target", "row"], sort=False):
         here = tests[tests["target"].eq(str(target))]
         values = part["value"]
-        rows.append({"row": label, "task": part["task"].iloc[0], "target": target, "metric": part["metric"].iloc[0],
-                     "mean": values.mean(skipna=False), "std": values.std(), "n": len(values),
-                     "mark": _mark(study, str(label), here)})  # fmt: skip
+        rows.append(
+            {
+                "row": label,
+                "task": part["task"].iloc[0],
+                "target": target,
+                "metric": part["metric"].iloc[0],
+                "mean": values.mean(skipna=False),
+                "std": values.std(),
+                "n": len(values),
+                "mark": _mark(study, str(label), here),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -205,5 +214,3 @@ def _beats(tests: pd.DataFrame, label: str, rival: str) -> int:
                 return 0
             return 2 if row["p_trials_holm"] < LEVEL else 1
     raise KeyError(rival)
-
-

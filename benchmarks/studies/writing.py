@@ -31,18 +31,42 @@ def markdown(findings: Findings) -> str:
     table = [{"model": row.label, **{f"{t} ({metric})": cells[row.label, t] for t in targets}} for row in study.rows]
     rivals = "every other row" if study.rivals == "others" else f"the first row ({study.rows[0].label})"
     pairs = [
-        {"a": r["a"], "b": r["b"], "target": str(r["target"]), "a - b": number(r["difference"], "+.3f"),
-         "95 % interval": interval(r["low"], r["high"], "+.3f"), "p": p_value(r["p"]), "p Holm": p_value(r["p_holm"]),
-         "p trials": p_value(r["p_trials_holm"]), "d": number(r["dz"], "+.2f")}
+        {
+            "a": r["a"],
+            "b": r["b"],
+            "target": str(r["target"]),
+            "a - b": number(r["difference"], "+.3f"),
+            "95 % interval": interval(r["low"], r["high"], "+.3f"),
+            "p": p_value(r["p"]),
+            "p Holm": p_value(r["p_holm"]),
+            "p trials": p_value(r["p_trials_holm"]),
+            "d": number(r["dz"], "+.2f"),
+        }
         for r in findings.tests.to_dict("records")
-    ]  # fmt: skip
+    ]
     recipes = [f"- {run.signature}" for run in findings.runs]
-    return "\n".join([
-        f"# {study.title}", "", markdown_table(table), "", MARKS.format(rivals=rivals), *study.notes, "",
-        "## Every pair", "", markdown_table(pairs), "",
-        "p: paired t-test over the scores; p Holm: the same, adjusted over the task's pairs; p trials: over the trial "
-        "means, adjusted likewise; d: Cohen's d for pairs.", "", "## Recipes", "", *recipes, "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"# {study.title}",
+            "",
+            markdown_table(table),
+            "",
+            MARKS.format(rivals=rivals),
+            *study.notes,
+            "",
+            "## Every pair",
+            "",
+            markdown_table(pairs),
+            "",
+            "p: paired t-test over the scores; p Holm: the same, adjusted over the task's pairs; p trials: over the trial "
+            "means, adjusted likewise; d: Cohen's d for pairs.",
+            "",
+            "## Recipes",
+            "",
+            *recipes,
+            "",
+        ]
+    )
 
 
 def write(findings: Findings, folder: Path, dataset: str) -> list[Path]:

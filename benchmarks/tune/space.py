@@ -23,22 +23,26 @@ SPACES: dict[str, dict[str, str]] = {
     "linear": {"model.clip": "2,5,none", "model.balanced": "true,false"},
     "svm": {"model.kernel": "rbf,linear", "model.clip": "2,5,none", "model.epsilon": "0.01..0.5:log"},
     "cnn-regressor": {
-        "train.learning_rate": "1e-4..3e-3:log", "train.batch_size": "8,16,32", "model.dropout": "0.2..0.6",
+        "train.learning_rate": "1e-4..3e-3:log",
+        "train.batch_size": "8,16,32",
+        "model.dropout": "0.2..0.6",
     },
     "cnn-ae": {"train.learning_rate": "1e-4..3e-3:log", "model.reconstruction_weight": "0.1..10:log"},
     "cnn-vae": {
-        "train.learning_rate": "1e-4..3e-3:log", "model.reconstruction_weight": "0.1..10:log",
+        "train.learning_rate": "1e-4..3e-3:log",
+        "model.reconstruction_weight": "0.1..10:log",
         "model.kl_weight": "0.01..1:log",
     },
     "deepemocluster": {"model.clusters": "10,20,30", "model.cluster_weight": "0.1..3:log"},
     "maec": {
-        "train.learning_rate": "1e-4..3e-3:log", "model.adversarial_weight": "0.03..1:log",
+        "train.learning_rate": "1e-4..3e-3:log",
+        "model.adversarial_weight": "0.03..1:log",
         "model.gender_weight": "0.1..3:log",
     },
     "probe": {"train.learning_rate": "1e-4..1e-2:log", "model.hidden": "0,128,256", "model.dropout": "0..0.5"},
     "semantic-fusion": {"train.learning_rate": "1e-4..3e-3:log", "model.dropout": "0.2..0.6"},
     "transformer": {"model.encoder_rate": "1e-5..1e-4:log", "train.learning_rate": "1e-4..3e-3:log"},
-}  # fmt: skip
+}
 """Default search spaces: what the models' papers varied, or what decides most, within a factor of a few."""
 
 
@@ -84,9 +88,13 @@ class Search:
 
 
 def search_of(
-    module: Any, model: str, settings: Mapping[str, str], budget: int = BUDGET, sampler: str = "auto",
+    module: Any,
+    model: str,
+    settings: Mapping[str, str],
+    budget: int = BUDGET,
+    sampler: str = "auto",
     preset: str | None = None,
-) -> tuple[dict[str, str], Search]:  # fmt: skip
+) -> tuple[dict[str, str], Search]:
     """What `--set` texts fix, and the search that they describe; the model's default space where they describe none.
 
     Raises

@@ -212,17 +212,26 @@ def feature_tables(
     for key, request in wanted.items():
         with shown.extraction(request.name, len(rows)) as progress:
             made = extract(
-                rows, corpus.root, build(request), FeatureCache(), jobs=jobs, progress=progress,
-                source=corpus.audio_source, words=corpus.words,
-            )  # fmt: skip
+                rows,
+                corpus.root,
+                build(request),
+                FeatureCache(),
+                jobs=jobs,
+                progress=progress,
+                source=corpus.audio_source,
+                words=corpus.words,
+            )
         tables[key] = replace(made, loaders=_Remembering(made.loaders))
     return tables
 
 
 def _slice(
-    corpus: Corpus, items: pd.DataFrame, applied: Sequence[Applied], tables: Mapping[str, FeatureTable],
+    corpus: Corpus,
+    items: pd.DataFrame,
+    applied: Sequence[Applied],
+    tables: Mapping[str, FeatureTable],
     names: Mapping[str, str],
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Rows of some utterances."""
     blocks = []
     for one in applied:

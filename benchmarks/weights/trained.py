@@ -141,8 +141,9 @@ def ordered(weights: Sequence[Weights], task: Task) -> tuple[Weights, ...]:
     models = sorted({str(one.head["model"]) for one in weights})
     if len(models) > 1:
         raise SerbenchError(f"these are weights of {' and '.join(models)}. Expected those of one model for one row.")
-    return tuple(sorted(weights, key=lambda one: task.targets.index(one.task.targets[0])
-                        if task.kind != "classification" else 0))  # fmt: skip
+    return tuple(
+        sorted(weights, key=lambda one: task.targets.index(one.task.targets[0]) if task.kind != "classification" else 0)
+    )
 
 
 def in_words(task: Task) -> str:
@@ -173,10 +174,22 @@ def described(weights: Sequence[Weights], preset: str = PRESET) -> dict[str, Any
     configs = [dict(one.head["config"]) for one in weights]
     names = [one.task.name for one in weights]
     config = configs[0] if all(c == configs[0] for c in configs) else dict(zip(names, configs, strict=True))
-    files = [{"file": Path(one.file.path).name, "sha256": one.file.sha256, "task": one.task.to_dict(),
-              "notes": dict(one.notes)} for one in weights]  # fmt: skip
-    return {"name": weights[0].head["model"], "preset": preset, "config": config, "config_digest": digest(config),
-            "weights": files}  # fmt: skip
+    files = [
+        {
+            "file": Path(one.file.path).name,
+            "sha256": one.file.sha256,
+            "task": one.task.to_dict(),
+            "notes": dict(one.notes),
+        }
+        for one in weights
+    ]
+    return {
+        "name": weights[0].head["model"],
+        "preset": preset,
+        "config": config,
+        "config_digest": digest(config),
+        "weights": files,
+    }
 
 
 def features_of(weights: Sequence[Weights]) -> dict[str, FeatureRequest]:

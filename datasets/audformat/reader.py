@@ -72,9 +72,12 @@ def load(
     """
     audformat = library("audformat", "the dataset 'audformat'")
     base = find_root(
-        need_root(root, "audformat", _WHAT), lambda folder: find(folder, ("db.yaml",), "file") is not None,
-        dataset="audformat", looked_for="db.yaml", archives=("*",),
-    )  # fmt: skip
+        need_root(root, "audformat", _WHAT),
+        lambda folder: find(folder, ("db.yaml",), "file") is not None,
+        dataset="audformat",
+        looked_for="db.yaml",
+        archives=("*",),
+    )
     database = open_database(audformat, base)
     columns = {"raw_emotion": emotion, "speaker": speaker, "gender": gender, "language": language, "text": text}
     columns |= {name: name for name in (*ATTRIBUTES, "age")}

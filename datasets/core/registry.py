@@ -102,8 +102,11 @@ class Registry:
 
     def parts(self, part: str) -> dict[str, str]:
         """Registered name -> import name of a further part, such as "importer", of the components that have it."""
-        return {name: self._module(path.with_stem(part)) for name, path in self._builtin.items()
-                if path.parent != self._folder and path.with_stem(part).exists()}  # fmt: skip
+        return {
+            name: self._module(path.with_stem(part))
+            for name, path in self._builtin.items()
+            if path.parent != self._folder and path.with_stem(part).exists()
+        }
 
     def _source(self, name: str) -> ast.Module:
         return ast.parse(self._builtin[name].read_text(encoding="utf-8"))

@@ -80,8 +80,12 @@ def _turn(line: str, path: Path, number: int) -> dict[str, object]:
     if not TURN.fullmatch(name):
         raise _bad(path, number, line, "a turn name such as Ses01F_impro01_F000 or Ses05M_script01_1b_M012")
     values = {
-        "dialogue_start": start, "dialogue_end": end, "valence": valence, "arousal": arousal, "dominance": dominance,
-    }  # fmt: skip
+        "dialogue_start": start,
+        "dialogue_end": end,
+        "valence": valence,
+        "arousal": arousal,
+        "dominance": dominance,
+    }
     row: dict[str, object] = {"id": name, "file": path, "raw_emotion": emotion}
     for column, text in values.items():
         row[column] = _number(text, path, number, line)

@@ -56,14 +56,26 @@ CITATION = (
 SCALE = (1.0, 5.0)
 SCALES = dict.fromkeys(("arousal", "valence", "dominance"), SCALE)
 EXPECTED = {
-    "utterances": 10039, "speakers": 10, "dialogues": 151, "raw_emotion=ang": 1103,
-    "raw_emotion=hap": 595, "raw_emotion=exc": 1041,
-    "raw_emotion=sad": 1084, "raw_emotion=neu": 1708, "raw_emotion=fru": 1849, "raw_emotion=fea": 40,
-    "raw_emotion=sur": 107, "raw_emotion=dis": 2, "raw_emotion=oth": 3, "raw_emotion=xxx": 2507,
+    "utterances": 10039,
+    "speakers": 10,
+    "dialogues": 151,
+    "raw_emotion=ang": 1103,
+    "raw_emotion=hap": 595,
+    "raw_emotion=exc": 1041,
+    "raw_emotion=sad": 1084,
+    "raw_emotion=neu": 1708,
+    "raw_emotion=fru": 1849,
+    "raw_emotion=fea": 40,
+    "raw_emotion=sur": 107,
+    "raw_emotion=dis": 2,
+    "raw_emotion=oth": 3,
+    "raw_emotion=xxx": 2507,
     **{
         f"raw_emotion={code},session=Session{k}": n
         for code, counts in {
-            "neu": (384, 362, 320, 258, 384), "ang": (229, 137, 240, 327, 170), "sad": (194, 197, 305, 143, 245),
+            "neu": (384, 362, 320, 258, 384),
+            "ang": (229, 137, 240, 327, 170),
+            "sad": (194, 197, 305, 143, 245),
         }.items()
         for k, n in enumerate(counts, 1)
     },
@@ -71,18 +83,20 @@ EXPECTED = {
         f"raw_emotion={code},scenario=improvised": n
         for code, n in (("neu", 1099), ("exc", 663), ("sad", 608), ("ang", 289), ("hap", 284))
     },
-    "task:emotion": 5531, "task:emotion-4-unmerged": 4490, "task:emotion-4-improvised": 2943,
-    "task:emotion-4-unmerged-improvised": 2280, "task:emotion-4-frustration-neutral": 7380, "task:emotion-6": 7380,
+    "task:emotion": 5531,
+    "task:emotion-4-unmerged": 4490,
+    "task:emotion-4-improvised": 2943,
+    "task:emotion-4-unmerged-improvised": 2280,
+    "task:emotion-4-frustration-neutral": 7380,
+    "task:emotion-6": 7380,
     **{f"task:emotion@session=Session{k}": n for k, n in enumerate((1085, 1023, 1151, 1031, 1241), 1)},
     **{
         f"task:emotion@speaker=Ses0{k}{letter}": n
         for letter, counts in {"F": (528, 481, 522, 528, 590), "M": (557, 542, 629, 503, 651)}.items()
         for k, n in enumerate(counts, 1)
     },
-}  # fmt: skip
-SOFT = (
-    "anger", "disgust", "excitement", "fear", "frustration", "happiness", "neutral", "other", "sadness", "surprise",
-)  # fmt: skip
+}
+SOFT = ("anger", "disgust", "excitement", "fear", "frustration", "happiness", "neutral", "other", "sadness", "surprise")
 
 _IMPROVISED = {"scenario": ("improvised",)}
 _FOUR = emotion_task("emotion-4", doc="anger, happiness (with excitement), neutral, sadness: 5,531 turns")
@@ -93,18 +107,32 @@ TASKS = (
         "emotion-4", "emotion-4-improvised", where=_IMPROVISED, doc="the four classes, improvised only: 2,943 turns"
     ),
     emotion_task(
-        "emotion-4-unmerged", "emotion-4-unmerged-improvised", where=_IMPROVISED,
+        "emotion-4-unmerged",
+        "emotion-4-unmerged-improvised",
+        where=_IMPROVISED,
         doc="without excitement, improvised only: 2,280 turns",
     ),
-    replace(_FOUR, name="emotion-4-frustration-neutral", mapping={**_FOUR.mapping, "frustration": "neutral"},
-            doc="the four classes, frustration counted as neutral: 7,380 turns"),
+    replace(
+        _FOUR,
+        name="emotion-4-frustration-neutral",
+        mapping={**_FOUR.mapping, "frustration": "neutral"},
+        doc="the four classes, frustration counted as neutral: 7,380 turns",
+    ),
     emotion_task("emotion-6", "emotion-6", doc="excitement and frustration as classes of their own: 7,380 turns"),
     *attribute_tasks(("arousal", "valence", "dominance"), SCALES),
-)  # fmt: skip
+)
 TASK_NAMES = (
-    "emotion", "emotion-4-unmerged", "emotion-4-improvised", "emotion-4-unmerged-improvised",
-    "emotion-4-frustration-neutral", "emotion-6", "attributes", "arousal", "valence", "dominance",
-)  # fmt: skip
+    "emotion",
+    "emotion-4-unmerged",
+    "emotion-4-improvised",
+    "emotion-4-unmerged-improvised",
+    "emotion-4-frustration-neutral",
+    "emotion-6",
+    "attributes",
+    "arousal",
+    "valence",
+    "dominance",
+)
 _SESSIONS = ("session1", "session2", "session3", "session4", "session5")
 _WHAT = "the folder that holds Session1 to Session5 (IEMOCAP_full_release)"
 _AUDIO = {"sentence": "session*/dialog*/wav/*", "dialogue": "session*/sentence*/wav/*"}
@@ -166,10 +194,12 @@ def _sessions(root: Path | None) -> tuple[Path, dict[str, Path]]:
     """The corpus's own folder, and the session folders that are there under the names Session1 to Session5."""
     given = need_root(root, "iemocap", _WHAT)
     base = find_root(
-        given, lambda folder: bool(_session_folders(folder)), dataset="iemocap",
+        given,
+        lambda folder: bool(_session_folders(folder)),
+        dataset="iemocap",
         looked_for="the folders Session1 to Session5 with dialog/EmoEvaluation in them",
         archives=("*iemocap*", "session*"),
-    )  # fmt: skip
+    )
     return base, _session_folders(base)
 
 

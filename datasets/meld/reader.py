@@ -44,16 +44,32 @@ TASK_NAMES = ("emotion", "sentiment", "emotion-4")
 SENTIMENTS = ("negative", "neutral", "positive")
 KNOWN_UNUSABLE = frozenset({"train/dia125_utt3", "dev/dia110_utt7"})
 EXPECTED = {
-    "utterances": 13708, "partition=train": 9989, "partition=dev": 1109, "partition=test": 2610, "speakers": 304,
-    "emotion=neutral": 6436, "emotion=happiness": 2308, "emotion=surprise": 1636, "emotion=anger": 1607,
-    "emotion=sadness": 1002, "emotion=disgust": 361, "emotion=fear": 358,
-    "sentiment=neutral": 6436, "sentiment=negative": 4184, "sentiment=positive": 3088,
+    "utterances": 13708,
+    "partition=train": 9989,
+    "partition=dev": 1109,
+    "partition=test": 2610,
+    "speakers": 304,
+    "emotion=neutral": 6436,
+    "emotion=happiness": 2308,
+    "emotion=surprise": 1636,
+    "emotion=anger": 1607,
+    "emotion=sadness": 1002,
+    "emotion=disgust": 361,
+    "emotion=fear": 358,
+    "sentiment=neutral": 6436,
+    "sentiment=negative": 4184,
+    "sentiment=positive": 3088,
     **{
         f"{column}={label},partition={split}": n
         for column, counts in {
             "emotion": {
-                "neutral": (4710, 470, 1256), "happiness": (1743, 163, 402), "surprise": (1205, 150, 281),
-                "anger": (1109, 153, 345), "sadness": (683, 111, 208), "disgust": (271, 22, 68), "fear": (268, 40, 50),
+                "neutral": (4710, 470, 1256),
+                "happiness": (1743, 163, 402),
+                "surprise": (1205, 150, 281),
+                "anger": (1109, 153, 345),
+                "sadness": (683, 111, 208),
+                "disgust": (271, 22, 68),
+                "fear": (268, 40, 50),
             },
             "sentiment": {"neutral": (4710, 470, 1256), "negative": (2945, 406, 833), "positive": (2334, 233, 521)},
         }.items()
@@ -62,7 +78,7 @@ EXPECTED = {
     },
     **{f"dialogues@partition={split}": n for split, n in zip(SPLITS, (1038, 114, 280), strict=True)},
     **{f"speakers@partition={split}": n for split, n in zip(SPLITS, (260, 47, 100), strict=True)},
-}  # fmt: skip
+}
 NOTES = (
     "two clips can't be used: train/dia125_utt3 is damaged, dev/dia110_utt7 was never published (both neutral)",
     "the official split is not speaker-independent, and 67 episodes occur in all three partitions; three test rows "
@@ -77,9 +93,17 @@ NOTES = (
     "gender is filled in for the six leads only; the corpus itself gives none",
 )
 _REQUIRED = (
-    "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode", "StartTime",
+    "Utterance",
+    "Speaker",
+    "Emotion",
+    "Sentiment",
+    "Dialogue_ID",
+    "Utterance_ID",
+    "Season",
+    "Episode",
+    "StartTime",
     "EndTime",
-)  # fmt: skip
+)
 _CP1252 = {code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)} | {0xA0: " "}
 
 

@@ -12,9 +12,7 @@ import pandas as pd
 
 from ..schema.corpus import Fold
 
-LEADS = {
-    "Chandler": "male", "Joey": "male", "Monica": "female", "Phoebe": "female", "Rachel": "female", "Ross": "male",
-}  # fmt: skip
+LEADS = {"Chandler": "male", "Joey": "male", "Monica": "female", "Phoebe": "female", "Rachel": "female", "Ross": "male"}
 ROLES = {"Ursula": "Phoebe", "Dr. Drake Remoray": "Joey", "Dr. Stryker Ramoray": "Joey"}
 """Speaker texts that are a role played by a lead."""
 CROWDS = ("All", "Both", "The Guys", "Her-Friends")

@@ -25,9 +25,17 @@ RATE = 16000
 TURNS_PER_DIALOGUE = 10
 CODES = ("neu", "ang", "sad", "exc", "hap", "fru", "neu", "xxx", "neu", "ang", "sad", "exc", "hap", "fru", "sur", "oth")
 WORDS = {
-    "ang": "Anger", "hap": "Happiness", "exc": "Excited", "sad": "Sadness", "neu": "Neutral", "fru": "Frustration",
-    "fea": "Fear", "sur": "Surprise", "dis": "Disgust", "oth": "Other",
-}  # fmt: skip
+    "ang": "Anger",
+    "hap": "Happiness",
+    "exc": "Excited",
+    "sad": "Sadness",
+    "neu": "Neutral",
+    "fru": "Frustration",
+    "fea": "Fear",
+    "sur": "Surprise",
+    "dis": "Disgust",
+    "oth": "Other",
+}
 IRREGULAR = {3: "Ses03M_impro05a", 5: "Ses05M_script01_1b"}
 
 
@@ -117,9 +125,18 @@ def _dialogue(name: str, codes: list[str], rng: np.random.Generator) -> list[Tur
         start, end = clock, clock + float(rng.uniform(0.8, 1.6))
         emotion = VOCABULARIES["iemocap"][code]
         turns.append(
-            Turn(name, letter, counters[letter], round(start, 4), round(end, 4), code, sentence(emotion, rng),
-                 _marks(emotion, rng), _votes(code, rng))
-        )  # fmt: skip
+            Turn(
+                name,
+                letter,
+                counters[letter],
+                round(start, 4),
+                round(end, 4),
+                code,
+                sentence(emotion, rng),
+                _marks(emotion, rng),
+                _votes(code, rng),
+            )
+        )
         counters[letter] += 1
         clock = end + float(rng.uniform(-0.3, 0.7))
     return turns
@@ -206,8 +223,11 @@ def _write_alignment(session: Path, turn: Turn) -> None:
     words = [w.strip(".,!?").upper() for w in turn.text.split()]
     frames = int((turn.end - turn.start) * 100)
     edges = np.linspace(10, frames - 10, len(words) + 1).astype(int)
-    rows = [(0, 9, "<s>"), *((a, b - 1, w) for a, b, w in zip(edges, edges[1:], words, strict=False)),
-            (int(edges[-1]), frames - 1, "</s>")]  # fmt: skip
+    rows = [
+        (0, 9, "<s>"),
+        *((a, b - 1, w) for a, b, w in zip(edges, edges[1:], words, strict=False)),
+        (int(edges[-1]), frames - 1, "</s>"),
+    ]
     lines = ["\tSFrm\tEFrm\tSegAScr\tWord", *(f"\t{a}\t{b}\t{-1000 * (b - a)}\t{w}" for a, b, w in rows)]
     path = session / "sentences/ForcedAlignment" / turn.dialogue / f"{turn.id}.wdseg"
     _write(path, "\n".join([*lines, f" Total score: {-1000 * frames}"]) + "\n")

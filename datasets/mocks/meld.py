@@ -25,20 +25,41 @@ from ._common import AFFECT, Array, sentence, spread, voice_of, write_stub, writ
 
 RATE = 48000
 EMOTIONS = {
-    "neutral": "neutral", "joy": "happiness", "surprise": "surprise", "anger": "anger", "sadness": "sadness",
-    "disgust": "disgust", "fear": "fear",
-}  # fmt: skip
+    "neutral": "neutral",
+    "joy": "happiness",
+    "surprise": "surprise",
+    "anger": "anger",
+    "sadness": "sadness",
+    "disgust": "disgust",
+    "fear": "fear",
+}
 SPEAKERS = (
-    ("Chandler", "male"), ("Joey", "male"), ("Monica", "female"), ("Phoebe", "female"), ("Rachel", "female"),
-    ("Ross", "male"), ("Gunther", "male"), ("Janice", "female"), ("The Waiter", "male"),
-)  # fmt: skip
+    ("Chandler", "male"),
+    ("Joey", "male"),
+    ("Monica", "female"),
+    ("Phoebe", "female"),
+    ("Rachel", "female"),
+    ("Ross", "male"),
+    ("Gunther", "male"),
+    ("Janice", "female"),
+    ("The Waiter", "male"),
+)
 FOLDERS = {"train": "train/train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 LABELS = {"train": "train/train_sent_emo.csv", "dev": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 SHARES = {"train": 0.6, "dev": 0.15, "test": 0.25}
 HEADER = (
-    "Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode",
-    "StartTime", "EndTime",
-)  # fmt: skip
+    "Sr No.",
+    "Utterance",
+    "Speaker",
+    "Emotion",
+    "Sentiment",
+    "Dialogue_ID",
+    "Utterance_ID",
+    "Season",
+    "Episode",
+    "StartTime",
+    "EndTime",
+)
 
 
 @dataclass
@@ -95,10 +116,18 @@ def _turns(count: int, rng: np.random.Generator) -> list[_Turn]:
             speaker, gender = cast[int(rng.integers(len(cast)))]
             seconds = round(float(rng.uniform(0.8, 1.8)), 3)
             cells = {
-                "Sr No.": len(turns) + 1, "Utterance": sentence(EMOTIONS[emotion], rng), "Speaker": speaker,
-                "Emotion": emotion, "Sentiment": _sentiment(emotion), "Dialogue_ID": dialogue, "Utterance_ID": number,
-                "Season": season, "Episode": episode, "StartTime": _clock(start), "EndTime": _clock(start + seconds),
-            }  # fmt: skip
+                "Sr No.": len(turns) + 1,
+                "Utterance": sentence(EMOTIONS[emotion], rng),
+                "Speaker": speaker,
+                "Emotion": emotion,
+                "Sentiment": _sentiment(emotion),
+                "Dialogue_ID": dialogue,
+                "Utterance_ID": number,
+                "Season": season,
+                "Episode": episode,
+                "StartTime": _clock(start),
+                "EndTime": _clock(start + seconds),
+            }
             turns.append(_Turn(cells, gender, seconds, start))
             start += seconds + round(float(rng.uniform(0.05, 0.6)), 3)
         dialogue += 1

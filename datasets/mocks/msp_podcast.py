@@ -27,9 +27,16 @@ from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, 
 
 RATE = 16000
 WORDS = {
-    "A": "Angry", "S": "Sad", "H": "Happy", "U": "Surprise", "F": "Fear", "D": "Disgust", "C": "Contempt",
-    "N": "Neutral", "O": "Other-tired",
-}  # fmt: skip
+    "A": "Angry",
+    "S": "Sad",
+    "H": "Happy",
+    "U": "Surprise",
+    "F": "Fear",
+    "D": "Disgust",
+    "C": "Contempt",
+    "N": "Neutral",
+    "O": "Other-tired",
+}
 SECONDARY = ("", "Neutral,Concerned", "Amused", "Frustrated,Annoyed", "Excited")
 SHARES = {"Train": 0.5, "Development": 0.15, "Test1": 0.2, "Test2": 0.1, "Test3": 0.05}
 SPEAKERS = {"Train": 8, "Development": 4, "Test1": 6, "Test2": 4, "Test3": 4, "Unlabelled": 4}
@@ -125,10 +132,17 @@ def _segments(partition: str, count: int, first: int, rng: np.random.Generator, 
             name = f"MSP-PODCAST_test3_{i + 1:04d}"
         emotion = VOCABULARIES["msp-podcast"][code]
         segments.append(
-            Segment(name, code, "Unknown" if unnamed else str(person),
-                    "Unknown" if unnamed else ("Female", "Male")[person % 2], partition, sentence(emotion, rng),
-                    round(float(rng.uniform(2.75, 3.6)), 2), _ratings(code, rng, traps and i % 7 == 2))
-        )  # fmt: skip
+            Segment(
+                name,
+                code,
+                "Unknown" if unnamed else str(person),
+                "Unknown" if unnamed else ("Female", "Male")[person % 2],
+                partition,
+                sentence(emotion, rng),
+                round(float(rng.uniform(2.75, 3.6)), 2),
+                _ratings(code, rng, traps and i % 7 == 2),
+            )
+        )
     return segments
 
 
@@ -233,16 +247,33 @@ def textgrid(text: str, seconds: float) -> str:
     words = [w.strip(".,!?") for w in text.split()]
     edges = np.linspace(0.2, seconds - 0.2, len(words) + 1)
     intervals = [(0.0, 0.2, ""), *zip(edges, edges[1:], words, strict=False), (seconds - 0.2, seconds, "")]
-    head = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {seconds}",
-            "tiers? <exists>", "size = 2", "item []:"]  # fmt: skip
+    head = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {seconds}",
+        "tiers? <exists>",
+        "size = 2",
+        "item []:",
+    ]
     tiers = (("words", intervals), ("phones", [(0.0, seconds, "")]))
     for number, (name, marks) in enumerate(tiers, 1):
-        head += [f"    item [{number}]:", '        class = "IntervalTier"', f'        name = "{name}"',
-                 "        xmin = 0", f"        xmax = {seconds}",
-                 f"        intervals: size = {len(marks)}"]  # fmt: skip
+        head += [
+            f"    item [{number}]:",
+            '        class = "IntervalTier"',
+            f'        name = "{name}"',
+            "        xmin = 0",
+            f"        xmax = {seconds}",
+            f"        intervals: size = {len(marks)}",
+        ]
         for k, (start, end, mark) in enumerate(marks, 1):
-            head += [f"        intervals [{k}]:", f"            xmin = {start:.4f}", f"            xmax = {end:.4f}",
-                     f'            text = "{mark}"']  # fmt: skip
+            head += [
+                f"        intervals [{k}]:",
+                f"            xmin = {start:.4f}",
+                f"            xmax = {end:.4f}",
+                f'            text = "{mark}"',
+            ]
     return "\n".join(head) + "\n"
 
 

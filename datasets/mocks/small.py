@@ -23,9 +23,27 @@ from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, 
 RATES = {"ravdess": 48000, "crema-d": 16000, "tess": 24414, "savee": 44100, "msp-improv": 48000}
 """Corpus -> sampling rate in Hz of the published files."""
 WORDS = (
-    "back", "bar", "bath", "bone", "cab", "cause", "chat", "deep", "dog", "door", "fail", "far", "fit", "gap", "goal",
-    "half", "hire", "home", "jail", "join",
-)  # fmt: skip
+    "back",
+    "bar",
+    "bath",
+    "bone",
+    "cab",
+    "cause",
+    "chat",
+    "deep",
+    "dog",
+    "door",
+    "fail",
+    "far",
+    "fit",
+    "gap",
+    "goal",
+    "half",
+    "hire",
+    "home",
+    "jail",
+    "join",
+)
 
 
 def write(
@@ -97,11 +115,16 @@ def write_crema_d(folder: Path, *, utterances: int = 144, traps: bool = False, s
         write_stub(folder / f"AudioWAV/{names[1][0]}.wav")
     listed = [{"Stimulus_Number": i, "Filename": name} for i, (name, _) in enumerate(names, 1)]
     _write_csv(folder / "SentenceFilenames.csv", listed)
-    people = [{"ActorID": a, "Age": 20 + i, "Sex": g.capitalize(), "Race": "Unknown", "Ethnicity": "Not Hispanic"}
-              for i, (a, g) in enumerate(actors.items())]  # fmt: skip
+    people = [
+        {"ActorID": a, "Age": 20 + i, "Sex": g.capitalize(), "Race": "Unknown", "Ethnicity": "Not Hispanic"}
+        for i, (a, g) in enumerate(actors.items())
+    ]
     _write_csv(folder / "VideoDemographics.csv", people)
-    rows = [_vote_row(kind, i, name, emotion, traps and i == 3, rng)
-            for kind in (1, 2, 3) for i, (name, emotion) in enumerate(names, 1)]  # fmt: skip
+    rows = [
+        _vote_row(kind, i, name, emotion, traps and i == 3, rng)
+        for kind in (1, 2, 3)
+        for i, (name, emotion) in enumerate(names, 1)
+    ]
     _write_csv(folder / "processedResults/tabulatedVotes.csv", rows)
 
 
@@ -169,8 +192,16 @@ def _improv_turns(count: int, *, second: bool, rng: np.random.Generator) -> list
         session, target, actor = scene % 6 + 1, "AHNS"[scene // 6 % 4], "FM"[scene // 24 % 2]
         other = "M" if actor == "F" else "F"
         number: dict[tuple[str, str], int] = {}
-        for condition, speaker in (("R", actor), ("S", other), ("S", actor), ("T", actor), ("S", other), ("P", actor),
-                                   ("P", other), ("P", actor)):  # fmt: skip
+        for condition, speaker in (
+            ("R", actor),
+            ("S", other),
+            ("S", actor),
+            ("T", actor),
+            ("S", other),
+            ("P", actor),
+            ("P", other),
+            ("P", actor),
+        ):
             number[condition, speaker] = number.get((condition, speaker), 0) + 1
             letters = speaker + ("M" if speaker == "F" else "F")
             letters = letters[::-1] if second else letters
@@ -230,8 +261,15 @@ def _vote_row(
     most = max(counts.values())
     vote = ":".join(code for code in codes if counts[code] == most)
     total = sum(counts.values())
-    return {"": f"{kind}{number:05d}", **counts, "fileName": name, "numResponses": total,
-            "agreement": f"{most / total:.6f}", "emoVote": vote, "meanEmoResp": 50}  # fmt: skip
+    return {
+        "": f"{kind}{number:05d}",
+        **counts,
+        "fileName": name,
+        "numResponses": total,
+        "agreement": f"{most / total:.6f}",
+        "emoVote": vote,
+        "meanEmoResp": 50,
+    }
 
 
 def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
@@ -243,8 +281,11 @@ def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 _MAKERS: Mapping[str, Callable[..., None]] = {
-    "ravdess": write_ravdess, "crema-d": write_crema_d, "tess": write_tess, "savee": write_savee,
+    "ravdess": write_ravdess,
+    "crema-d": write_crema_d,
+    "tess": write_tess,
+    "savee": write_savee,
     "msp-improv": write_msp_improv,
-}  # fmt: skip
+}
 WRITERS: Mapping[str, Callable[..., None]] = {name: partial(write, corpus=name) for name in _MAKERS}
 """Corpus -> function (folder, *, release, utterances, traps, seed)."""

@@ -47,15 +47,21 @@ SCALES = dict.fromkeys(("arousal", "valence", "dominance"), (1.0, 5.0))
 CONDITIONS = {"R": "target read", "T": "target improvised", "S": "other improvised", "P": "natural interaction"}
 GENDERS = {"F": "female", "M": "male"}
 EXPECTED = {
-    "utterances": 8438, "speakers": 12, "emotion=anger": 792, "emotion=happiness": 2644, "emotion=neutral": 3477,
-    "emotion=sadness": 885, "raw_emotion=O": 85, "raw_emotion=X": 555, "condition=target read": 620,
-    "condition=target improvised": 652, "condition=other improvised": 4381, "condition=natural interaction": 2785,
-}  # fmt: skip
+    "utterances": 8438,
+    "speakers": 12,
+    "emotion=anger": 792,
+    "emotion=happiness": 2644,
+    "emotion=neutral": 3477,
+    "emotion=sadness": 885,
+    "raw_emotion=O": 85,
+    "raw_emotion=X": 555,
+    "condition=target read": 620,
+    "condition=target improvised": 652,
+    "condition=other improvised": 4381,
+    "condition=natural interaction": 2785,
+}
 SOFT = ("anger", "happiness", "neutral", "other", "sadness")
-TASKS = (
-    emotion_task("emotion-4", doc="anger, happiness, neutral, sadness"),
-    *attribute_tasks(tuple(SCALES), SCALES),
-)
+TASKS = (emotion_task("emotion-4", doc="anger, happiness, neutral, sadness"), *attribute_tasks(tuple(SCALES), SCALES))
 TASK_NAMES = ("emotion", "attributes", "arousal", "valence", "dominance")
 LETTERS = ("auto", "first", "second")
 AROUSAL = ("auto", "as-is", "flipped")
@@ -124,10 +130,12 @@ def ratings(root: Path | None) -> pd.DataFrame:
 
 def _label_file(root: Path | None) -> tuple[Path, Path]:
     base = find_root(
-        need_root(root, "msp-improv", _WHAT), lambda folder: find(folder, _LABELS, "file") is not None,
-        dataset="msp-improv", looked_for="Evaluation.txt (or Evalution.txt)",
+        need_root(root, "msp-improv", _WHAT),
+        lambda folder: find(folder, _LABELS, "file") is not None,
+        dataset="msp-improv",
+        looked_for="Evaluation.txt (or Evalution.txt)",
         archives=("*improv*", "audio*", "session*"),
-    )  # fmt: skip
+    )
     path = find(base, _LABELS, "file")
     if path is None or not path.stat().st_size:
         raise missing("msp-improv", base, "a label file Evaluation.txt that is not empty")

@@ -27,9 +27,14 @@ RELEASES = ("1.6", "1.7", "1.8", "1.9", "1.10", "1.11", "1.12", "2.0")
 NAME = r"^MSP-PODCAST_(?P<recording>\d{4}|test3)_\d{4}(?:_\d{4})?$"
 """Segment name: podcast recording (or test3), segment, and a third number where a segment was cut again later."""
 PARTITIONS = {
-    "train": "train", "validation": "dev", "development": "dev", "test": "test", "test1": "test1", "test2": "test2",
+    "train": "train",
+    "validation": "dev",
+    "development": "dev",
+    "test": "test",
+    "test1": "test1",
+    "test2": "test2",
     "test3": "test3",
-}  # fmt: skip
+}
 CONSENSUS = ("labels_con[cs]ensus.csv", "labels_con[cs]ensus.json")
 DETAILED = ("labels_detailed.csv", "labels_detailed.json", "labels.txt")
 RATING_COLUMNS = ("id", "rater", "labels", "secondary", "arousal", "valence", "dominance")

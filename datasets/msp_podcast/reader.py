@@ -59,14 +59,27 @@ SOFT = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "other",
 EXPECTED: dict[str, dict[str, int]] = {
     "1.6": {"utterances": 50362, "partition=train": 34280, "partition=dev": 5958, "partition=test": 10124},
     "1.7": {
-        "utterances": 62140, "partition=train": 38179, "partition=dev": 7538, "partition=test1": 12902,
+        "utterances": 62140,
+        "partition=train": 38179,
+        "partition=dev": 7538,
+        "partition=test1": 12902,
         "partition=test2": 3521,
     },
     "1.8": {
-        "utterances": 73042, "partition=train": 44879, "partition=dev": 7800, "partition=test1": 15326,
-        "partition=test2": 5037, "raw_emotion=N": 26009,
-        "raw_emotion=H": 14285, "raw_emotion=X": 14199, "raw_emotion=U": 4084, "raw_emotion=C": 3644,
-        "raw_emotion=A": 3218, "raw_emotion=S": 2649, "raw_emotion=D": 2593, "raw_emotion=F": 1544,
+        "utterances": 73042,
+        "partition=train": 44879,
+        "partition=dev": 7800,
+        "partition=test1": 15326,
+        "partition=test2": 5037,
+        "raw_emotion=N": 26009,
+        "raw_emotion=H": 14285,
+        "raw_emotion=X": 14199,
+        "raw_emotion=U": 4084,
+        "raw_emotion=C": 3644,
+        "raw_emotion=A": 3218,
+        "raw_emotion=S": 2649,
+        "raw_emotion=D": 2593,
+        "raw_emotion=F": 1544,
         "raw_emotion=O": 817,
         **{
             f"raw_emotion={code},partition={partition}": int(n)
@@ -79,20 +92,34 @@ EXPECTED: dict[str, dict[str, int]] = {
     },
     "1.9": {},
     "1.10": {
-        "utterances": 104267, "partition=train": 63076, "partition=dev": 10999, "partition=test1": 16903,
+        "utterances": 104267,
+        "partition=train": 63076,
+        "partition=dev": 10999,
+        "partition=test1": 16903,
         "partition=test2": 13289,
     },
     "1.11": {
-        "utterances": 151654, "partition=train": 84030, "partition=dev": 19815, "partition=test1": 30647,
-        "partition=test2": 14815, "partition=test3": 2347, "speakers@partition=train": 1409,
-        "speakers@partition=dev": 454, "speakers@partition=test1": 237, "speakers@partition=test2": 117,
+        "utterances": 151654,
+        "partition=train": 84030,
+        "partition=dev": 19815,
+        "partition=test1": 30647,
+        "partition=test2": 14815,
+        "partition=test3": 2347,
+        "speakers@partition=train": 1409,
+        "speakers@partition=dev": 454,
+        "speakers@partition=test1": 237,
+        "speakers@partition=test2": 117,
     },
     "1.12": {"utterances": 207136, "partition=dev": 31961, "partition=test3": 3200},
     "2.0": {
-        "utterances": 267905, "partition=train": 169190, "partition=dev": 34399, "partition=test1": 46294,
-        "partition=test2": 14822, "partition=test3": 3200,
+        "utterances": 267905,
+        "partition=train": 169190,
+        "partition=dev": 34399,
+        "partition=test1": 46294,
+        "partition=test2": 14822,
+        "partition=test3": 3200,
     },
-}  # fmt: skip
+}
 """Release -> counts that its own page or readme, its paper, public metadata of it or, for 1.6, Lin et al. (2021) state;
 those of 1.10 and of 1.12's dev are those that public loaders expect, those of 1.7 and of 1.8's train and test2 are
 unconfirmed. A difference is a warning and nothing more."""
@@ -157,10 +184,13 @@ def _folders(root: Path | None) -> tuple[Path, Path]:
     """The corpus's own folder, and the one that holds the label files."""
     given = need_root(root, "msp-podcast", _WHAT)
     base = find_root(
-        given, lambda folder: _label_folder(folder) is not None, dataset="msp-podcast",
+        given,
+        lambda folder: _label_folder(folder) is not None,
+        dataset="msp-podcast",
         looked_for="Labels/labels_consensus.csv (or labels_concensus.csv)",
-        archives=("*msp*podcast*", "label*"), avoid=_OLD,
-    )  # fmt: skip
+        archives=("*msp*podcast*", "label*"),
+        avoid=_OLD,
+    )
     labels = _label_folder(base)
     assert labels is not None
     return base, labels
@@ -215,8 +245,9 @@ def _with_test3(table: pd.DataFrame, base: Path, labels: Path) -> tuple[pd.DataF
         f"{path.name} puts {moved} segments into other partitions than the labels, which stand" if moved else "",
         f"{unrated} segments of {path.name} have no labels and are left out" if unrated else "",
         f"the labels of the {len(hidden)} segments of test3 are hidden: they can be predicted, not scored"
-        if len(hidden) else "",
-    ]  # fmt: skip
+        if len(hidden)
+        else "",
+    ]
     return pd.concat([table, hidden.to_frame("partition")]) if len(hidden) else table, notes
 
 

@@ -35,13 +35,33 @@ from .context import add_context as add_context
 from .task import ATTRIBUTES, Task
 
 EMOTIONS = (
-    "anger", "boredom", "calm", "contempt", "disgust", "excitement", "fear", "frustration", "happiness",
-    "neutral", "other", "sadness", "surprise",
-)  # fmt: skip
+    "anger",
+    "boredom",
+    "calm",
+    "contempt",
+    "disgust",
+    "excitement",
+    "fear",
+    "frustration",
+    "happiness",
+    "neutral",
+    "other",
+    "sadness",
+    "surprise",
+)
 TEXT_COLUMNS = (
-    "path", "speaker", "gender", "language", "dialogue", "previous", "interlocutor", "text", "partition",
-    "raw_emotion", "emotion",
-)  # fmt: skip
+    "path",
+    "speaker",
+    "gender",
+    "language",
+    "dialogue",
+    "previous",
+    "interlocutor",
+    "text",
+    "partition",
+    "raw_emotion",
+    "emotion",
+)
 NUMBER_COLUMNS = ("start", "end", "turn", "dialogue_start", "dialogue_end", *ATTRIBUTES)
 COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
 
@@ -182,8 +202,9 @@ class Corpus:
         A further column `source` says "spread" where times were only shared out evenly within a transcribed segment.
         """
         if self.word_source is None:
-            return pd.DataFrame({"word": pd.Series(dtype=str), "start": pd.Series(dtype=float),
-                                 "end": pd.Series(dtype=float)})  # fmt: skip
+            return pd.DataFrame(
+                {"word": pd.Series(dtype=str), "start": pd.Series(dtype=float), "end": pd.Series(dtype=float)}
+            )
         return self.word_source(item)
 
     def trace(self, item: str) -> pd.DataFrame:
@@ -204,8 +225,14 @@ class Corpus:
         tables = [self.utterances] if self.recordings is None else [self.utterances, self.recordings]
         kept = [t.drop(columns=[c for c in self.incidental if c in t]) for t in tables]
         texts = [t.sort_index().sort_index(axis=1).to_csv(float_format="%.9g") for t in kept]
-        return digest({"name": self.name, "release": self.release, "tables": [digest(t, 64) for t in texts],
-                       "scales": {k: list(v) for k, v in self.scales.items()}})  # fmt: skip
+        return digest(
+            {
+                "name": self.name,
+                "release": self.release,
+                "tables": [digest(t, 64) for t in texts],
+                "scales": {k: list(v) for k, v in self.scales.items()},
+            }
+        )
 
     @property
     def has_dialogues(self) -> bool:

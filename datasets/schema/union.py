@@ -45,8 +45,11 @@ def join(parts: Sequence[tuple[Corpus, Task]]) -> tuple[Corpus, Task]:
     first = tasks[0]
     for corpus, task in parts:
         if (task.kind, task.targets, task.labels, task.frame_seconds) != (
-            first.kind, first.targets, first.labels, first.frame_seconds,
-        ):  # fmt: skip
+            first.kind,
+            first.targets,
+            first.labels,
+            first.frame_seconds,
+        ):
             raise SerbenchError(f"the task {task.name!r} of {corpus.name} is not that of {names[0]}: they can't join.")
     root = Path(os.path.commonpath([os.path.abspath(c.root) for c in corpora]))
     joined = Corpus(

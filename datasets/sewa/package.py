@@ -23,10 +23,15 @@ RECORDINGS: Mapping[str, Mapping[tuple[str, str], int]] = {
     "2017": {("train", "DE"): 34, ("dev", "DE"): 14, ("test", "DE"): 16},
     "2018": {("train", "DE"): 34, ("dev", "DE"): 14, ("test", "DE"): 16, ("test", "HU"): 66},
     "2019": {
-        ("train", "DE"): 34, ("train", "HU"): 34, ("dev", "DE"): 14, ("dev", "HU"): 14, ("test", "DE"): 16,
-        ("test", "HU"): 18, ("test", "CN"): 70,
+        ("train", "DE"): 34,
+        ("train", "HU"): 34,
+        ("dev", "DE"): 14,
+        ("dev", "HU"): 14,
+        ("test", "DE"): 16,
+        ("test", "HU"): 18,
+        ("test", "CN"): 70,
     },
-}  # fmt: skip
+}
 """Release -> (partition, culture) -> recordings, as the packages number them."""
 RELEASES = tuple(RECORDINGS)
 AUDIO_FOLDERS = ("audio", "audios", "wav")

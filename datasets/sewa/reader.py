@@ -48,10 +48,17 @@ SCALES = dict.fromkeys(TARGETS, (-1.0, 1.0))
 UNITS = ("turns", "segments")
 _GIVEN = {"labels": ("given",)}
 TASKS = (
-    Task("traces", "continuous", TARGETS, where=_GIVEN, scales=SCALES, frame_seconds=HOP_SECONDS,
-         doc="arousal, valence and liking of every frame of 0.1 s"),
+    Task(
+        "traces",
+        "continuous",
+        TARGETS,
+        where=_GIVEN,
+        scales=SCALES,
+        frame_seconds=HOP_SECONDS,
+        doc="arousal, valence and liking of every frame of 0.1 s",
+    ),
     *attribute_tasks(TARGETS, SCALES),
-)  # fmt: skip
+)
 TASK_NAMES = ("traces", "attributes", "arousal", "valence", "liking")
 
 
@@ -170,10 +177,17 @@ def _utterance_rows(
         ids = [f"{name}_{units[0]}{i:03d}" for i in range(len(own))]
         for i, (start, end) in enumerate(own):
             yield {
-                "id": ids[i], **shared, "start": start, "end": end, "turn": i, "dialogue_start": start,
-                "dialogue_end": end, "previous": ids[i - 1] if i and units == "turns" else pd.NA,
-                "text": texts[i], **dict(zip(TARGETS, means[i], strict=True)),
-            }  # fmt: skip
+                "id": ids[i],
+                **shared,
+                "start": start,
+                "end": end,
+                "turn": i,
+                "dialogue_start": start,
+                "dialogue_end": end,
+                "previous": ids[i - 1] if i and units == "turns" else pd.NA,
+                "text": texts[i],
+                **dict(zip(TARGETS, means[i], strict=True)),
+            }
 
 
 def _means(trace: pd.DataFrame | None, spans: list[tuple[float, float]]) -> list[list[float]]:

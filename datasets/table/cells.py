@@ -21,10 +21,19 @@ from .file import LINE, PARQUET_FILES
 
 NOT_A_NUMBER = ("nan", "na", "n/a", "none", "null")
 PARTITION_WORDS = {
-    "train": "train", "training": "train", "dev": "dev", "devel": "dev", "development": "dev", "val": "dev",
-    "valid": "dev", "validation": "dev", "test": "test", "testing": "test", "unlabelled": "unlabelled",
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "devel": "dev",
+    "development": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+    "testing": "test",
+    "unlabelled": "unlabelled",
     "unlabeled": "unlabelled",
-}  # fmt: skip
+}
 GENDER_WORDS = {"female": "female", "f": "female", "woman": "female", "male": "male", "m": "male", "man": "male"}
 
 

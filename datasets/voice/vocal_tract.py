@@ -80,9 +80,14 @@ def _band_limited_step(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 
 
 def filter_source(
-    source: Array, formants: Array, bandwidths: Array, noise: Array, spectrum: npt.NDArray[np.int64], tract: float,
+    source: Array,
+    formants: Array,
+    bandwidths: Array,
+    noise: Array,
+    spectrum: npt.NDArray[np.int64],
+    tract: float,
     rng: np.random.Generator,
-) -> Array:  # fmt: skip
+) -> Array:
     """Send a source through the tract and add frication.
 
     Parameters

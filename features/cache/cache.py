@@ -162,9 +162,7 @@ def _sections(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
 
 
-def _doomed(
-    packs: list[tuple[float, int, str]], days: float | None, limit: int | None
-) -> list[tuple[float, int, str]]:
+def _doomed(packs: list[tuple[float, int, str]], days: float | None, limit: int | None) -> list[tuple[float, int, str]]:
     """Which packs, least recently used first, an age and a size limit take away; all of them without any limit."""
     if days is None and limit is None:
         return packs

@@ -86,8 +86,13 @@ class FeatureExtractor(ABC):
     def identity(self) -> dict[str, Any]:
         """Everything but the audio that decides the output: name, version, full config, library versions."""
         versions = {lib: importlib.metadata.version(lib) for lib in self.libraries}
-        return {"name": self.name, "version": self.version, "config": to_dict(self.config), "libraries": versions,
-                "extra": dict(self.extra_identity())}  # fmt: skip
+        return {
+            "name": self.name,
+            "version": self.version,
+            "config": to_dict(self.config),
+            "libraries": versions,
+            "extra": dict(self.extra_identity()),
+        }
 
     def extra_identity(self) -> Mapping[str, str]:
         """Further parts of the key, such as the revision of a checkpoint."""

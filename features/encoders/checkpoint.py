@@ -103,7 +103,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     raise SerbenchError(
         f"{name} holds its weights only as a pickle file ({pickled[0]}), which can run any code when it is loaded. "
         "Expected model.safetensors. If you trust its author, convert it once and name the new folder instead:\n"
-        "  python -c \"from transformers import AutoModel as M, AutoFeatureExtractor as F; "
+        '  python -c "from transformers import AutoModel as M, AutoFeatureExtractor as F; '
         f"a, b = '{folder}', '{new}'; "
         'M.from_pretrained(a, use_safetensors=False).save_pretrained(b); F.from_pretrained(a).save_pretrained(b)"'
     )

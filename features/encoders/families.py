@@ -109,8 +109,16 @@ def geometry(config: Any, preprocessor: Mapping[str, Any], name: str) -> Geometr
     if kind == WHISPER:
         hop = int(preprocessor.get("hop_length", 160)) * 2  # its second convolution halves the rate
         n_fft = int(preprocessor.get("n_fft", 400))
-        return Geometry(family, kind, rate, int(config.encoder_layers), int(config.d_model), hop,
-                        n_fft + 2 * (hop // 2) * 2, int(config.max_source_positions) * hop)  # fmt: skip
+        return Geometry(
+            family,
+            kind,
+            rate,
+            int(config.encoder_layers),
+            int(config.d_model),
+            hop,
+            n_fft + 2 * (hop // 2) * 2,
+            int(config.max_source_positions) * hop,
+        )
     if kind == AST:
         step = rate // 100  # Kaldi's filter bank: 25 ms windows every 10 ms, none of them padded
         hop, field = int(config.time_stride) * step, (int(config.patch_size) - 1) * step + rate // 40
@@ -128,8 +136,13 @@ _TINY_FRONT = {
     "num_feat_extract_layers": 4, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
 }  # fmt: skip
 _STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-_REDUCED = {"hidden_size": 256, "num_hidden_layers": 12, "num_attention_heads": 4, "intermediate_size": 1024,
-            "conv_dim": (128,) * 7}  # fmt: skip
+_REDUCED = {
+    "hidden_size": 256,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+    "conv_dim": (128,) * 7,
+}
 _RATE = {"sampling_rate": 16000}
 _PLAIN, _NORMALISED = {**_RATE, "do_normalize": False}, {**_RATE, "do_normalize": True}
 
@@ -139,24 +152,45 @@ RANDOM: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "hubert-tiny": ("hubert", {**_TINY, **_TINY_FRONT}, _NORMALISED),
     "hubert-batchnorm-tiny": ("hubert", {**_TINY, **_TINY_FRONT, "conv_pos_batch_norm": True}, _NORMALISED),
     "wavlm-tiny": ("wavlm", {**_TINY, **_TINY_FRONT}, _PLAIN),
-    "data2vec-tiny": ("data2vec-audio", {**_TINY, **_TINY_FRONT, "conv_pos_kernel_size": 7,
-                                         "num_conv_pos_embeddings": 5}, _NORMALISED),
+    "data2vec-tiny": (
+        "data2vec-audio",
+        {**_TINY, **_TINY_FRONT, "conv_pos_kernel_size": 7, "num_conv_pos_embeddings": 5},
+        _NORMALISED,
+    ),
     "unispeech-sat-tiny": ("unispeech-sat", {**_TINY, **_TINY_FRONT}, _NORMALISED),
     "conformer-tiny": ("wav2vec2-conformer", {**_TINY, **_TINY_FRONT, "conv_depthwise_kernel_size": 7}, _NORMALISED),
-    "whisper-tiny": ("whisper", {
-        "d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_layers": 1,
-        "decoder_attention_heads": 2, "decoder_ffn_dim": 48, "num_mel_bins": 80, "max_source_positions": 200,
-        "vocab_size": 8, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
-    }, {**_RATE, "chunk_length": 4, "feature_size": 80, "hop_length": 160, "n_fft": 400}),
-    "ast-tiny": ("audio-spectrogram-transformer", {**_TINY, "max_length": 256},
-                 {**_RATE, "max_length": 256, "num_mel_bins": 128}),
+    "whisper-tiny": (
+        "whisper",
+        {
+            "d_model": 24,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 48,
+            "decoder_layers": 1,
+            "decoder_attention_heads": 2,
+            "decoder_ffn_dim": 48,
+            "num_mel_bins": 80,
+            "max_source_positions": 200,
+            "vocab_size": 8,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 1,
+        },
+        {**_RATE, "chunk_length": 4, "feature_size": 80, "hop_length": 160, "n_fft": 400},
+    ),
+    "ast-tiny": (
+        "audio-spectrogram-transformer",
+        {**_TINY, "max_length": 256},
+        {**_RATE, "max_length": 256, "num_mel_bins": 128},
+    ),
     "wav2vec2-reduced": ("wav2vec2", _REDUCED, _NORMALISED),
     "wavlm-reduced": ("wavlm", _REDUCED, _PLAIN),
     "wav2vec2-base": ("wav2vec2", {}, _NORMALISED),
     "hubert-base": ("hubert", {}, _NORMALISED),
     "wavlm-base": ("wavlm", {}, _PLAIN),
     "data2vec-base": ("data2vec-audio", {}, _NORMALISED),
-}  # fmt: skip
+}
 """Encoders with random weights: name -> model_type, settings of its config, preprocessor settings.
 
 `random:NAME` stands wherever a checkpoint may: the tests need no download, speed is measured without one, and a

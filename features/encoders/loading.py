@@ -116,9 +116,14 @@ def _stored_model(source: Source, config: Any) -> nn.Module:
         torch.manual_seed(RANDOM_SEED)
         try:
             model, report = _encoder_class(config).from_pretrained(
-                source.folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
-                output_loading_info=True, key_mapping=names,
-            )  # fmt: skip
+                source.folder,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                key_mapping=names,
+            )
         except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
             raise_library_failure(error)
             raise SerbenchError(

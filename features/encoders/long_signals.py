@@ -102,8 +102,9 @@ def encode(
         """The kept frames (frame, layer, width) of each window of a batch."""
         pieces, parts = batch
         found = torch.stack(encoder(encoder.inputs(parts).to(device, dtype), layers=recipe.layers), dim=2)
-        return pieces, [row[w.keep - w.start : w.until - w.start].float()
-                        for row, (_, w) in zip(found, pieces, strict=True)]  # fmt: skip
+        return pieces, [
+            row[w.keep - w.start : w.until - w.start].float() for row, (_, w) in zip(found, pieces, strict=True)
+        ]
 
     for batch, found in in_streams(states, loaded, len(batches), streams(device)):
         for (i, window), frames in zip(batch, found, strict=True):

@@ -109,8 +109,9 @@ def read_group(group: Group, extractor: FeatureExtractor) -> _Read:
             outcome = replace(outcome, task=task)
         except Exception as error:
             reason = reason_of(error, member.task.path)
-            outcome = replace(outcome, task=replace(outcome.task, sha=None),
-                              failed={s.item: reason for s in outcome.task.segments})  # fmt: skip
+            outcome = replace(
+                outcome, task=replace(outcome.task, sha=None), failed={s.item: reason for s in outcome.task.segments}
+            )
         if member.pending is not None:
             read.outcomes.append(outcome)
         if not outcome.failed:

@@ -39,8 +39,9 @@ class Game:
     steps: int = option(5, "discriminator steps per step of the mapping", source=_RELEASE, low=1)
     batch: int = option(32, "vectors of each side per step", source=_PAPER, low=1)
     lr: float = option(0.1, "learning rate of both (plain gradient descent)", source=_PAPER, low=0)
-    lr_decay: float = option(0.98, "factor of the mapping's learning rate after an epoch", source=_RELEASE,
-                             low=0, high=1)  # fmt: skip
+    lr_decay: float = option(
+        0.98, "factor of the mapping's learning rate after an epoch", source=_RELEASE, low=0, high=1
+    )
     lr_shrink: float = option(0.5, "further factor when the criterion falls again", source=_PAPER, low=0, high=1)
     min_lr: float = option(1e-6, "training ends below this learning rate", source=_RELEASE, low=0)
     beta: float = option(0.001, "pull of W towards the orthogonal matrices", source="equation 7", low=0, high=1)
@@ -87,10 +88,12 @@ def discriminator(dim: int, game: Game) -> nn.Sequential:
     """(vector, dim) -> (vector, 1): how much a vector looks like one of the target space, as a logit."""
     return nn.Sequential(
         nn.Dropout(game.input_dropout),
-        nn.Linear(dim, game.hidden), nn.LeakyReLU(game.slope),
-        nn.Linear(game.hidden, game.hidden), nn.LeakyReLU(game.slope),
+        nn.Linear(dim, game.hidden),
+        nn.LeakyReLU(game.slope),
+        nn.Linear(game.hidden, game.hidden),
+        nn.LeakyReLU(game.slope),
         nn.Linear(game.hidden, 1),
-    )  # fmt: skip
+    )
 
 
 def _play(source: Tensor, target: Tensor, game: Game, seed: int, progress: Callable[[str], None] | None) -> Played:

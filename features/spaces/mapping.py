@@ -52,11 +52,16 @@ class Config:
 
     mode: str = option("identical", "what the map starts from", source="free choice", choices=MODES)
     rounds: int = option(5, "rounds of refinement; 0 = none", source="public release", low=0)
-    max_rank: int = option(15_000, "dictionaries hold the most frequent words up to this rank", source="public release",
-                           low=2)  # fmt: skip
+    max_rank: int = option(
+        15_000, "dictionaries hold the most frequent words up to this rank", source="public release", low=2
+    )
     mutual: bool = option(False, "dictionaries hold mutual neighbours alone", source="section 2.2")
-    prepare: str = option("none", "what is done to both spaces first: vectors to unit length, mean to zero",
-                          source="public release", choices=PREPARE)  # fmt: skip
+    prepare: str = option(
+        "none",
+        "what is done to both spaces first: vectors to unit length, mean to zero",
+        source="public release",
+        choices=PREPARE,
+    )
     seeds: int = option(5, "games of the adversarial mode", source="free choice", low=1)
     seed: int = option(0, "first seed", source="free choice", low=0)
 
@@ -100,10 +105,17 @@ class Alignment:
 
 
 def align(
-    source: Vectors, target: Vectors, config: Config | None = None, game: Game | None = None, *,
-    pairs: Iterable[tuple[str, str]] | None = None, test: Iterable[tuple[str, str]] | None = None,
-    device: str = "cpu", progress: Progress | None = None, failed: Callable[[Report], None] | None = None,
-) -> Alignment:  # fmt: skip
+    source: Vectors,
+    target: Vectors,
+    config: Config | None = None,
+    game: Game | None = None,
+    *,
+    pairs: Iterable[tuple[str, str]] | None = None,
+    test: Iterable[tuple[str, str]] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    failed: Callable[[Report], None] | None = None,
+) -> Alignment:
     """Map `source` into the space of `target`.
 
     Parameters
@@ -262,5 +274,15 @@ def _tested(report: Report, xs: Tensor, xt: Tensor, start: Tensor, w: Tensor, as
     for s, t in asked:
         truth.setdefault(s, set()).add(t)
     found = [{m: dict(precision(xs @ v, xt, truth, method=m).at) for m in METHODS} for v in (w, start)]
-    return Report(report.mode, report.accepted, report.reason, report.pairs, report.criterion, found[0], found[1],
-                  len(truth), len(xt), report.games)  # fmt: skip
+    return Report(
+        report.mode,
+        report.accepted,
+        report.reason,
+        report.pairs,
+        report.criterion,
+        found[0],
+        found[1],
+        len(truth),
+        len(xt),
+        report.games,
+    )

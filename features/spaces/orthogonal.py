@@ -121,9 +121,15 @@ def mean_cosine(mapped: Tensor, target: Tensor, *, most: int = 10_000) -> float:
 
 
 def refine(
-    source: Tensor, target: Tensor, start: Tensor, *, rounds: int = 5, max_rank: int = 15_000, mutual: bool = False,
+    source: Tensor,
+    target: Tensor,
+    start: Tensor,
+    *,
+    rounds: int = 5,
+    max_rank: int = 15_000,
+    mutual: bool = False,
     criterion: Callable[[Tensor, Tensor], float] = mean_cosine,
-) -> tuple[Tensor, float]:  # fmt: skip
+) -> tuple[Tensor, float]:
     """Improve a map W (dim, dim): translate by CSLS, fit Procrustes to the pairs, and again.
 
     Returns

@@ -71,8 +71,9 @@ class Aligner:
 
     def emissions(self, signal: Array) -> Tensor:
         """Log-probabilities (frame, character) of a signal (samples,) at `sampling_rate`."""
-        window, margin = (round(s * self.sampling_rate) // self.stride * self.stride
-                          for s in (WINDOW_SECONDS, MARGIN_SECONDS))  # fmt: skip
+        window, margin = (
+            round(s * self.sampling_rate) // self.stride * self.stride for s in (WINDOW_SECONDS, MARGIN_SECONDS)
+        )
         if len(signal) <= window:
             return self._emit(signal)
         step, parts = window - 2 * margin, []

@@ -58,8 +58,9 @@ class Config:
     lr: float = option(1e-3, "learning rate", source=_SOURCE, low=0)
     batch: int = option(4096, "pairs of words per step", source=_SOURCE, low=1)
     epochs: int = option(500, "passes over the pairs at most", source=_PAPER, low=1)
-    patience: int = option(20, "epochs without a lower loss of the words kept apart before it ends; 0 = never",
-                           source=_FREE, low=0)  # fmt: skip
+    patience: int = option(
+        20, "epochs without a lower loss of the words kept apart before it ends; 0 = never", source=_FREE, low=0
+    )
     held_out: float = option(0.05, "share of centre words kept apart for that", source=_FREE, low=0, high=0.5)
     seed: int = option(0, "seed of start values, of what is kept apart, and of the order", source=_FREE, low=0)
 
@@ -94,9 +95,13 @@ class _State:
 
 
 def train(
-    cuts: Cuts, config: Config | None = None, *, device: str = "cpu", checkpoint: Path | None = None,
+    cuts: Cuts,
+    config: Config | None = None,
+    *,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
-) -> Trained:  # fmt: skip
+) -> Trained:
     """Train on the words of a corpus.
 
     Parameters
@@ -239,9 +244,7 @@ def _stalled(state: _State, config: Config) -> bool:
     return config.patience > 0 and state.epoch - state.best_epoch >= config.patience
 
 
-def _note(
-    state: _State, config: Config, checkpoint: Path | None, identity: str, progress: Progress | None
-) -> None:
+def _note(state: _State, config: Config, checkpoint: Path | None, identity: str, progress: Progress | None) -> None:
     """Keep the best weights, write the state, tell of it."""
     loss, held = state.losses[-1], state.held_out[-1]
     if not np.isfinite([loss, held]).all():
@@ -250,8 +253,12 @@ def _note(
         state.best_epoch = state.epoch
         state.best = {name: value.detach().clone() for name, value in state.network.state_dict().items()}
     if checkpoint is not None:
-        facts = {"epoch": state.epoch, "best_epoch": state.best_epoch, "losses": state.losses,
-                 "held_out": state.held_out}  # fmt: skip
+        facts = {
+            "epoch": state.epoch,
+            "best_epoch": state.best_epoch,
+            "losses": state.losses,
+            "held_out": state.held_out,
+        }
         save_state(checkpoint, identity, facts, state.network, state.best, state.optimiser)
     if progress is not None:
         progress(f"epoch {state.epoch}: loss {loss:.4f}, of words kept apart {held:.4f} (best: {state.best_epoch})")

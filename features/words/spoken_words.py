@@ -39,8 +39,9 @@ class CutConfig:
     mels: int = option(128, "mel bands", source="librosa", low=2)
     n_fft: int = option(512, "window in samples", source=_SOURCE, low=16)
     hop: int = option(512, "distance of two frames in samples", source=_SOURCE, low=1)
-    frames: int = option(20, "frames of a word; longer ones are cut, shorter ones filled with zeros", source=_SOURCE,
-                         low=1)  # fmt: skip
+    frames: int = option(
+        20, "frames of a word; longer ones are cut, shorter ones filled with zeros", source=_SOURCE, low=1
+    )
     sampled: int = option(10_000, "random words that mean and deviation are taken over", source=_SOURCE, low=1)
     min_seconds: float = option(0.01, "shorter words are left out", source="free choice", low=0)
 

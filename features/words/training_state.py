@@ -18,9 +18,13 @@ from ...datasets.core.files import atomic_write, canonical_json
 
 
 def save_state(
-    path: Path, identity: str, facts: dict[str, Any], network: nn.Module, best: dict[str, Tensor],
+    path: Path,
+    identity: str,
+    facts: dict[str, Any],
+    network: nn.Module,
+    best: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
-) -> None:  # fmt: skip
+) -> None:
     """Write facts (JSON-able), weights, best weights and the optimiser's tensors."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {f"best.{k}": v for k, v in best.items()}
     for index, values in optimiser.state_dict()["state"].items():

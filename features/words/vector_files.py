@@ -114,8 +114,10 @@ def _text(file: Path, lines: Iterator[bytes], size: tuple[int, int] | None, limi
         words.append(word)
         rows.append(row)
     if size and limit is None and len(words) != size[0]:
-        raise SerbenchError(f"{str(file)!r} says in its first line that it holds {size[0]} vectors, but it holds "
-                            f"{len(words)}. {_REMEDY}")  # fmt: skip
+        raise SerbenchError(
+            f"{str(file)!r} says in its first line that it holds {size[0]} vectors, but it holds "
+            f"{len(words)}. {_REMEDY}"
+        )
     if not words:
         raise SerbenchError(f"{str(file)!r} holds no vectors. {_REMEDY}")
     return words, np.stack(rows)

@@ -87,8 +87,9 @@ class Vectors:
                 "float32 (word, dim) with a row for each word."
             )
         if len(self.index) != len(self.words):
-            raise SerbenchError(f"{len(self.words)} words were given, {len(self.index)} of them different. "
-                                "Expected each word once.")  # fmt: skip
+            raise SerbenchError(
+                f"{len(self.words)} words were given, {len(self.index)} of them different. Expected each word once."
+            )
 
     def __len__(self) -> int:
         return len(self.words)
@@ -194,13 +195,7 @@ def vector_of(word: str, vectors: Vectors, unknown: str = "random", seed: int = 
 
 
 def frames_of_words(
-    words: pd.DataFrame,
-    frames: int,
-    hop_seconds: float,
-    vectors: Vectors,
-    *,
-    unknown: str = "random",
-    seed: int = 0,
+    words: pd.DataFrame, frames: int, hop_seconds: float, vectors: Vectors, *, unknown: str = "random", seed: int = 0
 ) -> Array:
     """Lay words on a grid of frames.
 

@@ -63,10 +63,20 @@ def train(sentences: Iterable[Sequence[str]], config: Config | None = None) -> V
             "least; give more text, or lower the bound: --set min_count=1."
         )
     model = library("gensim.models", "Word2Vec").Word2Vec(
-        text, vector_size=config.dim, window=config.window, negative=config.negative, min_count=config.min_count,
-        sg=int(config.skip_gram), sample=config.subsample, epochs=config.epochs, alpha=config.lr, seed=config.seed + 1,
-        workers=1, hashfxn=_hash, sorted_vocab=0,
-    )  # fmt: skip
+        text,
+        vector_size=config.dim,
+        window=config.window,
+        negative=config.negative,
+        min_count=config.min_count,
+        sg=int(config.skip_gram),
+        sample=config.subsample,
+        epochs=config.epochs,
+        alpha=config.lr,
+        seed=config.seed + 1,
+        workers=1,
+        hashfxn=_hash,
+        sorted_vocab=0,
+    )
     words = sorted(model.wv.index_to_key, key=lambda word: (-counts[word], word))
     rows = [model.wv.key_to_index[word] for word in words]
     return Vectors(words, np.ascontiguousarray(model.wv.vectors[rows], np.float32))

@@ -70,18 +70,29 @@ def run_row(run: Run) -> dict[str, Any]:
     spec, units = run.spec, run.units()
     versions = {str(spec.get("serbench") or ""), *(str((u.get("versions") or {}).get("serbench", "")) for u in units)}
     return {
-        "run_id": run.run_id, "model": spec["model"]["name"], "preset": spec["model"].get("preset") or "default",
+        "run_id": run.run_id,
+        "model": spec["model"]["name"],
+        "preset": spec["model"].get("preset") or "default",
         "search_budget": (spec["model"].get("search") or {}).get("budget"),
-        "dataset": spec["dataset"]["name"], "release": spec["dataset"]["release"], "task": run.task.name,
-        "kind": run.task.kind, "protocol": spec["protocol"].get("name", ""), "protocol_digest": run.protocol_digest,
-        "labels": ",".join(spec.get("labels") or ()), "trials": len(complete(units, run.folds)),
+        "dataset": spec["dataset"]["name"],
+        "release": spec["dataset"]["release"],
+        "task": run.task.name,
+        "kind": run.task.kind,
+        "protocol": spec["protocol"].get("name", ""),
+        "protocol_digest": run.protocol_digest,
+        "labels": ",".join(spec.get("labels") or ()),
+        "trials": len(complete(units, run.folds)),
         "failed_trials": len({u["trial"] for u in units if u["status"] == "failed"}),
         "left_out": len({item for u in units for item in u.get("excluded") or ()}),
-        "seconds": _total(units, "seconds"), "cpu_seconds": _total(units, "cpu_seconds"),
+        "seconds": _total(units, "seconds"),
+        "cpu_seconds": _total(units, "cpu_seconds"),
         "parameters": max((u["parameters"] for u in units if u.get("parameters") is not None), default=None),
-        **_running_costs(units), "serbench": ",".join(sorted(versions - {""})), "signature": run.signature,
-        "command": spec.get("command") or "", "path": str(run.path),
-    }  # fmt: skip
+        **_running_costs(units),
+        "serbench": ",".join(sorted(versions - {""})),
+        "signature": run.signature,
+        "command": spec.get("command") or "",
+        "path": str(run.path),
+    }
 
 
 def _running_costs(units: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:

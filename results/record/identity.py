@@ -43,8 +43,12 @@ def identity(spec: Spec) -> dict[str, Any]:
     weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
     return {
         **comparable(spec),
-        "model": {"name": spec["model"]["name"], "config": spec["model"]["config"],
-                  **({"weights": weights} if weights else {}), **({"search": dict(search)} if search else {})},
+        "model": {
+            "name": spec["model"]["name"],
+            "config": spec["model"]["config"],
+            **({"weights": weights} if weights else {}),
+            **({"search": dict(search)} if search else {}),
+        },
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
     }
 

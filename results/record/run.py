@@ -59,8 +59,12 @@ class Run:
             When the folder is there and its run.json is damaged or describes another run.
         """
         content = dict(plain(spec))
-        content |= {"schema": SCHEMA, "run_id": run_id(content), "protocol_digest": protocol_digest(content),
-                    "signature": signature(content)}  # fmt: skip
+        content |= {
+            "schema": SCHEMA,
+            "run_id": run_id(content),
+            "protocol_digest": protocol_digest(content),
+            "signature": signature(content),
+        }
         path = Path(results) / "runs" / content["run_id"]
         fresh = not (path / "run.json").exists()
         if fresh:

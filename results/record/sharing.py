@@ -69,9 +69,10 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         chosen, duplicates, conflicts = _choose(runs, places)
         if conflicts:
             raise SerbenchError(
-                f"{len(conflicts)} records conflict, so nothing was merged:\n  " + "\n  ".join(conflicts)
+                f"{len(conflicts)} records conflict, so nothing was merged:\n  "
+                + "\n  ".join(conflicts)
                 + "\nDelete the unit (its .json and .parquet) that shall not count, then merge again."
-            )  # fmt: skip
+            )
         labelled = {run.protocol_digest: run for run in runs if _has_labels(run)}
         written = sum(_write(unit, Path(out), labelled, notes) for unit in chosen)
         _copy_items(runs, Path(out))
@@ -155,8 +156,10 @@ def _write(unit: _Unit, out: Path, labelled: Mapping[str, Run], notes: list[str]
         target.write_unit(facts["trial"], facts["fold"], facts, _labelled(unit, source))
         return 1
     if not complete:
-        notes.append(f"{run.run_id} came without gold labels and can't be scored: run any model (chance will do) under "
-                     "the same protocol on your copy of the corpus, then merge again")  # fmt: skip
+        notes.append(
+            f"{run.run_id} came without gold labels and can't be scored: run any model (chance will do) under "
+            "the same protocol on your copy of the corpus, then merge again"
+        )
     return _copy_unit(run, target, facts)
 
 

@@ -92,8 +92,12 @@ def choose_clusters(items: pd.DataFrame | None, ids: Sequence[str], by: str = "a
             return Clusters(column, found.astype(str))
     why = "the record holds no items" if items is None else ", ".join(reasons)
     remedy = " (repeating a 'serbench run' line adds them and trains nothing)" if items is None else ""
-    return Clusters(UTTERANCE, None, f"utterances are drawn one by one, since {why}{remedy}. This says nothing of "
-                                     "other speakers, and intervals are too narrow where speakers differ.")  # fmt: skip
+    return Clusters(
+        UTTERANCE,
+        None,
+        f"utterances are drawn one by one, since {why}{remedy}. This says nothing of "
+        "other speakers, and intervals are too narrow where speakers differ.",
+    )
 
 
 def _named(items: pd.DataFrame | None, wanted: pd.Index[str], by: str, line: str) -> Clusters:

@@ -144,9 +144,10 @@ def cost(run: Run) -> dict[str, float]:
     return {
         **{key: float("nan") if row[key] is None else float(row[key]) for key in ("parameters", "macs_per_second")},
         "real_time_factor": cached if row["real_time_factor"] is None else float(row["real_time_factor"]),
-        "seconds": _sum(units, "seconds"), "cpu_seconds": _sum(units, "cpu_seconds"),
+        "seconds": _sum(units, "seconds"),
+        "cpu_seconds": _sum(units, "cpu_seconds"),
         "peak_mib": max(memory, default=float("nan")),
-    }  # fmt: skip
+    }
 
 
 def epochs(run: Run) -> pd.DataFrame:
@@ -155,8 +156,15 @@ def epochs(run: Run) -> pd.DataFrame:
     for unit in run.units():
         for i, row in enumerate(unit.get("epochs") or ()):
             epoch = row.get("epoch", i + 1)
-            rows.append({"trial": unit["trial"], "fold": unit["fold"], **row, "epoch": epoch,
-                         "best": epoch == unit.get("best_epoch")})  # fmt: skip
+            rows.append(
+                {
+                    "trial": unit["trial"],
+                    "fold": unit["fold"],
+                    **row,
+                    "epoch": epoch,
+                    "best": epoch == unit.get("best_epoch"),
+                }
+            )
     return pd.DataFrame(rows)
 
 

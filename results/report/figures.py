@@ -26,10 +26,20 @@ GREY = "#767676"
 WIDTH = 5.4
 """Inches; text of 9 points stays readable where a phone shrinks the figure to its screen."""
 STYLE: Any = {
-    "text.parse_math": False, "svg.hashsalt": "serbench", "svg.fonttype": "none", "font.size": 9,
-    "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9,
-    "legend.frameon": False, "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "axes.axisbelow": True,
-}  # fmt: skip
+    "text.parse_math": False,
+    "svg.hashsalt": "serbench",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+}
 POINTS = 3000
 """A scatter shows at most so many points, evenly taken."""
 P = ParamSpec("P")
@@ -93,8 +103,11 @@ def confusion(counts: pd.DataFrame) -> Figure:
 @_styled
 def curves(table: pd.DataFrame) -> Figure:
     """Learning curves: dev score and loss (what there is) by epoch, a line per unit, a dot at the epoch kept."""
-    known = [c for c in table if c not in ("trial", "fold", "epoch", "best", "seconds")
-             and pd.api.types.is_numeric_dtype(table[c])]  # fmt: skip
+    known = [
+        c
+        for c in table
+        if c not in ("trial", "fold", "epoch", "best", "seconds") and pd.api.types.is_numeric_dtype(table[c])
+    ]
     shown = sorted(known, key=lambda c: (c != "dev_score", str(c)))[:6]
     figure, panels = _panels(len(shown), 2.3)
     for axes, column in zip(panels, shown, strict=True):

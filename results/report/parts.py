@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 COSTS = {
     "parameters": "trainable parameters (count)",
-    "macs_per_second": "multiply-accumulates\n(count per s of audio)", "seconds": "wall time of all trials [s]",
+    "macs_per_second": "multiply-accumulates\n(count per s of audio)",
+    "seconds": "wall time of all trials [s]",
     "cpu_seconds": "processor time of all trials [s]",
     "real_time_factor": "real-time factor\n(processing s per s of audio)",
     "peak_mib": "peak memory of the process [MiB]",
-}  # fmt: skip
+}
 Row = dict[str, Cell | str]
 PAIRS_SHOWN = 20
 """A forest plot shows at most so many pairs: those with the best model first."""
@@ -50,9 +51,14 @@ def leaderboard_table(ranking: Ranking, target: str, stem: str) -> Table:
     frame = ranking.frame[ranking.frame["target"].eq(target)]
     what = ranking.task.name if target == ranking.task.name else f"{ranking.task.name}, {target}"
     return Table(
-        f"{stem}-leaderboard-{target}", f"{ranking.dataset}, {what}: {metric} as a share", [_board(r) for r in rows],
-        frame, _board_note(rows, ranking), ["chance" if r["chance"] else "" for r in rows], kind="leaderboard",
-    )  # fmt: skip
+        f"{stem}-leaderboard-{target}",
+        f"{ranking.dataset}, {what}: {metric} as a share",
+        [_board(r) for r in rows],
+        frame,
+        _board_note(rows, ranking),
+        ["chance" if r["chance"] else "" for r in rows],
+        kind="leaderboard",
+    )
 
 
 def reference_table(ranking: Ranking, stem: str) -> Table | None:
@@ -61,14 +67,24 @@ def reference_table(ranking: Ranking, stem: str) -> Table | None:
     if not len(found):
         return None
     rows: list[Row] = [
-        {"model": str(r["model"]), "target": str(r["target"]), "metric": str(r["metric"]),
-         "value": Cell(number(r["value"]), r["value"]), "release": str(r["release"]), "split": str(r["split"]),
-         "protocol distance": str(r["distance"]), "reason": str(r["reason"]),
-         "place": str(r["place"]) or "not ranked", "source": str(r["source"])}
+        {
+            "model": str(r["model"]),
+            "target": str(r["target"]),
+            "metric": str(r["metric"]),
+            "value": Cell(number(r["value"]), r["value"]),
+            "release": str(r["release"]),
+            "split": str(r["split"]),
+            "protocol distance": str(r["distance"]),
+            "reason": str(r["reason"]),
+            "place": str(r["place"]) or "not ranked",
+            "source": str(r["source"]),
+        }
         for r in found.to_dict("records")
-    ]  # fmt: skip
-    note = ("Numbers as published, as shares. A place in our ranking is named only where the protocol distance is "
-            '"same"; all others were measured on other data, splits or with other selection.')  # fmt: skip
+    ]
+    note = (
+        "Numbers as published, as shares. A place in our ranking is named only where the protocol distance is "
+        '"same"; all others were measured on other data, splits or with other selection.'
+    )
     return Table(f"{stem}-references", f"{ranking.title}: published results", rows, found, note)
 
 
@@ -77,16 +93,27 @@ def pair_table(ranking: Ranking, stem: str) -> Table | None:
     if not len(ranking.pairs):
         return None
     rows: list[Row] = [
-        {"a": str(r["a"]), "b": str(r["b"]), "target": str(r["target"]),
-         "a - b": Cell(number(r["difference"], "+.3f"), float(r["difference"])),
-         "95 % interval": interval(r["crossed_low"], r["crossed_high"], "+.3f"),
-         "d": Cell(number(r["dz"], "+.2f"), float(r["dz"])),
-         **{head: Cell(p_value(r[column]), float(r[column])) for head, column in (
-             ("p crossed", "p_crossed_holm"), ("p", "p_holm"), ("p trials", "p_trials_holm"),
-             ("p Wilcoxon", "p_wilcoxon_holm"))},
-         "n": Cell(str(r["n"]), int(r["n"])), "items left out": Cell(str(r["left_out"]), int(r["left_out"]))}
+        {
+            "a": str(r["a"]),
+            "b": str(r["b"]),
+            "target": str(r["target"]),
+            "a - b": Cell(number(r["difference"], "+.3f"), float(r["difference"])),
+            "95 % interval": interval(r["crossed_low"], r["crossed_high"], "+.3f"),
+            "d": Cell(number(r["dz"], "+.2f"), float(r["dz"])),
+            **{
+                head: Cell(p_value(r[column]), float(r[column]))
+                for head, column in (
+                    ("p crossed", "p_crossed_holm"),
+                    ("p", "p_holm"),
+                    ("p trials", "p_trials_holm"),
+                    ("p Wilcoxon", "p_wilcoxon_holm"),
+                )
+            },
+            "n": Cell(str(r["n"]), int(r["n"])),
+            "items left out": Cell(str(r["left_out"]), int(r["left_out"])),
+        }
         for r in ranking.pairs.to_dict("records")
-    ]  # fmt: skip
+    ]
     note = (
         "p crossed: two-tailed t-test with trials and subsets as crossed random samples, with its interval. p: paired "
         "t-test over the n scores (trial x subset); they share trained models and test items, so it finds differences "
@@ -103,10 +130,16 @@ def pair_table(ranking: Ranking, stem: str) -> Table | None:
 def bad_file_table(ranking: Ranking, stem: str) -> Table | None:
     """Files that runs had to leave out, counted, and units that failed."""
     found = [
-        {"model": ranking.names.get(run.run_id, run.name), "what": kind, "item": item, "reason": why,
-         "run_id": run.run_id}
-        for run in ranking.runs for kind, item, why in _bad(run)
-    ]  # fmt: skip
+        {
+            "model": ranking.names.get(run.run_id, run.name),
+            "what": kind,
+            "item": item,
+            "reason": why,
+            "run_id": run.run_id,
+        }
+        for run in ranking.runs
+        for kind, item, why in _bad(run)
+    ]
     if not found:
         return None
     keys = ("model", "what", "item", "reason")
@@ -119,8 +152,10 @@ def bad_file_table(ranking: Ranking, stem: str) -> Table | None:
 def cost_table(ranking: Ranking) -> pd.DataFrame:
     """One row per ranked run: name, mean, low, high (first target) and its costs."""
     rows = {r["run_id"]: r for r in ranking.rows(ranking.targets[0])}
-    found = [{"run_id": run.run_id, **{key: rows[run.run_id][key] for key in ("name", "mean", "low", "high")},
-              **cost(run)} for run in ranking.ranked]  # fmt: skip
+    found = [
+        {"run_id": run.run_id, **{key: rows[run.run_id][key] for key in ("name", "mean", "low", "high")}, **cost(run)}
+        for run in ranking.ranked
+    ]
     return pd.DataFrame(found)
 
 
@@ -131,15 +166,21 @@ def drawings(ranking: Ranking) -> Iterator[Drawing]:
     for run in ranking.runs:
         if len(table := epochs(run)):
             name = ranking.names.get(run.run_id, run.name)
-            yield Drawing(f"curves-{run.run_id}", f"Learning curves: {name}", "A line per unit (trial and fold), "
-                          "coloured by trial; large dots are the epochs whose weights were kept.",
-                          figures.curves(table))  # fmt: skip
+            yield Drawing(
+                f"curves-{run.run_id}",
+                f"Learning curves: {name}",
+                "A line per unit (trial and fold), "
+                "coloured by trial; large dots are the epochs whose weights were kept.",
+                figures.curves(table),
+            )
     yield from _groups(ranking)
     table = cost_table(ranking)
     if len(table) and any((table[c] > 0).any() for c in COSTS):
-        caption = ("Bars: 95 % interval over the scores. Times are sums over all units, features cached; the "
-                   "real-time factor counts from file to prediction where that was measured, else from cached "
-                   "features. Memory: the largest of any unit's process. What is not recorded is missing.")  # fmt: skip
+        caption = (
+            "Bars: 95 % interval over the scores. Times are sums over all units, features cached; the "
+            "real-time factor counts from file to prediction where that was measured, else from cached "
+            "features. Memory: the largest of any unit's process. What is not recorded is missing."
+        )
         yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS))
 
 
@@ -152,8 +193,12 @@ def _forests(ranking: Ranking) -> Iterator[Drawing]:
         more = f" Further pairs in the table: {lost}." if lost > 0 else ""
         shown = shown.assign(low=shown["crossed_low"], high=shown["crossed_high"], p_holm=shown["p_crossed_holm"])
         caption = f"Right of 0: the first named is better. Filled: p < 0.05 (crossed t-test, Holm-adjusted).{more}"
-        yield Drawing(f"forest-{target}", f"Differences between models: {target}", caption,
-                      figures.forest(shown, ranking.task.metric))  # fmt: skip
+        yield Drawing(
+            f"forest-{target}",
+            f"Differences between models: {target}",
+            caption,
+            figures.forest(shown, ranking.task.metric),
+        )
 
 
 def _errors(ranking: Ranking) -> Iterator[Drawing]:
@@ -162,15 +207,22 @@ def _errors(ranking: Ranking) -> Iterator[Drawing]:
     for run in ranking.ranked:
         predictions, name = ranking.scored[run.run_id].predictions, ranking.names[run.run_id]
         if task.kind == "classification":
-            yield Drawing(f"confusion-{run.run_id}", f"Confusion matrix: {name}", "All trials together. Each row adds "
-                          "up to 100 % of its gold class; below, the number of predictions.",
-                          figures.confusion(confusion_table(predictions, task)))  # fmt: skip
+            yield Drawing(
+                f"confusion-{run.run_id}",
+                f"Confusion matrix: {name}",
+                "All trials together. Each row adds up to 100 % of its gold class; below, the number of predictions.",
+                figures.confusion(confusion_table(predictions, task)),
+            )
             continue
         kind = "frames" if task.kind == "continuous" else "items"
         shown = -(-len(predictions) // max(1, -(-len(predictions) // figures.POINTS)))
         caption = f"{shown} of {len(predictions)} predicted {kind} of all trials, evenly taken. Line: equal values."
-        yield Drawing(f"scatter-{run.run_id}", f"Prediction against gold: {name}", caption,
-                      figures.scatter(predictions, task.targets, task.scales))  # fmt: skip
+        yield Drawing(
+            f"scatter-{run.run_id}",
+            f"Prediction against gold: {name}",
+            caption,
+            figures.scatter(predictions, task.targets, task.scales),
+        )
 
 
 def _groups(ranking: Ranking) -> Iterator[Drawing]:
@@ -188,9 +240,17 @@ def _groups(ranking: Ranking) -> Iterator[Drawing]:
             lines.append(f"The best {MODELS_SHOWN} models are shown.")
         if len(groups) > GROUPS_SHOWN:
             lines.append(f"The first {GROUPS_SHOWN} of {len(groups)} groups are shown.")
-        yield Drawing(f"by-{by}", f"Score by {by}", " ".join([*lines, note]).strip(),
-                      figures.breakdown(shown, f"{by} [s]" if by == "duration" else by, ranking.task.metric,
-                                        [ranking.names[run.run_id] for run in ranking.ranked]))  # fmt: skip
+        yield Drawing(
+            f"by-{by}",
+            f"Score by {by}",
+            " ".join([*lines, note]).strip(),
+            figures.breakdown(
+                shown,
+                f"{by} [s]" if by == "duration" else by,
+                ranking.task.metric,
+                [ranking.names[run.run_id] for run in ranking.ranked],
+            ),
+        )
 
 
 def _board(row: Mapping[str, Any]) -> Row:
@@ -204,13 +264,15 @@ def _board(row: Mapping[str, Any]) -> Row:
         "model": Cell(f"{row['name']}{mark}{failures}{flags}", row["name"], row["signature"]),
         row["metric"]: Cell(number(row["mean"]), float(row["mean"])),
         "95 % interval": Cell(interval(*bounds), float(bounds[0])),
-        "letters": row["letters"] or "-", "sd": Cell(number(row["sd"]), float(row["sd"])),
+        "letters": row["letters"] or "-",
+        "sd": Cell(number(row["sd"]), float(row["sd"])),
         "p (chance)": Cell("" if row["chance"] else p_value(row["p_chance_holm"]), float(row["p_chance_holm"])),
-        "n": Cell(str(row["n"]), int(row["n"])), "trials": Cell(str(row["trials"]), int(row["trials"])),
+        "n": Cell(str(row["n"]), int(row["n"])),
+        "trials": Cell(str(row["trials"]), int(row["trials"])),
         "time": Cell(duration(row["seconds"]), float(row["seconds"])),
         "parameters": Cell(count(parameters), parameters),
         "files out": Cell(str(row["left_out"]), int(row["left_out"])),
-    }  # fmt: skip
+    }
 
 
 def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
@@ -222,8 +284,10 @@ def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
     else:
         parts.append("Intervals: t-interval over the scores.")
     if len(ranking.pairs):
-        parts.append("Models that share a letter do not differ significantly (crossed t-tests over trials and subsets, "
-                     "Holm-adjusted over all pairs and targets of this ranking, 0.05); -: not compared.")  # fmt: skip
+        parts.append(
+            "Models that share a letter do not differ significantly (crossed t-tests over trials and subsets, "
+            "Holm-adjusted over all pairs and targets of this ranking, 0.05); -: not compared."
+        )
     if chance := next((r["chance_row"] for r in rows if r["chance_row"]), ""):
         parts.append(f"p (chance): paired t-test against {chance}, Holm-adjusted. Grey rows are chance.")
     marks = {r["beats_chance"] for r in rows}

@@ -19,10 +19,23 @@ from ..record.storage import write_csv
 from ..tables.display import markdown_table
 
 LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "†": r"\dag{}", "±": r"\(\pm\)", "×": r"\(\times\)",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "†": r"\dag{}",
+    "±": r"\(\pm\)",
+    "×": r"\(\times\)",
+}
 SHORT = 28
 """Cells of at most so many characters are not broken into lines."""
 Value = str | float | int
@@ -95,12 +108,24 @@ def to_latex(table: Table) -> str:
     headers = list(table.rows[0]) if table.rows else []
     columns = "".join("r" if all(_is_number(row[h]) for row in table.rows) else "l" for h in headers)
     lines = [" & ".join(latex(_text(cell)) for cell in row.values()) + r" \\" for row in table.rows]
-    return "\n".join([
-        r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{latex(table.title)}}}",
-        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(latex, headers)) + r" \\", r"\midrule",
-        *lines, r"\bottomrule", r"\end{tabular}",
-        *([rf"\par\footnotesize {latex(table.note)}"] if table.note else []), r"\end{table}", "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{latex(table.title)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(map(latex, headers)) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *([rf"\par\footnotesize {latex(table.note)}"] if table.note else []),
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def latex(text: str) -> str:

@@ -139,7 +139,8 @@ def _section(ranking: Ranking, stem: str, writer: _Writer) -> str:
     groups = "".join(writer.data(f"{stem}-by-{by}", table) for by in GROUPS if len(table := breakdown(ranking, by)[0]))
     costs = cost_table(ranking)
     parts = [
-        *(problem(note) for note in dict.fromkeys(ranking.notes)), boards[0] if boards else "",
+        *(problem(note) for note in dict.fromkeys(ranking.notes)),
+        boards[0] if boards else "",
         details("Leaderboards of the single targets", "".join(boards[1:])),
         details("Published results", writer.table(reference_table(ranking, stem)), is_open=True),
         details("Differences between models", those("forest") + writer.table(pair_table(ranking, stem)), is_open=True),
@@ -147,13 +148,18 @@ def _section(ranking: Ranking, stem: str, writer: _Writer) -> str:
         details("Prediction against gold", those("scatter"), is_open=True),
         details("Score by speaker, gender, duration", those("by") + groups, is_open=True),
         details("Learning curves", those("curves"), is_open=True),
-        details("Accuracy against cost",
-                those("cost") + (writer.data(f"{stem}-cost", costs) if len(costs) else ""), is_open=True),
+        details(
+            "Accuracy against cost",
+            those("cost") + (writer.data(f"{stem}-cost", costs) if len(costs) else ""),
+            is_open=True,
+        ),
         details("Protocol card", facts(_card(ranking)), is_open=True),
-        details(f"Left out: {_bad_count(ranking)}", writer.table(bad_file_table(ranking, stem)) or
-                "<p>No file was left out and no unit failed.</p>"),
+        details(
+            f"Left out: {_bad_count(ranking)}",
+            writer.table(bad_file_table(ranking, stem)) or "<p>No file was left out and no unit failed.</p>",
+        ),
         details("Signatures, and how to repeat each row", _recipes(ranking, stem, writer)),
-    ]  # fmt: skip
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -167,18 +173,22 @@ def _across(rankings: Sequence[Ranking], writer: _Writer) -> str:
         ranking = rank_models(scores)
     except SerbenchError as error:
         return problem(f"There is no critical-difference diagram: {error}")
-    caption = ("Mean ranks over datasets, 1 is best; a bar joins models that Nemenyi's test does not tell apart "
-               "(Demsar 2006).")  # fmt: skip
-    drawing = Drawing("critical-difference", "Critical-difference diagram", caption,
-                      critical_difference_diagram(ranking))  # fmt: skip
+    caption = (
+        "Mean ranks over datasets, 1 is best; a bar joins models that Nemenyi's test does not tell apart (Demsar 2006)."
+    )
+    drawing = Drawing(
+        "critical-difference", "Critical-difference diagram", caption, critical_difference_diagram(ranking)
+    )
     return "".join(problem(line) for line in left_out) + writer.figure(drawing, "across-datasets")
 
 
 def _intro(rankings: Sequence[Ranking], problems: dict[str, str]) -> str:
     runs = sum(len(ranking.runs) for ranking in rankings)
     versions = sorted({name for r in rankings for run in r.runs for name in _versions(run)})
-    lines = [f"<p>Runs: {runs}; rankings: {len(rankings)}; made by serbench {html.escape(', '.join(versions))}. "
-             f"Click a column's head to sort by it.</p>"]  # fmt: skip
+    lines = [
+        f"<p>Runs: {runs}; rankings: {len(rankings)}; made by serbench {html.escape(', '.join(versions))}. "
+        f"Click a column's head to sort by it.</p>"
+    ]
     if len(versions) > 1:
         lines.append(problem("The runs were made by different versions of serbench; each run's recipe names its own."))
     lines += [problem(f"Left out, {name}: {reason}") for name, reason in problems.items()]
@@ -194,27 +204,43 @@ def _card(ranking: Ranking) -> list[tuple[str, str]]:
     merges = ", ".join(f"{raw} = {label}" for raw, label in task.mapping.items() if raw != label)
     transfer = spec.get("transfer") or {}
     return [
-        ("dataset", f"{dataset['name']} {dataset.get('release') or ''}".strip()), ("table", str(dataset["digest"])),
-        ("task", f"{task.name} ({task.kind})"), ("classes", ", ".join(task.labels)), ("mapping", merges),
+        ("dataset", f"{dataset['name']} {dataset.get('release') or ''}".strip()),
+        ("table", str(dataset["digest"])),
+        ("task", f"{task.name} ({task.kind})"),
+        ("classes", ", ".join(task.labels)),
+        ("mapping", merges),
         ("only rows with", "; ".join(f"{k} in {', '.join(map(str, v))}" for k, v in task.where.items())),
         ("scales", ", ".join(f"{t}: {lo:g} to {hi:g}" for t, (lo, hi) in task.scales.items())),
         ("label frame", f"{task.frame_seconds:g} s" if task.frame_seconds else ""),
-        ("metric", task.metric + (" (unweighted average recall)" if task.metric == "UAR" else
-                                  " (concordance correlation coefficient)")),
+        (
+            "metric",
+            task.metric
+            + (" (unweighted average recall)" if task.metric == "UAR" else " (concordance correlation coefficient)"),
+        ),
         ("protocol", f"{protocol.get('name', 'unnamed')}, digest {ranking.digest}"),
         ("split", str(protocol.get("split") or "")),
         ("test subsets", f"{protocol.get('subsets') or 1}, uncut group: {protocol.get('group') or 'none'}"),
-        ("seed", str(protocol.get("seed", ""))), ("folds", folds or ", ".join(ranking.runs[0].folds)),
+        ("seed", str(protocol.get("seed", ""))),
+        ("folds", folds or ", ".join(ranking.runs[0].folds)),
         ("carried over", "; ".join(map(str, transfer.get("notes") or ()))),
-        ("licence", str(dataset.get("licence") or "")), ("cite", str(dataset.get("citation") or "")),
-    ]  # fmt: skip
+        ("licence", str(dataset.get("licence") or "")),
+        ("cite", str(dataset.get("citation") or "")),
+    ]
 
 
 def _recipes(ranking: Ranking, stem: str, writer: _Writer) -> str:
-    rows = [{"model": ranking.names.get(run.run_id, run.name), "run": run.run_id, "signature": run.signature,
-             "made by": str(run.spec.get("command") or ""), "serbench": ", ".join(sorted(_versions(run))),
-             "device": ", ".join(_devices(run)),
-             "repeat": f"serbench run --from-record {run.path / 'run.json'}"} for run in ranking.runs]  # fmt: skip
+    rows = [
+        {
+            "model": ranking.names.get(run.run_id, run.name),
+            "run": run.run_id,
+            "signature": run.signature,
+            "made by": str(run.spec.get("command") or ""),
+            "serbench": ", ".join(sorted(_versions(run))),
+            "device": ", ".join(_devices(run)),
+            "repeat": f"serbench run --from-record {run.path / 'run.json'}",
+        }
+        for run in ranking.runs
+    ]
     title = f"{ranking.title}: recipe of each run"
     return writer.table(Table(f"{stem}-recipes", title, rows, pd.DataFrame(rows)))
 

@@ -73,8 +73,11 @@ def dev_score(task: Task) -> Callable[[Labels, Labels], float]:
     """
 
     def score(labels: Labels, predictions: Labels) -> float:
-        gold, predicted = (_concatenate(labels, predictions) if task.kind == "continuous" else
-                           (np.asarray(labels), np.asarray(predictions)))  # fmt: skip
+        gold, predicted = (
+            _concatenate(labels, predictions)
+            if task.kind == "continuous"
+            else (np.asarray(labels), np.asarray(predictions))
+        )
         _check_dev(gold, predicted, task)
         if task.kind == "classification":
             return metrics.uar(gold, np.argmax(predicted, axis=1), len(task.labels))
@@ -152,8 +155,11 @@ def _score_values(predictions: pd.DataFrame, task: Task, groups: Groups) -> Iter
     predicted = {t: predictions[f"pred_{t}"].to_numpy(dtype=np.float64) for t in task.targets}
     for (trial, subset), rows in groups.items():
         counts = {t: int((~np.isnan(gold[t][rows])).sum()) for t in task.targets}
-        values = {(t, name): metric(gold[t][rows], predicted[t][rows])
-                  for t in task.targets for name, metric in REGRESSION.items()}  # fmt: skip
+        values = {
+            (t, name): metric(gold[t][rows], predicted[t][rows])
+            for t in task.targets
+            for name, metric in REGRESSION.items()
+        }
         for (target, name), value in values.items():
             yield trial, subset, target, name, value, counts[target]
         if len(task.targets) > 1:
@@ -185,8 +191,11 @@ def _concatenate(labels: Labels, predictions: Labels) -> tuple[npt.NDArray[Any],
     shapes = [np.shape(a) for a in labels], [np.shape(a) for a in predictions]
     if shapes[0] != shapes[1] or not shapes[0]:
         wrong = next((i for i, (g, p) in enumerate(zip(*shapes, strict=False)) if g != p), None)
-        where = f"{len(shapes[0])} and {len(shapes[1])} recordings" if wrong is None else (
-            f"{shapes[0][wrong]} and {shapes[1][wrong]} at recording {wrong}")  # fmt: skip
+        where = (
+            f"{len(shapes[0])} and {len(shapes[1])} recordings"
+            if wrong is None
+            else (f"{shapes[0][wrong]} and {shapes[1][wrong]} at recording {wrong}")
+        )
         raise SerbenchError(f"dev labels and predictions don't fit: {where}. Expected one (frame, target) array each.")
     return np.concatenate([np.asarray(a) for a in labels]), np.concatenate([np.asarray(a) for a in predictions])
 

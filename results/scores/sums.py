@@ -113,9 +113,7 @@ def cluster_codes(predictions: pd.DataFrame, clusters: pd.Series[str] | None) ->
     return rank[codes], len(known)
 
 
-def _sides(
-    predictions: pd.DataFrame, task: Task, target: str
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+def _sides(predictions: pd.DataFrame, task: Task, target: str) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     """Gold and predictions as numbers, and which rows are labelled; gold is shifted to mean 0, predictions with it."""
     if task.kind == "classification":
         gold, predicted = (class_indices(predictions, side, task).astype(np.float64) for side in ("gold", "predicted"))
@@ -208,7 +206,10 @@ def _mean_present(part: Floats, whole: Floats) -> Floats:
     return _ratio(shares.sum(axis=-1), present.sum(axis=-1).astype(np.float64), 1.0)
 
 
-CLASSES = {"UAR": Metric(_class_columns, _uar), "WA": Metric(_class_columns, _wa),
-           "macroF1": Metric(_class_columns, _macro_f1),
-           "weightedF1": Metric(_class_columns, _weighted_f1)}  # fmt: skip
+CLASSES = {
+    "UAR": Metric(_class_columns, _uar),
+    "WA": Metric(_class_columns, _wa),
+    "macroF1": Metric(_class_columns, _macro_f1),
+    "weightedF1": Metric(_class_columns, _weighted_f1),
+}
 VALUES = {"CCC": Metric(_ccc_columns, _ccc), "PCC": Metric(_pcc_columns, _pcc), "RMSE": Metric(_rmse_columns, _rmse)}

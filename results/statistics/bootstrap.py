@@ -252,5 +252,15 @@ def summarise(draws: Floats, estimate: float, clusters: int, trials: int, level:
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     least = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     p = min(1.0, 2 * (least + 1) / (len(defined) + 1))
-    return Interval(estimate, float(low), float(high), float(np.std(defined, ddof=1)) if len(defined) > 1 else NAN, p,
-                    len(draws), lost, clusters, trials, level)  # fmt: skip
+    return Interval(
+        estimate,
+        float(low),
+        float(high),
+        float(np.std(defined, ddof=1)) if len(defined) > 1 else NAN,
+        p,
+        len(draws),
+        lost,
+        clusters,
+        trials,
+        level,
+    )

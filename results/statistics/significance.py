@@ -58,9 +58,7 @@ def paired_t(a: npt.ArrayLike, b: npt.ArrayLike, level: float = 0.95) -> PairedT
     return PairedTest(n, mean, low, high, t, _two_tailed(t, n - 1), dz)
 
 
-def paired_over_trials(
-    a: npt.ArrayLike, b: npt.ArrayLike, trials: npt.ArrayLike, level: float = 0.95
-) -> PairedTest:
+def paired_over_trials(a: npt.ArrayLike, b: npt.ArrayLike, trials: npt.ArrayLike, level: float = 0.95) -> PairedTest:
     """`paired_t` over the means of each trial; `trials` holds the trial of each pair.
 
     Where the trials repeat one another (both models train deterministically, so every trial has the same non-zero mean

@@ -88,11 +88,17 @@ def draw(world: World, seed: int | Sequence[int]) -> Experiment:
         noise = fresh * rng.normal(size=(world.trials, n))
         if world.deterministic:
             slope, noise = np.ones_like(slope), np.repeat(noise[:1], world.trials, axis=0)
-        sides.append(pd.DataFrame({
-            "trial": np.repeat(np.arange(world.trials), n), "id": np.tile(ids, world.trials),
-            "subset": np.tile(subset, world.trials), "gold_value": np.tile(gold, world.trials),
-            "pred_value": (slope * gold + fixed + noise).ravel(),
-        }))  # fmt: skip
+        sides.append(
+            pd.DataFrame(
+                {
+                    "trial": np.repeat(np.arange(world.trials), n),
+                    "id": np.tile(ids, world.trials),
+                    "subset": np.tile(subset, world.trials),
+                    "gold_value": np.tile(gold, world.trials),
+                    "pred_value": (slope * gold + fixed + noise).ravel(),
+                }
+            )
+        )
     return Experiment(sides[0], sides[1], pd.Series([f"s{c:03}" for c in speaker], index=ids), world)
 
 

@@ -102,8 +102,9 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
         tables.append(screen_table(title, "", cells, [False] * len(cells)))
     recipes = {row[side]: row[f"signature_{side}"] for row in frame.to_dict("records") for side in ("a", "b")}
     notes = [NOTE, *([REPEATED] if frame["repeated_trials"].any() else [])]
-    fixed = dict.fromkeys(row[side] for row in frame.to_dict("records") for side in row["untrained"].split("+")
-                          if side != "no")  # fmt: skip
+    fixed = dict.fromkeys(
+        row[side] for row in frame.to_dict("records") for side in row["untrained"].split("+") if side != "no"
+    )
     notes += [WITHOUT_TRAINING.format(names=", ".join(fixed))] if fixed else []
     lines = [*notes, *(f"{name}  {recipe}" for name, recipe in recipes.items())]
     return Group(*tables, *(Text(line, style="dim") for line in lines))
@@ -115,17 +116,33 @@ def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dic
     for target in scored_targets(a.run.task):
         scores = paired.scores[paired.scores["target"].eq(target)]
         test = paired_t(scores["a"], scores["b"])
-        rows.append({
-            "dataset": a.run.spec["dataset"]["name"], "task": a.run.task.name, "metric": metric, "target": target,
-            "a": names[0], "b": names[1], "mean_a": scores["a"].mean(skipna=False),
-            "mean_b": scores["b"].mean(skipna=False), "difference": test.difference, "low": test.low,
-            "high": test.high, "t": test.t, "dz": test.dz, **{name: p(scores) for name, p in TESTS.items()},
-            "n": test.n, "trials": scores["trial"].nunique(), "repeated_trials": _repeated(scores),
-            "untrained": "+".join(side for s, side in ((a, "a"), (b, "b")) if _untrained(s.run)) or "no",
-            "left_out": paired.left_out,
-            "signature_a": signature(a.run.spec, metric), "signature_b": signature(b.run.spec, metric),
-            "run_a": a.run.run_id, "run_b": b.run.run_id,
-        })  # fmt: skip
+        rows.append(
+            {
+                "dataset": a.run.spec["dataset"]["name"],
+                "task": a.run.task.name,
+                "metric": metric,
+                "target": target,
+                "a": names[0],
+                "b": names[1],
+                "mean_a": scores["a"].mean(skipna=False),
+                "mean_b": scores["b"].mean(skipna=False),
+                "difference": test.difference,
+                "low": test.low,
+                "high": test.high,
+                "t": test.t,
+                "dz": test.dz,
+                **{name: p(scores) for name, p in TESTS.items()},
+                "n": test.n,
+                "trials": scores["trial"].nunique(),
+                "repeated_trials": _repeated(scores),
+                "untrained": "+".join(side for s, side in ((a, "a"), (b, "b")) if _untrained(s.run)) or "no",
+                "left_out": paired.left_out,
+                "signature_a": signature(a.run.spec, metric),
+                "signature_b": signature(b.run.spec, metric),
+                "run_a": a.run.run_id,
+                "run_b": b.run.run_id,
+            }
+        )
     return rows
 
 
@@ -180,7 +197,9 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     mark = "*" if row["repeated_trials"] else ""
     difference = f"{number(row['difference'], '+.3f')}{mark}\n{interval(row['low'], row['high'], '+.3f')}"
     return {
-        "a": f"{row['a']}\n{number(row['mean_a'])}", "b": f"{row['b']}\n{number(row['mean_b'])}{lost}",
-        "a - b\n95 % interval": difference, "d": number(row["dz"], "+.2f"),
+        "a": f"{row['a']}\n{number(row['mean_a'])}",
+        "b": f"{row['b']}\n{number(row['mean_b'])}{lost}",
+        "a - b\n95 % interval": difference,
+        "d": number(row["dz"], "+.2f"),
         **{test.replace("_", "\n"): p_value(row[f"{test}_holm"]) for test in TESTS},
-    }  # fmt: skip
+    }

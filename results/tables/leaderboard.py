@@ -32,11 +32,43 @@ if TYPE_CHECKING:
 CHANCE = "chance"
 ALPHA = 0.05
 COLUMNS = (
-    "dataset", "release", "task", "target", "metric", "rank", "name", "model", "preset", "search_budget", "mean", "sd",
-    "low", "high", "n", "trials", "undefined", "chance", "chance_row", "p_chance", "p_chance_holm", "p_chance_crossed",
-    "beats_chance", "seconds", "cpu_seconds", "parameters", *COSTS, "left_out", "failed_trials", "labels", "protocol",
-    "protocol_digest", "serbench", "signature", "command", "run_id",
-)  # fmt: skip
+    "dataset",
+    "release",
+    "task",
+    "target",
+    "metric",
+    "rank",
+    "name",
+    "model",
+    "preset",
+    "search_budget",
+    "mean",
+    "sd",
+    "low",
+    "high",
+    "n",
+    "trials",
+    "undefined",
+    "chance",
+    "chance_row",
+    "p_chance",
+    "p_chance_holm",
+    "p_chance_crossed",
+    "beats_chance",
+    "seconds",
+    "cpu_seconds",
+    "parameters",
+    *COSTS,
+    "left_out",
+    "failed_trials",
+    "labels",
+    "protocol",
+    "protocol_digest",
+    "serbench",
+    "signature",
+    "command",
+    "run_id",
+)
 CHANCE_TESTS = ("p_chance", "p_chance_holm", "p_chance_crossed")
 Row = dict[str, Any]
 
@@ -120,8 +152,10 @@ def to_rich(frame: pd.DataFrame) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    tables = [screen_table(title, _note(rows), [_cells(row) for row in rows], [row["chance"] for row in rows])
-              for title, rows in _tables(frame)]  # fmt: skip
+    tables = [
+        screen_table(title, _note(rows), [_cells(row) for row in rows], [row["chance"] for row in rows])
+        for title, rows in _tables(frame)
+    ]
     tables += [screen_table(title, COST_NOTE, rows, dim) for title, rows, dim in _cost_tables(frame)]
     recipes = [Text(f"{row['name']}  {row['signature']}", style="dim") for row in _recipes(frame)]
     return Group(*tables, *recipes, *map(Text, _unranked(frame)))
@@ -183,12 +217,24 @@ def _summary(scored: Scored, name: str) -> list[Row]:
     for target, scores in scored.scores[scored.scores["metric"].eq(metric)].groupby("target", sort=False):
         values = scores["value"].to_numpy(dtype=np.float64)
         low, high = mean_interval(values)
-        rows.append({
-            **facts, "target": str(target), "metric": metric, "name": name, "mean": float(np.mean(values)),
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), "low": low, "high": high,
-            "n": len(values), "undefined": int(np.isnan(values).sum()), "chance": facts["model"] == CHANCE,
-            "chance_row": "", **dict.fromkeys(CHANCE_TESTS, float("nan")), "beats_chance": "",
-        })  # fmt: skip
+        rows.append(
+            {
+                **facts,
+                "target": str(target),
+                "metric": metric,
+                "name": name,
+                "mean": float(np.mean(values)),
+                "sd": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+                "low": low,
+                "high": high,
+                "n": len(values),
+                "undefined": int(np.isnan(values).sum()),
+                "chance": facts["model"] == CHANCE,
+                "chance_row": "",
+                **dict.fromkeys(CHANCE_TESTS, float("nan")),
+                "beats_chance": "",
+            }
+        )
     return rows
 
 
@@ -239,11 +285,17 @@ def _cells(row: Row) -> dict[str, str]:
     failed = f" ({row['failed_trials']} failed)" if row["failed_trials"] else ""
     bounds = (row["boot_low"], row["boot_high"]) if "boot_low" in row else (row["low"], row["high"])
     return {
-        "#": str(row["rank"]), "model": f"{row['name']}{mark}{failed}", "mean": number(row["mean"]),
-        "sd": number(row["sd"]), "95 % interval": interval(*bounds), "n": str(row["n"]),
-        "p": "" if row["chance"] else p_value(row["p_chance_holm"]), "time": duration(row["seconds"]),
-        "size": count(float("nan") if pd.isna(row["parameters"]) else row["parameters"]), "out": str(row["left_out"]),
-    }  # fmt: skip
+        "#": str(row["rank"]),
+        "model": f"{row['name']}{mark}{failed}",
+        "mean": number(row["mean"]),
+        "sd": number(row["sd"]),
+        "95 % interval": interval(*bounds),
+        "n": str(row["n"]),
+        "p": "" if row["chance"] else p_value(row["p_chance_holm"]),
+        "time": duration(row["seconds"]),
+        "size": count(float("nan") if pd.isna(row["parameters"]) else row["parameters"]),
+        "out": str(row["left_out"]),
+    }
 
 
 def _cost_tables(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, str]], list[bool]]]:
@@ -259,10 +311,13 @@ def _cost_tables(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, str]], l
 def _cost_cells(row: Row) -> dict[str, str]:
     cost = {key: float("nan") if pd.isna(row[key]) else float(row[key]) for key in ("parameters", *COSTS)}
     return {
-        "model": row["name"], "trained": count(cost["parameters"]), "frozen": count(cost["feature_parameters"]),
-        "MAC/s": count(cost["macs_per_second"]), "x real time": number(cost["real_time_factor"], ".3g"),
+        "model": row["name"],
+        "trained": count(cost["parameters"]),
+        "frozen": count(cost["feature_parameters"]),
+        "MAC/s": count(cost["macs_per_second"]),
+        "x real time": number(cost["real_time_factor"], ".3g"),
         "time": duration(row["seconds"]),
-    }  # fmt: skip
+    }
 
 
 COST_NOTE = (

@@ -35,9 +35,29 @@ if TYPE_CHECKING:
 
 CHANCE = "chance"
 COLUMNS = (
-    "model", "task", "metric", "target", "trained_on", "tested_on", "mean", "low", "high", "n", "trials", "chance",
-    "in_corpus", "drop", "drop_low", "drop_high", "t", "p", "p_holm", "left_out", "signature", "run_id",
-)  # fmt: skip
+    "model",
+    "task",
+    "metric",
+    "target",
+    "trained_on",
+    "tested_on",
+    "mean",
+    "low",
+    "high",
+    "n",
+    "trials",
+    "chance",
+    "in_corpus",
+    "drop",
+    "drop_low",
+    "drop_high",
+    "t",
+    "p",
+    "p_holm",
+    "left_out",
+    "signature",
+    "run_id",
+)
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 NOTE = (
     "Rows: trained on; columns: tested on. 95 % intervals. drop: score of the model that was trained on the tested "
@@ -113,13 +133,30 @@ def _row(name: str, target: str, place: tuple[str, str], cells: Cells, chance: S
     floor = [_scores(other[place], target)["value"].mean(skipna=False) for other in chance if place in other]
     drop = _drop(home, scored, target) if home is not None and home is not scored else {}
     return {
-        "model": name, "task": scored.run.task.name, "metric": scored.run.task.metric, "target": target,
-        "trained_on": place[0], "tested_on": place[1], "mean": scores["value"].mean(skipna=False), "low": test.low,
-        "high": test.high, "n": len(scores), "trials": len(scored.trials), "chance": max(floor, default=NAN),
+        "model": name,
+        "task": scored.run.task.name,
+        "metric": scored.run.task.metric,
+        "target": target,
+        "trained_on": place[0],
+        "tested_on": place[1],
+        "mean": scores["value"].mean(skipna=False),
+        "low": test.low,
+        "high": test.high,
+        "n": len(scores),
+        "trials": len(scored.trials),
+        "chance": max(floor, default=NAN),
         "in_corpus": NAN if home is None else _scores(home, target)["value"].mean(skipna=False),
-        "drop": NAN, "drop_low": NAN, "drop_high": NAN, "t": NAN, "p": NAN, "p_holm": NAN, "left_out": 0, **drop,
-        "signature": scored.run.signature, "run_id": scored.run.run_id,
-    }  # fmt: skip
+        "drop": NAN,
+        "drop_low": NAN,
+        "drop_high": NAN,
+        "t": NAN,
+        "p": NAN,
+        "p_holm": NAN,
+        "left_out": 0,
+        **drop,
+        "signature": scored.run.signature,
+        "run_id": scored.run.run_id,
+    }
 
 
 def _drop(home: Scored, away: Scored, target: str) -> Row:
@@ -127,8 +164,14 @@ def _drop(home: Scored, away: Scored, target: str) -> Row:
     paired = pair(home, away, away.run.task.metric)
     scores = paired.scores[paired.scores["target"].eq(target)]
     test = crossed_t(scores["a"], scores["b"], scores["trial"], scores["subset"])
-    return {"drop": test.difference, "drop_low": test.low, "drop_high": test.high, "t": test.t, "p": test.p,
-            "left_out": paired.left_out}  # fmt: skip
+    return {
+        "drop": test.difference,
+        "drop_low": test.low,
+        "drop_high": test.high,
+        "t": test.t,
+        "p": test.p,
+        "left_out": paired.left_out,
+    }
 
 
 def _scores(scored: Scored, target: str) -> pd.DataFrame:

@@ -32,9 +32,13 @@ NOTE = (
 
 
 def power_table(
-    runs: Sequence[Run], difference: float, *, metric: str | None = None, wanted: float = power.POWER,
+    runs: Sequence[Run],
+    difference: float,
+    *,
+    metric: str | None = None,
+    wanted: float = power.POWER,
     alpha: float = power.ALPHA,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """What each pair of runs can find, and what a wanted difference needs, one row per pair and target.
 
     Returns
@@ -58,14 +62,26 @@ def power_table(
         for target in scored_targets(a.run.task):
             part = table[table["target"].eq(target)]
             found = components(part["a"], part["b"], part["trial"], part["subset"])
-            rows.append({
-                "dataset": a.run.spec["dataset"]["name"], "task": a.run.task.name, "metric": name, "target": target,
-                "a": a.run.run_id, "b": b.run.run_id, "name_a": name_a, "name_b": name_b,
-                "trials": found.trials, "subsets": found.subsets,
-                "difference": found.mean, "sd_trial": found.trial**0.5, "sd_subset": found.subset**0.5,
-                "sd_rest": found.rest**0.5, "planned": difference,
-                **asdict(power.plan(found, difference, wanted, alpha)),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "dataset": a.run.spec["dataset"]["name"],
+                    "task": a.run.task.name,
+                    "metric": name,
+                    "target": target,
+                    "a": a.run.run_id,
+                    "b": b.run.run_id,
+                    "name_a": name_a,
+                    "name_b": name_b,
+                    "trials": found.trials,
+                    "subsets": found.subsets,
+                    "difference": found.mean,
+                    "sd_trial": found.trial**0.5,
+                    "sd_subset": found.subset**0.5,
+                    "sd_rest": found.rest**0.5,
+                    "planned": difference,
+                    **asdict(power.plan(found, difference, wanted, alpha)),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -90,10 +106,12 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     repeated = row["sd_trial"] == 0 and row["sd_rest"] == 0
     spread = "\n".join(number(row[f"sd_{part}"]) for part in ("trial", "subset", "rest"))
     return {
-        "a": f"{row['name_a']}\n{row['name_b']}", "a - b": number(row["difference"], "+.3f"),
+        "a": f"{row['name_a']}\n{row['name_b']}",
+        "a - b": number(row["difference"], "+.3f"),
         "sd trial\nsubset\nrest": "trials\nrepeat" if repeated else spread,
         "found\nhere": "-" if repeated else number(row["detectable"]),
-        "found\nelsewhere": number(row["detectable_elsewhere"]), "floor": number(row["floor"]),
+        "found\nelsewhere": number(row["detectable_elsewhere"]),
+        "floor": number(row["floor"]),
         "power": "-" if repeated else number(row["power"], ".2f"),
         "trials": "-" if repeated else " / ".join("-" if pd.isna(n) else str(int(n)) for n in needed),
-    }  # fmt: skip
+    }

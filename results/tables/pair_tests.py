@@ -44,8 +44,10 @@ NOTE = (
     "and Bengio's corrected t-test. d: over the average standard deviation of the two. mdd: smallest difference found "
     "with 80 % power on these test items. {adjust}"
 )
-ADJUSTED = {"holm": "p are adjusted by Holm over this table.", "bh": "p are adjusted by Benjamini and Hochberg "
-            "over this table: the share of false findings."}  # fmt: skip
+ADJUSTED = {
+    "holm": "p are adjusted by Holm over this table.",
+    "bh": "p are adjusted by Benjamini and Hochberg over this table: the share of false findings.",
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,15 @@ def score_intervals(
     if not len(predictions):
         raise SerbenchError(f"no trial of {run.run_id} is complete. Type: {run.fill_line(5)}")
     clusters = run_clusters([run], predictions, chosen.cluster)
-    found = bootstrap_scores(predictions, run.task, metric, clusters.of, resamples=chosen.bootstrap or 10_000,
-                             level=chosen.level, seed=chosen.seed)  # fmt: skip
+    found = bootstrap_scores(
+        predictions,
+        run.task,
+        metric,
+        clusters.of,
+        resamples=chosen.bootstrap or 10_000,
+        level=chosen.level,
+        seed=chosen.seed,
+    )
     return found, clusters
 
 
@@ -148,13 +157,22 @@ def _pair_rows(a: Scored, b: Scored, metric: str, options: Options) -> dict[str,
         rows[target] = _score_tests(part, train_ratio(a.run), options.level)
     boot: Mapping[str, Interval] = {}
     if options.bootstrap:
-        boot = bootstrap_difference(sides.a, sides.b, a.run.task, metric, clusters.of, resamples=options.bootstrap,
-                                    level=options.level, seed=options.seed)  # fmt: skip
+        boot = bootstrap_difference(
+            sides.a,
+            sides.b,
+            a.run.task,
+            metric,
+            clusters.of,
+            resamples=options.bootstrap,
+            level=options.level,
+            seed=options.seed,
+        )
     for target, found in boot.items():
         rows[target] |= {"p_bootstrap": found.p, "boot_low": found.low, "boot_high": found.high, "boot_se": found.se}
     if options.swaps:
-        found_p = approximate_randomisation(sides.a, sides.b, a.run.task, metric, clusters.of, swaps=options.swaps,
-                                            seed=options.seed)  # fmt: skip
+        found_p = approximate_randomisation(
+            sides.a, sides.b, a.run.task, metric, clusters.of, swaps=options.swaps, seed=options.seed
+        )
         for target, p in found_p.items():
             rows[target]["p_random"] = p
     n = sides.a["id"].nunique() if clusters.of is None else clusters.of.nunique()
@@ -165,9 +183,16 @@ def _pair_rows(a: Scored, b: Scored, metric: str, options: Options) -> dict[str,
 def _score_tests(part: pd.DataFrame, ratio: float, level: float) -> dict[str, Any]:
     keys = part["a"], part["b"], part["trial"], part["subset"]
     sizes = effect_sizes(part["a"], part["b"])
-    row = {"p_crossed": NAN, "crossed_low": NAN, "crossed_high": NAN, "mdd": NAN,
-           "p_corrected": corrected_t(part["a"], part["b"], ratio, level).p,
-           "gz": sizes.gz, "dav": sizes.dav, "superiority": sizes.superiority}  # fmt: skip
+    row = {
+        "p_crossed": NAN,
+        "crossed_low": NAN,
+        "crossed_high": NAN,
+        "mdd": NAN,
+        "p_corrected": corrected_t(part["a"], part["b"], ratio, level).p,
+        "gz": sizes.gz,
+        "dav": sizes.dav,
+        "superiority": sizes.superiority,
+    }
     try:
         two_way(*keys)
     except SerbenchError:
@@ -180,11 +205,19 @@ def _score_tests(part: pd.DataFrame, ratio: float, level: float) -> dict[str, An
 
 def _cells(row: dict[str, Any], adjust: str) -> dict[str, str]:
     p = {head: p_value(row[f"{column}_{adjust}"]) for column, head in TESTS.items() if column in row}
-    asked = {"\n".join(pair): "\n".join(p[head] for head in pair)
-             for pair in (tuple(h for h in two if h in p) for two in PRINTED) if pair}  # fmt: skip
+    asked = {
+        "\n".join(pair): "\n".join(p[head] for head in pair)
+        for pair in (tuple(h for h in two if h in p) for two in PRINTED)
+        if pair
+    }
     difference = number(row["difference"], "+.3f")
     if "boot_low" in row:
         difference += "\n" + interval(row["boot_low"], row["boot_high"], "+.3f")
     head = "a - b\n95 % interval" if "boot_low" in row else "a - b"
-    return {"a": f"{row['a']}\n{row['b']}", head: difference, **asked,
-            "d": number(row["dav"], "+.2f"), "mdd": number(row["mdd"])}  # fmt: skip
+    return {
+        "a": f"{row['a']}\n{row['b']}",
+        head: difference,
+        **asked,
+        "d": number(row["dav"], "+.2f"),
+        "mdd": number(row["mdd"]),
+    }

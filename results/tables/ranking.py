@@ -159,10 +159,15 @@ def render_ranking(ranking: Ranking) -> Group:
     n = len(ranking.scores)
     ranks = [{"model": str(name), "mean rank": f"{rank:.2f}"} for name, rank in ranking.ranks.items()]
     pairs = [
-        {"a": str(row["a"]), "b": str(row["b"]), "rank difference": f"{row['difference']:+.2f}",
-         "Nemenyi": p_value(row["p_nemenyi"]), "Holm": p_value(row["p_holm"])}
+        {
+            "a": str(row["a"]),
+            "b": str(row["b"]),
+            "rank difference": f"{row['difference']:+.2f}",
+            "Nemenyi": p_value(row["p_nemenyi"]),
+            "Holm": p_value(row["p_holm"]),
+        }
         for row in ranking.pairs.to_dict("records")
-    ]  # fmt: skip
+    ]
     note = (
         f"Friedman: chi2 = {ranking.chi2:.3f}, p = {p_value(ranking.p)}; Iman and Davenport: F = {ranking.f:.3f}, "
         f"p = {p_value(ranking.p_f)}. Critical difference of two mean ranks (Nemenyi, {ranking.alpha:g}): "
@@ -170,8 +175,9 @@ def render_ranking(ranking: Ranking) -> Group:
     )
     return Group(
         screen_table(f"Mean ranks over {n} datasets (1 = best)", "", ranks, [False] * len(ranks)),
-        screen_table("Pairs of models: p-values", "", pairs, [False] * len(pairs)), Text(note, style="dim"),
-    )  # fmt: skip
+        screen_table("Pairs of models: p-values", "", pairs, [False] * len(pairs)),
+        Text(note, style="dim"),
+    )
 
 
 def critical_difference_diagram(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> Figure:

@@ -22,8 +22,20 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from .display import markdown_table, number, screen_table
 
-COLUMNS = ("dataset", "release", "task", "target", "classes", "split", "metric", "value", "model", "source",
-           "distance", "reason")  # fmt: skip
+COLUMNS = (
+    "dataset",
+    "release",
+    "task",
+    "target",
+    "classes",
+    "split",
+    "metric",
+    "value",
+    "model",
+    "source",
+    "distance",
+    "reason",
+)
 DISTANCES = ("same", "near", "not comparable")
 
 
@@ -105,12 +117,19 @@ def _titled(found: pd.DataFrame, sources: Mapping[str, int]) -> list[tuple[str, 
         what = task if target == task else f"{task}, {target}"
         ranked = group["place"].any()
         rows = [
-            {"model": str(row["model"]), "metric": str(row["metric"]), "value": number(row["value"]),
-             "release": str(row["release"]), "split": str(row["split"]), "distance": str(row["distance"]),
-             "why": f"({reasons[row['reason']]})", "source": f"[{sources[row['source']]}]",
-             **({"place": str(row["place"])} if ranked else {})}
+            {
+                "model": str(row["model"]),
+                "metric": str(row["metric"]),
+                "value": number(row["value"]),
+                "release": str(row["release"]),
+                "split": str(row["split"]),
+                "distance": str(row["distance"]),
+                "why": f"({reasons[row['reason']]})",
+                "source": f"[{sources[row['source']]}]",
+                **({"place": str(row["place"])} if ranked else {}),
+            }
             for row in group.to_dict("records")
-        ]  # fmt: skip
+        ]
         tables.append((f"{dataset}, {what}: published results, not ranked with ours", rows))
     return tables
 

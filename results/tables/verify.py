@@ -111,8 +111,11 @@ def _differing(written: pd.DataFrame, computed: pd.DataFrame) -> Iterator[str]:
             elif reason := computed.attrs.get("problems", {}).get(row["run_id"]):
                 yield f"{name}: {reason}"
             continue
-        wrong = [f"{c} is {row[c] or 'empty'}, expected {_text(v)}" for c, v in expected.items()
-                 if c in row and not _same(str(row[c]), v)]  # fmt: skip
+        wrong = [
+            f"{c} is {row[c] or 'empty'}, expected {_text(v)}"
+            for c, v in expected.items()
+            if c in row and not _same(str(row[c]), v)
+        ]
         missing = [f"{c} is not there" for c in expected if c not in row]
         if wrong or missing:
             yield f"{name}: {'; '.join([*wrong, *missing])}"

@@ -40,23 +40,29 @@ class AutoencoderConfig(EncoderConfig):
     """Settings of the encoder, and of what the paper leaves open about the decoder and its loss."""
 
     unlabelled: int | None = option(
-        None, "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
-        source="section 5.3", low=0,
-    )  # fmt: skip
+        None,
+        "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
+        source="section 5.3",
+        low=0,
+    )
     reconstruction: str = option("mse", "error of the reconstruction", source="free choice", choices=tuple(ERRORS))
     reconstruction_weight: float = option(
         1.0, "weight of the unsupervised loss beside 1 - CCC", source="lambda of Eq. 3, section 5.1", low=0
     )
     target: str = option(
-        "clipped", "what is reconstructed: the encoder's input, or that before clipping", source="free choice",
+        "clipped",
+        "what is reconstructed: the encoder's input, or that before clipping",
+        source="free choice",
         choices=("clipped", "unclipped"),
-    )  # fmt: skip
+    )
     decoder_norm: bool = option(True, "batch normalisation in the decoder's hidden layers", source="free choice")
     decoder_activation: str = option("relu", "activation of those", source="free choice", choices=ACTIVATIONS)
     decoder_output: str = option(
-        "linear", "last layer of the decoder; tanh is scaled to the bound model.clip", source="free choice",
+        "linear",
+        "last layer of the decoder; tanh is scaled to the bound model.clip",
+        source="free choice",
         choices=OUTPUTS,
-    )  # fmt: skip
+    )
     decode_dropout: bool = option(False, "whether the code that is decoded has model.dropout", source="free choice")
     decoder_optimiser: str = option("adam", "optimiser of the decoder", source="free choice", choices=("adam", "sgd"))
     decoder_rate: float | None = option(None, "its step size; none = train.learning_rate", source="free choice", low=0)
@@ -79,9 +85,15 @@ class AutoencoderNetwork(ChunkNetwork):
         self.dropout, self.decode_dropout = nn.Dropout(config.dropout), config.decode_dropout
         bound = config.clip if config.decoder_output == "tanh" else None
         self.decoder = Decoder(
-            self.code_size(config), frames, bands, config.channels, config.strides, norm=config.decoder_norm,
-            activation=config.decoder_activation, bound=bound,
-        )  # fmt: skip
+            self.code_size(config),
+            frames,
+            bands,
+            config.channels,
+            config.strides,
+            norm=config.decoder_norm,
+            activation=config.decoder_activation,
+            bound=bound,
+        )
 
     def code_size(self, config: AutoencoderConfig) -> int:
         """Width of the code that is decoded."""
@@ -140,9 +152,11 @@ class AutoencoderModel(ChunkedModel):
         for name, parameter in network.named_parameters():
             part = name.split(".")[0]
             named[part if part in named else "decoder"].append(parameter)
-        return {"encoder": over(named["encoder"], c.encoder_optimiser, c.encoder_rate),
-                "decoder": over(named["decoder"], c.decoder_optimiser, c.decoder_rate),
-                "emotion": over(named["emotion"], train.optimiser, train.learning_rate)}  # fmt: skip
+        return {
+            "encoder": over(named["encoder"], c.encoder_optimiser, c.encoder_rate),
+            "decoder": over(named["decoder"], c.decoder_optimiser, c.decoder_rate),
+            "emotion": over(named["emotion"], train.optimiser, train.learning_rate),
+        }
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""

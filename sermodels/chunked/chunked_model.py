@@ -87,9 +87,11 @@ class ChunkedModel(TorchModel):
         self.train_chunks = self.chunk_set(training.train)
         self._targets = torch.tensor(self.targets(training.network, training.train))
         self._weights = self._class_weights(training.train.labels)
-        training.log.facts |= {"chunks_per_sentence": self.train_chunks.chunking.count,
-                               "frames_per_chunk": self.train_chunks.chunking.length,
-                               "extended_sentences": self.train_chunks.short}  # fmt: skip
+        training.log.facts |= {
+            "chunks_per_sentence": self.train_chunks.chunking.count,
+            "frames_per_chunk": self.train_chunks.chunking.length,
+            "extended_sentences": self.train_chunks.short,
+        }
 
     def targets(self, network: nn.Module, data: Data) -> npt.NDArray[Any]:
         """What the chunks are trained on: z-scores (sentence, target) float32, or classes (sentence,) int64."""

@@ -47,9 +47,17 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, dim: int, frames: int, bands: int, channels: Sequence[int], strides: Sequence[int], *,
-        norm: bool = True, activation: str = "relu", bound: float | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        dim: int,
+        frames: int,
+        bands: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        *,
+        norm: bool = True,
+        activation: str = "relu",
+        bound: float | None = None,
+    ) -> None:
         super().__init__()
         self.slope, self.bound = 0.0 if activation == "relu" else 0.01, bound
         self.shape = (channels[-1], *map_sizes(frames, bands, strides)[-1])

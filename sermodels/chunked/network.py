@@ -38,6 +38,8 @@ CHANNELS = (32, 32, 64, 64, 128, 128, 128)
 STRIDES = (1, 1, 2, 2, 2, 2, 2)
 LINEAR_STD = 0.01
 """Standard deviation of the initial weights of every fully connected layer, as in the release."""
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """Settings of the encoder, its input and its training, shared by the DeepEmoCluster family."""

@@ -33,9 +33,11 @@ class ClusterConfig:
 
     clusters: int = option(10, "number K of clusters", source="section 5.2", low=2)
     cluster_input: str = option(
-        "classifier", "what is clustered: h, or f_cltr's hidden layer before its ReLU", source="released code",
+        "classifier",
+        "what is clustered: h, or f_cltr's hidden layer before its ReLU",
+        source="released code",
         choices=("classifier", "h"),
-    )  # fmt: skip
+    )
     whiten: int = option(0, "dimensions of PCA whitening and L2 norm before; 0 = none", source="released code", low=0)
     kmeans: str = option("torch", "implementation of k-means", source="free choice", choices=BACKENDS)
     kmeans_start: str = option("k-means++", "what k-means starts from", source="free choice", choices=STARTS)
@@ -65,19 +67,27 @@ def cluster(training: Training, name: str, points: Points, c: ClusterConfig) -> 
     """
     ready = whiten(points, c.whiten, c.cluster_mb * 2**20) if c.whiten else points
     found = kmeans(
-        ready, c.clusters, training.generator(f"clusters, {name}"), iterations=c.kmeans_iterations,
-        start=c.kmeans_start, empty=c.empty_clusters, backend=c.kmeans,
-    )  # fmt: skip
+        ready,
+        c.clusters,
+        training.generator(f"clusters, {name}"),
+        iterations=c.kmeans_iterations,
+        start=c.kmeans_start,
+        empty=c.empty_clusters,
+        backend=c.kmeans,
+    )
     labels = found.assignment
     if c.warm_start:
         labels = _continued(training, name, points, labels, c.clusters)
     counts = sizes(labels, c.clusters)
     row = {
-        f"{name}_entropy": entropy(counts), f"{name}_empty": float((counts == 0).sum()),
-        f"{name}_largest": float(counts.max() / counts.sum()), f"{name}_smallest": float(counts.min() / counts.sum()),
-        f"{name}_inertia": found.inertia / len(labels), f"{name}_iterations": float(found.iterations),
+        f"{name}_entropy": entropy(counts),
+        f"{name}_empty": float((counts == 0).sum()),
+        f"{name}_largest": float(counts.max() / counts.sum()),
+        f"{name}_smallest": float(counts.min() / counts.sum()),
+        f"{name}_inertia": found.inertia / len(labels),
+        f"{name}_iterations": float(found.iterations),
         f"{name}_refilled": float(found.refilled),
-    }  # fmt: skip
+    }
     kept = training.kept
     if f"{name}_labels" in kept:
         row[f"{name}_nmi"] = nmi(labels, kept[f"{name}_labels"].astype(np.int64))
@@ -89,8 +99,11 @@ def cluster(training: Training, name: str, points: Points, c: ClusterConfig) -> 
 
 def sizes_so_far(training: Training) -> dict[str, Any]:
     """Cluster sizes of every epoch so far, for the record: name -> list of lists (epoch, cluster)."""
-    return {name: training.kept[f"{name}_sizes"].tolist() for name in ("labelled", "unlabelled")
-            if f"{name}_sizes" in training.kept}  # fmt: skip
+    return {
+        name: training.kept[f"{name}_sizes"].tolist()
+        for name in ("labelled", "unlabelled")
+        if f"{name}_sizes" in training.kept
+    }
 
 
 def keep_top(training: Training, name: str, top: nn.Linear) -> None:

@@ -31,8 +31,13 @@ from .model import RELEASED, Model
 TARGETS = {"Act": "arousal", "Dom": "dominance", "Val": "valence"}
 """Attribute as the release spells it -> target."""
 SIZES = {"bands": 128, "frames": 62, "chunks": 11}
-_HEADS = {"cnn_out.0": "encoder.latent", "classifier.0": "cluster.0", "top_layer_class": "cluster.2",
-          "emo_regressor.0": "emotion.0", "top_layer_attri": "emotion.2"}  # fmt: skip
+_HEADS = {
+    "cnn_out.0": "encoder.latent",
+    "classifier.0": "cluster.0",
+    "top_layer_class": "cluster.2",
+    "emo_regressor.0": "emotion.0",
+    "top_layer_attri": "emotion.2",
+}
 _LAYER = re.compile(r"cnn_features\.(\d+)\.(.+)")
 
 
@@ -68,8 +73,12 @@ def convert(file: Path, norm: Path, target: str | None = None) -> tuple[Model, d
         model.restore(arrays, {"sizes": SIZES})
     except RuntimeError as error:
         raise _another(file, str(error).splitlines()[-1].strip()) from error
-    return model, {"imported_from": file.name, "sha256": file_sha256(file), "normalisation": norm.name,
-                   "trained_on": {"name": "msp-podcast", "release": "1.6"}}  # fmt: skip
+    return model, {
+        "imported_from": file.name,
+        "sha256": file_sha256(file),
+        "normalisation": norm.name,
+        "trained_on": {"name": "msp-podcast", "release": "1.6"},
+    }
 
 
 def _target_of(file: Path) -> str:

@@ -56,28 +56,38 @@ class Config(EncoderConfig, ClusterConfig):
 
     cluster_weight: float = option(1.0, "weight lambda of the cluster loss", source="Eq. 3, section 5.1", low=0)
     unlabelled: int | None = option(
-        None, "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
-        source="section 5.3", low=0,
-    )  # fmt: skip
+        None,
+        "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
+        source="section 5.3",
+        low=0,
+    )
     sampler: str = option(
-        "balanced", "chunks of an epoch: as many of each cluster, as the release draws, or each chunk once",
-        source="DeepCluster, section 3.3", choices=(*SAMPLERS, "all"),
-    )  # fmt: skip
+        "balanced",
+        "chunks of an epoch: as many of each cluster, as the release draws, or each chunk once",
+        source="DeepCluster, section 3.3",
+        choices=(*SAMPLERS, "all"),
+    )
     top_rate: float = option(0.05, "step size (SGD) of the classifier's top layer", source="released code", low=0)
     cluster_optimiser: str = option("adam", "that of its hidden layer", source="free choice", choices=("adam", "sgd"))
     cluster_rate: float | None = option(None, "its step size; none = train.learning_rate", source="free choice", low=0)
     optimisers: str = option(
-        "parts", "one optimiser per part, or the release's SGD and Adam over everything", source="section 5.1",
+        "parts",
+        "one optimiser per part, or the release's SGD and Adam over everything",
+        source="section 5.1",
         choices=("parts", "released"),
-    )  # fmt: skip
+    )
     regressor: str = option(
-        "trained", "whether stage 2 trains the regressor, or a pool leaves it frozen for good", source="section 4.2",
+        "trained",
+        "whether stage 2 trains the regressor, or a pool leaves it frozen for good",
+        source="section 4.2",
         choices=("trained", "released"),
-    )  # fmt: skip
+    )
     selection: str = option(
-        "sentences", "the best epoch: dev score, or the chunks' mean loss over dev batches", source="section 5.1",
+        "sentences",
+        "the best epoch: dev score, or the chunks' mean loss over dev batches",
+        source="section 5.1",
         choices=("sentences", "chunks"),
-    )  # fmt: skip
+    )
 
     def __post_init__(self) -> None:
         """Refuse settings that don't go together."""
@@ -98,28 +108,52 @@ class Config(EncoderConfig, ClusterConfig):
 
 FIXED = Config()
 PAPER = Config(
-    train=TrainConfig(batch_size=64), encoder_optimiser="sgd", encoder_rate=1e-3, cluster_optimiser="sgd",
-    cluster_rate=1e-3, top_rate=1e-3, cluster_input="h",
-)  # fmt: skip
+    train=TrainConfig(batch_size=64),
+    encoder_optimiser="sgd",
+    encoder_rate=1e-3,
+    cluster_optimiser="sgd",
+    cluster_rate=1e-3,
+    top_rate=1e-3,
+    cluster_input="h",
+)
 RELEASED = Config(
-    train=TrainConfig(batch_size=64, patience=0), encoder_optimiser="sgd", encoder_rate=1e-3, kmeans_start="random",
-    empty_clusters="split", sampler="stored-order", optimisers="released", regressor="released", selection="chunks",
-    ccc_correction=1, ccc_epsilon=0.0,
-)  # fmt: skip
+    train=TrainConfig(batch_size=64, patience=0),
+    encoder_optimiser="sgd",
+    encoder_rate=1e-3,
+    kmeans_start="random",
+    empty_clusters="split",
+    sampler="stored-order",
+    optimisers="released",
+    regressor="released",
+    selection="chunks",
+    ccc_correction=1,
+    ccc_epsilon=0.0,
+)
 PRESETS: dict[str, Config] = {
     "default": FIXED,
     "fixed": FIXED,
     "paper": PAPER,
     "released": RELEASED,
     "small": replace(
-        FIXED, train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3), max_seconds=3.0,
-        channels=(16, 32, 32, 64, 64), strides=(2, 2, 1, 2, 2), width=128,
+        FIXED,
+        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
+        max_seconds=3.0,
+        channels=(16, 32, 32, 64, 64),
+        strides=(2, 2, 1, 2, 2),
+        width=128,
     ),
-}  # fmt: skip
+}
 TINY = Config(
-    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3), chunk_seconds=0.25, max_seconds=0.5,
-    channels=(4, 8), strides=(4, 2), width=16, dropout=0.0, clusters=3, cluster_weight=0.1,
-)  # fmt: skip
+    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
+    chunk_seconds=0.25,
+    max_seconds=0.5,
+    channels=(4, 8),
+    strides=(4, 2),
+    width=16,
+    dropout=0.0,
+    clusters=3,
+    cluster_weight=0.1,
+)
 """For tests: trains in about a second on a few short utterances."""
 
 
@@ -175,11 +209,15 @@ class Model(ChunkedModel):
         hidden = list(network.cluster[0].parameters())
         if c.optimisers == "released":
             every = [*encoder, *hidden, *emotion]
-            return {"sgd": over(every, c.encoder_optimiser, c.encoder_rate),
-                    "adam": over(every, train.optimiser, train.learning_rate)}  # fmt: skip
-        return {"encoder": over(encoder, c.encoder_optimiser, c.encoder_rate),
-                "cluster": over(hidden, c.cluster_optimiser, c.cluster_rate),
-                "emotion": over(emotion, train.optimiser, train.learning_rate)}  # fmt: skip
+            return {
+                "sgd": over(every, c.encoder_optimiser, c.encoder_rate),
+                "adam": over(every, train.optimiser, train.learning_rate),
+            }
+        return {
+            "encoder": over(encoder, c.encoder_optimiser, c.encoder_rate),
+            "cluster": over(hidden, c.cluster_optimiser, c.cluster_rate),
+            "emotion": over(emotion, train.optimiser, train.learning_rate),
+        }
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
@@ -198,8 +236,11 @@ class Model(ChunkedModel):
                 )
         frozen = self.config.regressor == "released" and pool is not None
         _network(training).emotion.requires_grad_(not frozen)
-        training.log.facts |= {"unlabelled_sentences": 0 if pool is None else len(pool),
-                               "regressor_trained": not frozen, "cluster_sizes": sizes_so_far(training)}  # fmt: skip
+        training.log.facts |= {
+            "unlabelled_sentences": 0 if pool is None else len(pool),
+            "regressor_trained": not frozen,
+            "cluster_sizes": sizes_so_far(training),
+        }
 
     def epoch(self, training: Training) -> Mapping[str, float]:
         """Stage 1 on the pool, stage 2 on the labelled chunks."""

@@ -33,9 +33,7 @@ class Moments:
         count = self.count + other.count
         share = np.divide(other.count, count, out=np.zeros_like(count), where=count > 0)
         gap = other.mean - self.mean
-        return Moments(
-            count, self.mean + gap * share, self.squares + other.squares + gap**2 * self.count * share
-        )
+        return Moments(count, self.mean + gap * share, self.squares + other.squares + gap**2 * self.count * share)
 
 
 def block_moments(rows: npt.NDArray[np.floating]) -> Moments:

@@ -76,8 +76,11 @@ class Sequences:
             return [Piece(i) for i in range(len(self))]
         assert self._data.task.frame_seconds is not None
         length = max(1, round(seconds / self._data.task.frame_seconds))
-        return [Piece(i, start, min(start + length, count)) for i, count in enumerate(self._counts)
-                for start in range(0, count, length)]  # fmt: skip
+        return [
+            Piece(i, start, min(start + length, count))
+            for i, count in enumerate(self._counts)
+            for start in range(0, count, length)
+        ]
 
     def padded(self, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
         """Some pieces as (piece, frame, dim) float32 with zeros behind each, and their lengths (piece,)."""

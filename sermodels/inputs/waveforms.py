@@ -55,9 +55,13 @@ class Waves(Sequence[Array]):
     """
 
     def __init__(
-        self, data: Data, keep_bytes: int, utterance: bool = False, moments: tuple[float, float] | None = None,
+        self,
+        data: Data,
+        keep_bytes: int,
+        utterance: bool = False,
+        moments: tuple[float, float] | None = None,
         most: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._data, self._limit, self._held = data, keep_bytes, 0
         self._utterance, self._moments, self._most = utterance, moments, most
         self._kept: OrderedDict[int, Array] = OrderedDict()

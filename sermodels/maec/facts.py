@@ -33,13 +33,14 @@ def training_facts(bags: Bags, config: NetworkConfig, sizes: Mapping[str, Any]) 
     return {
         "instances": {
             "mean": round(float(np.mean([min(n, config.instances) for n in raw])), 3),
-            "cut_bags": sum(n > config.instances for n in raw), "single": sum(n == 1 for n in raw),
+            "cut_bags": sum(n > config.instances for n in raw),
+            "single": sum(n == 1 for n in raw),
         },
         "context": _context(bags, config) if sizes["context"] else _no_context(config),
         "gender": f"known for {known} of {items} training items; "
         + ("a second task" if sizes["gender"] else "not a task: " + _no_gender(config)),
         "normalisation": config.normalise,
-    }  # fmt: skip
+    }
 
 
 def collapses(

@@ -95,18 +95,29 @@ class Config(NetworkConfig):
 
 
 FIXED = Config()
-PAPER = replace(
-    FIXED, masked=False, gate="softmax", adversarial_weight=1.0, saturating=True, normalise="speaker"
-)
+PAPER = replace(FIXED, masked=False, gate="softmax", adversarial_weight=1.0, saturating=True, normalise="speaker")
 RELEASED = replace(
-    PAPER, train=replace(FIXED.train, epochs=1000, patience=0), dilated_kernel=1, value="bottleneck", latent="all",
-    attention_sigmoid=True, leaky=True, first_pass="discriminator", prior_means=(1.0,), prior_std=0.3,
-    split_steps=True, draw="replacement",
-)  # fmt: skip
+    PAPER,
+    train=replace(FIXED.train, epochs=1000, patience=0),
+    dilated_kernel=1,
+    value="bottleneck",
+    latent="all",
+    attention_sigmoid=True,
+    leaky=True,
+    first_pass="discriminator",
+    prior_means=(1.0,),
+    prior_std=0.3,
+    split_steps=True,
+    draw="replacement",
+)
 SMALL = replace(
-    FIXED, train=replace(FIXED.train, epochs=20, patience=6), widths=(64, 64, 32), width=64, instances=20,
+    FIXED,
+    train=replace(FIXED.train, epochs=20, patience=6),
+    widths=(64, 64, 32),
+    width=64,
+    instances=20,
     discriminator_width=64,
-)  # fmt: skip
+)
 PRESETS: dict[str, Config] = {
     "default": FIXED,
     "fixed": FIXED,
@@ -116,9 +127,13 @@ PRESETS: dict[str, Config] = {
     "small": SMALL,
 }
 TINY = replace(
-    SMALL, train=replace(SMALL.train, epochs=30, batch_size=8, learning_rate=3e-3), widths=(16, 16, 8), width=16,
-    instances=12, discriminator_width=16,
-)  # fmt: skip
+    SMALL,
+    train=replace(SMALL.train, epochs=30, batch_size=8, learning_rate=3e-3),
+    widths=(16, 16, 8),
+    width=16,
+    instances=12,
+    discriminator_width=16,
+)
 
 
 class Model(TorchModel):
@@ -155,9 +170,13 @@ class Model(TorchModel):
     def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
         """The network with Keras's initial weights."""
         network = MaecNetwork(
-            sizes["dim"], self.task.n_outputs, self.config, context=sizes["context"], gender=sizes["gender"],
+            sizes["dim"],
+            self.task.n_outputs,
+            self.config,
+            context=sizes["context"],
+            gender=sizes["gender"],
             discriminator=self.config.first_pass != "none",
-        )  # fmt: skip
+        )
         initialise(network, generator)
         return network
 
@@ -217,16 +236,20 @@ class Model(TorchModel):
             draws = training.generator("prior")
             optimiser = "regularisation" if self.config.first_pass == "adversarial" else "discriminator"
             numbers = training.sweep(
-                "regularisation", self._batches(training, "regularisation"),
+                "regularisation",
+                self._batches(training, "regularisation"),
                 lambda batch: self.first_losses(training, batch, prior, draws),
-                [training.optimisers[optimiser]], (0.0, 0.5),
-            )  # fmt: skip
+                [training.optimisers[optimiser]],
+                (0.0, 0.5),
+            )
             numbers.pop("loss")
         numbers |= training.sweep(
-            "classification", self._batches(training, "classification"),
+            "classification",
+            self._batches(training, "classification"),
             lambda batch: self.second_losses(training, batch, moments),
-            [training.optimisers["classification"]], (0.5 if numbers else 0.0, 1.0),
-        )  # fmt: skip
+            [training.optimisers["classification"]],
+            (0.5 if numbers else 0.0, 1.0),
+        )
         return {**numbers, "latent_distance": moments.distance(prior)}
 
     def first_losses(

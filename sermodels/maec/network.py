@@ -173,10 +173,15 @@ class MaecNetwork(nn.Module):
         turns = ("current", "previous", "interlocutor") if context else ("current",)
         self.encoder = nn.ModuleDict({turn: Branch(dim, config) for turn in turns})
         self.latent = config.width * ((2 if config.latent == "gated" else 4) if context else 1)
-        self.discriminator = nn.Sequential(
-            nn.Linear(self.latent, config.discriminator_width), nn.LeakyReLU(SLOPE),
-            nn.Linear(config.discriminator_width, 1),
-        ) if discriminator else None  # fmt: skip
+        self.discriminator = (
+            nn.Sequential(
+                nn.Linear(self.latent, config.discriminator_width),
+                nn.LeakyReLU(SLOPE),
+                nn.Linear(config.discriminator_width, 1),
+            )
+            if discriminator
+            else None
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.emotion = nn.Linear(self.latent, outputs)
         self.gender = nn.Linear(self.latent, len(GENDERS)) if gender else None

@@ -124,8 +124,12 @@ def by_depth(encoder: SpeechEncoder) -> list[list[nn.Parameter]]:
     """The trained parameters: what stands before the blocks, each block, and last what stands behind them."""
     stacked = blocks(encoder)
     depth = {id(p): k + 1 for k, block in enumerate(stacked) for p in block.parameters()}
-    behind = {id(p) for name in ("layer_norm", "layernorm") if isinstance(norm := getattr(encoder.model, name, None),
-              nn.Module) for p in norm.parameters()}  # fmt: skip
+    behind = {
+        id(p)
+        for name in ("layer_norm", "layernorm")
+        if isinstance(norm := getattr(encoder.model, name, None), nn.Module)
+        for p in norm.parameters()
+    }
     groups: list[list[nn.Parameter]] = [[] for _ in range(len(stacked) + 1)]
     for p in encoder.parameters():
         if p.requires_grad:

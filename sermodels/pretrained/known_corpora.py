@@ -30,12 +30,35 @@ KNOWN: dict[str, tuple[str, ...]] = {
 """Pattern of a name on the Hugging Face hub -> corpora, from the model cards (seen November 2026)."""
 
 MENTIONS: dict[str, str] = {
-    "iemocap": "iemocap", "msp[-_]?podcast": "msp-podcast", "msp[-_]?improv": "msp-improv", "ravdess": "ravdess",
-    "crema": "crema-d", "emo[-_]?db": "emodb", "(?<![a-z])tess(?![a-z])": "tess", "savee": "savee",
-    "(?<![a-z])meld(?![a-z])": "meld", "(?<![a-z])sewa(?![a-z])": "sewa",
-}  # fmt: skip
-EMOTIONS = frozenset({"angry", "anger", "ang", "sad", "sadness", "happy", "happiness", "hap", "fear", "fearful",
-                      "disgust", "arousal", "valence", "dominance"})  # fmt: skip
+    "iemocap": "iemocap",
+    "msp[-_]?podcast": "msp-podcast",
+    "msp[-_]?improv": "msp-improv",
+    "ravdess": "ravdess",
+    "crema": "crema-d",
+    "emo[-_]?db": "emodb",
+    "(?<![a-z])tess(?![a-z])": "tess",
+    "savee": "savee",
+    "(?<![a-z])meld(?![a-z])": "meld",
+    "(?<![a-z])sewa(?![a-z])": "sewa",
+}
+EMOTIONS = frozenset(
+    {
+        "angry",
+        "anger",
+        "ang",
+        "sad",
+        "sadness",
+        "happy",
+        "happiness",
+        "hap",
+        "fear",
+        "fearful",
+        "disgust",
+        "arousal",
+        "valence",
+        "dominance",
+    }
+)
 TUNED = "encoder:tuned on emotions"
 """Label of a checkpoint whose own classes are emotions: what it was trained on should be looked up."""
 

@@ -58,10 +58,15 @@ def described(config: EncoderChoice) -> dict[str, Any]:
     source = source_of(config)
     shape = source.geometry
     return {
-        "name": config.encoder, "family": shape.family, "layers": shape.layers, "width": shape.width,
-        "hop_seconds": shape.hop / shape.sampling_rate, "receptive_field_seconds": shape.field / shape.sampling_rate,
-        "sampling_rate": shape.sampling_rate, **dict(source.identity),
-    }  # fmt: skip
+        "name": config.encoder,
+        "family": shape.family,
+        "layers": shape.layers,
+        "width": shape.width,
+        "hop_seconds": shape.hop / shape.sampling_rate,
+        "receptive_field_seconds": shape.field / shape.sampling_rate,
+        "sampling_rate": shape.sampling_rate,
+        **dict(source.identity),
+    }
 
 
 def _settings(config: EncoderChoice) -> dict[str, Any]:

@@ -134,9 +134,7 @@ class Frames:
         table = None if source.vectors is None else source.spoken(self.data, self.data.ids[position])[0]
         if table is None or source.vectors is None:
             return np.zeros((count, source.dim), dtype=np.float32)
-        return frames_of_words(
-            table, count, self.hop_seconds, source.vectors, unknown=source.unknown, seed=source.seed
-        )
+        return frames_of_words(table, count, self.hop_seconds, source.vectors, unknown=source.unknown, seed=source.seed)
 
     def sides(self) -> dict[str, int]:
         """How many recordings have turns of their person, and how many have none."""
@@ -180,8 +178,9 @@ def turns_of(data: Data) -> Mapping[str, pd.DataFrame]:
     for item, key in _key(data.items.dropna(subset=["dialogue", "speaker"])).items():
         if key in known:
             part = known[key]
-            found[str(item)] = pd.DataFrame({"word": "", "start": part["dialogue_start"].to_numpy(),
-                                        "end": part["dialogue_end"].to_numpy()})  # fmt: skip
+            found[str(item)] = pd.DataFrame(
+                {"word": "", "start": part["dialogue_start"].to_numpy(), "end": part["dialogue_end"].to_numpy()}
+            )
     return found
 
 

@@ -83,10 +83,16 @@ class Config(NetworkConfig, WordConfig):
     frame_seconds: float = option(0.1, "frames of utterances [s]; traces have their own", source=FREE, low=0.01, high=1)
     utterance_batch: int = option(32, "utterances per step, where utterances are predicted", source=FREE, low=1)
     masked: bool = option(True, "silence behind a recording's end counts nowhere", source="released code: false")
-    target_weights: str = option("equal", "weights of the targets; harmonic: 1, 1/2, 1/3", source=RELEASED,
-                                 choices=WEIGHTS)  # fmt: skip
-    delay_seconds: float = option(CHOSEN, "how late annotators react [s]; -1 = chosen on training and dev data",
-                                  source="released code: 0; AVEC 2018: 2", low=-1, high=20)  # fmt: skip
+    target_weights: str = option(
+        "equal", "weights of the targets; harmonic: 1, 1/2, 1/3", source=RELEASED, choices=WEIGHTS
+    )
+    delay_seconds: float = option(
+        CHOSEN,
+        "how late annotators react [s]; -1 = chosen on training and dev data",
+        source="released code: 0; AVEC 2018: 2",
+        low=-1,
+        high=20,
+    )
     max_delay_seconds: float = option(4.0, "longest delay that is tried [s]", source=FREE, low=0, high=20)
     delay_step_seconds: float = option(0.2, "distance of the delays that are tried [s]", source=FREE, low=0.01, high=5)
     scaled: bool = option(True, "divide sound by the training data's root mean square", source="released code: false")
@@ -96,23 +102,45 @@ class Config(NetworkConfig, WordConfig):
 
 FIXED = Config()
 RELEASE = Config(
-    train=replace(FIXED.train, epochs=100, patience=0, clip_norm=0.0), masked=False, target_weights="harmonic",
-    delay_seconds=0.0, scaled=False, beta2=0.99,
-)  # fmt: skip
+    train=replace(FIXED.train, epochs=100, patience=0, clip_norm=0.0),
+    masked=False,
+    target_weights="harmonic",
+    delay_seconds=0.0,
+    scaled=False,
+    beta2=0.99,
+)
 PAPER = Config(
-    train=replace(FIXED.train, batch_size=25, learning_rate=1e-4, clip_norm=5.0), sequence=300, order="alv",
-    delay_seconds=0.0, scaled=False,
-)  # fmt: skip
+    train=replace(FIXED.train, batch_size=25, learning_rate=1e-4, clip_norm=5.0),
+    sequence=300,
+    order="alv",
+    delay_seconds=0.0,
+    scaled=False,
+)
 SMALL = Config(
-    train=replace(FIXED.train, epochs=20, patience=6, batch_size=8, learning_rate=1e-3), sampling_rate=8000,
-    filters=(16, 32, 40), projection=128, width=96, units=64, dropout=0.2,
-)  # fmt: skip
+    train=replace(FIXED.train, epochs=20, patience=6, batch_size=8, learning_rate=1e-3),
+    sampling_rate=8000,
+    filters=(16, 32, 40),
+    projection=128,
+    width=96,
+    units=64,
+    dropout=0.2,
+)
 PRESETS: dict[str, Config] = {"default": FIXED, "fixed": FIXED, "released": RELEASE, "paper": PAPER, "small": SMALL}
 TINY = replace(
-    SMALL, train=replace(SMALL.train, epochs=30, patience=0, batch_size=8, learning_rate=1e-2), sampling_rate=2000,
-    filters=(8, 8, 8), pools=(5, 4, 2), projection=32, width=32, units=16, dropout=0.0, sequence=25, utterance_batch=8,
-    max_delay_seconds=1.0, word_dim=5,
-)  # fmt: skip
+    SMALL,
+    train=replace(SMALL.train, epochs=30, patience=0, batch_size=8, learning_rate=1e-2),
+    sampling_rate=2000,
+    filters=(8, 8, 8),
+    pools=(5, 4, 2),
+    projection=32,
+    width=32,
+    units=16,
+    dropout=0.0,
+    sequence=25,
+    utterance_batch=8,
+    max_delay_seconds=1.0,
+    word_dim=5,
+)
 
 
 class Model(TorchModel):
@@ -152,8 +180,12 @@ class Model(TorchModel):
     def sizes(self, train: Data) -> dict[str, Any]:
         """What the network's shape and the frames follow from, and the delay in frames."""
         rate, words = self._rate(train), self._source()
-        return {"rate": rate, "samples": 2 * frame_samples(rate, self._hop), "word_dim": words.dim,
-                "delay": self._delay}  # fmt: skip
+        return {
+            "rate": rate,
+            "samples": 2 * frame_samples(rate, self._hop),
+            "word_dim": words.dim,
+            "delay": self._delay,
+        }
 
     def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
         """The network with TensorFlow's initial weights."""
@@ -226,7 +258,7 @@ class Model(TorchModel):
         return self.losses_of(outputs, targets)
 
     def losses_of(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
-        """"loss", and that of each target, of outputs and targets of one shape (or of classes)."""
+        """ "loss", and that of each target, of outputs and targets of one shape (or of classes)."""
         found = self.objective.losses(outputs, targets)
         if self.config.target_weights == "harmonic" and len(found) > 1:
             found["loss"] = torch.stack([found[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()

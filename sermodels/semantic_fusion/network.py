@@ -89,8 +89,11 @@ class Fusion(nn.Module):
 
     def forward(self, audio: Tensor | None, words: Tensor | None) -> Tensor:
         """The fused vectors."""
-        given = [functional.relu(layer(value)) for layer, value in ((self.audio, audio), (self.words, words))
-                 if layer is not None]  # fmt: skip
+        given = [
+            functional.relu(layer(value))
+            for layer, value in ((self.audio, audio), (self.words, words))
+            if layer is not None
+        ]
         joint = self.first(*given) if self.first is not None else torch.cat(given, dim=-1)
         hidden = functional.relu(self.layer(joint))
         if self.second is None or self.third is None:

@@ -90,9 +90,16 @@ def coverage_facts(config: WordConfig, words: Words, data: Data) -> dict[str, An
         else:
             spoken += table["word"].astype(str).tolist()
     found = need_overlap(coverage(spoken, words.vectors), f"the training data in {config.vectors!r}")
-    facts = {"vectors": config.vectors, "digest": resolved(config).words_digest, "tokens": found.tokens,
-             "known_tokens": found.known_tokens, "types": found.types, "known_types": found.known_types,
-             "items": len(data), "items_without_words": len(without)}  # fmt: skip
+    facts = {
+        "vectors": config.vectors,
+        "digest": resolved(config).words_digest,
+        "tokens": found.tokens,
+        "known_tokens": found.known_tokens,
+        "types": found.types,
+        "known_types": found.known_types,
+        "items": len(data),
+        "items_without_words": len(without),
+    }
     return facts | ({"without_words": dict(list(without.items())[:SHOWN])} if without else {})
 
 

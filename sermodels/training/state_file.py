@@ -36,10 +36,15 @@ def save(folder: Path, training: Training, identity: str) -> None:
         found, numbers[name] = _optimiser_state(optimiser)
         tensors |= {f"optimiser.{name}.{k}": v for k, v in found.items()}
     head = {
-        "schema": SCHEMA, "identity": identity, "epoch": training.epoch, "best_epoch": training.best_epoch,
-        "best_score": _json_number(training.best_score), "scaler": training.scaler.state_dict(), "optimisers": numbers,
+        "schema": SCHEMA,
+        "identity": identity,
+        "epoch": training.epoch,
+        "best_epoch": training.best_epoch,
+        "best_score": _json_number(training.best_score),
+        "scaler": training.scaler.state_dict(),
+        "optimisers": numbers,
         "rows": [{k: _json_number(v) for k, v in row.items()} for row in training.log.epochs],
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{FILE_NAME}.part"
     contiguous = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}

@@ -157,9 +157,17 @@ class TorchModel(SERModel):
         self._sizes = self.sizes(train)
         network = self._fresh_network().to(self.device)
         training = Training(
-            self.name, network, self.train_config, self.device, self.resources.seed, train, dev, unlabelled,
-            self.optimisers(network), self.resources.progress,
-        )  # fmt: skip
+            self.name,
+            network,
+            self.train_config,
+            self.device,
+            self.resources.seed,
+            train,
+            dev,
+            unlabelled,
+            self.optimisers(network),
+            self.resources.progress,
+        )
         identity = self._identity(training)
         folder = self.resources.checkpoint
         if folder is not None and state_file.load(folder, training, identity):
@@ -172,8 +180,19 @@ class TorchModel(SERModel):
     def _identity(self, training: Training) -> str:
         """What an unfinished training must agree in to be taken up."""
         data = [_fingerprint(d) for d in (training.train, training.dev, training.unlabelled)]
-        return digest([self.name, to_dict(self.config), self.task.to_dict(), dict(self._sizes), data, training.seed,
-                       str(training.device), torch.__version__, torch.get_num_threads()])  # fmt: skip
+        return digest(
+            [
+                self.name,
+                to_dict(self.config),
+                self.task.to_dict(),
+                dict(self._sizes),
+                data,
+                training.seed,
+                str(training.device),
+                torch.__version__,
+                torch.get_num_threads(),
+            ]
+        )
 
     def _one_epoch(self, training: Training, score: Score, identity: str) -> None:
         training.begin_epoch()
@@ -197,9 +216,12 @@ class TorchModel(SERModel):
     def _end(self, training: Training) -> None:
         training.network.load_state_dict(training.best)
         self.network = training.network.eval()
-        training.log.facts |= {"device": str(training.device), "amp": training.settings.amp,
-                               "deterministic": training.settings.deterministic,
-                               "stopped_early": training.epoch < training.settings.epochs}  # fmt: skip
+        training.log.facts |= {
+            "device": str(training.device),
+            "amp": training.settings.amp,
+            "deterministic": training.settings.deterministic,
+            "stopped_early": training.epoch < training.settings.epochs,
+        }
         if self.resources.checkpoint is not None:
             state_file.remove(self.resources.checkpoint)
 

@@ -253,9 +253,10 @@ class Meter:
             return
         step, which = bad[0]
         raise not_finite(
-            self._training, f"the loss {self._keys[which]!r} is {new[step, which]} at step {first + step + 1} "
-            f"of the pass {self._name!r}"
-        )  # fmt: skip
+            self._training,
+            f"the loss {self._keys[which]!r} is {new[step, which]} at step {first + step + 1} "
+            f"of the pass {self._name!r}",
+        )
 
 
 def not_finite(training: Training, what: str) -> SerbenchError:

@@ -41,11 +41,25 @@ def register(study: typer.Typer) -> None:
 
 
 def supervised(
-    dataset: Dataset, root: Root = None, release: Release = None, option: Options = None, split: Split = None,
-    task: Tasks = None, preset: Preset = None, set_: Settings = None, clusters: Clusters = 10, trials: Trials = 5,
-    subsets: Subsets = 4, seed: Seed = 0, device: Device = "auto", jobs: Jobs = 1, threads: Threads = None,
-    results: Results = Path("results"), out: Out = None, save_models: Save = False,
-) -> None:  # fmt: skip
+    dataset: Dataset,
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    split: Split = None,
+    task: Tasks = None,
+    preset: Preset = None,
+    set_: Settings = None,
+    clusters: Clusters = 10,
+    trials: Trials = 5,
+    subsets: Subsets = 4,
+    seed: Seed = 0,
+    device: Device = "auto",
+    jobs: Jobs = 1,
+    threads: Threads = None,
+    results: Results = Path("results"),
+    out: Out = None,
+    save_models: Save = False,
+) -> None:
     """DeepEmoCluster and its three baselines, fully supervised, with paired tests (Table 2)."""
     from ...studies.deepemocluster import table2
 
@@ -58,11 +72,24 @@ def pool_sizes(
         list[int] | None, typer.Option(help="Unlabelled sentences; may be repeated. Default: 0, 15000, 40000.")
     ] = None,
     model: Annotated[str, typer.Option(help="deepemocluster, cnn-ae or cnn-vae.")] = "deepemocluster",
-    root: Root = None, release: Release = None, option: Options = None, split: Split = None, task: Tasks = None,
-    preset: Preset = None, set_: Settings = None, clusters: Clusters = 10, trials: Trials = 5, subsets: Subsets = 4,
-    seed: Seed = 0, device: Device = "auto", jobs: Jobs = 1, threads: Threads = None,
-    results: Results = Path("results"), out: Out = None, save_models: Save = False,
-) -> None:  # fmt: skip
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    split: Split = None,
+    task: Tasks = None,
+    preset: Preset = None,
+    set_: Settings = None,
+    clusters: Clusters = 10,
+    trials: Trials = 5,
+    subsets: Subsets = 4,
+    seed: Seed = 0,
+    device: Device = "auto",
+    jobs: Jobs = 1,
+    threads: Threads = None,
+    results: Results = Path("results"),
+    out: Out = None,
+    save_models: Save = False,
+) -> None:
     """Sizes of the unlabelled set (Table 3)."""
     from ...studies.deepemocluster import table3
 
@@ -80,11 +107,23 @@ def cluster_numbers(
     unlabelled: Annotated[
         int | None, typer.Option(help="Unlabelled sentences; default: 40000, or the whole pool if that is less.")
     ] = None,
-    root: Root = None, release: Release = None, option: Options = None, split: Split = None, task: Tasks = None,
-    preset: Preset = None, set_: Settings = None, trials: Trials = 5, subsets: Subsets = 4, seed: Seed = 0,
-    device: Device = "auto", jobs: Jobs = 1, threads: Threads = None, results: Results = Path("results"),
-    out: Out = None, save_models: Save = False,
-) -> None:  # fmt: skip
+    root: Root = None,
+    release: Release = None,
+    option: Options = None,
+    split: Split = None,
+    task: Tasks = None,
+    preset: Preset = None,
+    set_: Settings = None,
+    trials: Trials = 5,
+    subsets: Subsets = 4,
+    seed: Seed = 0,
+    device: Device = "auto",
+    jobs: Jobs = 1,
+    threads: Threads = None,
+    results: Results = Path("results"),
+    out: Out = None,
+    save_models: Save = False,
+) -> None:
     """Numbers of clusters (Table 4)."""
     from ...studies.deepemocluster import table4
 
@@ -93,8 +132,28 @@ def cluster_numbers(
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     """The arguments that all of the commands share."""
-    return {key: values[key] for key in ("dataset", "root", "release", "option", "split", "task", "preset", "set_",
-            "trials", "subsets", "seed", "device", "jobs", "threads", "results", "out", "save_models")}  # fmt: skip
+    return {
+        key: values[key]
+        for key in (
+            "dataset",
+            "root",
+            "release",
+            "option",
+            "split",
+            "task",
+            "preset",
+            "set_",
+            "trials",
+            "subsets",
+            "seed",
+            "device",
+            "jobs",
+            "threads",
+            "results",
+            "out",
+            "save_models",
+        )
+    }
 
 
 def _run(make: Any, **g: Any) -> None:
@@ -110,9 +169,16 @@ def _run(make: Any, **g: Any) -> None:
     study: Study = make(corpus)
     protocol = checked(Protocol(split=g["split"], subsets=g["subsets"], seed=g["seed"]))
     base = Request(
-        "", g["dataset"], g["root"], g["release"], pairs("--option", g["option"]), preset=g["preset"],
-        settings=pairs("--set", g["set_"]), protocol=protocol, trials=g["trials"],
-    )  # fmt: skip
+        "",
+        g["dataset"],
+        g["root"],
+        g["release"],
+        pairs("--option", g["option"]),
+        preset=g["preset"],
+        settings=pairs("--set", g["set_"]),
+        protocol=protocol,
+        trials=g["trials"],
+    )
     shown = Terminal()
     how = Execution(g["results"], g["device"], g["jobs"], g["threads"], g["save_models"], shown)
     with resumable(shown):

@@ -34,11 +34,20 @@ def maec(
     test_root: Annotated[Texts, typer.Option(help="Folder of the tested one, or DATASET=FOLDER for several.")] = None,
     test_release: Annotated[Texts, typer.Option(help="Release of it, or DATASET=RELEASE.")] = None,
     test_split: Annotated[str | None, typer.Option(help="Split of it whose test items are tested.")] = None,
-    option: common.Options = None, split: common.Split = None, preset: common.Preset = None,
-    set_: common.Settings = None, trials: common.Trials = 5, subsets: common.Subsets = 4, seed: common.Seed = 0,
-    device: common.Device = "auto", jobs: common.Jobs = 1, threads: common.Threads = None,
-    results: common.Results = Path("results"), out: common.Out = None, save_models: common.Save = False,
-) -> None:  # fmt: skip
+    option: common.Options = None,
+    split: common.Split = None,
+    preset: common.Preset = None,
+    set_: common.Settings = None,
+    trials: common.Trials = 5,
+    subsets: common.Subsets = 4,
+    seed: common.Seed = 0,
+    device: common.Device = "auto",
+    jobs: common.Jobs = 1,
+    threads: common.Threads = None,
+    results: common.Results = Path("results"),
+    out: common.Out = None,
+    save_models: common.Save = False,
+) -> None:
     """MAEC with and without regularisation, context, gender task and instances, with paired tests."""
     from rich.console import Console
     from rich.markdown import Markdown
@@ -58,10 +67,17 @@ def maec(
     tests = [place for place in tested_places(tested, folders, releases, test_split, options, trained) if place]
     (first,) = trained[0]
     base = Request(
-        "", first.name, first.root, first.release, first.options, task=task, preset=preset,
-        settings=pairs("--set", set_), trials=trials,
+        "",
+        first.name,
+        first.root,
+        first.release,
+        first.options,
+        task=task,
+        preset=preset,
+        settings=pairs("--set", set_),
+        trials=trials,
         protocol=checked(Protocol(split=split, subsets=subsets, seed=seed)),
-    )  # fmt: skip
+    )
     baselines = [] if baseline == ["none"] else baseline or ["svm"]
     shown, corpora = Terminal(), Corpora()
     study = study_maec.ablations(corpora.get(first), without or (), baselines)

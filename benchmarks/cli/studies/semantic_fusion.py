@@ -26,12 +26,22 @@ def semantic(
     ] = None,
     baseline: Annotated[Texts, typer.Option(help="Model to compare with, or none; default: chance.")] = None,
     task: Annotated[str | None, typer.Option(help="Task; default: the corpus's first (traces of sewa).")] = None,
-    root: common.Root = None, release: common.Release = None, option: common.Options = None,
-    split: common.Split = None, preset: common.Preset = None, set_: common.Settings = None,
-    trials: common.Trials = 5, subsets: common.Subsets = 4, seed: common.Seed = 0, device: common.Device = "auto",
-    jobs: common.Jobs = 1, threads: common.Threads = None, results: common.Results = Path("results"),
-    out: common.Out = None, save_models: common.Save = False,
-) -> None:  # fmt: skip
+    root: common.Root = None,
+    release: common.Release = None,
+    option: common.Options = None,
+    split: common.Split = None,
+    preset: common.Preset = None,
+    set_: common.Settings = None,
+    trials: common.Trials = 5,
+    subsets: common.Subsets = 4,
+    seed: common.Seed = 0,
+    device: common.Device = "auto",
+    jobs: common.Jobs = 1,
+    threads: common.Threads = None,
+    results: common.Results = Path("results"),
+    out: common.Out = None,
+    save_models: common.Save = False,
+) -> None:
     """Fusions, sound and words alone, kinds of word vectors: paired tests, and scores per culture."""
     from rich.console import Console
 
@@ -45,10 +55,17 @@ def semantic(
     from ..arguments import checked, pairs, resumable
 
     base = Request(
-        "", dataset, root, release, pairs("--option", option), task=task, preset=preset,
-        settings=pairs("--set", set_), trials=trials,
+        "",
+        dataset,
+        root,
+        release,
+        pairs("--option", option),
+        task=task,
+        preset=preset,
+        settings=pairs("--set", set_),
+        trials=trials,
         protocol=checked(Protocol(split=split, subsets=subsets, seed=seed)),
-    )  # fmt: skip
+    )
     shown, corpora, files = Terminal(), Corpora(), _vectors(vectors, dataset)
     corpus = corpora.get(base.places()[0])
     study = semantic_fusion.ablations(corpus, files, _baselines(baseline))

@@ -63,10 +63,15 @@ def write_msp_podcast(root: Path, ratings: int = RATINGS) -> None:
     names = np.array([f"MSP-PODCAST_{i // 60:04d}_{i % 60:04d}.wav" for i in range(n)])
     attributes = ("EmoAct", "EmoVal", "EmoDom")
     table = pd.DataFrame(
-        {"FileName": names, "EmoClass": rng.choice(list("ASHUFDCNOX"), n),
-         **{c: rng.uniform(1, 7, n).round(6) for c in attributes}, "SpkrID": rng.integers(0, 3500, n),
-         "Gender": rng.choice(["Male", "Female"], n), "Split_Set": split}
-    )  # fmt: skip
+        {
+            "FileName": names,
+            "EmoClass": rng.choice(list("ASHUFDCNOX"), n),
+            **{c: rng.uniform(1, 7, n).round(6) for c in attributes},
+            "SpkrID": rng.integers(0, 3500, n),
+            "Gender": rng.choice(["Male", "Female"], n),
+            "Split_Set": split,
+        }
+    )
     (root / "Labels").mkdir(parents=True)
     table.to_csv(root / "Labels/labels_consensus.csv", index=False)
     rated = np.sort(np.concatenate([np.arange(n), rng.integers(0, n, ratings - n)]))
@@ -74,13 +79,18 @@ def write_msp_podcast(root: Path, ratings: int = RATINGS) -> None:
     seconds = np.array(msp_podcast.SECONDARY)
     workers = np.array([f"WORKER{w:08d}" for w in range(RATERS)])
     pd.DataFrame(
-        {"FileName": names[rated], "WorkerID": workers[rng.integers(0, len(workers), ratings)],
-         "EmoClass_Major": words[rng.integers(0, len(words), ratings)],
-         "EmoClass_Second": seconds[rng.integers(0, len(seconds), ratings)],
-         **{c: rng.integers(1, 8, ratings) for c in attributes}}
-    ).to_csv(root / "Labels/labels_detailed.csv", index=False)  # fmt: skip
-    lines = [*(f"{s}; {name}" for s, name in zip(split, names, strict=True)),
-             *(f"Test3; MSP-PODCAST_test3_{i:04d}.wav" for i in range(1, HIDDEN + 1))]  # fmt: skip
+        {
+            "FileName": names[rated],
+            "WorkerID": workers[rng.integers(0, len(workers), ratings)],
+            "EmoClass_Major": words[rng.integers(0, len(words), ratings)],
+            "EmoClass_Second": seconds[rng.integers(0, len(seconds), ratings)],
+            **{c: rng.integers(1, 8, ratings) for c in attributes},
+        }
+    ).to_csv(root / "Labels/labels_detailed.csv", index=False)
+    lines = [
+        *(f"{s}; {name}" for s, name in zip(split, names, strict=True)),
+        *(f"Test3; MSP-PODCAST_test3_{i:04d}.wav" for i in range(1, HIDDEN + 1)),
+    ]
     (root / "Partitions.txt").write_text("\n".join(lines) + "\n")
     (root / "readme.txt").write_text("Release 2.0\n")
 
@@ -95,10 +105,13 @@ def write_iemocap(root: Path) -> None:
     for i, name in enumerate(names):
         folder = root / f"Session{name[4]}/dialog"
         turns = [f"{name}_{'FM'[j % 2]}{j // 2:03d}" for j in range(len(range(i, TURNS, DIALOGUES)))]
-        blocks = [f"[{j}.0000 - {j}.9000]\t{turn}\t{codes[j % 7]}\t[2.5000, 3.0000, 3.5000]\n{raters}\n"
-                  for j, turn in enumerate(turns)]  # fmt: skip
-        said = [f"{turn} [{j:03d}.0000-{j:03d}.9000]: Words of a turn as they are said.\n"
-                for j, turn in enumerate(turns)]  # fmt: skip
+        blocks = [
+            f"[{j}.0000 - {j}.9000]\t{turn}\t{codes[j % 7]}\t[2.5000, 3.0000, 3.5000]\n{raters}\n"
+            for j, turn in enumerate(turns)
+        ]
+        said = [
+            f"{turn} [{j:03d}.0000-{j:03d}.9000]: Words of a turn as they are said.\n" for j, turn in enumerate(turns)
+        ]
         for place, text in (("EmoEvaluation", "% head\n\n" + "".join(blocks)), ("transcriptions", "".join(said))):
             (folder / place).mkdir(parents=True, exist_ok=True)
             (folder / place / f"{name}.txt").write_text(text)
@@ -134,8 +147,10 @@ def _row(title: str, cost: Cost, count: int, ratings: int, **judged: object) -> 
 
 def _limit(dataset: str, cost: Cost) -> Row:
     seconds, memory = LIMITS[dataset]
-    return {"limit": f"{seconds:g} CPU-seconds" + (f", {memory / 1e9:g} GB" if memory else ""),
-            "met": cost.cpu_seconds <= seconds and (memory is None or cost.peak_mib * 2**20 <= memory)}  # fmt: skip
+    return {
+        "limit": f"{seconds:g} CPU-seconds" + (f", {memory / 1e9:g} GB" if memory else ""),
+        "met": cost.cpu_seconds <= seconds and (memory is None or cost.peak_mib * 2**20 <= memory),
+    }
 
 
 if __name__ == "__main__":

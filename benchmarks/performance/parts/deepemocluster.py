@@ -78,9 +78,14 @@ def prediction_rows() -> list[Row]:
     ratio = loop["wall_seconds"] / ours["wall_seconds"]
     return [
         row(f"{title}: one file at a time, librosa, plain layers", loop),
-        row(f"{title}: predict", {**ours, "peak_mib": facts["peak_mib"]}, ratio=ratio,
-            limit=f"{LIMITS['prediction']} times the files per second", met=ratio >= LIMITS["prediction"]),
-    ]  # fmt: skip
+        row(
+            f"{title}: predict",
+            {**ours, "peak_mib": facts["peak_mib"]},
+            ratio=ratio,
+            limit=f"{LIMITS['prediction']} times the files per second",
+            met=ratio >= LIMITS["prediction"],
+        ),
+    ]
 
 
 def memory_rows(pools: Sequence[int] = POOLS) -> list[Row]:
@@ -153,9 +158,14 @@ def run_memory(pool: str, labelled: int = 200) -> Facts:
     """One epoch with a pool of generated sentences of 2.75 s and 32 bands, with memory kept as in a trial."""
     keep_freed_memory()
     config = replace(
-        FIXED, train=replace(FIXED.train, epochs=1, batch_size=64, keep_mb=64), channels=(2,), strides=(16,),
-        cluster_mb=64, unlabelled=int(pool), kmeans_iterations=5,
-    )  # fmt: skip
+        FIXED,
+        train=replace(FIXED.train, epochs=1, batch_size=64, keep_mb=64),
+        channels=(2,),
+        strides=(16,),
+        cluster_mb=64,
+        unlabelled=int(pool),
+        kmeans_iterations=5,
+    )
     train, dev, unlabelled = (endless(n, name) for n, name in ((labelled, "t"), (50, "d"), (int(pool), "p")))
     unlabelled = replace(unlabelled, labels=None)
     with timed() as spent:
@@ -175,15 +185,23 @@ def score(gold: Any, predicted: Any) -> float:
 
 def _limit(facts: Facts, seconds: float, peak: float | None = None) -> Row:
     """Limit and whether it is kept: CPU-seconds, and MiB where memory is limited."""
-    return {"limit": f"{seconds:g} CPU-seconds" + (f", {peak:.0f} MiB" if peak else ""),
-            "met": facts["cpu_seconds"] <= seconds and (peak is None or facts["peak_mib"] <= peak)}  # fmt: skip
+    return {
+        "limit": f"{seconds:g} CPU-seconds" + (f", {peak:.0f} MiB" if peak else ""),
+        "met": facts["cpu_seconds"] <= seconds and (peak is None or facts["peak_mib"] <= peak),
+    }
 
 
 RUNS: dict[str, Callable[..., Facts]] = {
-    "kmeans": run_kmeans, "epoch": run_epoch, "prediction": run_prediction, "memory": run_memory,
-}  # fmt: skip
+    "kmeans": run_kmeans,
+    "epoch": run_epoch,
+    "prediction": run_prediction,
+    "memory": run_memory,
+}
 ROWS: dict[str, Callable[[], list[Row]]] = {
-    "kmeans": kmeans_rows, "epochs": epoch_rows, "prediction": prediction_rows, "memory": memory_rows,
+    "kmeans": kmeans_rows,
+    "epochs": epoch_rows,
+    "prediction": prediction_rows,
+    "memory": memory_rows,
 }
 
 

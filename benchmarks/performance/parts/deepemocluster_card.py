@@ -41,9 +41,11 @@ def rows() -> list[Row]:
     name, found = torch.cuda.get_device_name(), []
     for amp in ("off", "bf16"):
         facts = epoch("cuda", amp)
-        text = (f"deepemocluster:paper on {name}, {'float32' if amp == 'off' else amp}: epoch of {LABELLED:,} + "
-                f"{POOL:,} sentences, {facts['share_of_card']:.0%} of a large matrix product, card busy "
-                f"{facts['utilisation']:.0%}, {facts['waits_per_step']:.2g} waits for each step")  # fmt: skip
+        text = (
+            f"deepemocluster:paper on {name}, {'float32' if amp == 'off' else amp}: epoch of {LABELLED:,} + "
+            f"{POOL:,} sentences, {facts['share_of_card']:.0%} of a large matrix product, card busy "
+            f"{facts['utilisation']:.0%}, {facts['waits_per_step']:.2g} waits for each step"
+        )
         found.append(row(text, {"wall_seconds": facts["seconds"], "peak_mib": facts["peak_mib"]}))
         seconds = feature_pass("cuda", amp)
         found.append(row(f"feature pass, {amp}: {CHUNKS / seconds:,.0f} chunks/s", {"wall_seconds": seconds}))
@@ -52,9 +54,12 @@ def rows() -> list[Row]:
 
 
 def epoch(
-    device: str, amp: str, sizes: tuple[int, int, int] = (LABELLED, POOL, DEV), frames: int = FRAMES,
+    device: str,
+    amp: str,
+    sizes: tuple[int, int, int] = (LABELLED, POOL, DEV),
+    frames: int = FRAMES,
     config: Config = PAPER,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Seconds of a training's second epoch, and what it reached of the card.
 
     Parameters
@@ -70,11 +75,12 @@ def epoch(
     chunks = passes * int(log.facts["chunks_per_sentence"])
     operations = 2.0 * chunks * _products(config, int(log.facts["frames_per_chunk"]))
     return {
-        "seconds": seconds, "share_of_card": operations / seconds / matrix_speed(device, precision(amp == "bf16")),
+        "seconds": seconds,
+        "share_of_card": operations / seconds / matrix_speed(device, precision(amp == "bf16")),
         "utilisation": sum(taken) / len(taken) / 100 if taken else float("nan"),
         "waits_per_step": waits_per_step(device, amp, config),
         "peak_mib": peak,
-    }  # fmt: skip
+    }
 
 
 def waits_per_step(device: str, amp: str, config: Config = PAPER, steps: int = 8) -> float:

@@ -29,19 +29,7 @@ from ....datasets.core.errors import SerbenchError
 from ....features.core.feature_extractor import build
 from ....features.extraction.extract import extract
 from ..measure import timed
-from ..rows import (
-    DATA,
-    DEFAULT_THREADS,
-    ONE_THREAD,
-    Environment,
-    Facts,
-    Row,
-    apart,
-    interleaved,
-    main,
-    row,
-    wav_files,
-)  # fmt: skip
+from ..rows import DATA, DEFAULT_THREADS, ONE_THREAD, Environment, Facts, Row, apart, interleaved, main, row, wav_files
 
 MEL_LIMIT, OPENSMILE_LIMIT = 2.5, 1.7
 
@@ -123,12 +111,18 @@ def mel_rows(data: Path, rounds: int = 5) -> list[Row]:
     wall = costs["librosa"]["wall_seconds"] / costs["mel"]["wall_seconds"]
     default = measure_apart("librosa", data, DEFAULT_THREADS)
     return [
-        row("`mel` of EMO-DB, cold cache, 1 process", costs["mel"], ratio=ratio, wall_ratio=wall,
-            limit=f"{MEL_LIMIT:g} x the librosa loop, CPU-seconds", met=ratio >= MEL_LIMIT),
+        row(
+            "`mel` of EMO-DB, cold cache, 1 process",
+            costs["mel"],
+            ratio=ratio,
+            wall_ratio=wall,
+            limit=f"{MEL_LIMIT:g} x the librosa loop, CPU-seconds",
+            met=ratio >= MEL_LIMIT,
+        ),
         row("reference: librosa loop, 1 thread, nothing written", costs["librosa"]),
         row("reference: librosa loop, default threads, nothing written", default),
         row("`mel` of EMO-DB, warm cache, look-up and loading", measure_apart("mel-warm", data)),
-    ]  # fmt: skip
+    ]
 
 
 def opensmile_rows(data: Path, rounds: int = 1) -> list[Row]:
@@ -136,10 +130,15 @@ def opensmile_rows(data: Path, rounds: int = 1) -> list[Row]:
     costs = interleaved({side: partial(measure_apart, side, data) for side in ("egemaps-2", "opensmile")}, rounds)
     ratio = costs["opensmile"]["wall_seconds"] / costs["egemaps-2"]["wall_seconds"]
     return [
-        row("`egemaps` of EMO-DB, cold cache, 2 jobs", costs["egemaps-2"], ratio=ratio,
-            limit=f"{OPENSMILE_LIMIT:g} x opensmile directly, wall seconds", met=ratio >= OPENSMILE_LIMIT),
+        row(
+            "`egemaps` of EMO-DB, cold cache, 2 jobs",
+            costs["egemaps-2"],
+            ratio=ratio,
+            limit=f"{OPENSMILE_LIMIT:g} x opensmile directly, wall seconds",
+            met=ratio >= OPENSMILE_LIMIT,
+        ),
         row("reference: opensmile directly, 1 process, nothing written", costs["opensmile"]),
-    ]  # fmt: skip
+    ]
 
 
 def rows(data: Path, rounds: int = 5) -> list[Row]:

@@ -87,9 +87,11 @@ def card_rows(batch: int = 64) -> list[Row]:
     found = []
     for amp in (False, True):
         facts = card_speed("fixed", "cuda", amp=amp, batch=batch)
-        title = (f"maec:fixed on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}: "
-                 f"{facts['items_per_second']:.0f} items/s, an epoch of {IEMOCAP_ITEMS} items "
-                 f"{facts['epoch_seconds']:.0f} s, {facts['share_of_card']:.0%} of a large matrix product")  # fmt: skip
+        title = (
+            f"maec:fixed on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}: "
+            f"{facts['items_per_second']:.0f} items/s, an epoch of {IEMOCAP_ITEMS} items "
+            f"{facts['epoch_seconds']:.0f} s, {facts['share_of_card']:.0%} of a large matrix product"
+        )
         found.append(row(title, {"wall_seconds": facts["epoch_seconds"]}))
     return found
 
@@ -143,8 +145,11 @@ def card_speed(preset: str, device: str, *, amp: bool, batch: int, steps: int = 
     operations = 3 * 2 * batch * shared_products(config)  # forward, and twice as much backward
     reached = matrix_speed(device, precision(amp), steps)
     items = batch / seconds
-    return {"items_per_second": items, "epoch_seconds": 2 * IEMOCAP_ITEMS / items,
-            "share_of_card": operations / seconds / reached}  # fmt: skip
+    return {
+        "items_per_second": items,
+        "epoch_seconds": 2 * IEMOCAP_ITEMS / items,
+        "share_of_card": operations / seconds / reached,
+    }
 
 
 def classification_loss(network: MaecNetwork, turns: Sequence[Turn], classes: torch.Tensor) -> torch.Tensor:
@@ -202,8 +207,11 @@ def _network(config: Config) -> MaecNetwork:
 
 RUNS: dict[str, Callable[..., Facts]] = {"step": run_step, "passes": run_passes}
 ROWS: dict[str, Callable[[], list[Row]]] = {
-    "steps": step_rows, "memory": memory_rows, "trial": trial_rows, "card": card_rows,
-}  # fmt: skip
+    "steps": step_rows,
+    "memory": memory_rows,
+    "trial": trial_rows,
+    "card": card_rows,
+}
 
 
 if __name__ == "__main__":

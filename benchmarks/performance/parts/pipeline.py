@@ -53,8 +53,22 @@ def finished_cost(model: str) -> Cost:
     """Cost of asking again for a finished run of a torch model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [*SERBENCH, "run", "--model", model, "--dataset", "table", "--root", str(clips_table(folder)),
-                   "--trials", "1", "--set", "train.epochs=1", "--results", str(folder / "a")]  # fmt: skip
+        command = [
+            *SERBENCH,
+            "run",
+            "--model",
+            model,
+            "--dataset",
+            "table",
+            "--root",
+            str(clips_table(folder)),
+            "--trials",
+            "1",
+            "--set",
+            "train.epochs=1",
+            "--results",
+            str(folder / "a"),
+        ]
         measure(command, cwd=folder)
         return measure(command, cwd=folder)
 
@@ -70,8 +84,14 @@ def rows() -> list[Row]:
     found = []
     for title, cost in linear_costs().items():
         found.append(_row(f"`serbench run --model linear`, 200 clips, {title}", cost, "CPU-seconds", LIMITS[title]))
-    found.append(_row("`serbench run --model cnn-regressor`, nothing left to do", finished_cost("cnn-regressor:small"),
-                      "CPU-seconds", 2.0))  # fmt: skip
+    found.append(
+        _row(
+            "`serbench run --model cnn-regressor`, nothing left to do",
+            finished_cost("cnn-regressor:small"),
+            "CPU-seconds",
+            2.0,
+        )
+    )
     found.append(_row("`serbench --help`", help_cost(), "wall seconds", 0.4))
     return found
 

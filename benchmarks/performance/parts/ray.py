@@ -32,10 +32,12 @@ def learning(folder: Path, cluster: LocalCluster) -> dict[tuple[str, int], Cost]
     measure(_command(folder, "warm", 1, *LEARNT), cwd=folder, env=cluster.env())
     ways = {"serial": (), "two": _ray(cluster)}
     return {
-        (way, trials): measure(_command(folder, f"{way}{trials}", trials, *LEARNT, *more), cwd=folder,
-                               env=cluster.env())
-        for trials in (START, START + TRIALS) for way, more in ways.items()
-    }  # fmt: skip
+        (way, trials): measure(
+            _command(folder, f"{way}{trials}", trials, *LEARNT, *more), cwd=folder, env=cluster.env()
+        )
+        for trials in (START, START + TRIALS)
+        for way, more in ways.items()
+    }
 
 
 def empty(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
@@ -61,11 +63,20 @@ def lines(found: dict[tuple[str, int], Cost]) -> list[Row]:
     ratio = more["two"] / more["serial"]
     return [
         row(f"{START + TRIALS} trials of cnn-regressor:small, one process, one thread", serial),
-        row("the same on two workers of one thread, start of the launcher and the workers included (the launcher's "
-            "CPU)", two, ratio=two.wall_seconds / serial.wall_seconds),
-        row(f"{TRIALS} of these trials, start apart: {more['two']:.1f} s against {more['serial']:.1f} s", {},
-            limit="0.56 of serial", met=ratio <= 0.56, ratio=ratio),
-    ]  # fmt: skip
+        row(
+            "the same on two workers of one thread, start of the launcher and the workers included (the launcher's "
+            "CPU)",
+            two,
+            ratio=two.wall_seconds / serial.wall_seconds,
+        ),
+        row(
+            f"{TRIALS} of these trials, start apart: {more['two']:.1f} s against {more['serial']:.1f} s",
+            {},
+            limit="0.56 of serial",
+            met=ratio <= 0.56,
+            ratio=ratio,
+        ),
+    ]
 
 
 def empty_lines(few: Cost, many: Cost) -> list[Row]:
@@ -76,14 +87,32 @@ def empty_lines(few: Cost, many: Cost) -> list[Row]:
         row(f"{2 * FEW:,} empty trials", few),
         row(f"{2 * MANY:,} empty trials", many, limit="60 s for 1,000", met=many.wall_seconds <= 120),
         row(f"a trial more: {each:.3f} s", many, limit="1 s", met=each <= 1),
-        row(f"launcher's memory, {2 * MANY:,} trials against {2 * FEW:,}", many, limit="flat: 1.1", met=growth <= 1.1,
-            ratio=growth),
-    ]  # fmt: skip
+        row(
+            f"launcher's memory, {2 * MANY:,} trials against {2 * FEW:,}",
+            many,
+            limit="flat: 1.1",
+            met=growth <= 1.1,
+            ratio=growth,
+        ),
+    ]
 
 
 def _command(folder: Path, name: str, trials: int, *more: str) -> list[str]:
-    return [*SERBENCH, "run", "--dataset", "table", "--root", str(folder / "clips.csv"), "--threads", "1", "--trials",
-            str(trials), "--results", str(folder / name), *more]  # fmt: skip
+    return [
+        *SERBENCH,
+        "run",
+        "--dataset",
+        "table",
+        "--root",
+        str(folder / "clips.csv"),
+        "--threads",
+        "1",
+        "--trials",
+        str(trials),
+        "--results",
+        str(folder / name),
+        *more,
+    ]
 
 
 def _ray(cluster: LocalCluster) -> tuple[str, ...]:

@@ -54,8 +54,13 @@ class PlainNetwork(nn.Module):
             convolution = nn.Conv1d(channels, filters, kernel)
             weights = {"weight": block.weight.detach().permute(2, 1, 0), "bias": block.bias.detach()}
             convolution.load_state_dict(weights)
-            layers += [nn.ConstantPad1d((left, kernel - 1 - left), 0.0), convolution, nn.ReLU(),
-                       nn.MaxPool1d(block.pool), nn.Dropout(block.dropout)]  # fmt: skip
+            layers += [
+                nn.ConstantPad1d((left, kernel - 1 - left), 0.0),
+                convolution,
+                nn.ReLU(),
+                nn.MaxPool1d(block.pool),
+                nn.Dropout(block.dropout),
+            ]
         self.blocks = nn.Sequential(*layers)
         self.fusion, self.head = network.fusion, network.head
         self.lstm: PeepholeLstm = network.lstm
@@ -97,12 +102,22 @@ def step_rows(rounds: int = ROUNDS) -> list[Row]:
     title = "semantic-fusion:released, training step, 5 x 100 frames"
     return [
         row(f"{title}: layers of the library, LSTM as a loop", plain),
-        row(f"{title}: as it is; predictions differ by {same['predictions']:.0e}, gradients by "
-            f"{same['gradients']:.0e} of their norm", own,
-            ratio=ratio, limit=f"at most {RATIO:g} of the plain step", met=ratio <= RATIO),
-        row("of which the recurrence", {**share, "peak_mib": None},
-            ratio=part, limit=f"at most {LSTM_SHARE:.0%} of the step", met=part <= LSTM_SHARE),
-    ]  # fmt: skip
+        row(
+            f"{title}: as it is; predictions differ by {same['predictions']:.0e}, gradients by "
+            f"{same['gradients']:.0e} of their norm",
+            own,
+            ratio=ratio,
+            limit=f"at most {RATIO:g} of the plain step",
+            met=ratio <= RATIO,
+        ),
+        row(
+            "of which the recurrence",
+            {**share, "peak_mib": None},
+            ratio=part,
+            limit=f"at most {LSTM_SHARE:.0%} of the step",
+            met=part <= LSTM_SHARE,
+        ),
+    ]
 
 
 def memory_rows() -> list[Row]:
@@ -128,9 +143,11 @@ def card_rows() -> list[Row]:
     for amp in (False, True):
         for batch, frames in ((5, 100), (25, 300)):
             facts, peak = with_peak(partial(card_speed, "cuda", amp=amp, batch=batch, frames=frames), "cuda")
-            title = (f"semantic-fusion on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}, {batch} x "
-                     f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
-                     "large matrix product")  # fmt: skip
+            title = (
+                f"semantic-fusion on {torch.cuda.get_device_name()}, {'bf16' if amp else 'float32'}, {batch} x "
+                f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
+                "large matrix product"
+            )
             found.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
     return found
 
@@ -254,11 +271,17 @@ def _median(taken: Sequence[Facts]) -> Facts:
 
 
 RUNS: dict[str, Callable[..., Facts]] = {
-    "step": run_step, "same": run_same, "recurrence": run_recurrence, "prediction": run_prediction,
-}  # fmt: skip
+    "step": run_step,
+    "same": run_same,
+    "recurrence": run_recurrence,
+    "prediction": run_prediction,
+}
 ROWS: dict[str, Callable[[], list[Row]]] = {
-    "steps": step_rows, "memory": memory_rows, "prediction": prediction_rows, "card": card_rows,
-}  # fmt: skip
+    "steps": step_rows,
+    "memory": memory_rows,
+    "prediction": prediction_rows,
+    "card": card_rows,
+}
 
 
 if __name__ == "__main__":

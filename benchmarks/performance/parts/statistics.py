@@ -36,8 +36,15 @@ def material() -> tuple[pd.DataFrame, pd.Series[str]]:
     rng = np.random.default_rng(0)
     gold = rng.uniform(1, 7, ITEMS)
     ids = [f"u{i}" for i in range(ITEMS)]
-    table = pd.DataFrame({"id": ids, "trial": 0, "subset": 0, "gold_arousal": gold,
-                          "pred_arousal": 0.6 * gold + rng.normal(1.6, 1, ITEMS)})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "id": ids,
+            "trial": 0,
+            "subset": 0,
+            "gold_arousal": gold,
+            "pred_arousal": 0.6 * gold + rng.normal(1.6, 1, ITEMS),
+        }
+    )
     return table, pd.Series([f"s{i % SPEAKERS}" for i in range(ITEMS)], index=ids)
 
 

@@ -47,9 +47,7 @@ def plain_layers(encoder: Encoder) -> nn.Sequential:
     for convolution, norm in zip(encoder.convolutions, encoder.norms, strict=True):
         plain = copy.deepcopy(convolution).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         layers += [plain, copy.deepcopy(norm), nn.ReLU()]
-    return nn.Sequential(
-        *layers, nn.Flatten(), copy.deepcopy(encoder.latent), nn.ReLU(), nn.Dropout(encoder.dropout.p)
-    )
+    return nn.Sequential(*layers, nn.Flatten(), copy.deepcopy(encoder.latent), nn.ReLU(), nn.Dropout(encoder.dropout.p))
 
 
 class PlainEncoder(nn.Module):
@@ -133,8 +131,11 @@ def bench(rounds: int = 3, sentences: int = 64, threads: int = 1) -> dict[str, A
         layouts[layout]["peak_mib"] = alone["peak_mib"]
     return {
         "what": f"one epoch of cnn-regressor: {sentences} train and {sentences} dev sentences of 11 chunks of 62 x 128",
-        "threads": threads, "torch": torch.__version__, "rounds": rounds, "layouts": layouts,
-    }  # fmt: skip
+        "threads": threads,
+        "torch": torch.__version__,
+        "rounds": rounds,
+        "layouts": layouts,
+    }
 
 
 LIMIT = 0.65

@@ -87,8 +87,13 @@ def ours(data: str, name: str, count: str) -> Facts:
     with tempfile.TemporaryDirectory() as folder:
 
         def work() -> float:
-            extract(table, Path(data), made, FeatureCache(Path(folder) / "features"),
-                    progress=lambda _done, _total, seconds: seen.__setitem__(0, seconds))  # fmt: skip
+            extract(
+                table,
+                Path(data),
+                made,
+                FeatureCache(Path(folder) / "features"),
+                progress=lambda _done, _total, seconds: seen.__setitem__(0, seconds),
+            )
             return seen[0]
 
         return heard(work)

@@ -236,8 +236,11 @@ def _called(encoder: SpeechEncoder) -> Iterator[list[nn.Linear]]:
     """The linear layers that are called within; what else a network has may be used by its weights alone."""
     found: dict[int, nn.Linear] = {}
     linears: list[nn.Linear] = []
-    hooks = [m.register_forward_hook(lambda m, *_: found.setdefault(id(m), m) and None)
-             for m in encoder.modules() if type(m) is nn.Linear]  # fmt: skip
+    hooks = [
+        m.register_forward_hook(lambda m, *_: found.setdefault(id(m), m) and None)
+        for m in encoder.modules()
+        if type(m) is nn.Linear
+    ]
     try:
         yield linears
     finally:

@@ -65,8 +65,9 @@ class Layer(NamedTuple):
 
     def convolve(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(item, channel in, time, mel) -> (item, channel out, time, mel)."""
-        out: Tensor = aten.convolution(maps, weight, bias, self.stride, self.padding, (1, 1), self.transposed,
-                                       self.output_padding, 1)  # fmt: skip
+        out: Tensor = aten.convolution(
+            maps, weight, bias, self.stride, self.padding, (1, 1), self.transposed, self.output_padding, 1
+        )
         return out
 
     def backward(self, gradient: Tensor, maps: Tensor, weight: Tensor, want_maps: bool) -> tuple[Tensor, Tensor]:
@@ -95,8 +96,9 @@ class Norm:
 
     def pull(self, dy: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """gamma / sqrt(var + eps) * dy, sum(dy * zhat), sum(dy) of a block."""
-        found = aten.native_batch_norm_backward(dy, z, self.gamma, self.mean, self.variance, None, None, False,
-                                                self.eps, (True, True, True))  # fmt: skip
+        found = aten.native_batch_norm_backward(
+            dy, z, self.gamma, self.mean, self.variance, None, None, False, self.eps, (True, True, True)
+        )
         return found[0], found[1], found[2]
 
     def rest(self, dy_zhat: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:

@@ -113,8 +113,10 @@ def best_depth(total: int, starts: Indices, layers: Sequence[Folded], reach: Seq
         if reach[depth].low > reach[depth].high:
             break
         tops, bottoms = _ends(reach, depth, [layer.stride for layer in layers])
-        ends = sum(c * count * (t + reach[k].rows - b) for k, (c, t, b) in
-                   enumerate(zip(per_row[:depth], tops[1:], bottoms[1:], strict=True), 1))  # fmt: skip
+        ends = sum(
+            c * count * (t + reach[k].rows - b)
+            for k, (c, t, b) in enumerate(zip(per_row[:depth], tops[1:], bottoms[1:], strict=True), 1)
+        )
         cost = sum(shared[1 : depth + 1]) + ends + sum(apart[depth + 1 :])
         if cost < least:
             best, least = depth, cost
