@@ -19,6 +19,7 @@ import soundfile
 
 from ..datasets._errors import SerbenchError
 from ..datasets._files import cache_root
+from ..datasets._stages import stage
 from ..features._audio import AudioHashes, signature
 from ..features._cache import FeatureCache
 from ..features._pack import entry_key
@@ -138,7 +139,8 @@ def estimate(
         tried = None
         if lacking and pilots and (cost is None or missing) and not plans[0].request.weights:
             shown.message(f"pilot: {_name(plans)}, on a few items")
-            tried = pilot(plans[0], device, threads or 1)
+            with stage(f"pilot of {_name(plans)}"):
+                tried = pilot(plans[0], device, threads or 1)
         if cost is None and tried is not None and len(tried.trainings) > 1:
             cost = carried(tried, plans[0])
         unknown = tried.problem if tried is not None else "no record, and no pilot was made"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..datasets._errors import SerbenchError, SerbenchWarning
+from ..datasets._stages import stage
 from . import (
     cli_clusters,
     cli_cross,
@@ -25,7 +26,8 @@ from . import (
     cli_tune,
     cli_words,
 )
-from ._arguments import checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
+from ._arguments import called, checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
+from ._pulse import pulsing
 
 app = typer.Typer(
     help="Compare speech-emotion-recognition models fairly: one protocol, significance on every difference.",
@@ -173,10 +175,14 @@ def _one_line(
 
 
 def main() -> None:
-    """Entry point of the `serbench` command: a user's error is one message and exit status 2."""
+    """Entry point of the `serbench` command: a user's error is one message and exit status 2.
+
+    While it works it says where it is, at least every 30 seconds.
+    """
     warnings.formatwarning = _one_line
     try:
-        app()
+        with pulsing(), stage(called(sys.argv[1:])):
+            app()
     except SerbenchError as error:
         sys.stderr.write(f"serbench: {error}\n")
         sys.exit(2)

@@ -20,6 +20,7 @@ import pandas as pd
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
 from ..datasets._files import write_text
+from ..datasets._stages import track
 from ..results._display import markdown_table, number
 from ..results._storage import write_csv
 from ..results.records import Run, load_runs
@@ -92,7 +93,8 @@ def analyse(
     weights = [find_weights(one, options) for one in runs]  # before any work
     k = options.clusters or int(run.spec["model"]["config"].get("clusters", CLUSTERS))
     shown = display or Silent()
-    return [_clustered(one, file, k, options, device, shown) for one, file in zip(runs, weights, strict=True)]
+    pairs = track(list(zip(runs, weights, strict=True)), "clustering runs")
+    return [_clustered(one, file, k, options, device, shown) for one, file in pairs]
 
 
 def find_baseline(run: Run) -> Run:

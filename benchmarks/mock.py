@@ -10,6 +10,7 @@ from typing import Any
 
 from ..datasets import __path__ as dataset_folders
 from ..datasets._errors import SerbenchError, unknown
+from ..datasets._stages import stage
 
 PREFIX = "_mock_"
 
@@ -40,4 +41,5 @@ def write_mock(name: str, folder: Path, **arguments: Any) -> None:
         raise unknown("corpus with a miniature copy", name, known)
     if folder.exists() and any(folder.iterdir()):
         raise SerbenchError(f"the folder {str(folder)!r} is not empty. Expected a new one; nothing is overwritten.")
-    known[name](folder, **{key: value for key, value in arguments.items() if value is not None})
+    with stage(f"writing {name}, file"):
+        known[name](folder, **{key: value for key, value in arguments.items() if value is not None})

@@ -22,6 +22,7 @@ import pandas as pd
 
 from ..datasets._errors import SerbenchError
 from ..datasets._files import write_text
+from ..datasets._stages import stage
 from ..results._storage import write_csv
 from ..results.simulation import TESTS, TYPICAL, WORLDS, WORSE, Draws, World, rejections
 
@@ -46,7 +47,8 @@ def study(experiments: int = 1000, power: int = 500, seed: int = 0, draws: Draws
     """
     parts = []
     for kind, name, world, n in _worlds(experiments, power):
-        found = rejections(world, n, seed=seed, draws=draws or Draws(500, 500))
+        with stage(f"{kind}: {name}"):
+            found = rejections(world, n, seed=seed, draws=draws or Draws(500, 500))
         facts = {"kind": kind, "world": name, **{str(k): v for k, v in found.attrs.items()}}
         sys.stderr.write(f"{kind}: {name}: {n} experiments\n")
         parts.append(found.reset_index(names="test").assign(**facts))

@@ -18,6 +18,7 @@ import pandas as pd
 from ._affect import FRAME_SECONDS, rate, rater_habits, trace
 from ._corpus import add_context, make_table
 from ._dialogues import SEED, Dialogue, Turn, dialogues
+from ._stages import track
 from ._synthesis import synthesise
 from ._vocal_tract import RATE, Array, room_noise
 
@@ -32,7 +33,7 @@ def write_corpus(folder: Path) -> None:
     labelled = [d for d in everything if d.partition != "unlabelled"]
     (folder / "utterances").mkdir()
     (folder / "dialogues").mkdir()
-    for dialogue in everything:
+    for dialogue in track(everything, "making the demo corpus, dialogues"):
         _write_audio(folder, dialogue)
     utterances = add_context(make_table(_utterance_row(d, k) for d in everything for k in range(len(d.turns))))
     _save(utterances.reset_index(), folder / "utterances.csv")

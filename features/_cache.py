@@ -23,6 +23,7 @@ from typing import Any
 
 from ..datasets._errors import SerbenchError, unknown
 from ..datasets._files import cache_root, digest, write_json
+from ..datasets._stages import track
 from ._audio import decoding_identity
 from ._extractor import FeatureExtractor
 from ._pack import Entry, load
@@ -94,7 +95,7 @@ def cache_verify(
         for path, length, _ in sorted(packs_of(section)):
             before = len(damaged)
             size += length
-            for found in scan_pack(path):
+            for found in track(scan_pack(path), f"checking {name}, array"):
                 checked += 1
                 if not isinstance(found, Entry):
                     damaged.append(f"{name}: {path}, byte {found[0]}: no entry begins here")

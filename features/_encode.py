@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..datasets._stages import track
 from ._encoder import SpeechEncoder, no_mask_warnings, unit_variance
 from ._encoder_families import WAVEFORM, Geometry
 from ._extractor import Array
@@ -105,7 +106,8 @@ def encode(
         return pieces, [row[w.keep - w.start : w.until - w.start].float()
                         for row, (_, w) in zip(found, pieces, strict=True)]  # fmt: skip
 
-    for batch, found in in_streams(states, loaded, len(batches), streams(device)):
+    made = in_streams(states, loaded, len(batches), streams(device))
+    for batch, found in track(made, "batches", len(batches)):
         for (i, window), frames in zip(batch, found, strict=True):
             kept.setdefault(i, {})[window.keep] = frames
             if len(kept[i]) == len(plan[i]):

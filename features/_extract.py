@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..datasets._errors import SerbenchError
+from ..datasets._stages import track
 from ._audio import AudioHashes, signature
 from ._cache import FeatureCache
 from ._extractor import FeatureExtractor
@@ -85,7 +86,8 @@ def extract(
     hashes = AudioHashes(cache.folder.parent / "audio")
     tasks, failed = tasks_of(rows, root, source, jobs)
     tally = _Tally(len(rows), failed, progress)
-    pending = [rest for task in tasks if (rest := _look_up(task, section, hashes, tally, verify)) is not None]
+    looked = track(tasks, "looking up files in the cache")
+    pending = [rest for task in looked if (rest := _look_up(task, section, hashes, tally, verify)) is not None]
     tally.report()
     try:
         for outcome in _outcomes(tasks, _rotated(pending), extractor, section, jobs):

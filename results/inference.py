@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets._errors import SerbenchError
+from ..datasets._stages import track
 from . import power
 from ._display import interval, number, p_value, screen_table
 from ._items import Clusters, choose_clusters
@@ -76,7 +77,7 @@ def further_tests(frame: pd.DataFrame, runs: Sequence[Run], options: Options | N
     metric = str(frame["metric"].iloc[0])
     scored = {run.run_id: load_scored(run) for run in runs}
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for a, b in combinations(runs, 2):
+    for a, b in track(list(combinations(runs, 2)), "testing pairs"):
         found[a.run_id, b.run_id] = _pair_rows(scored[a.run_id], scored[b.run_id], metric, chosen)
     rows = [found[row["run_a"], row["run_b"]][row["target"]] for row in frame.to_dict("records")]
     whole = pd.concat([frame, pd.DataFrame(rows, index=frame.index)], axis=1)

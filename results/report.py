@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..datasets._errors import SerbenchError
 from ..datasets._files import atomic_write, write_text
+from ..datasets._stages import track
 from . import figures
 from ._report_data import GROUPS, Ranking, breakdown, excluded, failed, gather
 from ._report_page import details, facts, page, problem
@@ -127,7 +128,7 @@ def slug(text: str) -> str:
 def _sections(rankings: Sequence[Ranking], writer: _Writer) -> list[tuple[str, str, str]]:
     several = [ranking.title for ranking in rankings]
     found = []
-    for ranking in rankings:
+    for ranking in track(rankings, "drawing rankings"):
         double = several.count(ranking.title) > 1
         title = f"{ranking.title} ({ranking.digest[:8]})" if double else ranking.title
         stem = slug(f"{ranking.dataset}-{ranking.task.name}" + (f"-{ranking.digest[:8]}" if double else ""))

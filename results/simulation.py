@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ..datasets._stages import track
 from ..datasets._task import Task
 from .bootstrap import bootstrap_difference
 from .dependence import components, corrected_t, crossed_t
@@ -179,7 +180,7 @@ def rejections(
     chosen, sizes = tests or TESTS, draws or Draws()
     found, defined = np.zeros(len(chosen), dtype=np.int64), np.zeros(len(chosen), dtype=np.int64)
     facts = []
-    for k in range(experiments):
+    for k in track(range(experiments), "experiments"):
         experiment = draw(world, [seed, k])
         paired = scores(experiment)
         p = np.array([test(experiment, paired, sizes) for test in chosen.values()])
