@@ -54,7 +54,7 @@ def pulsing() -> Iterator[None]:
     if _beating:
         yield
         return
-    pulse, over = Pulse(_to_stderr), threading.Event()
+    pulse, over = Pulse(_to_stderr, EVERY_SECONDS), threading.Event()
     _beating.append(pulse)
     thread = threading.Thread(target=_beat, args=(pulse, over), name="serbench-pulse", daemon=True)
     thread.start()

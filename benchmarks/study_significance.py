@@ -25,6 +25,7 @@ from ..datasets._files import write_text
 from ..datasets._stages import stage
 from ..results._storage import write_csv
 from ..results.simulation import TESTS, TYPICAL, WORLDS, WORSE, Draws, World, rejections
+from ._pulse import pulsing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,7 +165,8 @@ def main() -> None:
     given = parser.parse_args()
     table = given.docs / "significance.csv"
     if not given.redraw:
-        write_csv(table, study(given.experiments, given.power, given.seed))
+        with pulsing(), stage("significance study"):
+            write_csv(table, study(given.experiments, given.power, given.seed))
     write(pd.read_csv(table), given.docs)
 
 

@@ -23,11 +23,11 @@ from serbench.features._adversarial import (
     random_rotation,
 )
 from serbench.features._space_alignment import Config, Report, align, read_pairs
-from serbench.features._spaces import mean_cosine, precision
+from serbench.features._spaces import mean_cosine
 from serbench.features._wordvec import Vectors
 
-GAME = Game(hidden=128, refined=1000)
-"""A small discriminator: enough for twelve dimensions, a few seconds each."""
+GAME = Game(hidden=64, refined=500)
+"""A small discriminator: enough for eight dimensions, two CPU-seconds a game."""
 
 
 def clustered(words: int, dim: int, seed: int = 0, noise: float = 0.05) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -160,7 +160,7 @@ def test_a_game_repeats_itself_whatever_the_threads_and_the_global_seed() -> Non
 
 
 def test_one_step_of_the_game_is_that_of_the_paper() -> None:
-    """Equations 3 and 4 with smoothed labels, written on probabilities and differentiated by PyTorch, and equation 7."""
+    """Equations 3 and 4 with smoothed labels, on probabilities and differentiated by PyTorch, and equation 7."""
     x, y, _ = clustered(50, 4)
     s, t = torch.from_numpy(x).double(), torch.from_numpy(y).double()
     game = Game(hidden=5, input_dropout=0.0, smoothing=0.2, steps=1, batch=3, lr=0.3, beta=0.05, epochs=1, samples=3,
@@ -204,7 +204,7 @@ def test_start_values_of_the_discriminator_are_those_of_pytorchs_layers() -> Non
 
 
 def test_lengths_are_made_equal_for_the_game_alone() -> None:
-    """A cloud that is a hundred times longer is played as if it were not, and the map is one of the vectors as given."""
+    """A cloud that is a hundred times longer is played as if it were not."""
     x, y, _ = clustered(300, 5)
     game = Game(hidden=16, epochs=1, samples=1280)
     plain, longer = (play(torch.from_numpy(x), torch.from_numpy(y) * f, game, 1).map for f in (1.0, 100.0))
@@ -260,7 +260,7 @@ def test_the_orthogonal_step_is_equation_7() -> None:
     torch.testing.assert_close(w @ w.T, torch.eye(5, dtype=w.dtype), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("seed", [0, 10, 20])
+@pytest.mark.parametrize("seed", [0, 10])
 def test_the_adversarial_mode_wins_from_every_seed(seed: int) -> None:
     """Single games are lost; games are played until two agree, so the mode is not."""
     x, y, hidden = clustered(1500, 8)
@@ -278,11 +278,12 @@ def test_the_adversarial_mode_wins_from_every_seed(seed: int) -> None:
 @pytest.mark.slow
 def test_it_wins_3000_words_of_12_dimensions_to_the_same_bits_on_one_thread_and_on_two() -> None:
     x, y, hidden = clustered(3000, 12)
+    config, game = Config("adversarial", rounds=2), Game(hidden=128, refined=1000)
     threads, maps = torch.get_num_threads(), []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            maps.append(align(named(x, "s"), named(y, "t"), Config("adversarial", rounds=2), GAME).map)
+            maps.append(align(named(x, "s"), named(y, "t"), config, game).map)
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(maps[0], maps[1])
@@ -315,5 +316,6 @@ def test_isotropic_data_are_refused() -> None:
 
 def test_one_game_alone_proves_nothing() -> None:
     x, y, _ = clustered(400, 6)
+    config, game = Config("adversarial", seeds=1, rounds=0), Game(hidden=8, epochs=1, samples=640)
     with pytest.raises(SerbenchError, match="one game alone can't be judged"):
-        align(named(x, "s"), named(y, "t"), Config("adversarial", seeds=1, rounds=0), Game(hidden=8, epochs=1, samples=640))
+        align(named(x, "s"), named(y, "t"), config, game)

@@ -155,7 +155,7 @@ def test_a_seeded_map_that_is_of_no_use_is_told() -> None:
 def page_commands() -> list[list[str]]:
     """The commands of docs/words.md that need nothing but the demo corpus, in order."""
     text = (Path(__file__).parents[1] / "docs" / "words.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = re.findall(r"^    serbench ((?:words|extract) .*)$", text, re.MULTILINE)
+    lines = re.findall(r"^    serbench ((?:words|extract|run) .*)$", text, re.MULTILINE)
     return [shlex.split(line.partition("#")[0]) for line in lines if "/data" not in line]
 
 
@@ -164,13 +164,50 @@ def test_the_commands_of_the_page_run_on_the_demo_corpus(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     found = page_commands()
     assert {words[1] for words in found if words[0] == "words"} == {"align", "speech2vec", "word2vec", "align-spaces"}
+    chain = [words for words in found if words[0] == "words" and "adversarial" not in words]
+    assert not [words for words in chain if "--set" in words or "--preset" in words]  # the defaults fit each other
     for words in found:
         result = CliRunner().invoke(app, words)
         if "adversarial" in words:  # 96 words are too few, as the page says
             assert "adversarial mode failed" in str(result.exception)
         else:
             assert result.exit_code == 0, (words, result.output, result.exception)
-    assert len(found) >= 6
+    assert len(found) >= 8
+    assert read_vectors(tmp_path / "mapped.vec").dim == read_vectors(tmp_path / "text.vec").dim == 100
+    assert len(list((tmp_path / "results" / "runs").iterdir())) == 2
+
+
+def test_the_defaults_of_the_two_kinds_of_vectors_fit_each_other() -> None:
+    from serbench.features import _speech2vec, _word2vec
+
+    assert {config.dim for config in _speech2vec.PRESETS.values()} == {_word2vec.Config().dim} == {100}
+
+
+def test_small_corpora_take_the_quick_preset(tmp_path: Path) -> None:
+    from serbench.features._speech2vec import preset_for
+
+    assert [preset_for(n) for n in (1, 99_999, 100_000)] == ["quick", "quick", "default"]
+    few = ("--set", "epochs=1", "--partition", "dev", "--device", "cpu", *SMALL)
+    assert "spoken words: --preset quick" in good("speech2vec", "demo", "--out", tmp_path / "a.vec", *few)
+    facts = json.loads((tmp_path / "a.vec.json").read_text())
+    assert (facts["config"]["optimiser"], facts["config"]["epochs"]) == ("adam", 1)
+
+
+def test_the_published_game_is_a_preset_and_another_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def listen(source: object, target: object, config: object, game: object, **rest: object) -> None:
+        given.append(game)
+        raise SerbenchError("enough")
+
+    monkeypatch.setattr(steps, "align", listen)
+    write_vectors(tmp_path / "a.vec", Vectors(["a", "b"], np.eye(2, dtype=np.float32)))
+    files = (tmp_path / "a.vec", tmp_path / "a.vec", "--out", tmp_path / "m.vec", "--mode", "adversarial")
+    assert bad("align-spaces", *files, "--preset", "published", "--set", "game.epochs=1") == "enough"
+    assert (given[0].hidden, given[0].samples, given[0].epochs) == (2048, 1_000_000, 1)
+    assert "unknown preset of the adversarial game" in bad("align-spaces", *files, "--preset", "publishd")
 
 
 @pytest.mark.parametrize(
