@@ -16,6 +16,7 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import track
 from ...datasets.schema.task import Task
+from ..display.table import records
 from ..record.folder import Run, run_row
 from ..record.pairing import Scored, load_scored
 from ..scores.scoring import score_predictions, scored_targets
@@ -73,8 +74,7 @@ class Ranking:
         """Rows of the leaderboard of one target, the best first."""
         if not len(self.frame):
             return []
-        found = self.frame[self.frame["target"].eq(target)].sort_values("rank")
-        return [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
+        return records(self.frame[self.frame["target"].eq(target)].sort_values("rank"))
 
 
 def gather(runs: Sequence[Run], bootstrap: int = 0) -> list[Ranking]:

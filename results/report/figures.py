@@ -7,6 +7,7 @@ differ by marker too. Every axis has a label with its unit. Each function takes 
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -180,14 +181,15 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure
     return figure
 
 
-def inline(svg_file: bytes, prefix: str) -> str:
+def inline(svg_file: bytes, prefix: str, title: str) -> str:
     """An SVG file as an element of a page; its ids start with `prefix`, so that no two figures share one."""
     text = svg_file.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r"url\(#", f"url(#{prefix}-", text)
-    return re.sub(r'href="#', f'href="#{prefix}-', text)
+    text = re.sub(r'href="#', f'href="#{prefix}-', text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
 
 
 @_styled

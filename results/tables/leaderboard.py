@@ -17,6 +17,8 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import track
+from ..display.numbers import count, duration, interval, number, p_value
+from ..display.table import Table, on_screen, records, task_and_target, to_markdown as table_markdown
 from ..record.folder import COSTS, Run, Runs, run_row
 from ..record.identity import short_names
 from ..record.pairing import Scored, load_scored, pair, protocol_conflicts
@@ -24,7 +26,6 @@ from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import holm, mean_interval, paired_t
-from .display import count, duration, interval, markdown_table, number, p_value, screen_table
 from .pair_tests import Options, score_intervals
 
 if TYPE_CHECKING:
@@ -140,11 +141,7 @@ def write_leaderboard(frame: pd.DataFrame, results: Path) -> Path:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """The rankings as Markdown tables, then the signature of each run."""
-    parts = [
-        f"### {title}\n\n{markdown_table([_cells(row) for row in rows])}\n\n{_note(rows)}"
-        for title, rows in _tables(frame)
-    ]
-    parts += [f"### {title}\n\n{markdown_table(rows)}\n\n{COST_NOTE}" for title, rows, _ in _cost_tables(frame)]
+    parts = [table_markdown(table) for table in _tables(frame)]
     recipes = [f"- {row['dataset']}, {row['task']}, {row['name']}: `{row['signature']}`" for row in _recipes(frame)]
     return "\n\n".join([*parts, "\n".join(recipes), *_unranked(frame)]) + "\n"
 
@@ -154,13 +151,8 @@ def to_rich(frame: pd.DataFrame) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    tables = [
-        screen_table(title, _note(rows), [_cells(row) for row in rows], [row["chance"] for row in rows])
-        for title, rows in _tables(frame)
-    ]
-    tables += [screen_table(title, COST_NOTE, rows, dim) for title, rows, dim in _cost_tables(frame)]
-    recipes = [Text(f"{row['name']}  {row['signature']}", style="dim") for row in _recipes(frame)]
-    return Group(*tables, *recipes, *map(Text, _unranked(frame)))
+    recipes = [f"{row['name']}  {row['signature']}" for row in _recipes(frame)]
+    return Group(on_screen(_tables(frame), recipes), *map(Text, _unranked(frame)))
 
 
 def _ranking(run: Run) -> tuple[str, str]:
@@ -270,15 +262,25 @@ def mixed_versions(rows: Iterable[Mapping[str, Any]]) -> str:
     return f"The scores were made by serbench {made}: numbers may differ between versions." if made else ""
 
 
-def _tables(frame: pd.DataFrame) -> list[tuple[str, list[Row]]]:
-    """(title, rows) of each dataset, task and target."""
+def _tables(frame: pd.DataFrame) -> list[Table]:
+    """A ranking of each dataset, task and target; then, where it was measured, what the runs of each task cost."""
     tables = []
     for (dataset, task, target), group in frame.groupby(["dataset", "task", "target"], sort=False):
-        first = group.iloc[0]
-        what = task if target == task else f"{task}, {target}"
-        title = f"{dataset}, {what}: {first['metric']} (protocol {first['protocol']}+{first['protocol_digest']})"
-        tables.append((title, [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]))
+        rows = records(group)
+        protocol = f"(protocol {rows[0]['protocol']}+{rows[0]['protocol_digest']})"
+        title = f"{dataset}, {task_and_target(task, target)}: {rows[0]['metric']} {protocol}"
+        tables.append(Table(title, [_cells(row) for row in rows], _note(rows), _styles(rows)))
+    for (dataset, task), group in frame.drop_duplicates("run_id").groupby(["dataset", "task"], sort=False):
+        if group["real_time_factor"].notna().any():
+            rows = records(group)
+            tables.append(
+                Table(f"{dataset}, {task}: cost", [_cost_cells(row) for row in rows], COST_NOTE, _styles(rows))
+            )
     return tables
+
+
+def _styles(rows: Sequence[Row]) -> list[str]:
+    return ["chance" if row["chance"] else "" for row in rows]
 
 
 def _cells(row: Row) -> dict[str, str]:
@@ -298,16 +300,6 @@ def _cells(row: Row) -> dict[str, str]:
         "size": count(float("nan") if pd.isna(row["parameters"]) else row["parameters"]),
         "out": str(row["left_out"]),
     }
-
-
-def _cost_tables(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, str]], list[bool]]]:
-    """(title, rows, which rows are chance rows) of each dataset and task with a measured cost, one row per run."""
-    tables = []
-    for (dataset, task), group in frame.drop_duplicates("run_id").groupby(["dataset", "task"], sort=False):
-        if group["real_time_factor"].notna().any():
-            rows = [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]
-            tables.append((f"{dataset}, {task}: cost", [_cost_cells(row) for row in rows], group["chance"].tolist()))
-    return tables
 
 
 def _cost_cells(row: Row) -> dict[str, str]:
@@ -330,8 +322,7 @@ COST_NOTE = (
 
 def _recipes(frame: pd.DataFrame) -> list[Row]:
     """One row per run."""
-    rows = frame.drop_duplicates("run_id")[["dataset", "task", "name", "signature"]]
-    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
+    return records(frame.drop_duplicates("run_id"))
 
 
 def _unranked(frame: pd.DataFrame) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import track
+from ..display.numbers import interval, number, p_value
+from ..display.table import on_screen, per_target
 from ..record.folder import Run
 from ..record.pairing import Scored, align, load_scored, pair
 from ..record.test_items import Clusters, choose_clusters
@@ -28,7 +31,6 @@ from ..statistics.bootstrap import Interval, bootstrap_difference, bootstrap_sco
 from ..statistics.dependence import benjamini_hochberg, components, corrected_t, crossed_t, effect_sizes, two_way
 from ..statistics.randomisation import approximate_randomisation
 from ..statistics.significance import NAN, holm
-from .display import interval, number, p_value, screen_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -133,20 +135,10 @@ def train_ratio(run: Run) -> float:
 
 def render_further(frame: pd.DataFrame, adjust: Adjust = "holm") -> Group:
     """The further tests for the screen, one table per target."""
-    from rich.console import Group
-    from rich.text import Text
-
-    tables = []
-    for target, group in frame.groupby("target", sort=False):
-        rows = [_cells({str(k): v for k, v in row.items()}, adjust) for row in group.to_dict("records")]
-        first = group.iloc[0]
-        what = first["task"] if target == first["task"] else f"{first['task']}, {target}"
-        title = f"{first['dataset']}, {what}: tests that know of the dependence"
-        tables.append(screen_table(title, "", rows, [False] * len(rows)))
     first = frame.iloc[0]
     notes = [NOTE.format(cluster=first["cluster"], clusters=first["clusters"], adjust=ADJUSTED[adjust])]
     notes += [f"Note: {text}" for text in dict.fromkeys(frame["cluster_note"]) if text]
-    return Group(*tables, *(Text(line, style="dim") for line in notes))
+    return on_screen(per_target(frame, "tests that know of the dependence", partial(_cells, adjust=adjust)), notes)
 
 
 def _pair_rows(a: Scored, b: Scored, metric: str, options: Options) -> dict[str, dict[str, Any]]:

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError, unknown
+from ..display.numbers import p_value
+from ..display.table import Table, on_screen
 from ..statistics.significance import holm
-from .display import p_value, screen_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -153,9 +154,6 @@ def cliques(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> list[tuple[str, 
 
 def render_ranking(ranking: Ranking) -> Group:
     """Mean ranks, the tests and the pairs for the screen."""
-    from rich.console import Group
-    from rich.text import Text
-
     n = len(ranking.scores)
     ranks = [{"model": str(name), "mean rank": f"{rank:.2f}"} for name, rank in ranking.ranks.items()]
     pairs = [
@@ -173,11 +171,8 @@ def render_ranking(ranking: Ranking) -> Group:
         f"p = {p_value(ranking.p_f)}. Critical difference of two mean ranks (Nemenyi, {ranking.alpha:g}): "
         f"{ranking.critical:.3f}. Datasets: {'; '.join(map(str, ranking.scores.index))}."
     )
-    return Group(
-        screen_table(f"Mean ranks over {n} datasets (1 = best)", "", ranks, [False] * len(ranks)),
-        screen_table("Pairs of models: p-values", "", pairs, [False] * len(pairs)),
-        Text(note, style="dim"),
-    )
+    tables = [Table(f"Mean ranks over {n} datasets (1 = best)", ranks), Table("Pairs of models: p-values", pairs)]
+    return on_screen(tables, [note])
 
 
 def critical_difference_diagram(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> Figure:
