@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets._errors import SerbenchError
+from ..datasets._libraries import library
 from ._ray_slots import Node, Options
 
 CONNECT_SECONDS = 5.0
@@ -27,7 +28,6 @@ REFRESH_SECONDS = 5.0
 """Age at which the list of nodes is asked for anew."""
 HEAD_SECONDS = 20.0
 """A head that does not answer for so long is taken to be gone."""
-NO_RAY = "--launcher ray needs Ray, which is not installed. Type: pip install 'serbench[ray]' (on every node)."
 LOST = {
     "WorkerCrashedError": "its process died (killed, out of memory, or a crash)",
     "NodeDiedError": "its node died",
@@ -237,12 +237,8 @@ def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not _has_token() and not os.environ.get("RAY_ADDRESS"):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise SerbenchError(NO_RAY) from error
-    return ray
+    library("ray.exceptions", "--launcher ray (and every node of its cluster)")
+    return library("ray")
 
 
 def _has_token() -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..datasets._errors import SerbenchError, SerbenchWarning
+from ..datasets._libraries import library_failure
 from . import (
     cli_clusters,
     cli_cross,
@@ -138,12 +139,17 @@ def list_(
 
 
 @app.command()
-def env() -> None:
-    """Versions, the device, and which optional parts are usable, and why not."""
-    from .environment import report
+def env(
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a required part is not usable.")] = False,
+) -> None:
+    """Versions, the device, and which parts are usable; where one is not: why, what is lost, what to type."""
+    from .environment import report, states
 
-    for line in report():
+    found = states()
+    for line in report(found):
         typer.echo(line)
+    if strict and any(one.problem is not None and not one.part.extra for one in found):
+        raise typer.Exit(1)
 
 
 cli_clusters.register(app)
@@ -183,3 +189,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except Exception as error:
+        failure = library_failure(error)
+        if failure is None:
+            raise
+        sys.stderr.write(f"serbench: {failure}\n")
+        sys.exit(2)

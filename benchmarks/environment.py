@@ -1,82 +1,102 @@
-"""What this machine can do: versions, the device, and each optional part with the reason where it is not usable."""
+"""What this machine can do: versions, the device, and each part with the reason where it is not usable."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..datasets._libraries import NOT_INSTALLED, installed_version, reason_of_failure, remedy, requirement
+
 
 @dataclass(frozen=True)
 class Part:
-    """A library: import name, distribution, what it is for, and the extra that brings it (empty: it is required)."""
+    """A library: import name, distribution, what is lost without it, and the extra that brings it (empty: required)."""
 
     module: str
     distribution: str
-    purpose: str
+    lost: str
     extra: str = ""
 
 
+EVERYTHING = "everything but serbench list and env"
 PARTS = (
-    Part("numpy", "numpy", "arrays"),
-    Part("scipy", "scipy", "statistics, signal processing"),
-    Part("pandas", "pandas", "corpus tables"),
-    Part("pyarrow", "pyarrow", "prediction files"),
-    Part("sklearn", "scikit-learn", "linear, svm"),
-    Part("soundfile", "soundfile", "audio decoding"),
-    Part("soxr", "soxr", "resampling"),
-    Part("librosa", "librosa", "reference for mel features"),
-    Part("opensmile", "opensmile", "egemaps and opensmile features (non-commercial licence)"),
-    Part("torch", "torch", "neural models"),
-    Part("torchaudio", "torchaudio", "forced alignment"),
-    Part("transformers", "transformers", "pre-trained encoders"),
-    Part("gensim", "gensim", "word vectors"),
-    Part("matplotlib", "matplotlib", "figures"),
-    Part("faiss", "faiss-cpu", "k-means of deepemocluster, instead of our own", "faiss"),
-    Part("av", "av", "audio from video clips (MELD)", "video"),
-    Part("audformat", "audformat", "audformat databases", "audformat"),
-    Part("ray", "ray", "the grid on a cluster", "ray"),
+    Part("numpy", "numpy", EVERYTHING),
+    Part("scipy", "scipy", "the demo corpus, significance, mel, MFCCs"),
+    Part("pandas", "pandas", EVERYTHING),
+    Part("pyarrow", "pyarrow", "predictions of records: run, leaderboard, compare, report; MSP-Podcast"),
+    Part("sklearn", "scikit-learn", "linear, svm, clusters"),
+    Part("threadpoolctl", "threadpoolctl", "run (bounds of threads)"),
+    Part("soundfile", "soundfile", "all audio"),
+    Part("soxr", "soxr", "audio of another sampling rate than the feature's"),
+    Part("librosa", "librosa", "words speech2vec"),
+    Part("opensmile", "opensmile", "egemaps, opensmile, emobase45 (non-commercial licence), so linear, svm, maec"),
+    Part("torch", "torch", "all neural models, transformers features, words"),
+    Part("safetensors", "safetensors", "saved models, neural models, transformers features"),
+    Part("transformers", "transformers", "probe, transformer, transformers features, words align --model"),
+    Part("gensim", "gensim", "words word2vec"),
+    Part("matplotlib", "matplotlib", "figures: report, rank, clusters, salience, traces, cross, study"),
+    Part("typer", "typer", "the command line"),
+    Part("rich", "rich", "tables and progress on the terminal"),
+    Part("packaging", "packaging", "the check of versions"),
+    Part("faiss", "faiss-cpu", "model.kmeans=faiss of deepemocluster", "faiss"),
+    Part("av", "av", "video clips of MELD", "video"),
+    Part("audformat", "audformat", "the dataset audformat", "audformat"),
+    Part("ray", "ray", "--launcher ray", "ray"),
     Part("optuna", "optuna", "serbench tune", "tune"),
 )
 
 
-def report() -> Iterator[str]:
+@dataclass(frozen=True)
+class State:
+    """A part as it is here: its version, why it can't be used (None when it can), the line to type, and a remark."""
+
+    part: Part
+    version: str | None
+    problem: str | None
+    remedy: str = ""
+    remark: str = ""
+
+    def line(self) -> str:
+        """One line of `serbench env`."""
+        head = f"  {self.part.distribution:<14} {self.version or '-':<16} "
+        if self.problem is None:
+            return f"{head}usable{f' ({self.remark})' if self.remark else ''}"
+        kind = "optional" if self.part.extra else "REQUIRED"
+        return f"{head}NOT usable, {kind}: {self.problem}; lost: {self.part.lost}; type: {self.remedy}"
+
+
+def states() -> list[State]:
+    """All parts as they are here."""
+    return [state(part) for part in PARTS]
+
+
+def report(found: list[State]) -> Iterator[str]:
     """Lines of `serbench env`."""
-    yield f"serbench {_version('serbench') or 'not installed as a distribution'}"
+    yield f"serbench {installed_version('serbench') or 'not installed as a distribution'}"
     yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    for part in PARTS:
-        version, problem = usable(part)
-        state = "usable" if problem is None else f"NOT usable: {problem}"
-        yield f"  {part.distribution:<14} {version or '-':<16} {state}  ({part.purpose})"
+    yield from (one.line() for one in found)
     yield f"device: {_device()}"
     from ..datasets._files import cache_root
 
     yield f"cache: {cache_root()} (set SERBENCH_CACHE to move it)"
 
 
-def usable(part: Part) -> tuple[str | None, str | None]:
-    """Version, and the reason why the part can't be used (None when it can)."""
-    version = _version(part.distribution)
+def state(part: Part) -> State:
+    """What one part is like here: it is imported, and its version is held against what serbench requires."""
+    version = installed_version(part.distribution)
     try:
         importlib.import_module(part.module)
-    except ModuleNotFoundError as error:
-        if error.name == part.module:
-            remedy = f"pip install 'serbench[{part.extra}]'" if part.extra else f"pip install {part.distribution}"
-            return version, f"not installed; type: {remedy}"
-        return version, f"it needs {error.name}, which is not installed"
     except Exception as error:  # a broken binary raises OSError, RuntimeError or worse: report it, never fail
-        return version, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    return version, None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        problem = reason_of_failure(part.module, error)
+        return State(part, version, problem, remedy(part.distribution, installed=problem != NOT_INSTALLED))
+    wanted, _ = requirement(part.distribution)
+    if version is not None and wanted is not None and not wanted.specifier.contains(version, prereleases=True):
+        remark = f"untried: serbench asks for {wanted.specifier}"
+        return State(part, version, None, remark=f"{remark}; type: {remedy(part.distribution, installed=False)}")
+    return State(part, version, None)
 
 
 def _device() -> str:

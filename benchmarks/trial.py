@@ -21,6 +21,7 @@ import pandas as pd
 from ..datasets._config import from_dict
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
+from ..datasets._libraries import raise_library_failure
 from ..datasets._task import Task
 from ..features._allocator import keep_freed_memory
 from ..features._extractor import FeatureRequest, build
@@ -93,6 +94,7 @@ def run_unit(
     try:
         outcomes = _train_and_predict(job, sources, facts, progress)
     except Exception as error:
+        raise_library_failure(error)
         LOG.debug("trial %d, fold %s", job.trial, job.division.fold, exc_info=True)
         outcomes = [({"error": reason(error)}, None)] * len(job.targets)
     aside = facts.pop("aside", (0.0, 0.0))  # measuring the cost is no part of it
@@ -209,6 +211,7 @@ def _predict(
         gold = build_data(source.corpus, source.task, test.ids, source.tables, labelled=True)[0].labels
         table = prediction_table(source.task, test, predictions, gold, target.subsets)
     except Exception as error:
+        raise_library_failure(error)
         LOG.debug("prediction of fold %s", fold, exc_info=True)
         return {**trained, "error": reason(error)}, None
     counts, excluded = {**trained["counts"], "test": len(test)}, {**trained["excluded"], **out_test}

@@ -21,16 +21,20 @@ from typing import Any
 
 from ..datasets._errors import SerbenchError
 from ..datasets._files import digest, write_json
+from ..datasets._libraries import LibraryError, library
 from ..datasets._task import Task
 from ..sermodels._model import Data, FitLog, Predictions, Resources, Score, SERModel
 from ._search_space import SPACES, Choice, Range, Search, candidate, check, parse, resolved, search_of
 
 __all__ = ["SPACES", "Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
 
-NO_OPTUNA = "serbench tune needs Optuna, which is not installed. Type: pip install 'serbench[tune]'."
 
 Material = tuple[Data, Data, Score, Data | None]
 """What `SERModel.fit` takes: train, dev, the dev score, the unlabelled pool."""
+
+
+class FailedCandidateError(SerbenchError):
+    """A candidate has no dev score; the search goes on."""
 
 
 class Tuned:
@@ -91,7 +95,7 @@ class Tuned:
             return self._try(settings, data)
 
         study = optuna.create_study(direction="maximize", sampler=self._sampler(optuna))
-        study.optimize(objective, n_trials=self.search["budget"], catch=(SerbenchError,))
+        study.optimize(objective, n_trials=self.search["budget"], catch=(FailedCandidateError,))
 
     def _sampler(self, optuna: Any) -> Any:
         seed, kind = self.resources.seed, self.search["sampler"]
@@ -111,6 +115,8 @@ class Tuned:
                 value = float(data[2](data[1].labels, model.predict(data[1])))
                 one["dev_score"] = value if math.isfinite(value) else None
                 one["error"] = None if math.isfinite(value) else "its dev score is undefined"
+            except LibraryError:
+                raise
             except SerbenchError as error:
                 one["error"] = str(error)
             if one["dev_score"] is not None and one["dev_score"] > self._best():
@@ -120,7 +126,7 @@ class Tuned:
             if self.resources.progress is not None:
                 self.resources.progress(f"candidate {number}", number / self.search["budget"])
         if self._tried[key]["dev_score"] is None:
-            raise SerbenchError(self._tried[key]["error"])
+            raise FailedCandidateError(self._tried[key]["error"])
         return float(self._tried[key]["dev_score"])
 
     def _best(self) -> float:
@@ -180,9 +186,6 @@ def _suggest(trial: Any, key: str, dimension: Choice | Range) -> str:
 
 
 def _import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise SerbenchError(NO_OPTUNA) from error
+    optuna = library("optuna", "serbench tune")
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     return optuna

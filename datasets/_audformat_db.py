@@ -1,11 +1,10 @@
 """Access to an audformat database: opening it, labels of schemes on one index, splits as partitions.
 
-The library is imported here alone and only when a database is opened, since it is an extra (`serbench[audformat]`).
+The library is an extra (`serbench[audformat]`) and is imported only when a database is opened.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -17,18 +16,6 @@ from ._errors import SerbenchError, unknown
 from ._task import ATTRIBUTES
 
 SPLIT_TYPES = ("train", "dev", "test")
-
-
-def library() -> ModuleType:
-    """The module `audformat`, or an error that names the extra to install."""
-    try:
-        module = importlib.import_module("audformat")
-    except ImportError as error:
-        raise SerbenchError(
-            "the dataset 'audformat' needs the library of that name, and it is not installed. "
-            "Type: pip install 'serbench[audformat]'"
-        ) from error
-    return module
 
 
 def open_database(audformat: ModuleType, base: Path) -> Any:

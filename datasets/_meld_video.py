@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from ._errors import SerbenchError, unknown
 from ._files import atomic_write, cache_root, digest
+from ._libraries import library
 
 Array = npt.NDArray[np.float32]
 
@@ -131,14 +132,7 @@ def mix(channels: Array, names: list[str], downmix: str) -> Array:
 
 def pyav() -> ModuleType:
     """The module `av`, or an error that names the extra to install."""
-    try:
-        import av
-    except ImportError as error:
-        raise SerbenchError(
-            "video clips need PyAV to be decoded, and it is not installed. Type: pip install 'serbench[video]' "
-            "(or put audio files of the same names, wav or flac, in the place of the clips)."
-        ) from error
-    return av
+    return library("av", "video clips", " (or put wav or flac files of the same names in the place of the clips)")
 
 
 def _mixed(av: ModuleType, frames: Iterable[Any], downmix: str) -> Array:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ._errors import SerbenchError, unknown
+from ._libraries import LibraryError, library_failure
 
 
 class Registry:
@@ -62,10 +63,11 @@ class Registry:
                 if isinstance(module, ModuleType):
                     return module
                 raise SerbenchError(f"the plugin {base!r} of group {self.group} is not a module but {type(module)}.")
-        except ImportError as error:
-            raise SerbenchError(
-                f"the {self.kind} {base!r} can't be used: {error}. 'serbench env' shows which parts are missing."
-            ) from error
+        except Exception as error:  # a broken library raises anything
+            failure = library_failure(error)
+            if failure is None:
+                raise
+            raise LibraryError(f"the {self.kind} {base!r} can't be used: {failure}") from error
         raise unknown(self.kind, base, self.names())
 
     def summary(self, name: str) -> str:

@@ -28,11 +28,12 @@ from typing import Any
 
 import pandas as pd
 
-from ._audformat_db import labels_of, library, open_database, partitions_of, two_letters
+from ._audformat_db import labels_of, open_database, partitions_of, two_letters
 from ._corpus import EMOTIONS, OFFICIAL, Corpus, Fold, make_table, rotation
 from ._errors import SerbenchError
 from ._grouping import make_groups
 from ._labels import canonical_words
+from ._libraries import library
 from ._locate import find, find_root, need_root, refuse_escapes
 from ._task import ATTRIBUTES, Task, attribute_tasks
 
@@ -69,7 +70,7 @@ def load(
         When the library is missing, the folder is no database, its tables can't be read or disagree, a scheme or word
         is unknown, or a file name leaves the folder.
     """
-    audformat = library()
+    audformat = library("audformat", "the dataset 'audformat'")
     base = find_root(
         need_root(root, "audformat", _WHAT), lambda folder: find(folder, ("db.yaml",), "file") is not None,
         dataset="audformat", looked_for="db.yaml", archives=("*",),

@@ -20,7 +20,7 @@ import soundfile
 from ._extractor import FeatureExtractor
 from ._pack import Array, entry_key
 from ._section import REFRESH_SECONDS, CacheError, Section
-from ._work import FileTask, Outcome, Segment, checked, died, hashed, reason_of, samples, unusable
+from ._work import FileTask, Outcome, Segment, checked, died, hashed, reason_of, samples
 
 BATCHES = 3
 """Batches' worth of audio in a group: enough to fill them, few enough to show progress."""
@@ -139,8 +139,6 @@ def compute_group(read: _Read, extractor: FeatureExtractor, section: Section) ->
             outcome.frames[segment.item] = known
         except CacheError:
             raise
-        except ImportError as error:
-            raise unusable(extractor, error) from error
         except Exception as error:
             outcome.failed[segment.item] = reason_of(error, outcome.task.path)
     return [replace(outcome, seconds=s) for outcome, s in zip(read.outcomes, decoded, strict=True)]

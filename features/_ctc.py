@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from ..datasets._errors import SerbenchError
+from ..datasets._libraries import raise_library_failure
+from ._transformers_library import transformers
 
 WINDOW_SECONDS, MARGIN_SECONDS = 30.0, 2.0
 Array = npt.NDArray[np.float32]
@@ -124,29 +126,54 @@ class Aligner:
 def best_path(emissions: Tensor, tokens: Sequence[int], blank: int) -> list[tuple[int, int]] | None:
     """First frame and frame behind the last of each token on the best path through the emissions (frame, character).
 
+    The states of a path are blank, token, blank, token, ..., blank; from frame to frame it stays, goes one state on,
+    or two: over a blank between two tokens that differ. The best one is found by Viterbi's recursion, all states of a
+    frame at once; of paths that are equally good, the one that stays.
+
     None where there are fewer frames than a path needs: one for each token, and a blank between two that are equal.
     """
-    from torchaudio.functional import forced_align, merge_tokens
-
     repeats = sum(a == b for a, b in itertools.pairwise(tokens))
     if len(emissions) < len(tokens) + repeats:
         return None
-    path, scores = forced_align(emissions[None], torch.tensor([list(tokens)], dtype=torch.int32), blank=blank)
-    return [(int(span.start), int(span.end)) for span in merge_tokens(path[0], scores[0], blank=blank)]
+    states = np.full(2 * len(tokens) + 1, blank)
+    states[1::2] = tokens
+    path = _best_states(emissions.numpy().astype(np.float64), states)
+    first, behind = (np.searchsorted(path, np.arange(1, len(states), 2), side) for side in ("left", "right"))
+    return list(zip(first.tolist(), behind.tolist(), strict=True))
+
+
+def _best_states(emissions: npt.NDArray[np.float64], states: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The state of each frame (frames,) on the best path through the emissions (frame, character) of the states."""
+    may_skip = np.zeros(len(states), bool)
+    may_skip[3::2] = states[3::2] != states[1:-2:2]
+    steps = np.zeros((len(emissions), len(states)), np.uint8)
+    best = np.full((3, len(states)), -np.inf)
+    best[0, :2] = emissions[0, states[:2]]
+    for t in range(1, len(emissions)):
+        best[1, 1:] = best[0, :-1]
+        best[2, 2:] = np.where(may_skip[2:], best[0, :-2], -np.inf)
+        steps[t] = best.argmax(0)  # the first of equals: the shortest step
+        best[0] = best.max(0) + emissions[t, states]
+    path = np.empty(len(emissions), np.int64)
+    path[-1] = len(states) - (1 if best[0, -1] > best[0, -2] else 2)
+    for t in range(len(emissions) - 1, 0, -1):
+        path[t - 1] = path[t] - steps[t, path[t]]
+    return path
 
 
 def _checkpoint(folder: Path) -> tuple[Any, Any]:
-    from transformers import AutoModelForCTC, AutoProcessor
-
     if not (folder / "config.json").is_file():
         raise SerbenchError(
             f"{str(folder)!r} is no folder of a checkpoint. Expected a CTC model saved by transformers (config.json, "
             "model.safetensors, vocab.json, preprocessor_config.json); nothing is downloaded."
         )
+    library = transformers()
+    local = {"local_files_only": True, "trust_remote_code": False}
     try:
-        processor, model = (kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
-                            for kind, more in ((AutoProcessor, {}), (AutoModelForCTC, {"use_safetensors": True})))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        processor = library.AutoProcessor.from_pretrained(folder, **local)
+        model = library.AutoModelForCTC.from_pretrained(folder, use_safetensors=True, **local)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        raise_library_failure(error)
         raise SerbenchError(
             f"the checkpoint {str(folder)!r} can't be used: {str(error).splitlines()[0]} Expected a CTC model with its "
             "processor and weights in model.safetensors."

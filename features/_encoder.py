@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ._encoder_families import AST, WAVEFORM, WHISPER
 from ._encoder_source import Source
 from ._extractor import Array
+from ._transformers_library import transformers
 
 NORMALISE_EPSILON = 1e-7
 """Added to the variance of a waveform that is normalised, as in transformers."""
@@ -223,11 +224,9 @@ def _mel_preprocessor(source: Source) -> Callable[[list[Array]], Tensor]:
     """For Whisper and AST: signals -> log-mel windows, by the preprocessor of transformers."""
     if source.geometry.kind == WAVEFORM:
         return _no_preprocessor
-    from transformers import ASTFeatureExtractor, WhisperFeatureExtractor
-
-    kind = WhisperFeatureExtractor if source.geometry.kind == WHISPER else ASTFeatureExtractor
+    kind = "WhisperFeatureExtractor" if source.geometry.kind == WHISPER else "ASTFeatureExtractor"
     settings = {k: v for k, v in source.preprocessor.items() if k not in ("feature_extractor_type", "processor_class")}
-    processor = kind(**settings)
+    processor = getattr(transformers(), kind)(**settings)
     name = "input_features" if source.geometry.kind == WHISPER else "input_values"
     shortest = source.geometry.field if source.geometry.kind == AST else 1
     rate = source.geometry.sampling_rate

@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ..datasets._errors import SerbenchError
+from ..datasets._libraries import library, raise_library_failure
 from ._encoder import SpeechEncoder
 from ._encoder_families import RANDOM_SEED
 from ._encoder_source import Source
+from ._transformers_library import transformers
 
 
 def load(source: Source, *, masks: bool = False, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
@@ -56,17 +58,16 @@ def freeze_for_extraction(encoder: SpeechEncoder) -> SpeechEncoder:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers from reporting on the screen what is checked here: which weights were found."""
-    from transformers.utils import logging as theirs
-
+    theirs = transformers().utils.logging
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
     theirs.set_verbosity(logging.CRITICAL)
-    theirs.disable_progress_bar()  # type: ignore[no-untyped-call]
+    theirs.disable_progress_bar()
     try:
         yield
     finally:
         theirs.set_verbosity(level)
         if bars:
-            theirs.enable_progress_bar()  # type: ignore[no-untyped-call]
+            theirs.enable_progress_bar()
 
 
 def _without_own_masks(encoder: SpeechEncoder) -> SpeechEncoder:
@@ -96,12 +97,8 @@ def _prepared(source: Source, masks: bool, changes: Mapping[str, Any]) -> Any:
 def _encoder_class(config: Any) -> Any:
     """The class that holds the encoder alone."""
     if config.model_type == "whisper":
-        from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-        return WhisperEncoder
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING
-
-    return MODEL_MAPPING[type(config)]
+        return library("transformers.models.whisper.modeling_whisper").WhisperEncoder
+    return library("transformers.models.auto.modeling_auto").MODEL_MAPPING[type(config)]
 
 
 def _random_model(config: Any) -> nn.Module:
@@ -122,7 +119,8 @@ def _stored_model(source: Source, config: Any) -> nn.Module:
                 source.folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
                 output_loading_info=True, key_mapping=names,
             )  # fmt: skip
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
+            raise_library_failure(error)
             raise SerbenchError(
                 f"the weights of {source.name} can't be loaded: {str(error).splitlines()[0]} Copy or download the "
                 "checkpoint again."

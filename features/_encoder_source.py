@@ -17,8 +17,10 @@ from typing import Any
 
 from ..datasets._errors import SerbenchError
 from ..datasets._files import cache_root, digest
+from ..datasets._libraries import raise_library_failure
 from ._audio import AudioHashes
 from ._encoder_families import RANDOM_SEED, Geometry, geometry, random_parts
+from ._transformers_library import transformers
 
 RANDOM_PREFIX = "random:"
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
@@ -109,9 +111,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
 
 def _random(name: str) -> Source:
     family, settings, preprocessor = random_parts(name.removeprefix(RANDOM_PREFIX))
-    from transformers import AutoConfig
-
-    config = AutoConfig.for_model(family, **settings)
+    config = transformers().AutoConfig.for_model(family, **settings)
     identity = (("random", name), ("seed", str(RANDOM_SEED)))
     return Source(name, name, None, identity, config, preprocessor, geometry(config, preprocessor, name))
 
@@ -120,11 +120,11 @@ def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> 
     if not (folder / CONFIG).is_file():
         raise SerbenchError(f"{name} has no config.json in {folder}. Expected a checkpoint saved by transformers.")
     _read(folder / CONFIG, name)
-    from transformers import AutoConfig
-
+    auto = transformers().AutoConfig
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
+        config = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+        raise_library_failure(error)
         raise SerbenchError(
             f"the config.json of {name} can't be used: {str(error).splitlines()[0]} Expected a speech encoder of the "
             "transformers library."

@@ -24,6 +24,7 @@ import pandas as pd
 
 from ..datasets._config import option, validate
 from ..datasets._errors import SerbenchError
+from ..datasets._libraries import library
 from ._wordvec import SILENT, Vectors, normalise
 
 _RELEASE, _GENSIM = "released program", "gensim"
@@ -61,9 +62,7 @@ def train(sentences: Iterable[Sequence[str]], config: Config | None = None) -> V
             f"{frequent} of {len(counts)} different words occur {config.min_count} times or more. Expected two at "
             "least; give more text, or lower the bound: --set min_count=1."
         )
-    from gensim.models import Word2Vec
-
-    model = Word2Vec(
+    model = library("gensim.models", "Word2Vec").Word2Vec(
         text, vector_size=config.dim, window=config.window, negative=config.negative, min_count=config.min_count,
         sg=int(config.skip_gram), sample=config.subsample, epochs=config.epochs, alpha=config.lr, seed=config.seed + 1,
         workers=1, hashfxn=_hash, sorted_vocab=0,

@@ -22,6 +22,7 @@ import pandas as pd
 from ..datasets._config import option, validate
 from ..datasets._corpus import Corpus
 from ..datasets._errors import SerbenchError
+from ..datasets._libraries import library
 from ._audio import read_audio
 from ._wordvec import SILENT, normalise
 
@@ -148,7 +149,7 @@ def mfcc(signal: Array, config: CutConfig) -> Array:
 @lru_cache(maxsize=4)
 def _bank(config: CutConfig) -> tuple[Array, Array]:
     """Mel bands (band, frequency) and Hann window."""
-    import librosa
+    librosa = library("librosa", "MFCCs of spoken words")
     import scipy.signal
 
     with warnings.catch_warnings():

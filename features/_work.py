@@ -18,6 +18,7 @@ import numpy as np
 
 from ..datasets._errors import SerbenchError
 from ..datasets._files import inside
+from ..datasets._libraries import raise_library_failure
 from ._audio import Signature, audio_sha256, read_audio, signature, why_unreadable
 from ._extractor import FeatureExtractor
 from ._pack import Array, entry_key
@@ -149,8 +150,6 @@ def make(task: FileTask, extractor: FeatureExtractor, section: Section) -> Outco
             frames[segment.item] = known
         except CacheError:
             raise
-        except ImportError as error:
-            raise unusable(extractor, error) from error
         except Exception as error:
             failed[segment.item] = reason_of(error, task.path)
     return Outcome(task, read_at, frames, failed, seconds)
@@ -225,15 +224,15 @@ def _content(path: str) -> bytes:
         return stream.read()
 
 
-def unusable(extractor: FeatureExtractor, error: ImportError) -> SerbenchError:
-    """The error for an extractor that lacks a library."""
-    return SerbenchError(
-        f"the feature {extractor.name} can't be used: {error}. 'serbench env' shows which parts are missing."
-    )
-
-
 def reason_of(error: Exception, path: str) -> str:
-    """Why a file could not be used, for its user."""
+    """Why a file could not be used, for its user.
+
+    Raises
+    ------
+    LibraryError
+        When it was no fault of the file: a library can't be loaded.
+    """
+    raise_library_failure(error)
     if isinstance(error, SerbenchError):
         return str(error)
     if isinstance(error, OSError):

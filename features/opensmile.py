@@ -19,6 +19,7 @@ import numpy as np
 
 from ..datasets._config import option
 from ..datasets._errors import SerbenchError, unknown
+from ..datasets._libraries import library
 from ._extractor import Array, FeatureExtractor
 
 LEVELS = {"lld": "LowLevelDescriptors", "lld_de": "LowLevelDescriptors_Deltas", "functionals": "Functionals"}
@@ -84,10 +85,7 @@ class Extractor(FeatureExtractor):
 
     def prepare(self) -> None:
         """Load openSMILE."""
-        try:
-            _smile(self.set, self.level)
-        except (ImportError, OSError) as error:
-            raise SerbenchError(f"openSMILE can't be used: {error}. Type 'pip install opensmile'.") from error
+        _smile(self.set, self.level)
 
     def extract(self, signal: Array) -> Array:
         """Features (frames, features) of a signal (samples,)."""
@@ -106,8 +104,7 @@ class Extractor(FeatureExtractor):
 @lru_cache(maxsize=4)
 def _smile(feature_set: str, level: str) -> Any:
     """The extractor of the package, made once in each process."""
-    import opensmile
-
+    opensmile = library("opensmile", "the features egemaps and opensmile")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*deprecated")  # older sets are asked for by name, to repeat older work
         return opensmile.Smile(

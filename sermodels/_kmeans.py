@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..datasets._errors import SerbenchError
+from ..datasets._libraries import library
 from ._points import HeldPoints, Points
 from ._threads import one_thread
 
@@ -243,12 +244,7 @@ def not_finite() -> SerbenchError:
 
 
 def _faiss(points: Points, centroids: Tensor, iterations: int) -> Clusters:
-    try:
-        import faiss
-    except ImportError as error:
-        raise SerbenchError(
-            f"faiss can't be used: {error}. Type pip install 'serbench[faiss]', or --set model.kmeans=torch."
-        ) from error
+    faiss = library("faiss", "model.kmeans=faiss", ", or --set model.kmeans=torch")
     rows = torch.cat([block.clone() for block in points.blocks(1 << 16)]).float().cpu().numpy()
     k = len(centroids)
     machine = faiss.Kmeans(

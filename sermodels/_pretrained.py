@@ -10,6 +10,7 @@ from ..datasets._config import option
 from ..datasets._errors import SerbenchError
 from ..features._encoder_families import geometry
 from ..features._encoder_source import Source, locate
+from ..features._transformers_library import transformers
 from ._leaks import TUNED, corpora_seen, tuned_on_emotions
 from ._torch import TorchModel
 
@@ -31,10 +32,8 @@ def source_of(config: EncoderChoice) -> Source:
 
 def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Source:
     """The source of a saved model's encoder, from what stands in its file: no checkpoint is looked up."""
-    from transformers import AutoConfig
-
     settings = dict(sizes["encoder"])
-    found = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    found = transformers().AutoConfig.for_model(settings.pop("model_type"), **settings)
     shape = geometry(found, sizes["preprocessor"], config.encoder)
     identity = tuple((str(k), str(v)) for k, v in sizes["identity"].items())
     return Source(config.encoder, config.encoder, None, identity, found, sizes["preprocessor"], shape)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -206,14 +205,7 @@ def test_database_one_folder_below(tiny: tuple[Any, Path]) -> None:
 def test_missing_library_names_the_extra(tiny: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     db, root = tiny
     _saved(db, root)
-    whole: Callable[..., Any] = importlib.import_module
-
-    def without(name: str, *args: Any) -> Any:
-        if name == "audformat":
-            raise ModuleNotFoundError("No module named 'audformat'")
-        return whole(name, *args)
-
-    monkeypatch.setattr(importlib, "import_module", without)
+    monkeypatch.setitem(sys.modules, "audformat", None)
     with pytest.raises(SerbenchError, match=r"pip install 'serbench\[audformat\]'"):
         importer.load(root)
 

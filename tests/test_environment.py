@@ -1,44 +1,69 @@
-"""`serbench env`: versions, the device, and for each part whether it is usable, and why not."""
+"""`serbench env`: versions, the device, and for each part whether it is usable, why not, what is lost, what to type."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from typer.testing import CliRunner
 
+from serbench.benchmarks import environment
 from serbench.benchmarks.cli import app
-from serbench.benchmarks.environment import PARTS, Part, usable
+from serbench.benchmarks.environment import PARTS, Part, state
 
 
-def said() -> list[str]:
-    result = CliRunner().invoke(app, ["env"])
-    assert result.exit_code == 0, result.output
+def said(*arguments: str, status: int = 0) -> list[str]:
+    result = CliRunner().invoke(app, ["env", *arguments])
+    assert result.exit_code == status, result.output
     return result.output.splitlines()
+
+
+@pytest.fixture(scope="module")
+def project(checkout: Path) -> dict:
+    return tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def test_versions_are_those_that_are_installed() -> None:
     lines = {line.split()[0]: line for line in said()}
-    for name in ("numpy", "torch", "torchaudio", "opensmile"):
+    for name in ("numpy", "torch", "transformers", "opensmile"):
         assert lines[name].split()[1] == importlib.metadata.version(name)
         assert " usable" in lines[name]
     assert lines["device:"].startswith("device: cuda:0" if torch.cuda.is_available() else "device: ")
 
 
-def test_every_extra_that_users_may_install_is_listed() -> None:
-    file = Path(__file__).parents[1] / "pyproject.toml"
-    extras = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {part.extra for part in PARTS if part.extra} >= set(extras) - {"dev", "test"}
+def test_every_dependency_is_a_part(project: dict) -> None:
+    """Required ones and extras; what an extra of tests or developers brings is no part."""
+    required = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    assert {part.distribution for part in PARTS if not part.extra} == required
+    extras = {name: texts for name, texts in project["optional-dependencies"].items() if name not in ("dev", "test")}
+    brought = {(canonicalize_name(Requirement(text).name), extra) for extra, texts in extras.items() for text in texts}
+    assert {(part.distribution, part.extra) for part in PARTS if part.extra} == brought
+
+
+def test_strict_passes_where_all_required_parts_are_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    said("--strict")
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    said("--strict")
+
+
+def test_strict_fails_where_a_required_part_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gensim", None)
+    (line,) = [line for line in said("--strict", status=1) if line.split()[0] == "gensim"]
+    assert "NOT usable, REQUIRED: not installed; lost: words word2vec; type: pip install" in line
 
 
 def test_a_part_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     (line,) = [line for line in said() if line.split()[0] == "faiss-cpu"]
-    assert "NOT usable: not installed; type: pip install 'serbench[faiss]'" in line
+    assert "NOT usable, optional: not installed; lost: model.kmeans=faiss of deepemocluster" in line
+    assert line.endswith("type: pip install 'serbench[faiss]'")
 
 
 @pytest.mark.parametrize(
@@ -47,14 +72,23 @@ def test_a_part_that_is_not_installed_names_its_extra(monkeypatch: pytest.Monkey
         ("raise OSError('libother.so: cannot open shared object file')", "OSError: libother.so: cannot open"),
         ("raise RuntimeError", "RuntimeError: no message"),
         ("import a_library_that_nobody_has", "it needs a_library_that_nobody_has, which is not installed"),
+        ("import broken_part.absent", "its part broken_part.absent is missing"),
     ],
 )
 def test_a_broken_part_says_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
 ) -> None:
-    (tmp_path / "broken_part.py").write_text(code)
+    (tmp_path / "broken_part").mkdir()
+    (tmp_path / "broken_part" / "__init__.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_part", raising=False)
-    version, problem = usable(Part("broken_part", "broken-part", "a test"))
-    assert version is None
-    assert reason in str(problem)
+    found = state(Part("broken_part", "broken-part", "a test"))
+    assert found.version is None
+    assert reason in str(found.problem)
+
+
+def test_a_version_beyond_the_bounds_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = environment.installed_version
+    monkeypatch.setattr(environment, "installed_version", lambda name: "99.0" if name == "torch" else version(name))
+    (line,) = [line for line in said("--strict") if line.split()[0] == "torch"]
+    assert re.search(r"torch +99\.0 +usable \(untried: serbench asks for .*<3.*; type: pip install 'torch", line)

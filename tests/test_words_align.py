@@ -83,6 +83,18 @@ def test_best_path_is_the_best_of_all(seed: int, tokens: list[int]) -> None:
     assert best_path(emissions, tokens, 0) == brute_force(emissions.double().numpy(), tokens, 0)
 
 
+@pytest.mark.parametrize(("frames", "letters"), [(40, 8), (200, 60), (1500, 400)])
+def test_best_path_is_that_of_torchaudio(frames: int, letters: int) -> None:
+    """Where torchaudio can be loaded: its own forced alignment, on lengths that no exhaustive search reaches."""
+    functional = pytest.importorskip("torchaudio.functional", exc_type=Exception, reason="torchaudio can't be loaded")
+    draws = np.random.default_rng(frames)
+    emissions = torch.from_numpy(draws.standard_normal((frames, 30)).astype(np.float32) * 3).log_softmax(-1)
+    tokens = draws.integers(1, 6, letters).tolist()
+    path, scores = functional.forced_align(emissions[None], torch.tensor([tokens], dtype=torch.int32), blank=0)
+    spans = functional.merge_tokens(path[0], scores[0], blank=0)
+    assert best_path(emissions, tokens, 0) == [(span.start, span.end) for span in spans]
+
+
 def test_a_text_that_does_not_fit() -> None:
     emissions = torch.zeros(3, 3).log_softmax(-1)
     assert best_path(emissions, [1, 2, 1], 0) == [(0, 1), (1, 2), (2, 3)]

@@ -1,0 +1,45 @@
+"""The transformers library, loaded so that a companion which can't be loaded is invisible to it.
+
+transformers imports torchaudio and torchvision wherever they are installed, and fails where they do not fit the
+installed torch, although nothing of them is needed here. Such a companion is tried first, and hidden from every later
+import of this process if it fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from functools import lru_cache
+from types import ModuleType
+
+from ..datasets._libraries import library
+
+COMPANIONS = ("torchaudio", "torchvision")
+
+
+@lru_cache(maxsize=1)
+def transformers() -> ModuleType:
+    """The library.
+
+    Raises
+    ------
+    LibraryError
+        When it is missing or can't be loaded.
+    """
+    hide_broken(COMPANIONS)
+    return library("transformers", "pre-trained encoders")
+
+
+def hide_broken(names: tuple[str, ...]) -> list[str]:
+    """Make those libraries that are installed and can't be loaded look as if they were not installed; their names."""
+    hidden = []
+    for name in names:
+        if sys.modules.get(name) is not None or importlib.util.find_spec(name) is None:
+            continue
+        try:
+            importlib.import_module(name)
+        except Exception:
+            sys.modules[name] = None  # type: ignore[assignment]  # what Python's import system takes for "absent"
+            hidden.append(name)
+    return hidden
