@@ -42,7 +42,7 @@ def imported(file: Path) -> Iterator[str]:
                 found = [alias.name for alias in names]
             case ast.ImportFrom(module=str(module), level=0):
                 found = [module]
-            case ast.Call(func=ast.Attribute(attr="importorskip" | "import_module"), args=[ast.Constant(only), *_]):
+            case ast.Call(func=ast.Name("library") | ast.Attribute(attr="importorskip"), args=[ast.Constant(only), *_]):
                 found = [only]
             case _:
                 found = []
