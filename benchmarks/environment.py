@@ -36,6 +36,7 @@ PARTS = (
     Part("torch", "torch", "all neural models, transformers features, words"),
     Part("safetensors", "safetensors", "saved models, neural models, transformers features"),
     Part("transformers", "transformers", "probe, transformer, transformers features, words align --model"),
+    Part("huggingface_hub", "huggingface-hub", "encoders by their name on the hub (folders work)"),
     Part("gensim", "gensim", "words word2vec"),
     Part("matplotlib", "matplotlib", "figures: report, rank, clusters, salience, traces, cross, study"),
     Part("typer", "typer", "the command line"),
@@ -44,6 +45,7 @@ PARTS = (
     Part("faiss", "faiss-cpu", "model.kmeans=faiss of deepemocluster", "faiss"),
     Part("av", "av", "video clips of MELD", "video"),
     Part("audformat", "audformat", "the dataset audformat", "audformat"),
+    Part("iso639", "iso639-lang", "names of languages in the dataset audformat", "audformat"),
     Part("ray", "ray", "--launcher ray", "ray"),
     Part("optuna", "optuna", "serbench tune", "tune"),
 )

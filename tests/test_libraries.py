@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -40,10 +41,10 @@ def run(*arguments: str, without: tuple[str, ...], cwd: Path) -> subprocess.Comp
 
 @pytest.fixture
 def module_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    def make(name: str, code: str) -> None:
-        (tmp_path / f"{name}.py").write_text(code)
+    def make(file: str, code: str) -> None:
+        (tmp_path / file).write_text(code)
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delitem(sys.modules, file.removesuffix(".py"), raising=False)
 
     return make
 
@@ -56,7 +57,7 @@ def test_a_library_that_loads_is_given() -> None:
 
 @pytest.mark.parametrize("raised", ["OSError('x')", "RuntimeError('y')", "AttributeError('z')", "ImportError('w')"])
 def test_a_broken_library_is_named(module_of: Callable[[str, str], None], raised: str) -> None:
-    module_of("a_broken_library", f"raise {raised}")
+    module_of("a_broken_library.py", f"raise {raised}")
     wanted = r"a test needs the library a_broken_library, which can't be loaded \(\w+Error: "
     with pytest.raises(LibraryError, match=wanted):
         library("a_broken_library", "a test")
@@ -69,11 +70,11 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_failure_is_found_behind_what_others_made_of_it(module_of: Callable[[str, str], None]) -> None:
-    module_of("a_broken_library", "raise OSError('no such symbol')")
+    module_of("a_broken_library.py", "raise OSError('no such symbol')")
 
     def read() -> None:
         try:
-            import a_broken_library  # noqa: F401
+            importlib.import_module("a_broken_library")
         except OSError as error:
             raise ValueError("the file can't be read") from error
 
