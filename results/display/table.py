@@ -81,7 +81,6 @@ class Table:
     styles : a class name per row ("" = none); a row of any class is greyed on the screen
     name : file name without suffix, unique in the report
     frame : what the CSV holds, in full precision
-    sortable : whether a click on a header sorts
     kind : what the page's script knows it by, such as "leaderboard"
     """
 
@@ -91,7 +90,6 @@ class Table:
     styles: Sequence[str] = ()
     name: str = ""
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
-    sortable: bool = True
     kind: str = ""
 
     @property

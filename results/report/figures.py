@@ -231,10 +231,10 @@ def _panels(count: int, height: float, width: float = 0.0) -> tuple[Figure, list
     width = width or (WIDTH if count > 1 else 0.6 * WIDTH)
     figure = Figure(figsize=(width, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    found = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-    for unused in found[count:]:
+    panels = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    for unused in panels[count:]:
         unused.remove()
-    return figure, found[:count]
+    return figure, panels[:count]
 
 
 def _mark(index: int) -> dict[str, Any]:
@@ -256,8 +256,8 @@ def _plain_ticks(axes: Axes) -> None:
 
 
 def _legend(figure: Figure, entries: int) -> None:
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(3, max(entries, 1)))
+            handles.setdefault(label, handle)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(3, max(entries, 1)))

@@ -21,7 +21,7 @@ from ...datasets.core.files import atomic_write, write_text
 from ..display.table import Table, write_table
 from ..record.folder import Run, Runs
 from ..record.storage import write_csv
-from ..tables.ranking import across_datasets, critical_difference_diagram, rank_models
+from ..tables.mean_ranks import across_datasets, critical_difference_diagram, rank_models
 from . import figures
 from .data import GROUPS, Ranking, breakdown, excluded, failed, gather
 from .page import Part, Picture, Section, page

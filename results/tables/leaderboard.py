@@ -26,7 +26,7 @@ from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import holm, mean_interval, paired_t
-from .pair_tests import Options, score_intervals
+from .pair_tests import Resampling, score_intervals
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -115,7 +115,7 @@ def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] |
     return frame
 
 
-def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Options) -> pd.DataFrame:
+def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Resampling) -> pd.DataFrame:
     """The leaderboard with bootstrap intervals over speakers (or what `options.cluster` says) and trials.
 
     Further columns: boot_low, boot_high, boot_cluster, boot_clusters (their number), boot_resamples, boot_asked (the
@@ -123,10 +123,10 @@ def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Options) -
     """
     by_id = {run.run_id: run for run in runs}
     wanted = track(frame["run_id"].unique().tolist(), "intervals of runs")
-    found = {run_id: score_intervals(by_id[run_id], options=options) for run_id in wanted}
+    intervals = {run_id: score_intervals(by_id[run_id], options=options) for run_id in wanted}
     rows = []
     for run_id, target in zip(frame["run_id"], frame["target"], strict=True):
-        one, name = found[run_id][0][target], found[run_id][1].name
+        one, name = intervals[run_id][0][target], intervals[run_id][1].name
         rows.append((one.low, one.high, name, one.clusters, one.resamples, options.cluster))
     columns = ["boot_low", "boot_high", "boot_cluster", "boot_clusters", "boot_resamples", "boot_asked"]
     whole = pd.concat([frame, pd.DataFrame(rows, columns=columns, index=frame.index)], axis=1)
@@ -185,12 +185,12 @@ def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
     scored: dict[str, Scored] = {}
     for run in track(group, "scoring runs"):
         try:
-            found = load_scored(run)
+            one = load_scored(run)
         except SerbenchError as error:
             problems[run.run_id] = str(error)
             continue
-        if found.trials:
-            scored[run.run_id] = found
+        if one.trials:
+            scored[run.run_id] = one
         else:
             problems[run.run_id] = f"no trial is complete. Type: {run.fill_line(5)}"
     names = short_names([s.run.spec for s in scored.values()])

@@ -107,16 +107,16 @@ def corpora(run: Run) -> tuple[str, str]:
 
 def _models(runs: Sequence[Run]) -> dict[str, Cells]:
     """Cells of each model, by its short name."""
-    found: dict[str, Cells] = {}
+    models: dict[str, Cells] = {}
     by_corpora: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         by_corpora.setdefault(corpora(run), []).append(run)
     for place, group in by_corpora.items():
         for run, name in zip(group, short_names([run.spec for run in group]), strict=True):
-            if place in found.get(name, {}):
+            if place in models.get(name, {}):
                 raise SerbenchError(f"two runs of {name} are trained on {place[0]} and tested on {place[1]}.")
-            found.setdefault(name, {})[place] = load_scored(run)
-    return found
+            models.setdefault(name, {})[place] = load_scored(run)
+    return models
 
 
 def _rows(name: str, cells: Cells, chance: Sequence[Cells]) -> list[Row]:

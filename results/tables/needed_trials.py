@@ -62,7 +62,7 @@ def power_table(
         table = pair(a, b, name).scores
         for target in scored_targets(a.run.task):
             part = table[table["target"].eq(target)]
-            found = components(part["a"], part["b"], part["trial"], part["subset"])
+            parts = components(part["a"], part["b"], part["trial"], part["subset"])
             rows.append(
                 {
                     "dataset": a.run.spec["dataset"]["name"],
@@ -73,14 +73,14 @@ def power_table(
                     "b": b.run.run_id,
                     "name_a": name_a,
                     "name_b": name_b,
-                    "trials": found.trials,
-                    "subsets": found.subsets,
-                    "difference": found.mean,
-                    "sd_trial": found.trial**0.5,
-                    "sd_subset": found.subset**0.5,
-                    "sd_rest": found.rest**0.5,
+                    "trials": parts.trials,
+                    "subsets": parts.subsets,
+                    "difference": parts.mean,
+                    "sd_trial": parts.trial**0.5,
+                    "sd_subset": parts.subset**0.5,
+                    "sd_rest": parts.rest**0.5,
                     "planned": difference,
-                    **asdict(power.plan(found, difference, wanted, alpha)),
+                    **asdict(power.plan(parts, difference, wanted, alpha)),
                 }
             )
     return pd.DataFrame(rows)

@@ -37,7 +37,6 @@ COLUMNS = (
     "distance",
     "reason",
 )
-DISTANCES = ("same", "near", "not comparable")
 
 
 def references(dataset: str | None = None, task: str | None = None) -> pd.DataFrame:
@@ -70,38 +69,38 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     first."""
     parts = []
     for (dataset, task), group in frame.groupby(["dataset", "task"], sort=False):
-        found = references(str(dataset), str(task))
+        rows = references(str(dataset), str(task))
         releases = set(group["release"].fillna("").astype(str))
-        found = found[found["target"].isin(group["target"])].copy()
-        other = found["release"].ne("") & ~found["release"].isin(releases)
+        rows = rows[rows["target"].isin(group["target"])].copy()
+        other = rows["release"].ne("") & ~rows["release"].isin(releases)
         mine = group["release"].iloc[0] or "unknown"
-        found.loc[other & found["distance"].ne("not comparable"), "reason"] += f"; another release than {mine}"
-        found.loc[other, "distance"] = "not comparable"
-        found["place"] = [place(row, group[group["target"].eq(row["target"])]) for row in records(found)]
-        first = found["metric"].eq(group["metric"].iloc[0])
-        parts.append(pd.concat([found[first], found[~first]]))
+        rows.loc[other & rows["distance"].ne("not comparable"), "reason"] += f"; another release than {mine}"
+        rows.loc[other, "distance"] = "not comparable"
+        rows["place"] = [place(row, group[group["target"].eq(row["target"])]) for row in records(rows)]
+        first = rows["metric"].eq(group["metric"].iloc[0])
+        parts.append(pd.concat([rows[first], rows[~first]]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS, "place"])
 
 
-def render(found: pd.DataFrame) -> Any:
+def render(rows: pd.DataFrame) -> Any:
     """References for the screen: a table per dataset, task and target, then each source once."""
     from rich.text import Text
 
-    if not len(found):
+    if not len(rows):
         return Text("No published results are known for these datasets and tasks.")
-    return on_screen(_tables(found), _notes(found))
+    return on_screen(_tables(rows), _notes(rows))
 
 
-def to_markdown(found: pd.DataFrame) -> str:
+def to_markdown(rows: pd.DataFrame) -> str:
     """References as Markdown tables, then each reason and source once."""
-    parts = [table_markdown(table, "####") for table in _tables(found)]
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(found))]) + "\n" if parts else ""
+    parts = [table_markdown(table, "####") for table in _tables(rows)]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(rows))]) + "\n" if parts else ""
 
 
-def _tables(found: pd.DataFrame) -> list[Table]:
+def _tables(shown: pd.DataFrame) -> list[Table]:
     """A table per dataset, task and target; what can't be compared is grey."""
-    reasons, sources, tables = _numbered(found["reason"]), _numbered(found["source"]), []
-    for (dataset, task, target), group in found.groupby(["dataset", "task", "target"], sort=False):
+    reasons, sources, tables = _numbered(shown["reason"]), _numbered(shown["source"]), []
+    for (dataset, task, target), group in shown.groupby(["dataset", "task", "target"], sort=False):
         ranked = group["place"].any()
         rows = [
             {
@@ -123,9 +122,9 @@ def _tables(found: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def _notes(found: pd.DataFrame) -> list[str]:
+def _notes(rows: pd.DataFrame) -> list[str]:
     """Each reason and source once, by its number."""
-    reasons, sources = _numbered(found["reason"]), _numbered(found["source"])
+    reasons, sources = _numbered(rows["reason"]), _numbered(rows["source"])
     return [*(f"({i}) {reason}" for reason, i in reasons.items()), *(f"[{i}] {text}" for text, i in sources.items())]
 
 

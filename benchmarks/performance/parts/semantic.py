@@ -139,7 +139,7 @@ def card_rows() -> list[Row]:
     """Speed on a graphics card; no rows where there is none."""
     if not torch.cuda.is_available():
         return []
-    found = []
+    shown = []
     for amp in (False, True):
         for batch, frames in ((5, 100), (25, 300)):
             facts, peak = with_peak(partial(card_speed, "cuda", amp=amp, batch=batch, frames=frames), "cuda")
@@ -148,8 +148,8 @@ def card_rows() -> list[Row]:
                 f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
                 "large matrix product"
             )
-            found.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
-    return found
+            shown.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
+    return shown
 
 
 def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") -> Facts:
@@ -157,7 +157,7 @@ def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") 
     network = network_of(int(frames))
     trained = PlainNetwork(network) if way == "plain" else network
     optimiser = torch.optim.Adam(trained.parameters(), lr=5e-4)
-    found = []
+    facts = []
     for step in range(int(steps) + 1):
         given = generated(int(batch) if step else 1, int(frames))
         with timed() as spent:
@@ -165,8 +165,8 @@ def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") 
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
-        found.append(spent)
-    return min(found[1:], key=lambda one: one["cpu_seconds"])
+        facts.append(spent)
+    return min(facts[1:], key=lambda one: one["cpu_seconds"])
 
 
 def run_same() -> Facts:
