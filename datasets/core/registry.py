@@ -113,7 +113,7 @@ class Registry:
         """Import a further part of a component; where it has none, the components that have one are listed."""
         known = self.parts(part)
         if name not in known:
-            raise unknown(f"{self.kind} with {part}", name, known)
+            raise unknown(f"{self.kind} with {part.replace('_', ' ')}", name, known)
         return importlib.import_module(known[name])
 
     def _place(self, name: str) -> tuple[str, Path]:

@@ -12,9 +12,6 @@ from .. import registry
 from ..core.errors import SerbenchError, unknown
 from ..schema.corpus import Corpus
 
-GENERATED = ("demo",)
-"""Datasets that need no root: they are made at first use."""
-
 
 def root_variable(name: str) -> str:
     """Environment variable that holds a corpus's root, such as SERBENCH_ROOT_MSP_PODCAST."""
@@ -25,6 +22,8 @@ def load_corpus(
     name: str, root: str | Path | None = None, release: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Corpus:
     """Load the corpus called `name`.
+
+    A component whose `load` has a default for `root` needs none, and makes it where it is missing.
 
     Parameters
     ----------
@@ -38,17 +37,19 @@ def load_corpus(
         For an unknown dataset or option, or a root that is missing.
     """
     module = registry.load(name)
+    parameters = inspect.signature(module.load).parameters
+    needed = parameters["root"].default is inspect.Parameter.empty
     given = root if root is not None else os.environ.get(root_variable(name))
-    if given is None and name not in GENERATED:
+    if given is None and needed:
         raise SerbenchError(
             f"the dataset {name!r} needs the folder that it lies in. Type --root FOLDER, or set {root_variable(name)}."
         )
     path = None if given is None else Path(given).expanduser()
-    if path is not None and name not in GENERATED and not path.exists():
+    if path is not None and needed and not path.exists():
         raise SerbenchError(
             f"the root {str(path)!r} of {name!r} does not exist. Expected the folder that holds the corpus."
         )
-    known = [p for p in inspect.signature(module.load).parameters if p not in ("root", "release")]
+    known = [key for key in parameters if key not in ("root", "release")]
     for key in options or {}:
         if key not in known:
             raise unknown(f"option of {name}", key, known)

@@ -96,6 +96,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         scales=scales,
         shared=tuple(sorted(draft.shared)),
         notes=(*draft.risks, *draft.notes),
+        generic=True,
     )
 
 
