@@ -22,7 +22,7 @@ from ..datasets.core.errors import SerbenchError, SerbenchWarning
 from ..datasets.core.files import digest, file_sha256
 from .core.feature_extractor import Array
 from .core.word_feature import WordFeature, Words
-from .words.coverage import coverage
+from .words.coverage import coverage, need_overlap
 from .words.vectors import UNKNOWN, Vectors, frames_of_words, read_vectors, spans
 
 if TYPE_CHECKING:
@@ -80,13 +80,7 @@ class Extractor(WordFeature):
 
     def survey(self, spoken: Sequence[str]) -> None:
         """Refuse vectors of another language, and warn of those that lack more than half of the running words."""
-        covered = coverage(spoken, self.vectors)
-        if covered.tokens and not covered.known_tokens:
-            few = ", ".join(covered.unknown[:3])
-            raise SerbenchError(
-                f"none of the {covered.types} words of the corpus has a vector (such as {few}). Expected vectors of "
-                "the language that is spoken; name another file of vectors."
-            )
+        covered = need_overlap(coverage(spoken, self.vectors), "the corpus")
         if 2 * covered.known_tokens < covered.tokens:
             warnings.warn(f"{self.name} knows few of the words: {covered.line()}.", SerbenchWarning, stacklevel=3)
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from ...datasets.schema.corpus import Corpus
 from ...results.record.folder import Run, load_runs
 from ..core.progress import Display, Silent
@@ -83,7 +84,8 @@ def analyse(
     weights = [find_weights(one, options) for one in runs]  # before any work
     k = options.clusters or int(run.spec["model"]["config"].get("clusters", CLUSTERS))
     shown = display or Silent()
-    return [_clustered(one, file, k, options, device, shown) for one, file in zip(runs, weights, strict=True)]
+    pairs = track(list(zip(runs, weights, strict=True)), "clustering runs")
+    return [_clustered(one, file, k, options, device, shown) for one, file in pairs]
 
 
 def find_baseline(run: Run) -> Run:

@@ -11,6 +11,8 @@ import typer
 
 from ...datasets.core.errors import SerbenchError, SerbenchWarning
 from ...datasets.core.libraries import library_failure
+from ...datasets.core.stages import stage
+from ..core.pulse import pulsing
 from . import (
     budget,
     clusters,
@@ -25,7 +27,7 @@ from . import (
     weights as weights_,
     words,
 )
-from .arguments import checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
+from .arguments import called, checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
 from .studies import group as studies
 
 app = typer.Typer(
@@ -202,10 +204,14 @@ def _one_line(
 
 
 def main() -> None:
-    """Entry point of the `serbench` command: a user's error is one message and exit status 2."""
+    """Entry point of the `serbench` command: a user's error is one message and exit status 2.
+
+    While it works it says where it is, at least every 30 seconds.
+    """
     warnings.formatwarning = _one_line
     try:
-        app()
+        with pulsing(), stage(called(sys.argv[1:])):
+            app()
     except SerbenchError as error:
         sys.stderr.write(f"serbench: {error}\n")
         sys.exit(2)

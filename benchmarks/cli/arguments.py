@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.core.errors import SerbenchError, unknown
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from ..run.grid import Launcher
 
 LAUNCHERS = ("local", "ray")
+
+
+def called(arguments: Sequence[str]) -> str:
+    """The command that was typed, without its options: "serbench words align demo"."""
+    return " ".join(["serbench", *takewhile(lambda text: not text.startswith("-"), arguments)])
 
 
 def pairs(flag: str, texts: list[str] | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import stage
 from ...datasets.mocks import registry
 
 
@@ -17,4 +18,5 @@ def write_mock(name: str, folder: Path, **arguments: Any) -> None:
     writer = registry.load(name).write
     if folder.exists() and any(folder.iterdir()):
         raise SerbenchError(f"the folder {str(folder)!r} is not empty. Expected a new one; nothing is overwritten.")
-    writer(folder, **{key: value for key, value in arguments.items() if value is not None})
+    with stage(f"writing {name}, file"):
+        writer(folder, **{key: value for key, value in arguments.items() if value is not None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...datasets.core.errors import SerbenchError
 from .vectors import SILENT, Vectors, normalise
 
 
@@ -35,3 +36,19 @@ def coverage(words: Iterable[str], vectors: Vectors) -> Coverage:
     lacking = sorted((w for w in counts if vectors.row(w) is None), key=lambda w: (-counts[w], w))
     tokens, lost = sum(counts.values()), sum(counts[w] for w in lacking)
     return Coverage(tokens, tokens - lost, len(counts), len(counts) - len(lacking), tuple(lacking))
+
+
+def need_overlap(found: Coverage, what: str) -> Coverage:
+    """The coverage, unless there are words and none of them has a vector.
+
+    Raises
+    ------
+    SerbenchError
+        When vocabulary and text have no word in common: a file of another language, most likely.
+    """
+    if found.tokens and not found.known_tokens:
+        raise SerbenchError(
+            f"none of the {found.types} words of {what} has a vector (such as {', '.join(found.unknown[:3])}). "
+            "Expected vectors of the language that is spoken; name another file of vectors."
+        )
+    return found

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import stage
 from ...datasets.schema.task import Task
 from ..scores.scoring import MEAN, check_predictions, scored_targets
 from ..scores.sums import CellSums, Floats, cell_sums
@@ -136,11 +137,13 @@ def replicates(sums: Sequence[CellSums], resamples: int, seed: int = 0) -> list[
     prepared = [[[draws.prepare(*cell) for cell in row] for row in one.cells] for one in sums]
     found = [np.empty(resamples) for _ in sums]
     done = 0
-    for size in draws.blocks(resamples):
-        trials = generator.multinomial(max(1, n_trials - 1), np.full(n_trials, 1 / n_trials), size=size)
-        for out, one, cells in zip(found, sums, prepared, strict=True):
-            out[done : done + size] = _scores(one, cells, draws.sums, trials)
-        done += size
+    with stage("resamples", resamples) as at:
+        for size in draws.blocks(resamples):
+            trials = generator.multinomial(max(1, n_trials - 1), np.full(n_trials, 1 / n_trials), size=size)
+            for out, one, cells in zip(found, sums, prepared, strict=True):
+                out[done : done + size] = _scores(one, cells, draws.sums, trials)
+            done += size
+            at(done)
     return found
 
 
