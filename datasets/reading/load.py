@@ -18,12 +18,15 @@ def root_variable(name: str) -> str:
     return f"SERBENCH_ROOT_{name.upper().replace('-', '_')}"
 
 
+def needs_root(name: str) -> bool:
+    """Whether the dataset has to be given its folder: `load` has no default for `root`, so nothing makes it."""
+    return inspect.signature(registry.load(name).load).parameters["root"].default is inspect.Parameter.empty
+
+
 def load_corpus(
     name: str, root: str | Path | None = None, release: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Corpus:
     """Load the corpus called `name`.
-
-    A component whose `load` has a default for `root` needs none, and makes it where it is missing.
 
     Parameters
     ----------
@@ -37,19 +40,17 @@ def load_corpus(
         For an unknown dataset or option, or a root that is missing.
     """
     module = registry.load(name)
-    parameters = inspect.signature(module.load).parameters
-    needed = parameters["root"].default is inspect.Parameter.empty
     given = root if root is not None else os.environ.get(root_variable(name))
-    if given is None and needed:
+    if given is None and needs_root(name):
         raise SerbenchError(
             f"the dataset {name!r} needs the folder that it lies in. Type --root FOLDER, or set {root_variable(name)}."
         )
     path = None if given is None else Path(given).expanduser()
-    if path is not None and needed and not path.exists():
+    if path is not None and needs_root(name) and not path.exists():
         raise SerbenchError(
             f"the root {str(path)!r} of {name!r} does not exist. Expected the folder that holds the corpus."
         )
-    known = [key for key in parameters if key not in ("root", "release")]
+    known = [p for p in inspect.signature(module.load).parameters if p not in ("root", "release")]
     for key in options or {}:
         if key not in known:
             raise unknown(f"option of {name}", key, known)
