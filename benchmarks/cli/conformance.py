@@ -25,6 +25,6 @@ def conformance(
         for result in conform(kind, name):
             typer.echo(result.line())
             wrong += bool(result.problems)
-    typer.echo(f"{wrong} checks failed." if wrong else "Every check that could be made is passed.")
+    typer.echo(f"{wrong} check{'s' * (wrong > 1)} failed." if wrong else "Every check that could be made is passed.")
     if wrong:
         raise typer.Exit(1)

@@ -29,7 +29,7 @@ class Result:
     def line(self) -> str:
         """One line for people to read."""
         said = "; ".join(self.problems) or (f"not checked: {self.skipped}" if self.skipped else "ok")
-        return f"{self.kind:<8} {self.component:<20} {self.check:<44} {said}"
+        return f"{self.kind:<8} {self.component:<20} {self.check:<52} {said}"
 
 
 def carried_out(kind: str, component: str, check: Check, *arguments: Any, called: str = "") -> Result:

@@ -9,7 +9,7 @@ from ...datasets import mocks, registry as datasets
 from ...datasets.core.errors import SerbenchError, unknown
 from ...features import registry as features
 from ...sermodels import registry as models
-from .check import UncheckedError, Result, carried_out
+from .check import Result, UncheckedError, carried_out
 
 REGISTRIES = {"model": models, "dataset": datasets, "feature": features}
 
@@ -67,21 +67,21 @@ def _model(name: str) -> Iterator[Result]:
 def _feature(name: str) -> Iterator[Result]:
     from . import features as checks
 
-    for check in checks.OF_A_FEATURE:
-        result = carried_out("feature", name, check, name)
-        yield result
-        if result.problems and check is checks.offers_what_a_feature_needs:
-            return
+    first = carried_out("feature", name, checks.offers_what_a_feature_needs, name)
+    yield first
+    if not first.problems and not first.skipped:
+        further = checks.OF_WORDS if checks.built(name).needs_words else checks.OF_SOUND
+        yield from (carried_out("feature", name, check, name) for check in (*checks.OF_A_FEATURE[1:], *further))
 
 
 def _dataset(name: str) -> Iterator[Result]:
     from . import datasets as checks
 
-    for check in checks.OF_A_DATASET:
-        result = carried_out("dataset", name, check, name)
-        yield result
-        if result.problems and check is checks.offers_what_a_dataset_needs:
-            return
+    first = carried_out("dataset", name, checks.offers_what_a_dataset_needs, name)
+    yield first
+    if first.problems:
+        return
+    yield from (carried_out("dataset", name, check, name) for check in checks.OF_A_DATASET[1:])
     try:
         with checks.opened(name) as corpus:
             yield from (carried_out("dataset", name, check, name, corpus) for check in checks.OF_A_CORPUS)

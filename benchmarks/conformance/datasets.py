@@ -21,7 +21,7 @@ from ..corpora.card import lines
 from ..corpora.doctor import check as examine
 from ..corpora.mock import write_mock
 from ..protocol.protocol import Protocol
-from .check import UncheckedError, Problems
+from .check import Problems, UncheckedError
 
 
 def offers_what_a_dataset_needs(name: str) -> Problems:

@@ -43,7 +43,7 @@ def config_problems(cls: type, configs: list[object]) -> Problems:
     if not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         yield "Config is no frozen dataclass"
     yield from (
-        f"{row['name']} of Config has no doc; declare it with option()" for row in describe(cls) if not row["doc"]
+        f"{row['name']} of Config has no doc; declare it with option()" for row in describe(cls) if not row.get("doc")
     )
     yield from (f"from_dict(to_dict(c)) is not c for {c}" for c in configs if from_dict(cls, to_dict(validate(c))) != c)
 
