@@ -41,6 +41,7 @@ def bad(*arguments: object) -> str:
 
 def test_the_whole_way(tmp_path: Path) -> None:
     """Times, vectors of sound, vectors of text, one space; then the other way round with a dictionary."""
+    pytest.importorskip("gensim")
     times, s2v, w2v, mapped = (tmp_path / name for name in ("words.csv", "s2v.vec", "w2v.bin", "mapped.vec"))
     said = good("align", "demo", "--items", "utterances", "--partition", "dev", "--out", times)
     assert "corpus)" in said
@@ -101,6 +102,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
 
 
 def test_vectors_leave_the_test_partition_out(tmp_path: Path) -> None:
+    pytest.importorskip("gensim")
     good("word2vec", "demo", "--out", tmp_path / "a.vec", *SMALL)
     facts = json.loads((tmp_path / "a.vec.json").read_text())
     assert facts["partitions"] == ["dev", "train", "unlabelled"]
@@ -111,6 +113,7 @@ def test_vectors_leave_the_test_partition_out(tmp_path: Path) -> None:
 
 
 def test_other_text_and_other_files(tmp_path: Path) -> None:
+    pytest.importorskip("gensim")
     (tmp_path / "text.txt").write_text("eins zwei drei\nzwei drei\n")
     good("word2vec", "--text", tmp_path / "text.txt", "--out", tmp_path / "a.vec", *SMALL)
     assert read_vectors(tmp_path / "a.vec").words == ["drei", "zwei"]

@@ -174,7 +174,7 @@ def env(
     found = states()
     for line in report(found):
         typer.echo(line)
-    if strict and any(one.problem is not None and not one.part.extra for one in found):
+    if strict and any(one.problem is not None and one.required for one in found):
         raise typer.Exit(1)
 
 

@@ -1,6 +1,7 @@
 """What a user sees while a run works: a silent display, and one with progress bars on the terminal.
 
-Both say where they are as stages (`datasets/core/stages.py`); where there is no terminal, those are told every 20 seconds.
+Both say where they are as stages (`datasets/core/stages.py`); where there is no terminal, those are told every 20
+seconds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A sign of life: a line on standard error that says where a long work is, at least every 30 seconds.
 
-A thread looks at the open stages (`datasets/core/stages.py`) every second, so a line comes in the middle of a long batch as
-well, and from work that counts nothing. Where a progress bar shows them, nothing is written.
+A thread looks at the open stages (`datasets/core/stages.py`) every second, so a line comes in the middle of a long
+batch as well, and from work that counts nothing. Where a progress bar shows them, nothing is written.
 """
 
 from __future__ import annotations

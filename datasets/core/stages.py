@@ -8,7 +8,8 @@
         ...
 
 Stages nest, the innermost is the last. They are for people alone: no number depends on them, and where nobody watches
-they cost next to nothing. The command line watches (`benchmarks/core/pulse.py`); worker processes are watched from outside.
+they cost next to nothing. The command line watches (`benchmarks/core/pulse.py`); worker processes are watched from
+outside.
 """
 
 from __future__ import annotations

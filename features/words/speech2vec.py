@@ -3,8 +3,8 @@
 Chung and Glass, "Speech2Vec: A sequence-to-sequence framework for learning word embeddings from speech", Interspeech
 2018 (arXiv:1803.08976), skip-gram form: an encoder reads a spoken word, and a decoder, shared by all positions of the
 context, writes the words before and behind it, frame by frame. A word's vector is the mean of the encoder's last
-states over all of its occurrences. A vector has 100 numbers, as in the spaces that the semantic-fusion authors
-trained and aligned (their network reads 100; `words/word2vec.py` has the same), where Chung and Glass find 50 best. What the
+states over all of its occurrences. A vector has 100 numbers, as in the spaces that the semantic-fusion authors trained
+and aligned (their network reads 100; `words/word2vec.py` has the same), where Chung and Glass find 50 best. What the
 paper leaves open follows the public reproduction by Chen (arXiv:2209.10791; my-yy/s2v_rc): bidirectional LSTM of 2 x
 25 units, LSTM decoder with full teacher forcing and Luong's dot attention (arXiv:1508.04025), squared error, plain
 gradient descent; vectors of occurrences have length 1 before and after the mean.

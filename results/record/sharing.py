@@ -2,9 +2,9 @@
 
 `merge` copies every unit of every run into one results folder. The same unit from two places is a duplicate when its
 predictions are equal, and is dropped; different predictions for one unit are a conflict, and nothing is written until
-the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run` (`record/packing.py`)
-too, and gives predictions that came without gold labels those of a labelled run of the same protocol digest, which has
-them for the same items.
+the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run`
+(`record/packing.py`) too, and gives predictions that came without gold labels those of a labelled run of the same
+protocol digest, which has them for the same items.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ with replacement, which makes the variance of a mean unbiased where n is small (
 A score is what the leaderboard prints: the mean over the cells (trial, subset). Two runs are resampled with the same
 draws, so that what is hard for both cancels; draws depend on the seed and on the numbers of clusters and trials alone.
 
-How it is fast: metrics are functions of sums (`scores/sums.py`), so a block of resamples is a matrix product of multinomial
-counts and cluster sums. Above `ROTATE_FROM` clusters the counts themselves are what costs. There clusters stand in a
-random order, and each vector of counts is used in all its rotations: multinomial counts are exchangeable, so every
-rotation is a draw from the same distribution, and the sums of all n rotations are one circular correlation, which the
-Fourier transform gives in n log n. Memory is bounded by `BLOCK` whatever the number of resamples.
+How it is fast: metrics are functions of sums (`scores/sums.py`), so a block of resamples is a matrix product of
+multinomial counts and cluster sums. Above `ROTATE_FROM` clusters the counts themselves are what costs. There clusters
+stand in a random order, and each vector of counts is used in all its rotations: multinomial counts are exchangeable, so
+every rotation is a draw from the same distribution, and the sums of all n rotations are one circular correlation, which
+the Fourier transform gives in n log n. Memory is bounded by `BLOCK` whatever the number of resamples.
 """
 
 from __future__ import annotations
