@@ -12,9 +12,8 @@ from serbench.benchmarks.corpora.card import lines as card_lines
 from serbench.benchmarks.corpora.mock import write_mock
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.run import grid
-from serbench.datasets import registry
+from serbench.datasets import miniatures, registry
 from serbench.datasets.core.errors import SerbenchError
-from serbench.datasets.mocks import registry as mocks
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 
@@ -53,7 +52,7 @@ def opened(name: str, roots, request: pytest.FixtureRequest) -> Corpus:
 
 
 def test_every_corpus_that_needs_a_licence_has_a_miniature() -> None:
-    assert set(mocks.names()) == set(SIZES)
+    assert set(miniatures.names()) == set(SIZES)
     assert set(registry.names()) == set(SIZES) | NO_TASKS | {"demo", "emodb"}
 
 

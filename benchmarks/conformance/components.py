@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable, Iterator
 
-from ...datasets import mocks, registry as datasets
+from ...datasets import miniatures, registry as datasets
 from ...datasets.core.errors import SerbenchError, unknown
 from ...features import registry as features
 from ...sermodels import registry as models
@@ -35,7 +35,7 @@ def _meant(name: str) -> list[tuple[str, str]]:
         entries = importlib.metadata.distribution(name).entry_points
     except (importlib.metadata.PackageNotFoundError, ValueError):
         entries = None
-    groups = {registry.group: kind for kind, registry in REGISTRIES.items()} | {mocks.registry.group: "dataset"}
+    groups = {registry.group: kind for kind, registry in REGISTRIES.items()} | {miniatures.group: "dataset"}
     if added := [(groups[entry.group], entry.name) for entry in entries or () if entry.group in groups]:
         return sorted(added)
     if registered := [(k, name) for k, registry in REGISTRIES.items() if name.partition(":")[0] in registry.names()]:

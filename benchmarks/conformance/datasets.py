@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...datasets import registry
+from ...datasets import miniatures, registry
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import inside
-from ...datasets.mocks import registry as mocks
 from ...datasets.reading.load import load_corpus, needs_root, root_variable
 from ...datasets.schema.corpus import Corpus
 from ..corpora.card import lines
@@ -97,7 +96,7 @@ def refuses_a_folder_that_is_not_its_own(name: str) -> Problems:
 
 def a_miniature_is_the_same_each_time(name: str) -> Problems:
     """Its files follow from the arguments, and a folder in use is left alone."""
-    if name not in mocks.names():
+    if name not in miniatures.names():
         raise UncheckedError("it has no miniature copy")
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         for folder in (first, second):
@@ -110,7 +109,7 @@ def a_miniature_is_the_same_each_time(name: str) -> Problems:
 @contextmanager
 def opened(name: str) -> Iterator[Corpus]:
     """A corpus to check: the miniature copy, or the one that is there."""
-    if name in mocks.names():
+    if name in miniatures.names():
         with tempfile.TemporaryDirectory() as folder:
             write_mock(name, Path(folder))
             yield load_corpus(name, folder)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import atomic_write, canonical_json
+from ...datasets.core.files import canonical_json
 from ...datasets.voice.synthesis import babble
 from ...features import registry
 from ...features.cache.cache import FeatureCache
@@ -153,11 +153,10 @@ def _files(folder: Path, extractor: FeatureExtractor) -> pd.DataFrame:
     """Sound files of the babbles, as rows of a corpus."""
     import soundfile
 
-    rate, paths = extractor.sampling_rate, {}
+    paths = {}
     for k, seconds in enumerate(SECONDS):
-        signal = _signal(extractor, seconds)
         paths[f"u{k:02d}"] = f"{k}.wav"
-        atomic_write(folder / f"{k}.wav", lambda stream, s=signal: soundfile.write(stream, s, rate, format="WAV"))
+        soundfile.write(folder / f"{k}.wav", _signal(extractor, seconds), extractor.sampling_rate)
     return pd.DataFrame({"path": pd.Series(paths, dtype="string"), "start": np.nan, "end": np.nan})
 
 

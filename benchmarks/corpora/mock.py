@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...datasets import miniatures
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import stage
-from ...datasets.mocks import registry
 
 
 def write_mock(name: str, folder: Path, **arguments: Any) -> None:
@@ -15,7 +15,7 @@ def write_mock(name: str, folder: Path, **arguments: Any) -> None:
 
     `arguments` are release, utterances, traps and seed; those that are None are left to the writer.
     """
-    writer = registry.load(name).write
+    writer = miniatures.load(name).write
     if folder.exists() and any(folder.iterdir()):
         raise SerbenchError(f"the folder {str(folder)!r} is not empty. Expected a new one; nothing is overwritten.")
     with stage(f"writing {name}, file"):

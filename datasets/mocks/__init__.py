@@ -3,8 +3,3 @@
 A module named for its corpus, `mocks/crema_d.py` for `crema-d`, has `write(folder, *, release, utterances, traps,
 seed)`. Other distributions add modules of the same shape for their corpora: entry-point group `serbench.mocks`.
 """
-
-from ..core.registry import Registry
-
-registry = Registry("serbench.datasets.mocks", "serbench.mocks", "corpus with a miniature copy", "mock")
-"""The miniature copies, by the names of their corpora."""
