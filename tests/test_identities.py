@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from serbench.benchmarks.grid.finished import FLOORS, source_digest, sources
+from serbench.benchmarks.grid.plan import prepare
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.run.finished import FLOORS, source_digest, sources
-from serbench.benchmarks.run.plan import prepare
 from serbench.datasets.core import config as configs
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.cache.cache import FeatureCache
@@ -87,7 +87,7 @@ def test_a_change_in_any_room_changes_the_sources_digest(tmp_path: Path, monkeyp
         (folder / "__init__.py").touch()
     module = deep / "kernel.py"
     module.write_text("a = 1\n")
-    monkeypatch.setattr("serbench.benchmarks.run.finished.floors", lambda: [tmp_path])
+    monkeypatch.setattr("serbench.benchmarks.grid.finished.floors", lambda: [tmp_path])
     before = source_digest()
     module.write_text("a = 2\n")
     changed = source_digest()
