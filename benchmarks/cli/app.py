@@ -90,8 +90,8 @@ def run(
     """Train and score models on corpora; finished trials are skipped."""
     given = dict(locals())
     from ..core.progress import Terminal
+    from ..grid.grid import from_record as repeat, run as run_grid
     from ..protocol.protocol import Protocol
-    from ..run.grid import from_record as repeat, run as run_grid
 
     shown = Terminal()
     with resumable(shown):
@@ -99,7 +99,7 @@ def run(
             on = launcher_of(given)
             runs = repeat(from_record, results, device, jobs, threads, save_models, shown, on)
         elif weights:
-            from ..run.grid_weights import run_weights
+            from ..grid.grid_weights import run_weights
 
             without_training(
                 {
