@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
+from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol import setting
-from serbench.benchmarks.run import grid
 from serbench.benchmarks.studies.cross import cross
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import Corpus

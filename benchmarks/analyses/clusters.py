@@ -21,11 +21,11 @@ from ...datasets.core.stages import track
 from ...datasets.schema.corpus import Corpus
 from ...results.record.folder import Run, load_runs
 from ..core.progress import Display, Silent
+from ..grid.plan import needed_rows, rebuild
+from ..grid.trial import build_data
+from ..grid.work import extract_features
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
-from ..run.plan import needed_rows, rebuild
-from ..run.trial import build_data
-from ..run.work import extract_features
 from ..studies.study import fitting
 from .cluster_measures import Floats, in_order, measure, project
 

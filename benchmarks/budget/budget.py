@@ -28,11 +28,11 @@ from ...results.record.folder import Run
 from ...sermodels import registry
 from ..core.machine import resolve_device
 from ..core.progress import Display, Silent
+from ..grid.grid import sharing
+from ..grid.plan import Plan, prepare
+from ..grid.work import cached_features, extraction_key, lacking_units, wanted_rows
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..run.grid import sharing
-from ..run.plan import Plan, prepare
-from ..run.work import cached_features, extraction_key, lacking_units, wanted_rows
 from .pilot import Pilot, pilot, some
 from .unit_cost import UnitCost, carried, recorded
 

@@ -16,6 +16,7 @@ from ..core.pulse import pulsing
 from . import (
     budget,
     clusters,
+    conformance,
     corpora,
     cross,
     report,
@@ -89,8 +90,8 @@ def run(
     """Train and score models on corpora; finished trials are skipped."""
     given = dict(locals())
     from ..core.progress import Terminal
+    from ..grid.grid import from_record as repeat, run as run_grid
     from ..protocol.protocol import Protocol
-    from ..run.grid import from_record as repeat, run as run_grid
 
     shown = Terminal()
     with resumable(shown):
@@ -98,7 +99,7 @@ def run(
             on = launcher_of(given)
             runs = repeat(from_record, results, device, jobs, threads, save_models, shown, on)
         elif weights:
-            from ..run.grid_weights import run_weights
+            from ..grid.grid_weights import run_weights
 
             without_training(
                 {
@@ -180,6 +181,7 @@ def env(
 clusters.register(app)
 cross.register(app)
 corpora.register(app)
+conformance.register(app)
 salience.register(app)
 budget.register(app, run)
 weights_.register(app)

@@ -12,8 +12,8 @@ from ...datasets.core.errors import SerbenchError, unknown
 if TYPE_CHECKING:
     from ...datasets.schema.corpus import Corpus
     from ..core.progress import Display
+    from ..grid.grid import Launcher
     from ..protocol.protocol import Protocol
-    from ..run.grid import Launcher
 
 LAUNCHERS = ("local", "ray")
 
