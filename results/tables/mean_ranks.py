@@ -169,7 +169,8 @@ def render_mean_ranks(mean_ranks: MeanRanks) -> Group:
     ]
     note = (
         f"Friedman: chi2 = {mean_ranks.chi2:.3f}, p = {p_value(mean_ranks.p)}; Iman and Davenport: "
-        f"F = {mean_ranks.f:.3f}, p = {p_value(mean_ranks.p_f)}. Critical difference of two mean ranks (Nemenyi, {mean_ranks.alpha:g}): "
+        f"F = {mean_ranks.f:.3f}, p = {p_value(mean_ranks.p_f)}. "
+        f"Critical difference of two mean ranks (Nemenyi, {mean_ranks.alpha:g}): "
         f"{mean_ranks.critical:.3f}. Datasets: {'; '.join(map(str, mean_ranks.scores.index))}."
     )
     tables = [Table(f"Mean ranks over {n} datasets (1 = best)", ranks), Table("Pairs of models: p-values", pairs)]
