@@ -205,10 +205,10 @@ class Extractor(FeatureExtractor):
 
     @property
     def _encoder(self) -> SpeechEncoder:
-        from .encoders.fast.on_processor import wanted
+        from .encoders.plain import accelerated
 
         device = str(self._device)
-        return _loaded(self.source, device, self.config.precision, wanted(device, self.config.precision))
+        return _loaded(self.source, device, self.config.precision, accelerated(device, self.config.precision))
 
     @property
     def _recipe(self) -> Recipe:

@@ -27,7 +27,7 @@ from serbench.sermodels.pretrained.finetuning import FineTuned, Part, by_depth, 
 from serbench.sermodels.training.objective import Objective
 from serbench.sermodels.training.pooling import Head
 from serbench.sermodels.training.training import TrainConfig, Training
-from serbench.sermodels.transformer import PRESETS, TINY, Config, Model
+from serbench.sermodels.transformer.model import PRESETS, TINY, Config, Model
 
 RATE = 16000
 CLASSES = Task("emotion", "classification", ("emotion",), labels=("a", "b"))

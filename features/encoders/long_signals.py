@@ -22,7 +22,7 @@ from torch import Tensor
 from ..core.feature_extractor import Array
 from .encoder import SpeechEncoder, no_mask_warnings, unit_variance
 from .families import WAVEFORM, Geometry
-from .fast.on_processor import streams
+from .plain import streams
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

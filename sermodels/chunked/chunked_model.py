@@ -21,14 +21,15 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest
 from ..core.sermodel import Data, Predictions
+from ..core.speed import computed_by
 from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffled
 from ..inputs.chunks import Chunking, ChunkSet
 from ..inputs.moments import inverse_std, moments
 from ..training.losses import balanced_weights, ccc_losses
 from ..training.torch_model import TorchModel
 from ..training.training import Training, make_optimiser
-from .fast.shared_maps import Folded, chunk_maps
-from .network import ChunkNetwork, Encoder, EncoderConfig
+from .fast.shared_maps import can_share, latents_of_sentences
+from .network import ChunkNetwork, EncoderConfig
 
 CPU_CHUNKS = 16
 """Chunks at once in passes without training on a CPU: what stays in its cache (about 10 MB of maps)."""
@@ -151,22 +152,11 @@ class ChunkedModel(TorchModel):
         mean, std = _moments_of_labels(network)
         return np.asarray(outputs.numpy() * std + mean)
 
+    @computed_by(latents_of_sentences, where=can_share)
     def latents(self, network: ChunkNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
-        """h of all chunks in order, (sentences * C, width) for a few sentences at a time, in evaluation mode.
-
-        On a CPU one sentence at a time, and what its overlapping chunks have in common is computed once; a set
-        `train.micro_batch`, and an accelerator, take the chunks of several sentences as they are.
-        """
-        encoder = network.encoder
-        if self.device.type != "cpu" or self.train_config.micro_batch or not isinstance(encoder, Encoder):
-            for batch in self.sentences(chunks):
-                yield network.latent(batch[0])
-            return
-        layers = [Folded.of(c, n) for c, n in zip(encoder.convolutions, encoder.norms, strict=True)]
-        for position in range(len(chunks) // chunks.chunking.count):
-            frames = network.normaliser(torch.tensor(chunks.sentence(position)))
-            maps = chunk_maps(frames, chunks.starts[position], chunks.chunking.length, layers)
-            yield functional.relu(encoder.latent(torch.flatten(maps, 1)))
+        """h of all chunks in order, (sentences * C, width) for a few sentences at a time, in evaluation mode."""
+        for (batch,) in self.sentences(chunks):
+            yield network.latent(batch)
 
     def chunk_features(self, data: Data, layer: str = "auto") -> npt.NDArray[np.float32]:
         """Features of every chunk, (sentence * C, width): the latent h, or with "auto" what the model clusters."""

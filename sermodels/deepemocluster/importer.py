@@ -26,7 +26,8 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import file_sha256
 from ...datasets.schema.task import Task
 from ..core.sermodel import Resources
-from .model import RELEASED, Model
+from .config import RELEASED
+from .model import Model
 
 TARGETS = {"Act": "arousal", "Dom": "dominance", "Val": "valence"}
 """Attribute as the release spells it -> target."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from ...datasets.core.config import option
 from ..core.sermodel import Data
@@ -137,6 +138,18 @@ class Bags:
     def skipped(self, position: int) -> int:
         """Number of windows of an item that lie before the first one kept."""
         return self.config.cut(self._table[self.data.ids[position]])[1]
+
+    def weighted(self, position: int, weights: npt.NDArray[np.float64]) -> pd.DataFrame:
+        """Start and end in seconds, and weight, of the instances of an item's bag."""
+        config, table = self.config, self._table
+        assert table.hop_seconds is not None
+        frames = table.frames(self.data.ids[position])
+        if config.bag == "whole":
+            return pd.DataFrame({"start": [0.0], "end": [frames * table.hop_seconds], "weight": [1.0]})
+        count, step = config.instances_of(frames), config.pool * table.hop_seconds
+        start = (self.skipped(position) + np.arange(count)) * config.hop * step
+        end = np.minimum(start + config.window * step, frames * table.hop_seconds)
+        return pd.DataFrame({"start": start, "end": end, "weight": weights[:count]})
 
     def _instances(self, bag: Array) -> int:
         return (len(bag) - self.config.window) // self.config.hop + 1

@@ -39,29 +39,6 @@ ELEMENTWISE = ("GELUActivation", "GELU", "FastGELUActivation", "NewGELUActivatio
 """Activations that treat each number by itself, so that axes may lie in any order."""
 _CHECK_SECONDS = (0.6, 0.4)
 
-_plain = False
-
-
-@contextmanager
-def plain_networks() -> Iterator[None]:
-    """Region in which encoders are loaded as transformers wrote them, to count their operations."""
-    global _plain
-    before, _plain = _plain, True
-    try:
-        yield
-    finally:
-        _plain = before
-
-
-def streams(device: torch.device) -> int:
-    """How many batches an encoder there works on at a time: one for each thread of torch on a processor."""
-    return torch.get_num_threads() if device.type == "cpu" and not _plain else 1
-
-
-def wanted(device: str, precision: str) -> bool:
-    """Whether an encoder there is to be made faster."""
-    return device == "cpu" and precision == "float32" and not _plain
-
 
 @torch.inference_mode()
 def accelerate(encoder: SpeechEncoder) -> SpeechEncoder:

@@ -1,10 +1,4 @@
-"""The residual dilated blocks of MAEC, plainly and with what overlapping windows share computed once.
-
-MAEC, section 2: h_i = DilatedConv(x_i) (Eq. 2), "two ordinary convolutional layers and one dilated", with
-"a convolution shortcut". Kernels and widths are those of the authors' release: per block 1 -> 512, 3 (causal) -> 512,
-dilation 2 (causal) -> 128, shortcut 1 -> 128; ReLU after the first two and after the sum; no biases; the maximum of
-pairs of frames after block 0. The release gives the dilated convolution a kernel of 1, so that its dilation has no
-effect; `dilated_kernel=3` is a dilation that dilates.
+"""What overlapping windows share computed once, exactly: the blocks of `maec/layers.py`, faster.
 
 Windows of 50 frames every 10 frames share 80 per cent of their frames. All layers are causal, so beyond its first few
 frames a window's activations don't depend on where it starts: they are those of one pass over the whole stretch. Only
@@ -16,28 +10,20 @@ since what leaks from one into the next never gets beyond e.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from ...datasets.core.config import option
-from .instances import BagConfig
 
-WIDTHS = (512, 512, 128)
-DILATION = 2
-KERNEL = 3
-
-
-@dataclass(frozen=True)
-class BlockConfig(BagConfig):
-    """Settings of the blocks."""
-
-    widths: tuple[int, ...] = option(WIDTHS, "channels of the three convolutions", source="released code", low=1)
-    dilated_kernel: int = option(3, "kernel of the dilated one; released: 1", source="section 2", low=1, high=9)
-    sharing: bool = option(True, "compute once what overlapping windows share; false = plainly", source="free choice")
+def blocks_of_windows(layers: Any, frames: Tensor, starts: Tensor) -> Tensor:
+    """`Convolutions.forward`, where `can_share`."""
+    places = Places(starts, layers.config.window, layers.config.hop)
+    maps = block(layers.block0, Shared(frames, frames.new_empty(len(starts), 0, frames.shape[1])), places)
+    pooled, halved = Shared(halve(maps.frames), halve(maps.heads)), places.halved()
+    return torch.flatten(block(layers.block1, pooled, halved).windows(halved), 1)
 
 
 @dataclass(frozen=True)
@@ -91,12 +77,23 @@ class Shared:
         return self.extended(places.window, places).heads
 
 
-def causal(inputs: Shared, weight: Tensor, dilation: int, places: Places) -> Shared:
-    """A causal convolution of windows; weight (out, in, kernel).
+def block(layers: Any, inputs: Shared, places: Places) -> Shared:
+    """`Block.forward` of all windows."""
+    first, second, dilated, shortcut = layers.layers()
+    hidden = causal(inputs, first, places).relu()
+    hidden = causal(hidden, second, places).relu()
+    hidden = causal(hidden, dilated, places)
+    short = causal(inputs, shortcut, places).extended(hidden.heads.shape[1], places)
+    return Shared(hidden.frames + short.frames, hidden.heads + short.heads).relu()
+
+
+def causal(inputs: Shared, layer: tuple[Tensor, int], places: Places) -> Shared:
+    """A causal convolution of windows: weight (out, in, kernel), and dilation d.
 
     The products of every frame with every tap are made once, then added up with shifts:
     y_t = sum_j W_j x_(t - (k - 1 - j) d).
     """
+    weight, dilation = layer
     out, channels, kernel = weight.shape
     taps = weight.permute(1, 2, 0).reshape(channels, kernel * out)
     products = Shared(inputs.frames @ taps, inputs.heads @ taps)
@@ -118,70 +115,7 @@ def shifted_sum(products: Tensor, kernel: int, dilation: int) -> Tensor:
     return total
 
 
-class Block(nn.Module):
-    """One residual block; in the release's widths and kernels 880,768 parameters for 45 channels, 933,888 for 128."""
-
-    def __init__(self, channels: int, config: BlockConfig) -> None:
-        super().__init__()
-        first, second, last = config.widths
-        self.first = nn.Parameter(torch.empty(first, channels, 1))
-        self.second = nn.Parameter(torch.empty(second, first, KERNEL))
-        self.dilated = nn.Parameter(torch.empty(last, second, config.dilated_kernel))
-        self.shortcut = nn.Parameter(torch.empty(last, channels, 1))
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """Eq. 2 of every window by itself, (window, channel, time) -> (window, last width, time)."""
-        hidden = functional.relu(functional.conv1d(windows, self.first))
-        hidden = functional.relu(functional.conv1d(functional.pad(hidden, (KERNEL - 1, 0)), self.second))
-        reach = (self.dilated.shape[2] - 1) * DILATION
-        hidden = functional.conv1d(functional.pad(hidden, (reach, 0)), self.dilated, dilation=DILATION)
-        return functional.relu(hidden + functional.conv1d(windows, self.shortcut))
-
-    def shared(self, inputs: Shared, places: Places) -> Shared:
-        """The same for windows of one sequence."""
-        hidden = causal(inputs, self.first, 1, places).relu()
-        hidden = causal(hidden, self.second, 1, places).relu()
-        hidden = causal(hidden, self.dilated, DILATION, places)
-        short = causal(inputs, self.shortcut, 1, places).extended(hidden.heads.shape[1], places)
-        return Shared(hidden.frames + short.frames, hidden.heads + short.heads).relu()
-
-
-class Convolutions(nn.Module):
-    """Block 0, the maximum of pairs of frames, block 1, flattened: h_i of every instance."""
-
-    def __init__(self, channels: int, config: BlockConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.block0, self.block1 = Block(channels, config), Block(config.widths[-1], config)
-        self.features = config.window // 2 * config.widths[-1]
-
-    def forward(self, frames: Tensor, starts: Tensor) -> Tensor:
-        """Windows of stretches that lie end to end, (frame, channel) and (window,) -> (window, features)."""
-        return self.shared(frames, starts) if can_share(self.config) else self.plain(frames, starts)
-
-    def plain(self, frames: Tensor, starts: Tensor) -> Tensor:
-        """Every window by itself."""
-        offsets = torch.arange(self.config.window, device=starts.device)
-        windows = frames[starts[:, None] + offsets].transpose(1, 2)  # (window, channel, time)
-        maps = self.block1(functional.max_pool1d(self.block0(windows), 2))
-        return torch.flatten(maps.transpose(1, 2), 1)
-
-    def shared(self, frames: Tensor, starts: Tensor) -> Tensor:
-        """What windows share is computed once."""
-        places = Places(starts, self.config.window, self.config.hop)
-        found = self.block0.shared(Shared(frames, frames.new_empty(len(starts), 0, frames.shape[1])), places)
-        pooled, halved = Shared(halve(found.frames), halve(found.heads)), places.halved()
-        return torch.flatten(self.block1.shared(pooled, halved).windows(halved), 1)
-
-
 def halve(frames: Tensor) -> Tensor:
     """The maximum of pairs of frames, (..., time, channel) -> (..., time / 2, channel)."""
     pairs = frames.reshape(*frames.shape[:-2], frames.shape[-2] // 2, 2, frames.shape[-1])
     return torch.maximum(pairs[..., 0, :], pairs[..., 1, :])
-
-
-def can_share(config: BlockConfig) -> bool:
-    """Whether windows can be computed together: whole, even hops, and windows longer than what is their own."""
-    reach = KERNEL - 1 + (config.dilated_kernel - 1) * DILATION  # of one block
-    fits = config.window // 2 >= math.ceil(reach / 2) + reach
-    return config.sharing and config.hop % 2 == 0 and config.window % config.hop == 0 and reach % 2 == 0 and fits

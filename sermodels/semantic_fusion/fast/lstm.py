@@ -1,16 +1,8 @@
-"""An LSTM whose gates see the cell state (peepholes), with the gradients written out.
+"""The LSTM with peepholes of `semantic_fusion/layers.py` with the gradients written out.
 
-Gers and Schmidhuber, "Recurrent nets that time and count", IJCNN 2000, in the form that TensorFlow's `LSTMCell` gives
-it (Sak et al., Interspeech 2014), which the release of Tzirakis et al. 2021 uses: one layer, 256 units, cell states
-clipped at 100, 1 added to the forget gate. With x_t the input, * the product by elements and c_0 = h_0 = 0,
-
-    i_t = s(W_i x_t + R_i h_(t-1) + b_i + p_i * c_(t-1))        g_t = tanh(W_g x_t + R_g h_(t-1) + b_g)
-    f_t = s(W_f x_t + R_f h_(t-1) + b_f + 1 + p_f * c_(t-1))    c_t = clip(f_t * c_(t-1) + i_t * g_t)
-    o_t = s(W_o x_t + R_o h_(t-1) + b_o + p_o * c_t)            h_t = o_t * tanh(c_t)
-
-Gates are kept in the order i, f, g, o, as in `torch.nn.LSTM`, which has no peepholes. Left to automatic differentiation
-each frame records some twenty small operations; here the product with the inputs is made once for all frames, a frame
-takes a dozen operations in place, forth and back, and the gradient of R is one product at the end.
+Left to automatic differentiation each frame records some twenty small operations; here the product with the inputs is
+made once for all frames, a frame takes a dozen operations in place, forth and back, and the gradient of R is one
+product at the end.
 """
 
 from __future__ import annotations
@@ -18,47 +10,29 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from ..core.threads import one_thread
+from ...core.threads import one_thread
 
 GATES = 4
-CELL_CLIP = 100.0
-FORGET_BIAS = 1.0
 
 
-class PeepholeLstm(nn.Module):
-    """(batch, frame, inputs) -> states (batch, frame, units), from zero states.
-
-    `kernel` is (inputs + units, 4 units), the rows of the input first; `peepholes` (3, units): of i, f and o.
-    """
-
-    def __init__(self, inputs: int, units: int) -> None:
-        super().__init__()
-        self.inputs, self.units = inputs, units
-        self.kernel = nn.Parameter(torch.empty(inputs + units, GATES * units))
-        self.bias = nn.Parameter(torch.zeros(GATES * units))
-        self.peepholes = nn.Parameter(torch.zeros(3, units))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """States of all frames."""
-        raised = functional.pad(self.bias.new_full((self.units,), FORGET_BIAS), (self.units, 2 * self.units))
-        driven = functional.linear(inputs, self.kernel[: self.inputs].t(), self.bias + raised)
-        steps = driven.to(self.kernel.dtype).transpose(0, 1)
-        with torch.autocast(steps.device.type, enabled=False), one_thread(steps.device):
-            states: Tensor = Recurrence.apply(  # type: ignore[no-untyped-call]
-                steps, self.kernel[self.inputs :], self.peepholes
-            )
-        return states.transpose(0, 1)
+def states_in_place(lstm: Any, inputs: Tensor) -> Tensor:
+    """`PeepholeLstm.forward`."""
+    steps = lstm.driven(inputs).to(lstm.kernel.dtype).transpose(0, 1)
+    with torch.autocast(steps.device.type, enabled=False), one_thread(steps.device):
+        states: Tensor = Recurrence.apply(  # type: ignore[no-untyped-call]
+            steps, lstm.kernel[lstm.inputs :], lstm.peepholes, lstm.cell_clip
+        )
+    return states.transpose(0, 1)
 
 
 class Recurrence(torch.autograd.Function):
     """States (frame, batch, units) from driven (frame, batch, 4 units), recurrent (units, 4 units) and peepholes."""
 
     @staticmethod
-    def forward(ctx: Any, driven: Tensor, recurrent: Tensor, peepholes: Tensor) -> Tensor:
-        """The equations of the module, frame by frame."""
+    def forward(ctx: Any, driven: Tensor, recurrent: Tensor, peepholes: Tensor, clip: float) -> Tensor:
+        """The equations, frame by frame; cell states are clipped at `clip`."""
         frames, batch, width = driven.shape
         units = width // GATES
         gates = driven.clone(memory_format=torch.contiguous_format)
@@ -75,11 +49,12 @@ class Recurrence(torch.autograd.Function):
             torch.mul(i, g, out=cells[t])
             if t:
                 cells[t].addcmul_(f, cells[t - 1])
-            cells[t].clamp_(-CELL_CLIP, CELL_CLIP)
+            cells[t].clamp_(-clip, clip)
             o.addcmul_(cells[t], outer).sigmoid_()
             torch.tanh(cells[t], out=tanhs[t])
             torch.mul(o, tanhs[t], out=states[t])
         ctx.save_for_backward(gates, cells, tanhs, states, recurrent, peepholes)
+        ctx.clip = clip
         return states
 
     @staticmethod
@@ -98,7 +73,7 @@ class Recurrence(torch.autograd.Function):
         before = torch.cat([torch.zeros_like(cells[:1]), cells[:-1]])
         slopes = torch.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], dim=2)
         of_output, of_cell = tanhs * o * (1 - o), o * (1 - tanhs * tanhs)
-        within = cells.abs() < CELL_CLIP
+        within = cells.abs() < ctx.clip
         within = None if bool(within.all()) else within
         found = torch.empty_like(gates)
         by_cell, by_state, back = torch.zeros_like(cells[0]), gradient[-1], recurrent.t()
@@ -115,4 +90,4 @@ class Recurrence(torch.autograd.Function):
         by_recurrent = states[:-1].flatten(0, 1).t() @ found[1:].flatten(0, 1)
         each = found.view(frames, batch, GATES, units)
         sums = [(each[:, :, 0] * before), (each[:, :, 1] * before), (each[:, :, 3] * cells)]
-        return found, by_recurrent, torch.stack([s.sum((0, 1)) for s in sums])
+        return found, by_recurrent, torch.stack([s.sum((0, 1)) for s in sums]), None
