@@ -10,7 +10,7 @@ if __name__ != "serbench.benchmarks":
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .run.grid import from_record, run
+    from .grid.grid import from_record, run
 
 __all__ = ["from_record", "run"]
 
@@ -20,5 +20,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(".run.grid", __name__), name)
+        return getattr(import_module(".grid.grid", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
+from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol import setting
-from serbench.benchmarks.run import grid
 from serbench.benchmarks.studies.cross import cross
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import Corpus
@@ -158,7 +158,7 @@ def test_the_matrix_is_written_as_csv_png_and_svg(left_out: tuple[Path, int, int
         "cross_arousal_toy--model-.png",
         "cross_arousal_toy--model-.svg",
     ]
-    again = pd.read_csv(written[0])
+    again = pd.read_csv(written[0], float_precision="round_trip")
     assert list(again.columns) == list(frame.columns)
     np.testing.assert_array_equal(again["mean"], frame["mean"])
     assert imread(written[1]).shape[0] > 400

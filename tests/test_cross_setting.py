@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks.grid import grid
+from serbench.benchmarks.grid.plan import Request
 from serbench.benchmarks.protocol import setting
 from serbench.benchmarks.protocol.request import Place
 from serbench.benchmarks.protocol.setting import resolve
 from serbench.benchmarks.protocol.shared_tasks import task_of
-from serbench.benchmarks.run import grid
-from serbench.benchmarks.run.plan import Request
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets.schema.labels import emotion_task

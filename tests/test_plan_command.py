@@ -18,8 +18,8 @@ from serbench.benchmarks.budget import budget as planned
 from serbench.benchmarks.budget.budget import Budget, Training, UnitCost, audio_seconds, carried, estimate, size
 from serbench.benchmarks.budget.pilot import Pilot, Timed, some
 from serbench.benchmarks.cli.app import app, run as run_command
-from serbench.benchmarks.run.grid import requests_for, run
-from serbench.benchmarks.run.plan import prepare
+from serbench.benchmarks.grid.grid import requests_for, run
+from serbench.benchmarks.grid.plan import prepare
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.extraction.file_tasks import FileTask, Segment
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import soundfile
 
+from serbench.benchmarks.grid.plan import prepare
 from serbench.benchmarks.protocol.guards import Side, guard_pool
 from serbench.benchmarks.protocol.request import Place, Request
-from serbench.benchmarks.run.plan import prepare
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets.schema.task import Task

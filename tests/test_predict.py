@@ -17,7 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
-from serbench.benchmarks.run.grid_weights import run_weights
+from serbench.benchmarks.grid.grid_weights import run_weights
 from serbench.benchmarks.weights.predict import AUDIO, audio_files, predict, to_csv
 from serbench.benchmarks.weights.submission import submission
 from serbench.datasets.core.errors import SerbenchError

@@ -12,8 +12,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid.plan import Request
 from serbench.benchmarks.protocol.protocol import Protocol
-from serbench.benchmarks.run.plan import Request
 from serbench.benchmarks.studies import deepemocluster
 from serbench.benchmarks.studies.deepemocluster import fitted_sizes, table2, table3, table4
 from serbench.benchmarks.studies.study import Execution, Findings, Row, Study, default_tasks, run_study, summarise

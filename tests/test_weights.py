@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.analyses.clusters import Options, find_weights
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid import untrained
+from serbench.benchmarks.grid.grid import from_record, run
+from serbench.benchmarks.grid.grid_weights import run_weights
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.run import untrained
-from serbench.benchmarks.run.grid import from_record, run
-from serbench.benchmarks.run.grid_weights import run_weights
 from serbench.benchmarks.weights.predict import predict
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus

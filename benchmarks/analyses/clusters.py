@@ -17,14 +17,15 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from ...datasets.schema.corpus import Corpus
 from ...results.record.folder import Run, load_runs
 from ..core.progress import Display, Silent
+from ..grid.plan import needed_rows, rebuild
+from ..grid.trial import build_data
+from ..grid.work import extract_features
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
-from ..run.plan import needed_rows, rebuild
-from ..run.trial import build_data
-from ..run.work import extract_features
 from ..studies.study import fitting
 from .cluster_measures import Floats, in_order, measure, project
 
@@ -83,7 +84,8 @@ def analyse(
     weights = [find_weights(one, options) for one in runs]  # before any work
     k = options.clusters or int(run.spec["model"]["config"].get("clusters", CLUSTERS))
     shown = display or Silent()
-    return [_clustered(one, file, k, options, device, shown) for one, file in zip(runs, weights, strict=True)]
+    pairs = track(list(zip(runs, weights, strict=True)), "clustering runs")
+    return [_clustered(one, file, k, options, device, shown) for one, file in pairs]
 
 
 def find_baseline(run: Run) -> Run:

@@ -24,11 +24,11 @@ from ...results.report.figures import OKABE_ITO
 from ...sermodels.core.persist import load_model
 from ...sermodels.core.sermodel import Resources
 from ..core.progress import Display, Silent
+from ..grid.plan import Plan, needed_rows, rebuild
+from ..grid.trial import build_data
+from ..grid.work import extract_features, open_sources
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..run.plan import Plan, needed_rows, rebuild
-from ..run.trial import build_data
-from ..run.work import extract_features, open_sources
 from ..studies.figure import save_figure
 from .clusters import Options, find_weights
 

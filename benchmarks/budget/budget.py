@@ -19,6 +19,7 @@ import soundfile
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import cache_root
+from ...datasets.core.stages import stage
 from ...features.cache.cache import FeatureCache
 from ...features.cache.pack import entry_key
 from ...features.core.audio import AudioHashes, signature
@@ -27,11 +28,11 @@ from ...results.record.folder import Run
 from ...sermodels import registry
 from ..core.machine import resolve_device
 from ..core.progress import Display, Silent
+from ..grid.grid import sharing
+from ..grid.plan import Plan, prepare
+from ..grid.work import cached_features, extraction_key, lacking_units, wanted_rows
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..run.grid import sharing
-from ..run.plan import Plan, prepare
-from ..run.work import cached_features, extraction_key, lacking_units, wanted_rows
 from .pilot import Pilot, pilot, some
 from .unit_cost import UnitCost, carried, recorded
 
@@ -140,7 +141,8 @@ def estimate(
         tried = None
         if lacking and pilots and (cost is None or missing) and not plans[0].request.weights:
             shown.message(f"pilot: {_name(plans)}, on a few items")
-            tried = pilot(plans[0], device, threads or 1)
+            with stage(f"pilot of {_name(plans)}"):
+                tried = pilot(plans[0], device, threads or 1)
         if cost is None and tried is not None and len(tried.trainings) > 1:
             cost = carried(tried, plans[0])
         unknown = tried.problem if tried is not None else "no record, and no pilot was made"

@@ -29,11 +29,11 @@ from ...results.record.folder import Run
 from ...results.record.storage import plain
 from ...sermodels import registry
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
+from ..grid.plan import Plan, needed_rows, rebuild
+from ..grid.trial import Job, Source, Target, run_unit
 from ..protocol.protocol import Division, unit_seed
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..run.plan import Plan, needed_rows, rebuild
-from ..run.trial import Job, Source, Target, run_unit
 
 SIZES = {"classification": (24, 72), "regression": (24, 72), "continuous": (1, 3)}
 """Training items of the two trainings that are timed, by the kind of task."""

@@ -16,7 +16,7 @@ from typing import Any
 from ...datasets.core.errors import SerbenchError
 from ...results.record.folder import Run
 from ...results.record.storage import read_json
-from ..run.plan import Plan
+from ..grid.plan import Plan
 from .pilot import Pilot
 
 

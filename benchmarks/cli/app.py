@@ -11,6 +11,8 @@ import typer
 
 from ...datasets.core.errors import SerbenchError, SerbenchWarning
 from ...datasets.core.libraries import library_failure
+from ...datasets.core.stages import stage
+from ..core.pulse import pulsing
 from . import (
     budget,
     clusters,
@@ -25,7 +27,7 @@ from . import (
     weights as weights_,
     words,
 )
-from .arguments import checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
+from .arguments import called, checked, grid_arguments, launcher_of, pairs, resumable, roots, without_training
 from .studies import group as studies
 
 app = typer.Typer(
@@ -87,8 +89,8 @@ def run(
     """Train and score models on corpora; finished trials are skipped."""
     given = dict(locals())
     from ..core.progress import Terminal
+    from ..grid.grid import from_record as repeat, run as run_grid
     from ..protocol.protocol import Protocol
-    from ..run.grid import from_record as repeat, run as run_grid
 
     shown = Terminal()
     with resumable(shown):
@@ -96,7 +98,7 @@ def run(
             on = launcher_of(given)
             runs = repeat(from_record, results, device, jobs, threads, save_models, shown, on)
         elif weights:
-            from ..run.grid_weights import run_weights
+            from ..grid.grid_weights import run_weights
 
             without_training(
                 {
@@ -171,7 +173,7 @@ def env(
     found = states()
     for line in report(found):
         typer.echo(line)
-    if strict and any(one.problem is not None and not one.part.extra for one in found):
+    if strict and any(one.problem is not None and one.required for one in found):
         raise typer.Exit(1)
 
 
@@ -202,10 +204,14 @@ def _one_line(
 
 
 def main() -> None:
-    """Entry point of the `serbench` command: a user's error is one message and exit status 2."""
+    """Entry point of the `serbench` command: a user's error is one message and exit status 2.
+
+    While it works it says where it is, at least every 30 seconds.
+    """
     warnings.formatwarning = _one_line
     try:
-        app()
+        with pulsing(), stage(called(sys.argv[1:])):
+            app()
     except SerbenchError as error:
         sys.stderr.write(f"serbench: {error}\n")
         sys.exit(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.core.errors import SerbenchError, unknown
@@ -11,10 +12,15 @@ from ...datasets.core.errors import SerbenchError, unknown
 if TYPE_CHECKING:
     from ...datasets.schema.corpus import Corpus
     from ..core.progress import Display
+    from ..grid.grid import Launcher
     from ..protocol.protocol import Protocol
-    from ..run.grid import Launcher
 
 LAUNCHERS = ("local", "ray")
+
+
+def called(arguments: Sequence[str]) -> str:
+    """The command that was typed, without its options: "serbench words align demo"."""
+    return " ".join(["serbench", *takewhile(lambda text: not text.startswith("-"), arguments)])
 
 
 def pairs(flag: str, texts: list[str] | None) -> dict[str, str]:

@@ -40,7 +40,7 @@ def plan(
     from ...datasets.core.errors import SerbenchError
     from ..budget.budget import estimate
     from ..core.progress import Terminal
-    from ..run.grid import requests_for
+    from ..grid.grid import requests_for
 
     if given["from_record"] is not None or given["weights"]:
         raise SerbenchError("serbench plan takes --model and --dataset; leave --from-record and --weights out.")

@@ -29,7 +29,7 @@ def tune(
     from ...datasets.core.errors import SerbenchError
     from ...sermodels import registry
     from ..core.progress import Terminal
-    from ..run.grid import run as run_grid
+    from ..grid.grid import run as run_grid
     from ..tune.search import search_of
 
     if given["from_record"] is not None or given["weights"]:

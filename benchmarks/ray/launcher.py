@@ -22,11 +22,11 @@ from ...results.record.storage import plain
 from ...sermodels import registry
 from ..core.machine import versions as own_versions
 from ..core.progress import Display
+from ..grid.finished import source_digest
+from ..grid.plan import Plan
+from ..grid.work import cached_features, extraction_key, lacking_units, wanted_rows
 from ..protocol.request import Place
 from ..protocol.setting import Corpora
-from ..run.finished import source_digest
-from ..run.plan import Plan
-from ..run.work import cached_features, extraction_key, lacking_units, wanted_rows
 from . import node
 from .cluster import Cluster, connected
 from .orders import Feature, Order, Work, make_features

@@ -26,15 +26,15 @@ from ...datasets.reading.load import root_variable
 from ...datasets.schema.corpus import Corpus
 from ..core.machine import limit_threads, versions
 from ..core.printed import printed_into, tail
+from ..grid.finished import source_digest
 from ..protocol.request import Place, Request
 from ..protocol.setting import Corpora
-from ..run.finished import source_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..run.plan import Plan
-    from ..run.trial import Source
+    from ..grid.plan import Plan
+    from ..grid.trial import Source
 
 SMALL_SHARD = 16
 """Fewest files of a shard of feature extraction."""
@@ -159,7 +159,7 @@ def make_features(
     limit_threads(threads)
     from ...features.core.feature_extractor import build
     from ...features.extraction.extract import extract
-    from ..run.work import wanted_rows
+    from ..grid.work import wanted_rows
 
     plans = _plans(order, tuple(node))
     corpus, rows, _ = wanted_rows(plans)[source]
@@ -181,7 +181,7 @@ def _batches(order: str, node: tuple[str, ...], source: int, role: str) -> list[
     from ...features.core.feature_extractor import build
     from ...features.extraction.batched import BATCHES, groups
     from ...features.extraction.file_tasks import tasks_of
-    from ..run.work import wanted_rows
+    from ..grid.work import wanted_rows
 
     plans = _plans(order, node)
     corpus, rows, _ = wanted_rows(plans)[source]
@@ -202,8 +202,8 @@ def train(order: str, node: Sequence[str], trial: int, fold: str, lacking: Seque
     log = log_file(about["home"], about["runs"][0]["run_id"], trial, fold)
     with printed_into(log):
         limit_threads(about["threads"])
-        from ..run.trial import run_unit
-        from ..run.work import job_of
+        from ..grid.trial import run_unit
+        from ..grid.work import job_of
 
         plans = _plans(order, tuple(node))
         lacked = [plans[i] for i in lacking]
@@ -238,7 +238,7 @@ def _folder(home: str) -> Path:
 def _plans(order: str, node: tuple[str, ...]) -> list[Plan]:
     """The order's plans, with run folders of this node; SerbenchError where the node can't give the same numbers."""
     from ...results.record.folder import Run
-    from ..run.plan import rebuild
+    from ..grid.plan import rebuild
 
     about = json.loads(order)
     check_versions(about["versions"])
@@ -265,7 +265,7 @@ def check_versions(expected: Mapping[str, str]) -> None:
 def _sources(order: str, node: tuple[str, ...]) -> list[Source]:
     """Corpora with their features from this node's cache; what is missing there is made now."""
     from ..core.progress import Silent
-    from ..run.work import open_sources
+    from ..grid.work import open_sources
 
     return open_sources(_plans(order, node), 1, Silent())
 

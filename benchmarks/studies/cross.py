@@ -20,12 +20,12 @@ from ...datasets.schema.labels import SETS
 from ...datasets.schema.task import Task
 from ...results.tables.matrix import matrix
 from ..core.progress import Display, Silent
+from ..grid.combinations import CHANCE, Given, places, request_of
+from ..grid.grid import run_requests
 from ..protocol.protocol import Protocol, divide
 from ..protocol.request import Place, Request
 from ..protocol.setting import Corpora
 from ..protocol.shared_tasks import task_of
-from ..run.combinations import CHANCE, Given, places, request_of
-from ..run.grid import run_requests
 
 TASK = "emotion-4"
 

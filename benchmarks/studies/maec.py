@@ -24,9 +24,9 @@ from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS
 from ...results.record.storage import write_csv
 from ...results.report.data import epochs
+from ..grid.grid import run_requests
 from ..protocol.request import Place, Request
 from ..protocol.setting import Corpora
-from ..run.grid import run_requests
 from .claims import Tested, judge, to_markdown
 from .cross import shared_classes
 from .figure import save_figure

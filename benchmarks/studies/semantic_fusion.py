@@ -30,9 +30,9 @@ from ...results.scores.scoring import MEAN
 from ...results.tables import references as published
 from ...results.tables.display import markdown_table, number
 from ...results.tables.leaderboard import leaderboard
+from ..grid.grid import run_requests
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..run.grid import run_requests
 from .claims import Tested, judge, to_markdown
 from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for
 from .writing import write

@@ -21,8 +21,8 @@ from ...results.scores.scoring import scored_targets
 from ...results.tables.compare import compare
 from ...sermodels import registry
 from ..core.progress import Display
-from ..run.grid import run_requests
-from ..run.plan import Request
+from ..grid.grid import run_requests
+from ..grid.plan import Request
 
 LEVEL = 0.05
 

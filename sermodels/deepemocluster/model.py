@@ -16,8 +16,8 @@ Presets (`default` is `fixed`):
   the latent h. Pseudo-classes are sampled uniformly, as in the DeepCluster that the text builds on.
 - `released`: what the public code does, with its defects: the regressor is frozen before stage 1 and stays so, so
   that with an unlabelled pool it keeps its random initial weights (`regressor`); its balanced sampler does not balance
-  (`sampler`, see `pseudo_labels.stored_order`); plain SGD 1e-3 and Adam 5e-4 both run over all parameters and both step on
-  the same gradient (`optimisers`); the best epoch is that of the smallest mean over dev batches of the chunks' 1 - CCC
+  (`sampler`, see `stored_order`); plain SGD 1e-3 and Adam 5e-4 both run over all parameters and both step on the same
+  gradient (`optimisers`); the best epoch is that of the smallest mean over dev batches of the chunks' 1 - CCC
   (`selection`). Not repeated: that the pool's k-means draws the same start in every epoch, a short last batch, dev
   batches in random order, and which sentences of a pool beyond 40,000 are taken (`inputs/unlabelled_pool.py`).
 - `fixed`: the release with the regressor trained in stage 2, balanced draws, one Adam 5e-4 over each part, selection

@@ -7,7 +7,7 @@ A turn lasts from frame round(start / hop) to round(end / hop), both included, a
 the utterances of its speaker in its dialogue; without any, and for utterances, all is the person's own. Sound that
 ends before the labels is followed by silence; sound behind the last label is not used.
 
-Words: see `features/words/vectors.py`. Items without words, and all items where no vectors are given, have zero vectors.
+Words: see `words/vectors.py`. Items without words, and all items where no vectors are given, have zero vectors.
 """
 
 from __future__ import annotations

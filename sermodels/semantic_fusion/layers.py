@@ -1,4 +1,4 @@
-"""The layers of Tzirakis et al. 2021 that PyTorch does not have, as they are defined; faster in `semantic_fusion/fast/`.
+"""Layers of Tzirakis et al. 2021 that PyTorch does not have, as they are defined; what is faster is in `fast/`.
 
 - A block of the waveform network: a convolution over time with zero padding ("same", the odd zero at the end), ReLU,
   the maximum of `pool` steps (a rest is left out), dropout. Axis order (batch, time, channel).

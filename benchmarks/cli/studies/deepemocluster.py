@@ -159,8 +159,8 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 def _run(make: Any, **g: Any) -> None:
     """Run the study that `make` gives for the corpus, and say where its files are."""
     from ...core.progress import Terminal
+    from ...grid.plan import Request
     from ...protocol.protocol import Protocol
-    from ...run.plan import Request
     from ...studies.study import Execution, default_tasks, run_study
     from ...studies.writing import write
     from ..arguments import checked, open_dataset, pairs, resumable

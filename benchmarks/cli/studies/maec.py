@@ -53,10 +53,10 @@ def maec(
     from rich.markdown import Markdown
 
     from ...core.progress import Terminal
+    from ...grid.grid import places, tested_places
     from ...protocol.protocol import Protocol
     from ...protocol.request import Request
     from ...protocol.setting import Corpora
-    from ...run.grid import places, tested_places
     from ...studies import maec as study_maec
     from ...studies.study import Execution
     from ..arguments import checked, pairs, resumable, roots

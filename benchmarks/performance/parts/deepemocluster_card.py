@@ -25,7 +25,7 @@ from ....sermodels.clustering.kmeans import kmeans
 from ....sermodels.core.sermodel import Resources
 from ....sermodels.deepemocluster.config import PAPER, Config
 from ....sermodels.deepemocluster.model import Model
-from ...run.cost import counting
+from ...grid.cost import counting
 from ..device_speed import matrix_speed, mean_seconds, precision, with_peak
 from ..material import endless
 from ..rows import Row, main, row

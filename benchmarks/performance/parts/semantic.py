@@ -4,9 +4,9 @@
 
 - A training step of the released network (forward, loss, backward, Adam) on 5 sequences of 100 frames, one half of each
   frame silent, as the network's input is made: as the model does it, and as it is written down with the library's
-  layers (`as_written`: convolution, maximum, ReLU, dropout, the LSTM as a loop over frames). The two differ by rounding:
-  their largest difference of predictions and gradients, without dropout, stands in the row. So does the part of a step
-  that the recurrence takes.
+  layers (`as_written`: convolution, maximum, ReLU, dropout, the LSTM as a loop over frames). The two differ by
+  rounding: their largest difference of predictions and gradients, without dropout, stands in the row. So does the part
+  of a step that the recurrence takes.
 - Peak memory of one step on 25 sequences of 300 frames.
 - Prediction of a recording of three minutes, per second of sound.
 - Where there is a graphics card: steps per second in float32 and bf16, and the share of what a large matrix product

@@ -1,7 +1,7 @@
 """The block of the waveform network (`ConvPool` of `semantic_fusion/layers.py`) without its large intermediate maps.
 
-Computed as it is written, ten seconds of sound make maps of 88 MB in the first block alone; most of the time goes into fetching
-that memory, and into convolutions of one long row, which libraries are slow at. On a processor it is done so:
+Computed as it is written, ten seconds of sound make maps of 88 MB in the first block alone; most of the time goes into
+fetching that memory, and into convolutions of one long row, which libraries are slow at. On a processor it is done so:
 
 - The maximum comes before bias and ReLU, which change nothing about which step is largest, and piece by piece: the map
   of a piece of time stays in the cache, and what is kept of it is the maximum and where it was (two bytes).

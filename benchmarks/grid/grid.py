@@ -91,8 +91,9 @@ def run(
     ----------
     model, dataset : one registered name, or several; `MODEL:PRESET` names a preset of one model, and `A+B` trains on
         two corpora together (with a `test_dataset`)
-    test_dataset : corpora to test instead of the one that is trained on (rules: `serbench.benchmarks.protocol.setting`); naming
-        that one too tests it by its own folds. One training serves all of them
+    test_dataset : corpora to test instead of the one that is trained on (rules:
+        `serbench.benchmarks.protocol.setting`); naming that one too tests it by its own folds. One training serves all
+        of them
     root, release : folder and release of the corpus, or dataset name -> folder, release; test_root and test_release are
         those of tested corpora
     task : a task of the corpus that is trained on, or a label set that corpora share, such as "emotion-4"
