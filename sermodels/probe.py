@@ -51,7 +51,8 @@ from .pretrained import on_encoder
 from .pretrained.on_encoder import FREE, EncoderChoice, OnEncoder
 from .training.objective import LabelScale, Objective
 from .training.pooling import Head, LayerSum
-from .training.training import TrainConfig, Training
+from .training.settings import TrainConfig
+from .training.training import Training
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from serbench.sermodels.inputs.waveforms import Cut, Waves, cuts, time_masks
 from serbench.sermodels.pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memory, step_losses
 from serbench.sermodels.training.objective import Objective
 from serbench.sermodels.training.pooling import Head
-from serbench.sermodels.training.training import TrainConfig, Training
+from serbench.sermodels.training.settings import TrainConfig
+from serbench.sermodels.training.training import Training
 from serbench.sermodels.transformer.model import PRESETS, TINY, Config, Model
 
 RATE = 16000

@@ -27,7 +27,8 @@ from ..core.sermodel import Data, FitLog, Score
 from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches
 from ..inputs.chunks import ChunkSet
-from ..training.training import Training, make_optimiser
+from ..training.settings import make_optimiser
+from ..training.training import Training
 from .chunked_model import ChunkedModel
 from .decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
 from .network import ChunkNetwork, EncoderConfig, initialise

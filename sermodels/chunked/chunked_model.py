@@ -26,8 +26,9 @@ from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffl
 from ..inputs.chunks import Chunking, ChunkSet
 from ..inputs.moments import inverse_std, moments
 from ..training.losses import balanced_weights, ccc_losses
+from ..training.settings import make_optimiser
 from ..training.torch_model import TorchModel
-from ..training.training import Training, make_optimiser
+from ..training.training import Training
 from .fast.shared_maps import can_share, latents_of_sentences
 from .network import ChunkNetwork, EncoderConfig
 

@@ -32,7 +32,7 @@ from ...datasets.core.errors import SerbenchError
 from ..core.speed import computed_by
 from ..inputs.chunks import RULES, SHORT
 from ..training.losses import EPSILON
-from ..training.training import TrainConfig
+from ..training.settings import TrainConfig
 from .fast.convolutions import can_stack, fast_stack
 
 CHANNELS = (32, 32, 64, 64, 128, 128, 128)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from ..training.training import TrainConfig
+from ..training.settings import TrainConfig
 from .network import EncoderConfig
 
 C = TypeVar("C", bound=EncoderConfig)

@@ -10,7 +10,7 @@ from ..chunked.network import EncoderConfig
 from ..chunked.presets import paper, tiny
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import ClusterConfig
-from ..training.training import TrainConfig
+from ..training.settings import TrainConfig
 
 
 @dataclass(frozen=True)

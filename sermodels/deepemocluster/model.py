@@ -46,7 +46,8 @@ from ..core.sermodel import Data, FitLog, Score
 from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches, even_batches
 from ..inputs.chunks import ChunkSet
-from ..training.training import Training, make_optimiser
+from ..training.settings import make_optimiser
+from ..training.training import Training
 from .config import FIXED, PAPER, RELEASED, TINY, Config
 from .network import ClusterNetwork
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ...datasets.core.config import option
-from ..training.training import TrainConfig
+from ..training.settings import TrainConfig
 from .network import NetworkConfig
 
 PASSES = ("adversarial", "discriminator", "none")

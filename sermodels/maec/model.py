@@ -50,8 +50,9 @@ from ...features.core.feature_extractor import FeatureRequest
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
 from ..training.losses import balanced_weights, ccc_losses
+from ..training.settings import make_optimiser
 from ..training.torch_model import TorchModel
-from ..training.training import Training, make_optimiser
+from ..training.training import Training
 from .adversarial import adversarial_losses
 from .config import FIXED, ISO, PAPER, RELEASED, SMALL, TINY, Config
 from .facts import collapses, genders, training_facts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...datasets.core.config import option
 from ..pretrained.on_encoder import FREE, EncoderChoice
-from ..training.training import TrainConfig
+from ..training.settings import TrainConfig
 
 NORMALISE = ("checkpoint", "utterance", "corpus", "none")
 _TRAIN = TrainConfig(

@@ -54,7 +54,8 @@ from ..pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memo
 from ..pretrained.on_encoder import OnEncoder
 from ..training.objective import Objective
 from ..training.pooling import Head
-from ..training.training import Training, make_optimiser
+from ..training.settings import make_optimiser
+from ..training.training import Training
 from .config import MSP_PODCAST, TINY, Config
 
 __all__ = ["PRESETS", "TINY", "Config", "Model"]
