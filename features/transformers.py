@@ -31,7 +31,7 @@ from ..datasets.core.errors import SerbenchError
 from ..datasets.core.files import digest
 from .core.allocator import give_back_memory, keep_freed_memory
 from .core.feature_extractor import Array, FeatureExtractor
-from .encoders.checkpoint import RANDOM_PREFIX, Source, locate
+from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate
 from .encoders.families import WAVEFORM
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Extractor(FeatureExtractor):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.source: Source = locate(config.checkpoint, config.revision)
+        self.source: Checkpoint = locate(config.checkpoint, config.revision)
         geometry = self.source.geometry
         self.name = f"transformers:{self.source.short}"
         self.sampling_rate = geometry.sampling_rate
@@ -270,7 +270,7 @@ def chosen_layers(text: str, layers: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1)
-def _loaded(source: Source, device: str, precision: str, fast: bool) -> SpeechEncoder:
+def _loaded(source: Checkpoint, device: str, precision: str, fast: bool) -> SpeechEncoder:
     """The encoder on its device, loaded once in each process."""
     import torch
 

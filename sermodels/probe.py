@@ -50,7 +50,7 @@ from .inputs.sequences import Sequences, padded_traces
 from .pretrained import on_encoder
 from .pretrained.on_encoder import FREE, EncoderChoice, OnEncoder
 from .training.objective import LabelScale, Objective
-from .training.pooling import Head, LayerSum
+from .training.pooling import LayerSum, PoolingHead
 from .training.settings import TrainConfig
 from .training.training import Training
 
@@ -104,7 +104,7 @@ class ProbeNetwork(LabelScale):
         self.normaliser = Normaliser(layers * width, torch.inf)
         self.layers = LayerSum(layers)
         c = config
-        self.head = Head(width, outputs, c.projection, c.activation, pooling, c.hidden, c.dropout)
+        self.head = PoolingHead(width, outputs, c.projection, c.activation, pooling, c.hidden, c.dropout)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """(batch, outputs), or (batch, frame, outputs) for traces."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from serbench.sermodels.chunked.fast import convolutions as convolutions_module
-from serbench.sermodels.chunked.fast.convolutions import Layer, fast_stack
+from serbench.sermodels.chunked.fast.convolutions import Geometry, fast_stack
 
 Stack = tuple[list[nn.Module], list[nn.Module]]
 
@@ -137,9 +137,9 @@ def test_under_autocast_the_plain_modules_run() -> None:
 
 
 def test_geometry_is_read_from_the_module() -> None:
-    assert Layer.of(nn.Conv2d(1, 2, 3, (1, 2), 1)) == Layer(2, (3, 3), (1, 2), (1, 1))
-    transposed = Layer.of(nn.ConvTranspose2d(1, 2, 3, 2, 1, output_padding=(0, 1)))
-    assert transposed == Layer(2, (3, 3), (2, 2), (1, 1), True, (0, 1))
+    assert Geometry.of(nn.Conv2d(1, 2, 3, (1, 2), 1)) == Geometry(2, (3, 3), (1, 2), (1, 1))
+    transposed = Geometry.of(nn.ConvTranspose2d(1, 2, 3, 2, 1, output_padding=(0, 1)))
+    assert transposed == Geometry(2, (3, 3), (2, 2), (1, 1), True, (0, 1))
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -147,7 +147,7 @@ def test_sizes_are_those_that_the_modules_make(transposed: bool) -> None:
     maps = maps_of(1, transposed)
     for module in make(0, transposed)[0]:
         made = module(maps)
-        assert Layer.of(module).size(maps.shape[1:]) == tuple(made.shape[1:])
+        assert Geometry.of(module).size(maps.shape[1:]) == tuple(made.shape[1:])
         maps = made
 
 

@@ -167,7 +167,7 @@ def test_gradients_agree_with_finite_differences() -> None:
     block, maps = block_and_maps((2, 3, 6, 5, 31))
     given = maps[2:, :15].clone().requires_grad_()  # without silence, where steps are equal
     arguments = (given, block.weight, block.bias)
-    assert torch.autograd.gradcheck(lambda x, w, b: convolutions.Block.apply(x, w, b, None, 5), arguments)
+    assert torch.autograd.gradcheck(lambda x, w, b: convolutions.SeveralChannels.apply(x, w, b, None, 5), arguments)
 
 
 def test_a_first_block_whose_input_needs_a_gradient_gives_it() -> None:

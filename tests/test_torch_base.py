@@ -29,7 +29,7 @@ from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels.core.sermodel import Data, FitLog, Predictions, Resources
 from serbench.sermodels.inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
 from serbench.sermodels.training.device import autocast, controlled, derived_seed, torch_device
-from serbench.sermodels.training.losses import ccc_loss
+from serbench.sermodels.training.losses import ccc_losses
 from serbench.sermodels.training.settings import TrainConfig, make_optimiser
 from serbench.sermodels.training.torch_model import TorchModel
 from serbench.sermodels.training.training import STATE, Meter, Training
@@ -94,7 +94,7 @@ class Model(TorchModel):
 
     def losses(self, training: Training, batch: Batch) -> dict[str, Tensor]:
         self.steps += 1
-        loss = ccc_loss(training.network(batch[0]), batch[1])
+        loss = ccc_losses(training.network(batch[0]), batch[1]).mean()
         bad = self.config.poison == (training.epoch, self.steps)
         return {"loss": loss, "other": loss * (math.nan if bad else 2.0)}
 

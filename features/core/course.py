@@ -25,7 +25,7 @@ from ...datasets.core.files import canonical_json
 SCHEMA = 1
 
 
-class Limits(Protocol):
+class EpochLimits(Protocol):
     """Settings that end a training: the most epochs, and those without anything better (0 = any number)."""
 
     @property
@@ -47,7 +47,7 @@ class Course:
     """
 
     network: nn.Module
-    settings: Limits
+    settings: EpochLimits
     optimisers: dict[str, Optimizer]
     epoch: int
     best: dict[str, Tensor]

@@ -28,7 +28,7 @@ PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
-class Source:
+class Checkpoint:
     """A checkpoint that was found.
 
     Attributes
@@ -51,7 +51,7 @@ class Source:
     geometry: Geometry
 
 
-def locate(name: str, revision: str = "main") -> Source:
+def locate(name: str, revision: str = "main") -> Checkpoint:
     """Find a checkpoint.
 
     Parameters
@@ -109,14 +109,14 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     )
 
 
-def _random(name: str) -> Source:
+def _random(name: str) -> Checkpoint:
     family, settings, preprocessor = random_parts(name.removeprefix(RANDOM_PREFIX))
     config = transformers().AutoConfig.for_model(family, **settings)
     identity = (("random", name), ("seed", str(RANDOM_SEED)))
-    return Source(name, name, None, identity, config, preprocessor, geometry(config, preprocessor, name))
+    return Checkpoint(name, name, None, identity, config, preprocessor, geometry(config, preprocessor, name))
 
 
-def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> Source:
+def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> Checkpoint:
     if not (folder / CONFIG).is_file():
         raise SerbenchError(f"{name} has no config.json in {folder}. Expected a checkpoint saved by transformers.")
     _read(folder / CONFIG, name)
@@ -137,7 +137,7 @@ def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> 
             f"{name} has no preprocessor_config.json in {folder}, so its sampling rate and normalisation are not known."
             " Copy that file from the place that the checkpoint came from."
         )
-    return Source(name, short, folder, tuple(identity.items()), config, preprocessor, found)
+    return Checkpoint(name, short, folder, tuple(identity.items()), config, preprocessor, found)
 
 
 def _preprocessor(folder: Path, name: str) -> dict[str, Any]:

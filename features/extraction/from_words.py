@@ -74,7 +74,7 @@ def table_of_words(
         warnings.warn(f"{extractor.name} knows few of the words: {found.line()}.", SerbenchWarning, stacklevel=2)
     ids = [str(i) for i in rows.index if str(i) in frames]
     return FeatureTable(
-        loaders=_Loaders({i: frames[i] for i in ids}, extractor, words),
+        loaders=_FromWords({i: frames[i] for i in ids}, extractor, words),
         shapes={i: (frames[i], extractor.dim) for i in ids},
         dim=extractor.dim,
         hop_seconds=extractor.hop_seconds,
@@ -84,7 +84,7 @@ def table_of_words(
 
 
 @dataclass(frozen=True)
-class _Loaders(Mapping[str, Callable[[], Array]]):
+class _FromWords(Mapping[str, Callable[[], Array]]):
     """id -> function that lays the item's words on its frames."""
 
     frames: dict[str, int]

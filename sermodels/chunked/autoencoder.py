@@ -115,10 +115,6 @@ class AutoencoderNetwork(ChunkNetwork):
             return torch.as_tensor(self.normaliser(chunks))
         return torch.nan_to_num((chunks - self.normaliser.mean) * self.normaliser.inverse)
 
-    def reconstruct(self, chunks: Tensor) -> Tensor:
-        """Raw features -> reconstruction (chunk, time, mel), in normalised units."""
-        return torch.as_tensor(self.decoder(self.code(self.latent(chunks)).decoded))
-
 
 class AutoencoderModel(ChunkedModel):
     """Base of `cnn-ae` and `cnn-vae`."""

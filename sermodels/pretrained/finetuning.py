@@ -20,12 +20,12 @@ from ...features.encoders.encoder import Inputs, SpeechEncoder, blocks, no_mask_
 from ...features.encoders.families import AST, WAVEFORM
 from ...features.encoders.long_signals import average
 from ..training.objective import LabelScale, Objective
-from ..training.pooling import Head
+from ..training.pooling import PoolingHead
 from ..training.training import Training
 
 
 @dataclass(frozen=True)
-class Part:
+class StepPart:
     """Some utterances of a step.
 
     Attributes
@@ -56,13 +56,13 @@ class FineTuned(LabelScale):
     wave_mean: Tensor
     wave_std: Tensor
 
-    def __init__(self, encoder: SpeechEncoder, head: Head, outputs: int, frame_seconds: float | None) -> None:
+    def __init__(self, encoder: SpeechEncoder, head: PoolingHead, outputs: int, frame_seconds: float | None) -> None:
         super().__init__(outputs)
         self.encoder, self.head, self._frame_seconds = encoder, head, frame_seconds
         self.register_buffer("wave_mean", torch.zeros(1))
         self.register_buffer("wave_std", torch.ones(1))
 
-    def forward(self, part: Part) -> Tensor:
+    def forward(self, part: StepPart) -> Tensor:
         """(utterance, output), or (piece, label frame, output) for traces."""
         with no_mask_warnings():
             states = self.encoder(part.inputs, part.masked, layers=(self.encoder.geometry.layers,))[0]
@@ -138,7 +138,7 @@ def by_depth(encoder: SpeechEncoder) -> list[list[nn.Parameter]]:
 
 
 def step_losses(
-    training: Training, network: FineTuned, parts: Sequence[Part], targets: Tensor, objective: Objective
+    training: Training, network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """Losses of a step; the gradients of all parts but the last are gathered here, the last one's hang on "loss".
 
@@ -152,7 +152,7 @@ def step_losses(
 
 
 def _once(
-    training: Training, network: FineTuned, parts: Sequence[Part], targets: Tensor, objective: Objective
+    training: Training, network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """A loss that is a weighted mean: each part brings its share."""
     whole, value = objective.weight(targets), torch.zeros((), device=targets.device)
@@ -166,7 +166,7 @@ def _once(
 
 
 def _twice(
-    training: Training, network: FineTuned, parts: Sequence[Part], targets: Tensor, objective: Objective
+    training: Training, network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """Any loss of the whole batch: outputs first, then their gradients part by part."""
     states, found = [], []
@@ -187,7 +187,7 @@ def _twice(
     return {**values, "loss": values["loss"] + carrier - carrier.detach()}
 
 
-def _ordered(outputs: Sequence[Tensor], parts: Sequence[Part], targets: Tensor) -> Tensor:
+def _ordered(outputs: Sequence[Tensor], parts: Sequence[StepPart], targets: Tensor) -> Tensor:
     """The outputs of all parts in the order of the batch, traces padded to the length of the targets."""
     if outputs[0].dim() == 3:
         outputs = [nn.functional.pad(o, (0, 0, 0, targets.shape[1] - o.shape[1])) for o in outputs]

@@ -50,10 +50,10 @@ from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, shuffled
 from ..inputs.waveforms import Waves, cuts, time_masks
 from ..pretrained import on_encoder
-from ..pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memory, step_losses
+from ..pretrained.finetuning import FineTuned, StepPart, by_depth, freeze, save_memory, step_losses
 from ..pretrained.on_encoder import OnEncoder
 from ..training.objective import Objective
-from ..training.pooling import Head
+from ..training.pooling import PoolingHead
 from ..training.settings import make_optimiser
 from ..training.training import Training
 from .config import MSP_PODCAST, TINY, Config
@@ -120,7 +120,7 @@ class Model(OnEncoder):
         freeze(encoder, c.freeze_front_end, c.frozen_layers)
         if c.gradient_checkpointing:
             save_memory(encoder)
-        head = Head(
+        head = PoolingHead(
             source.geometry.width, self.task.n_outputs, 0, "none", "none" if traces else c.pooling, c.hidden, c.dropout
         )
         return FineTuned(encoder, head, self.task.n_outputs, self.task.frame_seconds if traces else None)
@@ -279,7 +279,7 @@ class Model(OnEncoder):
 
 def _part(
     rows: list[int], values: Tensor, lengths: list[int], masked: Tensor, counts: list[int], network: FineTuned
-) -> Part:
+) -> StepPart:
     """Some rows of a batch, without the zeros that only longer ones need."""
     shape, own = network.encoder.geometry, tuple(lengths[row] for row in rows)
     chosen = values[rows]
@@ -287,6 +287,6 @@ def _part(
     if shape.kind == WAVEFORM:
         chosen = chosen[:, : max(*own, shape.field, 0)]
     inside = masked[rows, :frames]
-    return Part(
+    return StepPart(
         tuple(rows), Inputs(chosen, own), inside if bool(inside.any()) else None, tuple(counts[row] for row in rows)
     )

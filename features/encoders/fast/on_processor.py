@@ -106,7 +106,7 @@ class FrontEnd:
     norm : the group norm behind the first convolution, if there is one
     """
 
-    def __init__(self, layers: Sequence[Layer], norm: nn.GroupNorm | None) -> None:
+    def __init__(self, layers: Sequence[FrontLayer], norm: nn.GroupNorm | None) -> None:
         self.layers, self.norm = tuple(layers), norm
         self.field, self.hop, self.blocked = 1, 1, 0
         for layer in self.layers:
@@ -121,7 +121,7 @@ class FrontEnd:
         found = list(getattr(module, "conv_layers", ()))
         if not found or set(dict(module.named_children())) != {"conv_layers"}:
             return None
-        layers: list[Layer] = []
+        layers: list[FrontLayer] = []
         norm: nn.GroupNorm | None = None
         for part in found:
             conv, own, activation = (getattr(part, name, None) for name in ("conv", "layer_norm", "activation"))
@@ -133,7 +133,7 @@ class FrontEnd:
                 return None
             if conv.in_channels != (layers[-1].width if layers else 1):
                 return None
-            layers.append(Layer(conv, own, activation))
+            layers.append(FrontLayer(conv, own, activation))
         return cls(layers, norm)
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class FrontEnd:
         return found
 
 
-class Layer:
+class FrontLayer:
     """Convolution, norm over channels and activation, with time first: (time, inputs) to (time, outputs)."""
 
     def __init__(self, conv: nn.Conv1d, norm: nn.LayerNorm | None, activation: nn.Module) -> None:
@@ -170,7 +170,7 @@ class Layer:
         self.packed = conv.in_channels > 1 and weight.numel() >= LEAST_WEIGHTS and packs()
         self.weight = packed(weight) if self.packed else weight
 
-    def with_norm(self, signal: Tensor, norm: nn.GroupNorm) -> Layer:
+    def with_norm(self, signal: Tensor, norm: nn.GroupNorm) -> FrontLayer:
         """This first layer with the norm of its outputs over the time of a waveform (samples,) put into its kernel."""
         taps = signal.unfold(0, self.kernel, self.stride).double()
         mean = taps.mean(0)
@@ -182,7 +182,7 @@ class Layer:
         shift = torch.zeros_like(scale)
         if norm.affine:
             scale, shift = scale * norm.weight.double(), norm.bias.double()
-        made = object.__new__(Layer)
+        made = object.__new__(FrontLayer)
         made.__dict__ |= self.__dict__
         made.weight = weight * scale[:, None]
         made.bias = (shift - made.weight @ mean).float()  # a bias of its own goes with the mean

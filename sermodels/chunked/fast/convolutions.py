@@ -38,7 +38,7 @@ NO_EPS = 1e-30
 """1 + NO_EPS is 1: torch 2.11 refuses a batch normalisation whose eps is 0."""
 
 
-class Layer(NamedTuple):
+class Geometry(NamedTuple):
     """Geometry of one convolution or transposed convolution."""
 
     channels: int
@@ -49,7 +49,7 @@ class Layer(NamedTuple):
     output_padding: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, module: nn.Module) -> Layer:
+    def of(cls, module: nn.Module) -> Geometry:
         """The geometry of a module."""
         assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
         assert isinstance(module.padding, tuple)
@@ -124,7 +124,7 @@ def fast_stack(
 ) -> Tensor:
     """`convolution_stack` of `chunked/network.py`, where it `can_stack`; weights in channels-last order."""
     pairs = list(zip(convolutions, norms, strict=True))
-    layers, training = [Layer.of(convolution) for convolution, _ in pairs], pairs[0][1].training
+    layers, training = [Geometry.of(convolution) for convolution, _ in pairs], pairs[0][1].training
     if training and _pays(maps, layers):
         return _train_in_blocks(maps, layers, pairs)
     for convolution, norm in pairs:
@@ -132,7 +132,7 @@ def fast_stack(
     return maps
 
 
-def _pays(maps: Tensor, layers: Sequence[Layer]) -> bool:
+def _pays(maps: Tensor, layers: Sequence[Geometry]) -> bool:
     """Whether blocks are for this device and number format, and some layer's maps are too large for one block."""
     if maps.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
@@ -144,7 +144,7 @@ def _pays(maps: Tensor, layers: Sequence[Layer]) -> bool:
     return False
 
 
-def _train_in_blocks(maps: Tensor, layers: list[Layer], pairs: Sequence[tuple[nn.Module, nn.Module]]) -> Tensor:
+def _train_in_blocks(maps: Tensor, layers: list[Geometry], pairs: Sequence[tuple[nn.Module, nn.Module]]) -> Tensor:
     parameters = [p for module, norm in pairs for p in (module.weight, module.bias, norm.weight, norm.bias)]
     epsilons = [float(norm.eps) for _, norm in pairs if isinstance(norm, nn.BatchNorm2d)]
     batches: list[Norm] = []
@@ -160,7 +160,7 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, maps: Tensor, layers: list[Layer], epsilons: list[float], norms: list[Norm], *parameters: Tensor
+        ctx: Any, maps: Tensor, layers: list[Geometry], epsilons: list[float], norms: list[Norm], *parameters: Tensor
     ) -> Tensor:
         """Returns the last layer's active maps; `norms` takes them with the batch's statistics."""
         outputs: list[Tensor] = []
@@ -202,7 +202,7 @@ class _Below(NamedTuple):
 
 
 def _layer_forward(
-    layer: Layer, below: Tensor, norm: Norm | None, weight: Tensor, bias: Tensor
+    layer: Geometry, below: Tensor, norm: Norm | None, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Convolution outputs z of the whole batch, with their mean and population variance per channel."""
     z: Tensor | None = None
@@ -225,7 +225,7 @@ def _layer_forward(
 
 
 def _layer_backward(
-    layer: Layer, pulled: Sequence[Tensor], z: Tensor, norm: Norm, weight: Tensor, below: _Below, want: bool
+    layer: Geometry, pulled: Sequence[Tensor], z: Tensor, norm: Norm, weight: Tensor, below: _Below, want: bool
 ) -> tuple[Tensor, tuple[Any, Any, Any]]:
     """The weight's gradient, and what the layer below gets: its pulled gradient (or that of the input) and its sums.
 
@@ -266,7 +266,7 @@ class _Total(NamedTuple):
         return _Total(n, self.mean + gap * share, variance)
 
 
-def _blocks(layer: Layer, count: int, below: Sequence[int], item_bytes: int) -> list[slice]:
+def _blocks(layer: Geometry, count: int, below: Sequence[int], item_bytes: int) -> list[slice]:
     """Even blocks of `count` items, so that the larger of the maps read and made stays under `BLOCK_BYTES`."""
     largest = max(math.prod(below), math.prod(layer.size(below))) * item_bytes
     parts = min(count, max(1, -(-count * largest // BLOCK_BYTES)))
@@ -292,7 +292,7 @@ def _folded(maps: Tensor, convolution: nn.Module, norm: nn.Module) -> Tensor:
     assert convolution.bias is not None
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    layer = Layer.of(convolution)
+    layer = Geometry.of(convolution)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = convolution.weight * (scale[None, :, None, None] if layer.transposed else scale[:, None, None, None])
     return layer.convolve(maps, weight, (convolution.bias - norm.running_mean) * scale + norm.bias)

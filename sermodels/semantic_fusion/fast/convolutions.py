@@ -66,7 +66,7 @@ def piece_by_piece(block: Any, maps: Tensor) -> Tensor:
     maps, keep = maps.to(block.weight.dtype), None
     if dropout:
         keep = kept((len(maps), maps.shape[1] // block.pool, block.weight.shape[2]), dropout)
-    way, share = FirstBlock if block.weight.shape[1] == 1 else Block, 1 - dropout
+    way, share = OneChannel if block.weight.shape[1] == 1 else SeveralChannels, 1 - dropout
     with torch.autocast("cpu", enabled=False):
         result: Tensor = way.apply(  # type: ignore[no-untyped-call]
             maps.contiguous(), block.weight / share, block.bias / share, keep, block.pool
@@ -98,7 +98,7 @@ def inwards(gradient: Tensor, output: Tensor) -> Tensor:
     return found
 
 
-class Block(torch.autograd.Function):
+class SeveralChannels(torch.autograd.Function):
     """A block for several channels, piece by piece."""
 
     @staticmethod
@@ -151,12 +151,12 @@ class Block(torch.autograd.Function):
         return by_maps, by_weight, by_bias, None, None
 
 
-class FirstBlock(torch.autograd.Function):
+class OneChannel(torch.autograd.Function):
     """A block for one channel, whose silent stretches are passed over; no gradient of the input."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int) -> Tensor:
-        """As of `Block`, maps (batch, time, 1)."""
+        """As of `SeveralChannels`, maps (batch, time, 1)."""
         kernel, _, filters = weight.shape
         groups = maps.shape[1] // pool
         padded = functional.pad(maps[:, :, 0], padding(kernel))
