@@ -258,15 +258,15 @@ def chosen_layers(text: str, layers: int) -> tuple[int, ...]:
     """
     if text in ("last", "all"):
         return (layers,) if text == "last" else tuple(range(layers + 1))
-    found: set[int] = set()
+    chosen: set[int] = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdecimal() or (last and not last.isdecimal()):
             raise SerbenchError(f"layers={text!r} can't be read. Expected last, all, 5, 4-8 or 0,6,12.")
-        found |= set(range(int(first), int(last or first) + 1))
-    if not found or max(found) > layers:
+        chosen |= set(range(int(first), int(last or first) + 1))
+    if not chosen or max(chosen) > layers:
         raise SerbenchError(f"layers={text!r}: there is no such hidden state. Expected 0 to {layers} (the last one).")
-    return tuple(sorted(found))
+    return tuple(sorted(chosen))
 
 
 @lru_cache(maxsize=1)

@@ -100,11 +100,11 @@ class Extractor(FeatureExtractor):
     def extra_identity(self) -> Mapping[str, str]:
         """Digests of the vectors and of the word times."""
         times = Path(self.config.word_times).expanduser()
-        found = {"vectors": self.vectors.sha256}
+        identity = {"vectors": self.vectors.sha256}
         if self.config.word_times:
             files = sorted(times.glob("*.csv")) if times.is_dir() else [times]
-            found["word_times"] = digest([[file.stem, file_sha256(file)] for file in files], 64)
-        return found
+            identity["word_times"] = digest([[file.stem, file_sha256(file)] for file in files], 64)
+        return identity
 
     def _settings(self) -> dict[str, Any]:
         return {key: value for key, value in to_dict(self.config).items() if key not in _FILES}
@@ -113,10 +113,10 @@ class Extractor(FeatureExtractor):
 def _stamp(path: str) -> tuple[int, int]:
     """Size and time of change of a file or folder; zeros where there is none (reading it then says so)."""
     try:
-        found = Path(path).expanduser().stat()
+        state = Path(path).expanduser().stat()
     except OSError:
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return state.st_size, state.st_mtime_ns
 
 
 @lru_cache(maxsize=2)

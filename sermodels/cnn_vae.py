@@ -97,9 +97,9 @@ class Model(AutoencoderModel):
 
     def unsupervised(self, training: Training, chunks: Tensor, code: Code) -> dict[str, Tensor]:
         """Reconstruction error plus weighted divergence."""
-        found, c = super().unsupervised(training, chunks, code), self.config
+        losses, c = super().unsupervised(training, chunks, code), self.config
         assert code.divergence is not None
         nats = code.divergence.mean()
         share = min(1.0, training.epoch / c.kl_epochs) if c.kl_epochs else 1.0
         scale = c.kl_weight * share * EVIDENCE[c.reconstruction] / chunks[0].numel()
-        return {**found, "loss": found["loss"] + scale * nats, "divergence": nats}
+        return {**losses, "loss": losses["loss"] + scale * nats, "divergence": nats}

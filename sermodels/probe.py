@@ -162,8 +162,8 @@ class Model(OnEncoder):
         self.objective.calibrate(network, train.labels)
         if self.config.standardise:
             frames = self._sequences(train)
-            found = moments((frames[i] for i in range(len(frames))), train.features["input"].dim)
-            network.normaliser.set(found.mean, inverse_std(found))
+            dimensions = moments((frames[i] for i in range(len(frames))), train.features["input"].dim)
+            network.normaliser.set(dimensions.mean, inverse_std(dimensions))
 
     def begin(self, training: Training) -> None:
         """Lay out the training items and their targets."""
@@ -206,8 +206,8 @@ class Model(OnEncoder):
             return self.objective.predictions(network, outputs.cpu().double().numpy())
         traces: list[npt.NDArray[np.floating[Any]]] = self.objective.empty_traces(frame_counts(data))
         for piece, batch in zip(pieces, batches, strict=True):
-            found = network(*batch)[0].float().cpu().double().numpy()
-            traces[piece.position][piece.start : piece.stop] = self.objective.predictions(network, found)
+            rows = network(*batch)[0].float().cpu().double().numpy()
+            traces[piece.position][piece.start : piece.stop] = self.objective.predictions(network, rows)
         return traces
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:

@@ -193,9 +193,9 @@ def blocks(encoder: SpeechEncoder) -> nn.ModuleList:
     model: Any = encoder.model
     for holder in (model, getattr(model, "encoder", None)):
         for name in ("layers", "layer"):
-            found = getattr(holder, name, None)
-            if isinstance(found, nn.ModuleList):
-                return found
+            part = getattr(holder, name, None)
+            if isinstance(part, nn.ModuleList):
+                return part
     raise AssertionError(f"{encoder.geometry.family} has no blocks")
 
 

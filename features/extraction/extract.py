@@ -195,8 +195,8 @@ class _FromCache(Mapping[str, Callable[[], Array]]):
     def part(self, item: str, first: int, stop: int) -> Array:
         """Frames `first` .. `stop` - 1 of an array."""
         path, segment, sha = self.where[item]
-        found = self.section.read_part(entry_key(sha, segment.start, segment.end), first, stop)
-        return self._load(path, segment, sha)[first:stop] if found is None else found
+        stored = self.section.read_part(entry_key(sha, segment.start, segment.end), first, stop)
+        return self._load(path, segment, sha)[first:stop] if stored is None else stored
 
     def _load(self, path: str, segment: Segment, sha: str) -> Array:
         key = entry_key(sha, segment.start, segment.end)

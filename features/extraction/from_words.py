@@ -69,9 +69,9 @@ def table_of_words(
             f"none of {len(frames)} items has words. Expected word times: 'serbench words align' makes them from "
             "transcripts, and feature.word_times=FILE uses them."
         )
-    found = need_overlap(coverage(spoken, extractor.vectors), "the corpus")
-    if 2 * found.known_tokens < found.tokens:
-        warnings.warn(f"{extractor.name} knows few of the words: {found.line()}.", SerbenchWarning, stacklevel=2)
+    known = need_overlap(coverage(spoken, extractor.vectors), "the corpus")
+    if 2 * known.known_tokens < known.tokens:
+        warnings.warn(f"{extractor.name} knows few of the words: {known.line()}.", SerbenchWarning, stacklevel=2)
     ids = [str(i) for i in rows.index if str(i) in frames]
     return FeatureTable(
         loaders=_FromWords({i: frames[i] for i in ids}, extractor, words),

@@ -183,14 +183,14 @@ def read_pairs(path: Path | str) -> list[tuple[str, str]]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SerbenchError(f"the dictionary {str(path)!r} can't be read: {error}. Expected UTF-8 text.") from error
-    found = []
+    pairs = []
     for number, line in enumerate(lines, 1):
         cells = line.split("\t") if "\t" in line else line.split()
         if len(cells) != 2 and line.strip():
             raise SerbenchError(f"line {number} of {str(path)!r} is {line!r}. Expected two words with a tab between.")
         if line.strip():
-            found.append((cells[0].strip(), cells[1].strip()))
-    return found
+            pairs.append((cells[0].strip(), cells[1].strip()))
+    return pairs
 
 
 def _prepared(vectors: Vectors, steps: str, device: str) -> Tensor:
@@ -207,8 +207,8 @@ def _identical(source: Vectors, target: Vectors) -> Pairs:
 
 def _rows(source: Vectors, target: Vectors, pairs: Iterable[tuple[str, str]]) -> Pairs:
     """Rows of the pairs whose words are both known, no pair twice."""
-    found = ((_row(source, one), _row(target, other)) for one, other in pairs)
-    return list(dict.fromkeys((s, t) for s, t in found if s is not None and t is not None))
+    rows = ((_row(source, one), _row(target, other)) for one, other in pairs)
+    return list(dict.fromkeys((s, t) for s, t in rows if s is not None and t is not None))
 
 
 def _row(vectors: Vectors, word: str) -> int | None:
@@ -312,15 +312,15 @@ def _tested(report: MapReport, xs: Tensor, xt: Tensor, start: Tensor, w: Tensor,
     truth: dict[int, set[int]] = {}
     for s, t in asked:
         truth.setdefault(s, set()).add(t)
-    found = [{m: dict(precision(xs @ v, xt, truth, method=m).at) for m in METHODS} for v in (w, start)]
+    precisions = [{m: dict(precision(xs @ v, xt, truth, method=m).at) for m in METHODS} for v in (w, start)]
     return MapReport(
         report.mode,
         report.accepted,
         report.reason,
         report.pairs,
         report.criterion,
-        found[0],
-        found[1],
+        precisions[0],
+        precisions[1],
         len(truth),
         len(xt),
         report.games,

@@ -195,9 +195,9 @@ class AutoencoderModel(ChunkedModel):
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             chunks, targets = batch
             code = network.code(network.latent(chunks))
-            found = self.emotion_losses(network.emotion(code.regressed), targets)
-            emotion, other = found.pop("loss"), dict(self.unsupervised(training, chunks, code))
-            return {"loss": emotion + weight * other.pop("loss"), "emotion_loss": emotion, **other, **found}
+            named = self.emotion_losses(network.emotion(code.regressed), targets)
+            emotion, other = named.pop("loss"), dict(self.unsupervised(training, chunks, code))
+            return {"loss": emotion + weight * other.pop("loss"), "emotion_loss": emotion, **other, **named}
 
         return training.sweep("stage 2", self.batches(training), losses, span=(start, 1.0))
 

@@ -64,8 +64,8 @@ class ChunkedModel(TorchModel):
     def calibrate(self, network: nn.Module, train: Data) -> None:
         """Moments of every band over all frames, and of the labels, of the training data (population)."""
         assert isinstance(network, ChunkNetwork)
-        found = moments((train.array(i) for i in range(len(train))), train.features["input"].dim)
-        network.normaliser.set(found.mean, inverse_std(found))
+        bands = moments((train.array(i) for i in range(len(train))), train.features["input"].dim)
+        network.normaliser.set(bands.mean, inverse_std(bands))
         if self.task.kind == "regression":
             std = train.labels.std(axis=0)
             network.label_mean.copy_(torch.tensor(train.labels.mean(axis=0)))
@@ -167,8 +167,8 @@ class ChunkedModel(TorchModel):
         assert isinstance(network, ChunkNetwork)
         with torch.inference_mode():
             latents = ChunkedModel.latents(self, network.eval(), self.chunk_set(data))  # h, whatever the head reads
-            found = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
-        return np.asarray(found.cpu().numpy())
+            rows = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
+        return np.asarray(rows.cpu().numpy())
 
     def clustered(self, network: ChunkNetwork, hidden: Tensor, layer: str) -> Tensor:
         """h (chunk, width) -> what `chunk_features` gives of it, (chunk, width)."""

@@ -172,9 +172,9 @@ class Model(ChunkedModel):
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             chunks, targets, pseudo = batch
             hidden = network.latent(chunks)
-            found = self.emotion_losses(network.emotion(hidden), targets)
-            emotion, cluster = found.pop("loss"), functional.cross_entropy(network.cluster(hidden).float(), pseudo)
-            return {"loss": emotion + weight * cluster, "emotion_loss": emotion, "cluster_loss": cluster, **found}
+            named = self.emotion_losses(network.emotion(hidden), targets)
+            emotion, cluster = named.pop("loss"), functional.cross_entropy(network.cluster(hidden).float(), pseudo)
+            return {"loss": emotion + weight * cluster, "emotion_loss": emotion, "cluster_loss": cluster, **named}
 
         batches = Batches(self._drawn(training, "labelled", self.train_chunks, labels), load, training.device)
         steps = [*training.optimisers.values(), self._top(training)]

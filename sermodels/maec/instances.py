@@ -64,9 +64,9 @@ class BagConfig:
         pooled = average(frames, self.pool)
         if self.bag == "whole":
             return stretch(pooled, self.window), 0
-        found = self.count(len(pooled))
-        kept = min(found, self.instances)
-        skipped = found - kept if self.keep == "last" else 0
+        count = self.count(len(pooled))
+        kept = min(count, self.instances)
+        skipped = count - kept if self.keep == "last" else 0
         bag = np.zeros(((kept - 1) * self.hop + self.window, frames.shape[1]), dtype=np.float32)
         piece = pooled[skipped * self.hop :][: len(bag)]
         bag[: len(piece)] = piece
@@ -126,14 +126,14 @@ class Bags:
     def gather(self, positions: Sequence[int] | Indices) -> list[tuple[Array, Indices]]:
         """Bags of some items: for each turn (current, previous, interlocutor) the stretches of all items end to end,
         (frame, dim), and the number of instances of each item, (item,); 0 where there is no such turn."""
-        found = []
+        gathered = []
         for ids in self.turns:
             bags = [self._bag(ids[int(i)]) for i in positions]
             counts = [0 if bag is None else self._instances(bag) for bag in bags]
             there = [bag for bag in bags if bag is not None]
             frames = np.concatenate(there) if there else np.zeros((0, self._table.dim), dtype=np.float32)
-            found.append((frames, np.asarray(counts, dtype=np.int64)))
-        return found
+            gathered.append((frames, np.asarray(counts, dtype=np.int64)))
+        return gathered
 
     def skipped(self, position: int) -> int:
         """Number of windows of an item that lie before the first one kept."""

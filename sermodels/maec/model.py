@@ -133,14 +133,14 @@ class Model(TorchModel):
         assert isinstance(network, MaecNetwork)
         judge = list(network.discriminator.parameters()) if network.discriminator is not None else []
         others = [p for name, p in network.named_parameters() if not name.startswith("discriminator.")]
-        found = {"classification": self._optimiser(others, self.train_config.learning_rate)}
+        optimisers = {"classification": self._optimiser(others, self.train_config.learning_rate)}
         if self.config.first_pass != "none":
-            found["discriminator"] = self._optimiser(judge, self.config.discriminator_rate)
+            optimisers["discriminator"] = self._optimiser(judge, self.config.discriminator_rate)
         if self.config.first_pass == "adversarial":
             encoder = list(network.encoder.parameters())
             rate = self.config.adversarial_weight * self.train_config.learning_rate  # Adam is blind to a loss's scale
-            found["regularisation"] = self._optimiser(encoder, rate)
-        return found
+            optimisers["regularisation"] = self._optimiser(encoder, rate)
+        return optimisers
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train as the base does; a collapse is looked for at the end and stands in `facts.collapse`."""
@@ -273,11 +273,11 @@ class Model(TorchModel):
 
     def _optimiser(self, parameters: list[nn.Parameter], rate: float) -> Optimizer:
         train = self.train_config
-        found = make_optimiser(train.optimiser, parameters, rate, train.weight_decay, train.momentum)
-        for group in found.param_groups:
+        optimiser = make_optimiser(train.optimiser, parameters, rate, train.weight_decay, train.momentum)
+        for group in optimiser.param_groups:
             if "eps" in group:
                 group["eps"] = self.config.epsilon
-        return found
+        return optimiser
 
 
 def as_tensors(bags: Bags, items: npt.NDArray[np.int64]) -> tuple[Tensor, ...]:

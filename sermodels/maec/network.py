@@ -190,8 +190,8 @@ class MaecNetwork(nn.Module):
 
     def encode(self, turns: Sequence[Turn]) -> tuple[Tensor, list[Tensor]]:
         """Z (item, latent) of the turns (current, previous, interlocutor), and the attention within each turn."""
-        found = [branch(*turn) for branch, turn in zip(self.encoder.values(), turns, strict=True)]
-        fused, weights = [hf for hf, _ in found], [w for _, w in found]
+        branches = [branch(*turn) for branch, turn in zip(self.encoder.values(), turns, strict=True)]
+        fused, weights = [hf for hf, _ in branches], [w for _, w in branches]
         latent = fused[0] if len(fused) == 1 else fuse(fused[0], fused[1], fused[2], self.config)
         return latent, weights
 

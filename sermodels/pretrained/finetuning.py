@@ -83,11 +83,11 @@ class FineTuned(LabelScale):
         assert self._frame_seconds is not None
         hop = shape.hop / shape.sampling_rate
         if self._frame_seconds >= hop:
-            found = average(frames, shape, self._frame_seconds)
+            rows = average(frames, shape, self._frame_seconds)
             index = torch.arange(count)
         else:
-            found, index = frames, torch.round(torch.arange(count) * (self._frame_seconds / hop)).long()
-        return found[index.clamp(max=len(found) - 1).to(found.device)]
+            rows, index = frames, torch.round(torch.arange(count) * (self._frame_seconds / hop)).long()
+        return rows[index.clamp(max=len(rows) - 1).to(rows.device)]
 
 
 def freeze(encoder: SpeechEncoder, front_end: bool, layers: int) -> None:
@@ -169,13 +169,13 @@ def _twice(
     training: Training, network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """Any loss of the whole batch: outputs first, then their gradients part by part."""
-    states, found = [], []
+    states, outcomes = [], []
     with torch.no_grad():
         for part in parts:
             states.append(_random_state(targets.device))
-            found.append(network(part).float())
+            outcomes.append(network(part).float())
     with torch.enable_grad():
-        outputs = [o.requires_grad_() for o in found]
+        outputs = [o.requires_grad_() for o in outcomes]
         losses = objective.losses(_ordered(outputs, parts, targets), targets)
         gradients = torch.autograd.grad(losses["loss"], outputs)
     for i, (part, state, gradient) in enumerate(zip(parts, states, gradients, strict=True)):

@@ -33,10 +33,10 @@ def source_of(config: EncoderChoice) -> Checkpoint:
 def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Checkpoint:
     """The source of a saved model's encoder, from what stands in its file: no checkpoint is looked up."""
     settings = dict(sizes["encoder"])
-    found = transformers().AutoConfig.for_model(settings.pop("model_type"), **settings)
-    shape = geometry(found, sizes["preprocessor"], config.encoder)
+    encoder = transformers().AutoConfig.for_model(settings.pop("model_type"), **settings)
+    shape = geometry(encoder, sizes["preprocessor"], config.encoder)
     identity = tuple((str(k), str(v)) for k, v in sizes["identity"].items())
-    return Checkpoint(config.encoder, config.encoder, None, identity, found, sizes["preprocessor"], shape)
+    return Checkpoint(config.encoder, config.encoder, None, identity, encoder, sizes["preprocessor"], shape)
 
 
 class OnEncoder(TorchModel):

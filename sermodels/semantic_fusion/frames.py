@@ -177,14 +177,14 @@ def turns_of(data: Data) -> Mapping[str, pd.DataFrame]:
         return {}
     placed = rows.dropna(subset=list(PLACES))
     known = {str(key): part for key, part in placed.groupby(_key(placed), sort=False)}
-    found = {}
+    turns = {}
     for item, key in _key(data.items.dropna(subset=["dialogue", "speaker"])).items():
         if key in known:
             part = known[key]
-            found[str(item)] = pd.DataFrame(
+            turns[str(item)] = pd.DataFrame(
                 {"word": "", "start": part["dialogue_start"].to_numpy(), "end": part["dialogue_end"].to_numpy()}
             )
-    return found
+    return turns
 
 
 def _key(rows: pd.DataFrame) -> pd.Series[str]:

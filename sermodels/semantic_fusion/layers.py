@@ -51,8 +51,8 @@ class ConvPool(nn.Module):
         """The block's output; dropout only in training mode."""
         before = (len(self.weight) - 1) // 2
         padded = functional.pad(maps.transpose(1, 2), (before, len(self.weight) - 1 - before))
-        found = functional.conv1d(padded, self.weight.permute(2, 1, 0), self.bias)
-        pooled = functional.relu(functional.max_pool1d(found, self.pool)).transpose(1, 2)
+        convolved = functional.conv1d(padded, self.weight.permute(2, 1, 0), self.bias)
+        pooled = functional.relu(functional.max_pool1d(convolved, self.pool)).transpose(1, 2)
         return functional.dropout(pooled, self.dropout, self.training)
 
 

@@ -124,12 +124,12 @@ class Model(TorchModel):
 
     def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
         """That of the base, with Adam's second coefficient."""
-        found = super().optimisers(network)
-        for optimiser in found.values():
+        optimisers = super().optimisers(network)
+        for optimiser in optimisers.values():
             for group in optimiser.param_groups:
                 if "betas" in group:
                     group["betas"] = (0.9, self.config.beta2)
-        return found
+        return optimisers
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Choose the delay, then train as the base does; `facts` say what became of words, speakers and delay."""
@@ -175,10 +175,10 @@ class Model(TorchModel):
 
     def losses_of(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         """ "loss", and that of each target, of outputs and targets of one shape (or of classes)."""
-        found = self.objective.losses(outputs, targets)
-        if self.config.target_weights == "harmonic" and len(found) > 1:
-            found["loss"] = torch.stack([found[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()
-        return found
+        losses = self.objective.losses(outputs, targets)
+        if self.config.target_weights == "harmonic" and len(losses) > 1:
+            losses["loss"] = torch.stack([losses[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()
+        return losses
 
     def infer(self, network: nn.Module, data: Data) -> Predictions:
         """Predictions of utterances, or of recordings sequence by sequence."""
@@ -199,8 +199,8 @@ class Model(TorchModel):
         indices = micro_batches(len(blocks), self.micro_batch(cpu=4, card=32))
         batches = Batches(indices, lambda items: block_batch(frames, [blocks[i] for i in items], length), self.device)
         for items, batch in zip(indices, batches, strict=True):
-            found = network(*batch).float().cpu().double().numpy()
-            for (position, start), rows in zip([blocks[i] for i in items], found, strict=True):
+            outputs = network(*batch).float().cpu().double().numpy()
+            for (position, start), rows in zip([blocks[i] for i in items], outputs, strict=True):
                 part = traces[position][start : start + length]
                 part[:] = self.objective.predictions(network, rows[: len(part)])
         return [delayed(np.asarray(trace, dtype=np.float64), delay) for trace in traces]

@@ -110,10 +110,10 @@ class Training(Course):
         for step, batch in enumerate(batches):
             share = span[0] + (span[1] - span[0]) * (step + 0.5) / len(batches)
             with autocast(self.device, self.settings.amp):
-                found = losses(batch)
-            self.backward(found["loss"])
+                named = losses(batch)
+            self.backward(named["loss"])
             self.update(optimisers, share)
-            meter.add(found)
+            meter.add(named)
             self.report(name, share)
         return meter.means()
 
@@ -222,8 +222,8 @@ class Meter:
         if not self._count:
             return {}
         self._look()
-        found = self._steps[: self._count].double().mean(0).tolist()
-        return dict(zip(self._keys, found, strict=True))
+        means = self._steps[: self._count].double().mean(0).tolist()
+        return dict(zip(self._keys, means, strict=True))
 
     def _look(self) -> None:
         if self._seen == self._count:

@@ -133,8 +133,8 @@ class Model(OnEncoder):
     @property
     def parameters(self) -> int:
         """Number of trained scalars; what is frozen does not count."""
-        found = self.network.parameters() if self.network is not None else ()
-        return sum(p.numel() for p in found if p.requires_grad)
+        trained = self.network.parameters() if self.network is not None else ()
+        return sum(p.numel() for p in trained if p.requires_grad)
 
     def calibrate(self, network: nn.Module, train: Data) -> None:
         """Moments of the labels and, if waveforms are normalised by them, of all training samples."""
@@ -154,11 +154,11 @@ class Model(OnEncoder):
         if c.layer_decay == 1:
             groups = [[p for group in groups for p in group]]
         rates = [c.encoder_rate * c.layer_decay ** (len(groups) - 1 - k) for k in range(len(groups))]
-        found = {"head": make_optimiser(t.optimiser, head, t.learning_rate, t.weight_decay, t.momentum)}
+        optimisers = {"head": make_optimiser(t.optimiser, head, t.learning_rate, t.weight_decay, t.momentum)}
         for k, (group, rate) in enumerate(zip(groups, rates, strict=True)):
             if group:
-                found[f"encoder.{k}"] = make_optimiser(t.optimiser, group, rate, t.weight_decay, t.momentum)
-        return found
+                optimisers[f"encoder.{k}"] = make_optimiser(t.optimiser, group, rate, t.weight_decay, t.momentum)
+        return optimisers
 
     def begin(self, training: Training) -> None:
         """Lay out the training items and their targets."""
@@ -215,12 +215,12 @@ class Model(OnEncoder):
         assert isinstance(network, FineTuned)
         traces = self.task.kind == "continuous"
         counts = frame_counts(data) if traces else [0] * len(data)
-        found: list[Any] = [None] * len(data)
+        predictions: list[Any] = [None] * len(data)
         waves = self._waves(network, data)
         for i, frames in encode(network.encoder, waves, self._recipe(network), self.device, torch.float32):
             outputs = network.from_frames([torch.from_numpy(frames).to(self.device)], [counts[i]])[0]
-            found[i] = self.objective.predictions(network, outputs.float().cpu().double().numpy())
-        return found if traces else np.stack(found)
+            predictions[i] = self.objective.predictions(network, outputs.float().cpu().double().numpy())
+        return predictions if traces else np.stack(predictions)
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train; the record says what the encoder is and how much of it was trained."""

@@ -87,10 +87,10 @@ class Reach:
 
 def reaches(frames: int, strides: Sequence[int]) -> list[Reach]:
     """The reach of the input and of every layer, for chunks of `frames` frames."""
-    found = [Reach(frames, 0, frames - 1, 1)]
+    each = [Reach(frames, 0, frames - 1, 1)]
     for stride in strides:
-        found.append(found[-1].next(stride))
-    return found
+        each.append(each[-1].next(stride))
+    return each
 
 
 def chunk_maps(frames: Tensor, starts: Indices, length: int, layers: Sequence[Folded]) -> Tensor:

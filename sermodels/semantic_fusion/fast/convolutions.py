@@ -94,8 +94,8 @@ def activate(values: Tensor, bias: Tensor, keep: Tensor | None, out: Tensor) -> 
 
 def inwards(gradient: Tensor, output: Tensor) -> Tensor:
     """Gradient before dropout and ReLU: only where the output is positive."""
-    found: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
-    return found
+    inner: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return inner
 
 
 class SeveralChannels(torch.autograd.Function):
@@ -114,11 +114,11 @@ class SeveralChannels(torch.autograd.Function):
             for first, stop in pieces(groups, weight, pool):
                 window = rows_under(maps[item], first * pool, stop * pool, len(weight))
                 convolve(window, weight, scratch, (stop - first) * pool)
-                values, found = largest(as_groups(scratch, stop - first, pool))
+                values, steps = largest(as_groups(scratch, stop - first, pool))
                 part = (item, slice(first, stop))
                 activate(values, bias, None if keep is None else keep[part], out[part])
                 if needed:
-                    places[part] = found
+                    places[part] = steps
 
         for_each(len(maps), one)
         ctx.save_for_backward(maps, weight, out, places)
@@ -174,18 +174,18 @@ class OneChannel(torch.autograd.Function):
             for first, stop in pieces(len(busy), weight, pool, 1):
                 room = scratch[: stop - first]
                 torch.mm(rows[first:stop], matrix, out=room.view(stop - first, -1))
-                values, found = largest(room)
+                values, steps = largest(room)
                 activate(values, bias, None, heard[first:stop])
                 if needed:
-                    places[first:stop] = found
+                    places[first:stop] = steps
             out[item] = silence
             out[item].index_copy_(0, busy, heard)
             if keep is not None:
                 out[item].mul_(keep[item].to(out.dtype))
             return busy, rows, places
 
-        found = for_each(len(maps), one)
-        ctx.save_for_backward(weight, out, *(tensor for three in found for tensor in three))
+        busy_parts = for_each(len(maps), one)
+        ctx.save_for_backward(weight, out, *(tensor for three in busy_parts for tensor in three))
         ctx.pool = pool
         return out
 
@@ -229,10 +229,10 @@ def for_each(count: int, work: Callable[[int], T]) -> list[T]:
         return list(pool.map(alone, range(count)))
 
 
-def _summed(found: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
+def _summed(gradients: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of weight and bias of all items together, added in the items' order."""
     by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight[0, 0])
-    for one, other in found:
+    for one, other in gradients:
         by_weight += one
         by_bias += other
     return by_weight, by_bias

@@ -75,10 +75,10 @@ class Recurrence(torch.autograd.Function):
         of_output, of_cell = tanhs * o * (1 - o), o * (1 - tanhs * tanhs)
         within = cells.abs() < ctx.clip
         within = None if bool(within.all()) else within
-        found = torch.empty_like(gates)
+        by_gates = torch.empty_like(gates)
         by_cell, by_state, back = torch.zeros_like(cells[0]), gradient[-1], recurrent.t()
         for t in range(frames - 1, -1, -1):
-            now = found[t].view(batch, GATES, units)
+            now = by_gates[t].view(batch, GATES, units)
             torch.mul(by_state, of_output[t], out=now[:, 3])
             by_cell.addcmul_(by_state, of_cell[t]).addcmul_(now[:, 3], peepholes[2])
             if within is not None:
@@ -86,8 +86,8 @@ class Recurrence(torch.autograd.Function):
             torch.mul(by_cell[:, None], slopes[t], out=now[:, :3])
             if t:
                 by_cell.mul_(f[t]).addcmul_(now[:, 0], peepholes[0]).addcmul_(now[:, 1], peepholes[1])
-                by_state = torch.addmm(gradient[t - 1], found[t], back)
-        by_recurrent = states[:-1].flatten(0, 1).t() @ found[1:].flatten(0, 1)
-        each = found.view(frames, batch, GATES, units)
+                by_state = torch.addmm(gradient[t - 1], by_gates[t], back)
+        by_recurrent = states[:-1].flatten(0, 1).t() @ by_gates[1:].flatten(0, 1)
+        each = by_gates.view(frames, batch, GATES, units)
         sums = [(each[:, :, 0] * before), (each[:, :, 1] * before), (each[:, :, 3] * cells)]
-        return found, by_recurrent, torch.stack([s.sum((0, 1)) for s in sums]), None
+        return by_gates, by_recurrent, torch.stack([s.sum((0, 1)) for s in sums]), None

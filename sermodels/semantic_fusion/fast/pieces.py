@@ -93,10 +93,10 @@ def spread(gradient: Tensor, places: Tensor, like: Tensor) -> Tensor:
     """Gradient of `largest`: (group, channel) put at its places in zeros like (group, step, channel)."""
     steps = like.shape[1]
     given, seen, where = (t.permute(0, 3, 1, 2) for t in (gradient[None, :, None], like[None], places[None, :, None]))
-    found: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+    spread_out: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
         given, seen, [1, steps], [1, steps], [0, 0], [1, 1], False, where
     )
-    return found[0].permute(1, 2, 0)
+    return spread_out[0].permute(1, 2, 0)
 
 
 def banded(weight: Tensor, pool: int) -> Tensor:
