@@ -32,6 +32,7 @@ PRESETS: dict[str, Config] = {
     "small": small(Config()),
 }
 TINY = tiny(Config(reconstruction_weight=0.1))
+SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.reconstruction_weight": "0.1..10:log"}
 
 
 class Model(AutoencoderModel):

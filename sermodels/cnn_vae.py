@@ -54,6 +54,11 @@ PRESETS: dict[str, Config] = {
     "small": small(Config()),
 }
 TINY = tiny(Config(reconstruction_weight=0.1, latent_size=8, kl_epochs=2))
+SEARCH = {
+    "train.learning_rate": "1e-4..3e-3:log",
+    "model.reconstruction_weight": "0.1..10:log",
+    "model.kl_weight": "0.01..1:log",
+}
 
 
 class VariationalNetwork(AutoencoderNetwork):

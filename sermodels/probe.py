@@ -94,6 +94,7 @@ TINY = Config(
     piece_seconds=4.0,
 )
 """For tests: a random encoder that needs no checkpoint, and a head that learns a few utterances by heart."""
+SEARCH = {"train.learning_rate": "1e-4..1e-2:log", "model.hidden": "0,128,256", "model.dropout": "0..0.5"}
 
 
 class ProbeNetwork(LabelScale):

@@ -21,8 +21,9 @@ from ...features.core.audio import read_audio
 from ...results.record.folder import Run
 from ...results.record.storage import write_csv
 from ...results.report.figures import OKABE_ITO
+from ...sermodels import registry
 from ...sermodels.core.persist import load_model
-from ...sermodels.core.sermodel import Resources
+from ...sermodels.core.sermodel import Resources, SERModel
 from ..core.progress import Display, Silent
 from ..grid.plan import Plan, needed_rows, rebuild
 from ..grid.trial import build_data
@@ -76,12 +77,12 @@ def find_salience(
         For an utterance that is not there, a model without attention over instances, weights that were not kept (says
         what to type), a corpus that has changed, or an utterance without features.
     """
-    from ...sermodels.maec.model import Model
-
-    if run.spec["model"]["name"] != Model.name:
+    name = run.spec["model"]["name"]
+    cls = registry.load(name).Model
+    if cls.salience is SERModel.salience:
         raise SerbenchError(
-            f"{run.run_id} is a run of {run.spec['model']['name']}, which has no attention over instances. Expected a "
-            f"run of {Model.name}."
+            f"{run.run_id} is a run of {name}, which has no attention over instances. Expected a run of a model that "
+            "says where it listens."
         )
     plan = rebuild(Request.from_dict(run.spec["arguments"]), run.path, run.spec["model"]["config"], Corpora())
     if plan.setting.dataset()["digest"] != run.spec["dataset"]["digest"]:
@@ -92,8 +93,7 @@ def find_salience(
     fold = fold or _testing_fold(plan, trial, item)
     weights = find_weights(run, Options(trial, fold), f"salience {{run}} {item}")
     model = load_model(weights, Resources(device=device))
-    assert isinstance(model, Model)
-    data = _data(plan, item, display or Silent())
+    data = _data(plan, item, cls, display or Silent())
     (segments,) = model.salience(data)
     row = plan.setting.tested.row(item)
     bounds = (None if pd.isna(row[key]) else float(row[key]) for key in ("start", "end"))
@@ -153,18 +153,16 @@ def _testing_fold(plan: Plan, trial: int, item: str) -> str:
     return next((name for name in folds if item in plan.setting.division(trial, name).test), folds[0])
 
 
-def _data(plan: Plan, item: str, display: Display) -> Any:
-    """The utterance with its context; by speaker normalisation takes in all that its speakers say."""
+def _data(plan: Plan, item: str, model: type[SERModel], display: Display) -> Any:
+    """The utterance with its context; what is transductive takes in all the test audio."""
     setting = plan.setting
-    if plan.config.normalise == "speaker":
+    if any(text.startswith("transductive") for text in model.labels(plan.config)):
         sources = open_sources([plan], 1, display)
         tables = sources[-1 if setting.crosses else 0].tables
         if any(item not in table for table in tables.values()):
             raise SerbenchError(f"{item!r} takes no part in {plan.run.run_id}. Expected an utterance of its test set.")
     else:
-        from ...sermodels.maec.model import Model
-
-        rows = needed_rows(setting.tested, setting.asked, [item], Model)
+        rows = needed_rows(setting.tested, setting.asked, [item], model)
         tables = extract_features(setting.tested, rows, plan, 1, display)
     data, failed = build_data(setting.tested, setting.asked, [item], tables, labelled=False)
     if failed:

@@ -16,6 +16,7 @@ from ..core.pulse import pulsing
 from . import (
     budget,
     clusters,
+    conformance,
     corpora,
     cross,
     report,
@@ -180,6 +181,7 @@ def env(
 clusters.register(app)
 cross.register(app)
 corpora.register(app)
+conformance.register(app)
 salience.register(app)
 budget.register(app, run)
 weights_.register(app)

@@ -25,9 +25,9 @@ from ...datasets.core.libraries import LibraryError, library
 from ...datasets.core.stages import stage
 from ...datasets.schema.task import Task
 from ...sermodels.core.sermodel import Data, FitLog, Predictions, Resources, Score, SERModel
-from .space import SPACES, Choice, Range, Search, candidate, check, parse, resolved, search_of
+from .space import Choice, Range, Search, candidate, check, parse, resolved, search_of
 
-__all__ = ["SPACES", "Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
+__all__ = ["Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
 
 
 Material = tuple[Data, Data, Score, Data | None]

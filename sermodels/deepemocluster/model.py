@@ -51,7 +51,7 @@ from ..training.training import Training
 from .config import FIXED, PAPER, RELEASED, TINY, Config
 from .network import ClusterNetwork
 
-__all__ = ["PRESETS", "TINY", "Config", "Model"]
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 PRESETS: dict[str, Config] = {
     "default": FIXED,
@@ -60,6 +60,7 @@ PRESETS: dict[str, Config] = {
     "released": RELEASED,
     "small": small(FIXED),
 }
+SEARCH = {"model.clusters": "10,20,30", "model.cluster_weight": "0.1..3:log"}
 
 
 class Model(ChunkedModel):

@@ -61,7 +61,7 @@ from .losses import LatentMoments, Prior, gender_loss
 from .network import MaecNetwork, Turn, initialise
 from .normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
 
-__all__ = ["PRESETS", "TINY", "Config", "Model"]
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 PRESETS: dict[str, Config] = {
     "default": FIXED,
@@ -70,6 +70,11 @@ PRESETS: dict[str, Config] = {
     "released": RELEASED,
     "iso": ISO,
     "small": SMALL,
+}
+SEARCH = {
+    "train.learning_rate": "1e-4..3e-3:log",
+    "model.adversarial_weight": "0.03..1:log",
+    "model.gender_weight": "0.1..3:log",
 }
 
 

@@ -54,9 +54,10 @@ from .delay import best_delay, delay_scores, delayed, loudness, shifted
 from .frames import Frames, Words, block_batch, frame_samples, root_mean_square, utterance_batch
 from .network import SemanticNetwork, check_shapes, initialise
 
-__all__ = ["PRESETS", "TINY", "Config", "Model"]
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 PRESETS: dict[str, Config] = {"default": FIXED, "fixed": FIXED, "released": RELEASE, "paper": PAPER, "small": SMALL}
+SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.dropout": "0.2..0.6"}
 
 
 class Model(TorchModel):

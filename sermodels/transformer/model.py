@@ -58,7 +58,7 @@ from ..training.settings import make_optimiser
 from ..training.training import Training
 from .config import MSP_PODCAST, TINY, Config
 
-__all__ = ["PRESETS", "TINY", "Config", "Model"]
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 PRESETS: dict[str, Config] = {"default": Config(), "msp-podcast": MSP_PODCAST}
 _DROPOUTS = (
@@ -70,6 +70,7 @@ _DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
 )
+SEARCH = {"model.encoder_rate": "1e-5..1e-4:log", "train.learning_rate": "1e-4..3e-3:log"}
 
 
 class Model(OnEncoder):
