@@ -6,7 +6,7 @@ here is taken from any corpus: sentences are invented, voices are synthetic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.files import atomic_write, write_text
+from ..schema.labels import VOCABULARIES
 from ..voice.synthesis import babble
 
 Array = npt.NDArray[np.float32]
@@ -74,3 +75,48 @@ def write_stub(path: Path) -> None:
     """An AppleDouble stub beside a real file: 212 bytes that no decoder reads."""
     stub = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
     atomic_write(path.with_name(f"._{path.name}"), lambda stream: stream.write(stub.ljust(212, b"\x00")))
+
+
+def share(total: int, parts: int, most: int) -> list[int]:
+    """Divide `total` among `parts` as equally as can be, each at most `most`."""
+    return [min(most, total // parts + (i < total % parts)) for i in range(parts)]
+
+
+def speak(
+    path: Path, emotion: str | None, gender: str, sampling_rate: int, rng: np.random.Generator, seconds: float = 0.9
+) -> None:
+    """Write an utterance of about `seconds` in the state of an emotion."""
+    length = seconds * float(rng.uniform(0.9, 1.3))
+    write_wav(path, voice_of(emotion, length, int(rng.integers(2**31)), gender, sampling_rate), sampling_rate)
+
+
+def act(
+    folder: Path,
+    corpus: str,
+    takes: Mapping[str, Sequence[tuple[str, str]]],
+    genders: Mapping[str, str],
+    *,
+    utterances: int,
+    sampling_rate: int,
+    seed: int,
+) -> list[str]:
+    """Write an acted corpus: for each speaker as many takes as its share of `utterances`, in their order.
+
+    Parameters
+    ----------
+    corpus : its name among the vocabularies of labels
+    takes : speaker -> (path of the file below `folder`, code of the emotion)
+    genders : speaker -> "female" or "male"
+
+    Returns
+    -------
+    paths that were written
+    """
+    rng = np.random.default_rng((seed, *corpus.encode()))
+    counts = share(utterances, len(takes), max(map(len, takes.values())))
+    written = []
+    for (speaker, own), count in zip(takes.items(), counts, strict=True):
+        for path, code in own[:count]:
+            speak(folder / path, VOCABULARIES[corpus][code], genders[speaker], sampling_rate, rng)
+            written.append(path)
+    return written

@@ -18,7 +18,7 @@ from .. import crema_d, savee, tess
 from ..core.errors import SerbenchError, unknown
 from ..core.files import write_text
 from ..schema.labels import VOCABULARIES
-from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, write_stub, write_wav
+from ._common import AFFECT, on_scale, sentence, share, speak, spread, voice_of, write_lines, write_stub, write_wav
 
 RATES = {"ravdess": 48000, "crema-d": 16000, "tess": 24414, "savee": 44100, "msp-improv": 48000}
 """Corpus -> sampling rate in Hz of the published files."""
@@ -60,17 +60,17 @@ def write_ravdess(folder: Path, *, utterances: int = 192, traps: bool = False, s
         for intensity in ("01", "02")[: 1 if emotion == "01" else 2]:
             takes += [(emotion, intensity, s, r) for s in ("01", "02") for r in ("01", "02")]
     order = sorted(takes, key=lambda t: (t[2], t[3], t[1], t[0]))  # all emotions first, then further takes
-    per_actor = _share(utterances, 24, len(order))
+    per_actor = share(utterances, 24, len(order))
     for actor in range(1, 25):
         gender = "male" if actor % 2 else "female"
         for emotion, intensity, statement, repetition in order[: per_actor[actor - 1]]:
             name = f"03-01-{emotion}-{intensity}-{statement}-{repetition}-{actor:02d}"
             path = folder / f"Actor_{actor:02d}" / f"{name}.wav"
-            _speak(path, VOCABULARIES["ravdess"][emotion], gender, RATES["ravdess"], rng)
+            speak(path, VOCABULARIES["ravdess"][emotion], gender, RATES["ravdess"], rng)
     if traps:
         first = folder / "Actor_01"
         for name in ("01-01-03-01-01-01-01", "03-02-03-01-01-01-01", "notes of the session"):
-            _speak(first / f"{name}.wav", "happiness", "male", RATES["ravdess"], rng)
+            speak(first / f"{name}.wav", "happiness", "male", RATES["ravdess"], rng)
         mono = voice_of("neutral", 0.8, 1, "male", RATES["ravdess"])
         write_wav(first / "03-01-01-01-01-01-01.wav", np.stack([mono, mono], axis=1), RATES["ravdess"])
         write_stub(first / "03-01-01-01-01-01-01.wav")
@@ -81,13 +81,13 @@ def write_crema_d(folder: Path, *, utterances: int = 144, traps: bool = False, s
     rng = np.random.default_rng((seed, 23))
     actors = {str(1001 + i): "female" if i % 3 else "male" for i in range(11)} | {"1076": "female"}
     clips = [(e, s) for s in crema_d.SENTENCES for e in VOCABULARIES["crema-d"]]
-    counts = _share(utterances, len(actors), len(clips))
+    counts = share(utterances, len(actors), len(clips))
     names = []
     for (actor, gender), count in zip(actors.items(), counts, strict=True):
         for emotion, sentence_code in clips[:count]:
             name = f"{actor}_{sentence_code}_{emotion}_XX"
             names.append((name, emotion))
-            _speak(folder / f"AudioWAV/{name}.wav", VOCABULARIES["crema-d"][emotion], gender, RATES["crema-d"], rng)
+            speak(folder / f"AudioWAV/{name}.wav", VOCABULARIES["crema-d"][emotion], gender, RATES["crema-d"], rng)
     if traps:
         if ("1076_MTI_SAD_XX", "SAD") not in names:
             names.append(("1076_MTI_SAD_XX", "SAD"))
@@ -108,7 +108,7 @@ def write_crema_d(folder: Path, *, utterances: int = 144, traps: bool = False, s
 def write_tess(folder: Path, *, utterances: int = 112, traps: bool = False, seed: int = 0) -> None:
     """`OAF_angry/OAF_back_angry.wav`; traps: a speaker `OA`, folders spelt in several ways, upper case, a stub."""
     rng = np.random.default_rng((seed, 29))
-    counts = _share(utterances, 2, len(WORDS) * 7)
+    counts = share(utterances, 2, len(WORDS) * 7)
     for speaker, count in zip(tess.SPEAKERS, counts, strict=True):
         takes = [(word, emotion) for word in WORDS for emotion in VOCABULARIES["tess"]][:count]
         for word, emotion in takes:
@@ -117,7 +117,7 @@ def write_tess(folder: Path, *, utterances: int = 112, traps: bool = False, seed
             name = f"{start}_{word}_{emotion}.wav"
             name = name.upper().replace(".WAV", ".wav") if traps and word == "bar" else name
             path = folder / f"{speaker}_{place}" / name
-            _speak(path, VOCABULARIES["tess"][emotion], "female", RATES["tess"], rng, 0.7)
+            speak(path, VOCABULARIES["tess"][emotion], "female", RATES["tess"], rng, 0.7)
     if traps:
         write_stub(folder / "YAF_angry/YAF_back_angry.wav")
 
@@ -129,11 +129,11 @@ def write_savee(folder: Path, *, utterances: int = 112, traps: bool = False, see
         [(code, number) for code in VOCABULARIES["savee"] for number in range(1, 31 if code == "n" else 16)],
         key=lambda take: (take[1], take[0]),
     )
-    counts = _share(utterances, 4, len(takes))
+    counts = share(utterances, 4, len(takes))
     for speaker, count in zip(savee.SPEAKERS, counts, strict=True):
         for code, number in takes[:count]:
             place = f"{speaker}_{code}{number:02d}" if traps else f"AudioData/{speaker}/{code}{number:02d}"
-            _speak(folder / f"{place}.wav", VOCABULARIES["savee"][code], "male", RATES["savee"], rng)
+            speak(folder / f"{place}.wav", VOCABULARIES["savee"][code], "male", RATES["savee"], rng)
     if traps:
         write_lines(folder / "Info.txt", ["a miniature"])
         write_stub(folder / "DC_a01.wav")
@@ -150,7 +150,7 @@ def write_msp_improv(folder: Path, *, utterances: int = 144, traps: bool = False
     for k, (name, speaker, emotion) in enumerate(_improv_turns(utterances, second=traps, rng=rng)):
         session, scene, condition = int(name[6:8]), name[:4], name[9]
         place = f"{'Audio/' if traps else ''}session{session}/{scene}/{condition}/MSP-IMPROV-{name}.wav"
-        _speak(folder / place, emotion, "female" if speaker == "F" else "male", RATES["msp-improv"], rng)
+        speak(folder / place, emotion, "female" if speaker == "F" else "male", RATES["msp-improv"], rng)
         lines += _improv_block(name, emotion, k, traps, rng)
         write_lines(folder / "All_human_transcriptions" / f"MSP-IMPROV-{name}.txt", [sentence(emotion, rng)])
         if traps and k == 0:
@@ -202,18 +202,6 @@ def _improv_block(name: str, emotion: str | None, k: int, traps: bool, rng: np.r
     if traps and k == 1:
         raters.append("no answer given")
     return [f"UTD-IMPROV-{name}.avi; {code}; {values} ; N:4.000000;", *raters, ""]
-
-
-def _share(total: int, parts: int, most: int) -> list[int]:
-    """Divide `total` among `parts` as equally as can be, each at most `most`."""
-    return [min(most, total // parts + (i < total % parts)) for i in range(parts)]
-
-
-def _speak(
-    path: Path, emotion: str | None, gender: str, sampling_rate: int, rng: np.random.Generator, seconds: float = 0.9
-) -> None:
-    length = seconds * float(rng.uniform(0.9, 1.3))
-    write_wav(path, voice_of(emotion, length, int(rng.integers(2**31)), gender, sampling_rate), sampling_rate)
 
 
 def _vote_row(

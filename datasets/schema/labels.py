@@ -61,6 +61,32 @@ VOCABULARIES: Mapping[str, Mapping[str, str | None]] = {
     "emodb": {
         "W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral",
     },
+    "nemo": {
+        "anger": "anger", "fear": "fear", "happiness": "happiness", "neutral": "neutral", "sadness": "sadness",
+        "surprised": "surprise",
+    },
+    "urdu": {"A": "anger", "H": "happiness", "N": "neutral", "S": "sadness"},
+    "emovo": {
+        "dis": "disgust", "gio": "happiness", "neu": "neutral", "pau": "fear", "rab": "anger", "sor": "surprise",
+        "tri": "sadness",
+    },
+    "shemo": {
+        "A": "anger", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness", "W": "surprise",
+    },
+    "cafe": {
+        "C": "anger", "D": "disgust", "J": "happiness", "N": "neutral", "P": "fear", "S": "surprise", "T": "sadness",
+    },
+    "jl-corpus": {
+        "angry": "anger", "sad": "sadness", "neutral": "neutral", "happy": "happiness", "excited": "excitement",
+        "anxious": "other", "apologetic": "other", "assertive": "other", "concerned": "other", "encouraging": "other",
+    },
+    "subesco": {
+        "ANGRY": "anger", "DISGUST": "disgust", "FEAR": "fear", "HAPPY": "happiness", "NEUTRAL": "neutral",
+        "SAD": "sadness", "SURPRISE": "surprise",
+    },
+    "esd": {
+        "Angry": "anger", "Happy": "happiness", "Neutral": "neutral", "Sad": "sadness", "Surprise": "surprise",
+    },
 }  # fmt: skip
 """Corpus -> its own codes -> canonical emotion; None is a code for "no agreement"."""
 
