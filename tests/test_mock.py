@@ -36,7 +36,7 @@ SIZES = {
     "tess": None,
     "urdu": None,
 }
-NO_TASKS = {"table", "audformat"}
+NO_TASKS = {"table", "audformat", "hf"}
 """Their tasks follow from the user's own columns."""
 
 

@@ -41,7 +41,7 @@ OVERLAP = 0.5
 """Share of the shorter segment from which on two segments of one file are the same audio."""
 NAMES = {"speaker": "speakers", "dialogue": "dialogues", "session": "sessions", "audio": "identical recordings",
          "text": "transcripts"}  # fmt: skip
-UNRELATED = ("table", "audformat")
+UNRELATED = ("table", "audformat", "hf")
 """Datasets that stand for any corpus: two of them are the same one only in the same folder."""
 _PROBE = 4096
 
