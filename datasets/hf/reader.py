@@ -19,9 +19,9 @@ option is left out, the first of the usual names that is there is taken:
 
 Class numbers become the names that the metadata gives them. The parts train, dev and test follow from the names of the
 files (`train-00000-of-00001.parquet`, `validation/0000.parquet`) unless `split` names a column; files that are called
-otherwise make a column `part`. Without an id the name of the sound is the id, or file and row. Further columns are kept
-as text, those that would mean something here under `given_NAME`. Tasks, scales, splits and what is said of missing
-speakers are those of `table`.
+otherwise make a column `part`. Without an id the name of the sound is the id, else part and place in it. Further
+columns are kept as text, those that would mean something here under `given_NAME`. Tasks, scales, splits and what is
+said of missing speakers are those of `table`.
 
 The sound is written into the cache once, each file named by its content, and read from there (`hf.sound`); rows without
 sound are left out and counted.
@@ -151,7 +151,6 @@ def _rows(shard: Shard, sound: str, folder: Path) -> pd.DataFrame:
     written = unpack(shard, sound, folder)
     table["path"] = pd.array([name for name, _ in written], dtype="string")
     table["_name"] = pd.array([origin for _, origin in written], dtype="string")
-    table["_row"] = pd.array([f"{shard.part}-{i}" for i in range(len(written))], dtype="string")
     table["_part"] = shard.part
     table["_partition"] = shard.partition or pd.NA
     table[LINE] = [f"{i + 1} ({shard.name})" for i in range(len(written))]
@@ -204,10 +203,13 @@ def _fits(column: pd.Series[str], target: str) -> bool:
 
 
 def _ids(rows: pd.DataFrame) -> pd.Series[str]:
-    """The names of the sound where these are all there and all different, else part and row."""
+    """The names of the sound where these are all there and all different, else part and place in the part."""
     names = rows["_name"].map(os.path.basename, na_action="ignore").astype("string")
     bare = names.map(_bare, na_action="ignore")
-    return names if names.notna().all() and bare.is_unique else rows["_row"]
+    if names.notna().all() and bare.is_unique:
+        return names
+    numbers = rows.groupby("_part").cumcount().astype(str)
+    return (rows["_part"] + "-" + numbers).astype("string")
 
 
 def _bare(name: str) -> str:
