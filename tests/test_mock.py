@@ -17,17 +17,25 @@ from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 
 SIZES = {
+    "cafe": None,
     "crema-d": 144,
+    "emovo": None,
+    "esd": None,
     "iemocap": 100,
+    "jl-corpus": None,
     "meld": 80,
     "msp-improv": None,
     "msp-podcast": None,
+    "nemo": None,
     "ravdess": 192,
     "savee": 84,
     "sewa": None,
+    "shemo": None,
+    "subesco": None,
     "tess": None,
+    "urdu": None,
 }
-NO_TASKS = {"table", "audformat"}
+NO_TASKS = {"table", "audformat", "hf"}
 """Their tasks follow from the user's own columns."""
 
 
