@@ -22,8 +22,7 @@ import torch
 from torch import nn
 
 from .chunked.chunked_model import ChunkedModel
-from .chunked.network import ChunkNetwork, EncoderConfig, initialise
-from .chunked.presets import paper, small, tiny
+from .chunked.network import ChunkNetwork, EncoderConfig, initialise, paper, small, tiny
 
 
 @dataclass(frozen=True)

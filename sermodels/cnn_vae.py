@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from ..datasets.core.config import option
 from .chunked.autoencoder import AutoencoderConfig, AutoencoderModel, AutoencoderNetwork, Code
-from .chunked.network import Head
-from .chunked.presets import paper, small, tiny
+from .chunked.network import Head, paper, small, tiny
 from .training.training import Training
 
 EVIDENCE = {"mse": 2.0, "l1": 1.0, "smooth-l1": 1.0}

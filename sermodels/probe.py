@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from ..datasets.core.config import option
 from ..datasets.core.errors import SerbenchError
 from ..datasets.schema.task import Task
-from ..features.core.feature_extractor import FeatureRequest
+from ..features.core.feature_request import FeatureRequest
 from .chunked.network import Normaliser
 from .core.rows import frame_counts
 from .core.sermodel import Data, FitLog, Predictions, Score

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, Predictions
 from ..core.speed import computed_by
 from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffled

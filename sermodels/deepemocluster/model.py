@@ -38,8 +38,7 @@ from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
 from ..chunked.chunked_model import ChunkedModel
-from ..chunked.network import ChunkNetwork, initialise
-from ..chunked.presets import small
+from ..chunked.network import ChunkNetwork, initialise, small
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import Labels, cluster, gather, keep_top, restore_top, sizes_so_far
 from ..core.sermodel import Data, FitLog, Score

@@ -40,7 +40,7 @@ from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ...features.encoders.encoder import Inputs
 from ...features.encoders.families import WAVEFORM
 from ...features.encoders.loading import load, skeleton
