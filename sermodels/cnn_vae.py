@@ -99,7 +99,7 @@ class Model(AutoencoderModel):
     network_class: ClassVar[type[AutoencoderNetwork]] = VariationalNetwork
     config: Config
 
-    def unsupervised(self, training: Training, chunks: Tensor, code: Code) -> dict[str, Tensor]:
+    def unsupervised(self, training: Training[AutoencoderNetwork], chunks: Tensor, code: Code) -> dict[str, Tensor]:
         """Reconstruction error plus weighted divergence."""
         losses, c = super().unsupervised(training, chunks, code), self.config
         assert code.divergence is not None
