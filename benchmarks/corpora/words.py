@@ -21,7 +21,7 @@ from ...datasets.core.config import override, to_dict
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.files import write_json
 from ...datasets.schema.corpus import Corpus
-from ...features.spaces.mapping import Alignment, Config as SpaceConfig, Report, align, read_pairs
+from ...features.spaces.mapping import Alignment, Config as SpaceConfig, MapReport, align, read_pairs
 from ...features.words.times import WordTimes, align_words, save, word_source
 from ...features.words.vectors import Vectors, read_vectors, write_vectors
 from ..core.machine import versions
@@ -211,7 +211,7 @@ def align_spaces(
         raise SerbenchError(f"prepare={config.prepare} changes the target vectors as well. Type --out-target FILE.")
     note = _beside(out)
 
-    def write(report: Report) -> None:
+    def write(report: MapReport) -> None:
         facts = {
             "made_by": "align-spaces",
             "source": str(source),
@@ -240,7 +240,7 @@ def align_spaces(
     return aligned
 
 
-def report_lines(report: Report) -> list[str]:
+def report_lines(report: MapReport) -> list[str]:
     """A report for people to read."""
     lines = [
         f"{report.mode}: {'accepted' if report.accepted else 'FAILED'}; {report.reason}",
@@ -264,7 +264,7 @@ def report_lines(report: Report) -> list[str]:
     return lines
 
 
-def beats_chance(report: Report) -> bool:
+def beats_chance(report: MapReport) -> bool:
     """Whether P@10 by CSLS is more than two standard errors above that of guessing."""
     guess = min(1.0, 10 / report.targets)
     return report.precision["csls"][10] > guess + 2 * math.sqrt(guess * (1 - guess) / report.tested)
