@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from serbench.benchmarks.corpora import doctor
-from serbench.benchmarks.run import grid
+from serbench.benchmarks.grid import grid
 from serbench.datasets import nemo
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.hf import reader as hf
