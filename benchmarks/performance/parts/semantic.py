@@ -18,8 +18,7 @@ Each CPU measurement is a process of its own with one thread; plain and own step
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -31,7 +30,7 @@ from ....sermodels.semantic_fusion.network import NetworkConfig, SemanticNetwork
 from ....sermodels.training.losses import ccc_losses
 from ..device_speed import matrix_speed, mean_seconds, precision, training_step, with_peak
 from ..measure import timed
-from ..rows import Facts, Row, apart, main, row, rows_of
+from ..rows import Facts, Row, apart, interleaved, main, row, rows_of, within
 
 HALF, WORD_DIM, TARGETS = 2205, 100, 3
 HOP_SECONDS = 0.1
@@ -92,11 +91,7 @@ def rows() -> list[Row]:
 
 def step_rows(rounds: int = ROUNDS) -> list[Row]:
     """A training step, own and plain, in alternating processes; the medians."""
-    taken: dict[str, list[Facts]] = {"plain": [], "own": []}
-    for _ in range(rounds):
-        for way, list_of in taken.items():
-            list_of.append(_apart("step", way=way))
-    plain, own = (_median(taken[way]) for way in ("plain", "own"))
+    plain, own = interleaved({way: partial(_apart, "step", way=way) for way in ("plain", "own")}, rounds).values()
     same, share = _apart("same"), _apart("recurrence")
     ratio, part = own["cpu_seconds"] / plain["cpu_seconds"], share["cpu_seconds"] / own["cpu_seconds"]
     title = "semantic-fusion:released, training step, 5 x 100 frames"
@@ -123,9 +118,8 @@ def step_rows(rounds: int = ROUNDS) -> list[Row]:
 def memory_rows() -> list[Row]:
     """Peak memory of one step at the paper's batch size."""
     facts = _apart("step", way="own", batch=25, frames=300, steps=1)
-    met = facts["peak_mib"] <= PEAK_LIMIT
     title = "semantic-fusion:paper, training step, 25 x 300 frames"
-    return [row(title, facts, limit=f"{PEAK_LIMIT:.0f} MiB", met=met)]
+    return [row(title, facts, **within(facts, peak_mib=PEAK_LIMIT))]
 
 
 def prediction_rows() -> list[Row]:
@@ -157,7 +151,7 @@ def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") 
     network = network_of(int(frames))
     trained = PlainNetwork(network) if way == "plain" else network
     optimiser = torch.optim.Adam(trained.parameters(), lr=5e-4)
-    facts = []
+    found = []
     for step in range(int(steps) + 1):
         given = generated(int(batch) if step else 1, int(frames))
         with timed() as spent:
@@ -165,8 +159,8 @@ def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") 
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
-        facts.append(spent)
-    return min(facts[1:], key=lambda one: one["cpu_seconds"])
+        found.append(spent)
+    return min(found[1:], key=lambda one: one["cpu_seconds"])
 
 
 def run_same() -> Facts:
@@ -264,10 +258,6 @@ def generated(batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
 def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
-
-
-def _median(taken: Sequence[Facts]) -> Facts:
-    return {key: statistics.median(facts[key] for facts in taken) for key in taken[0]}
 
 
 RUNS: dict[str, Callable[..., Facts]] = {
