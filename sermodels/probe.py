@@ -50,8 +50,9 @@ from .inputs.sequences import Sequences, padded_traces
 from .pretrained import on_encoder
 from .pretrained.on_encoder import FREE, EncoderChoice, OnEncoder
 from .training.objective import LabelScale, Objective
-from .training.pooling import Head, LayerSum
-from .training.training import TrainConfig, Training
+from .training.pooling import LayerSum, PoolingHead
+from .training.settings import TrainConfig
+from .training.training import Training
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ TINY = Config(
     pooling="attentive",
     piece_seconds=4.0,
 )
-SEARCH = {"train.learning_rate": "1e-4..1e-2:log", "model.hidden": "0,128,256", "model.dropout": "0..0.5"}
 """For tests: a random encoder that needs no checkpoint, and a head that learns a few utterances by heart."""
+SEARCH = {"train.learning_rate": "1e-4..1e-2:log", "model.hidden": "0,128,256", "model.dropout": "0..0.5"}
 
 
 class ProbeNetwork(LabelScale):
@@ -104,7 +105,7 @@ class ProbeNetwork(LabelScale):
         self.normaliser = Normaliser(layers * width, torch.inf)
         self.layers = LayerSum(layers)
         c = config
-        self.head = Head(width, outputs, c.projection, c.activation, pooling, c.hidden, c.dropout)
+        self.head = PoolingHead(width, outputs, c.projection, c.activation, pooling, c.hidden, c.dropout)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """(batch, outputs), or (batch, frame, outputs) for traces."""
@@ -162,8 +163,8 @@ class Model(OnEncoder):
         self.objective.calibrate(network, train.labels)
         if self.config.standardise:
             frames = self._sequences(train)
-            found = moments((frames[i] for i in range(len(frames))), train.features["input"].dim)
-            network.normaliser.set(found.mean, inverse_std(found))
+            dimensions = moments((frames[i] for i in range(len(frames))), train.features["input"].dim)
+            network.normaliser.set(dimensions.mean, inverse_std(dimensions))
 
     def begin(self, training: Training) -> None:
         """Lay out the training items and their targets."""
@@ -206,8 +207,8 @@ class Model(OnEncoder):
             return self.objective.predictions(network, outputs.cpu().double().numpy())
         traces: list[npt.NDArray[np.floating[Any]]] = self.objective.empty_traces(frame_counts(data))
         for piece, batch in zip(pieces, batches, strict=True):
-            found = network(*batch)[0].float().cpu().double().numpy()
-            traces[piece.position][piece.start : piece.stop] = self.objective.predictions(network, found)
+            rows = network(*batch)[0].float().cpu().double().numpy()
+            traces[piece.position][piece.start : piece.stop] = self.objective.predictions(network, rows)
         return traces
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:

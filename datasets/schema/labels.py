@@ -214,8 +214,10 @@ def canonical_words(raw: pd.Series[Any]) -> pd.Series[Any]:
     """Canonical emotion of single raters' words (categories give categories); unknown words stay missing."""
     emotions = {word: emotion for emotion, words in WORDS.items() for word in words}
     codes, words = pd.factorize(raw)
-    found = pd.Index(EMOTIONS).get_indexer(pd.Index([_emotion_of(str(word), emotions) for word in words], dtype=object))
-    chosen = pd.Categorical.from_codes(np.append(found, -1)[codes], pd.Index(EMOTIONS))
+    positions = pd.Index(EMOTIONS).get_indexer(
+        pd.Index([_emotion_of(str(word), emotions) for word in words], dtype=object)
+    )
+    chosen = pd.Categorical.from_codes(np.append(positions, -1)[codes], pd.Index(EMOTIONS))
     result = pd.Series(chosen, raw.index, name=raw.name)
     return result if isinstance(raw.dtype, pd.CategoricalDtype) else result.astype("string")
 

@@ -85,7 +85,7 @@ def _segment_id(path: str, start: float, end: float) -> str:
     return f"{path}#{0 if np.isnan(start) else start:.10g}-{'' if np.isnan(end) else f'{end:.10g}'}"
 
 
-def numbers(cells: pd.DataFrame, name: str, file: Path) -> pd.Series[float]:
+def number_column(cells: pd.DataFrame, name: str, file: Path) -> pd.Series[float]:
     """A column of numbers; empty cells, NaN and NA are missing."""
     texts = cells[name].mask(cells[name].str.lower().isin(NOT_A_NUMBER))
     values = pd.to_numeric(texts, errors="coerce").astype("float64")

@@ -35,10 +35,10 @@ def table_file(root: Path) -> Path:
     kinds = ", ".join((*TEXT_FILES, *PARQUET_FILES))
     if root.is_dir():
         entries = sorted(p for p in root.iterdir() if p.is_file() and not p.name.startswith("."))
-        found = [p for p in entries if p.suffix.lower() in (*TEXT_FILES[:2], *PARQUET_FILES)]
-        if len(found) == 1:
-            return found[0]
-        there = ", ".join(p.name for p in (found or entries)[:8]) or "no files"
+        tables = [p for p in entries if p.suffix.lower() in (*TEXT_FILES[:2], *PARQUET_FILES)]
+        if len(tables) == 1:
+            return tables[0]
+        there = ", ".join(p.name for p in (tables or entries)[:8]) or "no files"
         raise SerbenchError(f"expected one table ({kinds}) in {root}, found {there}. Type the file itself as --root.")
     if not root.is_file():
         raise SerbenchError(f"the table {str(root)!r} does not exist. Type the path of a {kinds} file as --root.")

@@ -41,7 +41,7 @@ from ..schema.context import add_context
 from ..schema.corpus import COLUMNS, NUMBER_COLUMNS, OFFICIAL, Corpus, Fold, make_table, rotation
 from ..schema.grouping import GUARDED, make_groups
 from ..schema.task import ATTRIBUTES, Task, attribute_tasks
-from .cells import cell_error, genders, ids, labels, numbers, partitions, paths, references, stated_scale
+from .cells import cell_error, genders, ids, labels, number_column, partitions, paths, references, stated_scale
 from .file import LINE, read_table, table_file
 
 FOLDS = 5
@@ -109,15 +109,15 @@ def _draft(cells: pd.DataFrame, file: Path) -> _Draft:
     columns: dict[str, pd.Series[Any]] = {"path": paths(cells, file)}
     for name in NUMBER_COLUMNS:
         if name in cells:
-            columns[name] = numbers(cells, name, file)
+            columns[name] = number_column(cells, name, file)
     _check_segments(cells, columns, file)
     if "partition" in cells:
         columns["partition"] = partitions(cells, file)
     if "gender" in cells:
         columns["gender"], unknown = genders(cells["gender"])
         notes += [f"gender {text!r} is taken as unknown ({n} rows)" for text, n in unknown.items()]
-    found, more = labels(cells, file)
-    columns.update(found)
+    labelled, more = labels(cells, file)
+    columns.update(labelled)
     used = {*columns, *SCALE_COLUMNS, "id", "label", "emotion", LINE}
     kept: dict[str, pd.Series[Any]] = {str(c): cells[c] for c in cells if c not in used}
     table = pd.DataFrame({**kept, **columns})
@@ -220,8 +220,8 @@ def _splits(draft: _Draft) -> dict[str, tuple[Fold, ...]]:
 
 def _official(draft: _Draft, parts: set[str]) -> dict[str, tuple[Fold, ...]]:
     if "train" not in parts:
-        found = ", ".join(sorted(parts))
-        raise SerbenchError(f"the column 'partition' of {draft.file} has {found} but no train. Mark rows to train on.")
+        given = ", ".join(sorted(parts))
+        raise SerbenchError(f"the column 'partition' of {draft.file} has {given} but no train. Mark rows to train on.")
     outside = int(draft.table["partition"].isna().sum())
     if outside:
         draft.notes.append(f"{outside} rows have no partition: the official split leaves them out")

@@ -27,7 +27,8 @@ from ..core.sermodel import Data, FitLog, Score
 from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches
 from ..inputs.chunks import ChunkSet
-from ..training.training import Training, make_optimiser
+from ..training.settings import make_optimiser
+from ..training.training import Training
 from .chunked_model import ChunkedModel
 from .decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
 from .network import ChunkNetwork, EncoderConfig, initialise
@@ -114,10 +115,6 @@ class AutoencoderNetwork(ChunkNetwork):
             return torch.as_tensor(self.normaliser(chunks))
         return torch.nan_to_num((chunks - self.normaliser.mean) * self.normaliser.inverse)
 
-    def reconstruct(self, chunks: Tensor) -> Tensor:
-        """Raw features -> reconstruction (chunk, time, mel), in normalised units."""
-        return torch.as_tensor(self.decoder(self.code(self.latent(chunks)).decoded))
-
 
 class AutoencoderModel(ChunkedModel):
     """Base of `cnn-ae` and `cnn-vae`."""
@@ -198,9 +195,9 @@ class AutoencoderModel(ChunkedModel):
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             chunks, targets = batch
             code = network.code(network.latent(chunks))
-            found = self.emotion_losses(network.emotion(code.regressed), targets)
-            emotion, other = found.pop("loss"), dict(self.unsupervised(training, chunks, code))
-            return {"loss": emotion + weight * other.pop("loss"), "emotion_loss": emotion, **other, **found}
+            named = self.emotion_losses(network.emotion(code.regressed), targets)
+            emotion, other = named.pop("loss"), dict(self.unsupervised(training, chunks, code))
+            return {"loss": emotion + weight * other.pop("loss"), "emotion_loss": emotion, **other, **named}
 
         return training.sweep("stage 2", self.batches(training), losses, span=(start, 1.0))
 

@@ -21,14 +21,16 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest
 from ..core.sermodel import Data, Predictions
+from ..core.speed import computed_by
 from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffled
 from ..inputs.chunks import Chunking, ChunkSet
 from ..inputs.moments import inverse_std, moments
 from ..training.losses import balanced_weights, ccc_losses
+from ..training.settings import make_optimiser
 from ..training.torch_model import TorchModel
-from ..training.training import Training, make_optimiser
-from .fast.shared_maps import Folded, chunk_maps
-from .network import ChunkNetwork, Encoder, EncoderConfig
+from ..training.training import Training
+from .fast.shared_maps import can_share, latents_of_sentences
+from .network import ChunkNetwork, EncoderConfig
 
 CPU_CHUNKS = 16
 """Chunks at once in passes without training on a CPU: what stays in its cache (about 10 MB of maps)."""
@@ -62,8 +64,8 @@ class ChunkedModel(TorchModel):
     def calibrate(self, network: nn.Module, train: Data) -> None:
         """Moments of every band over all frames, and of the labels, of the training data (population)."""
         assert isinstance(network, ChunkNetwork)
-        found = moments((train.array(i) for i in range(len(train))), train.features["input"].dim)
-        network.normaliser.set(found.mean, inverse_std(found))
+        bands = moments((train.array(i) for i in range(len(train))), train.features["input"].dim)
+        network.normaliser.set(bands.mean, inverse_std(bands))
         if self.task.kind == "regression":
             std = train.labels.std(axis=0)
             network.label_mean.copy_(torch.tensor(train.labels.mean(axis=0)))
@@ -151,22 +153,11 @@ class ChunkedModel(TorchModel):
         mean, std = _moments_of_labels(network)
         return np.asarray(outputs.numpy() * std + mean)
 
+    @computed_by(latents_of_sentences, where=can_share)
     def latents(self, network: ChunkNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
-        """h of all chunks in order, (sentences * C, width) for a few sentences at a time, in evaluation mode.
-
-        On a CPU one sentence at a time, and what its overlapping chunks have in common is computed once; a set
-        `train.micro_batch`, and an accelerator, take the chunks of several sentences as they are.
-        """
-        encoder = network.encoder
-        if self.device.type != "cpu" or self.train_config.micro_batch or not isinstance(encoder, Encoder):
-            for batch in self.sentences(chunks):
-                yield network.latent(batch[0])
-            return
-        layers = [Folded.of(c, n) for c, n in zip(encoder.convolutions, encoder.norms, strict=True)]
-        for position in range(len(chunks) // chunks.chunking.count):
-            frames = network.normaliser(torch.tensor(chunks.sentence(position)))
-            maps = chunk_maps(frames, chunks.starts[position], chunks.chunking.length, layers)
-            yield functional.relu(encoder.latent(torch.flatten(maps, 1)))
+        """h of all chunks in order, (sentences * C, width) for a few sentences at a time, in evaluation mode."""
+        for (batch,) in self.sentences(chunks):
+            yield network.latent(batch)
 
     def chunk_features(self, data: Data, layer: str = "auto") -> npt.NDArray[np.float32]:
         """Features of every chunk, (sentence * C, width): the latent h, or with "auto" what the model clusters."""
@@ -176,8 +167,8 @@ class ChunkedModel(TorchModel):
         assert isinstance(network, ChunkNetwork)
         with torch.inference_mode():
             latents = ChunkedModel.latents(self, network.eval(), self.chunk_set(data))  # h, whatever the head reads
-            found = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
-        return np.asarray(found.cpu().numpy())
+            rows = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
+        return np.asarray(rows.cpu().numpy())
 
     def clustered(self, network: ChunkNetwork, hidden: Tensor, layer: str) -> Tensor:
         """h (chunk, width) -> what `chunk_features` gives of it, (chunk, width)."""

@@ -18,7 +18,7 @@ the (channel, time, mel) order of the release, so that its weights fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +29,11 @@ from torch.nn import functional
 
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
+from ..core.speed import computed_by
 from ..inputs.chunks import RULES, SHORT
 from ..training.losses import EPSILON
-from ..training.training import TrainConfig
-from .fast.convolutions import convolution_stack
+from ..training.settings import TrainConfig
+from .fast.convolutions import can_stack, fast_stack
 
 CHANNELS = (32, 32, 64, 64, 128, 128, 128)
 STRIDES = (1, 1, 2, 2, 2, 2, 2)
@@ -101,6 +102,21 @@ class Normaliser(nn.Module):
         return torch.nan_to_num_((frames - self.mean) * self.inverse, nan=0.0).clamp_(-self.clip, self.clip)
 
 
+@computed_by(fast_stack, where=can_stack)
+def convolution_stack(
+    maps: Tensor, convolutions: Iterable[nn.Module], norms: Iterable[nn.Module], slope: float = 0.0
+) -> Tensor:
+    """Convolution, normalisation and (leaky) ReLU, layer after layer: (item, channel, time, mel) -> the same axes."""
+    for convolution, norm in zip(convolutions, norms, strict=True):
+        maps = rectified(norm(convolution(maps)), slope)
+    return maps
+
+
+def rectified(values: Tensor, slope: float) -> Tensor:
+    """ReLU, or with a slope below 0 the leaky one."""
+    return functional.leaky_relu(values, slope) if slope else functional.relu(values)
+
+
 class Encoder(nn.Module):
     """f_enc: convolutions with batch normalisation and ReLU, then one fully connected layer (section 4.2).
 
@@ -123,7 +139,7 @@ class Encoder(nn.Module):
     def forward(self, chunks: Tensor) -> Tensor:
         """(chunk, time, mel), normalised -> h (chunk, width)."""
         maps = chunks.unsqueeze(1)  # (chunk, channel, time, mel)
-        maps = convolution_stack(maps, list(self.convolutions), list(self.norms), self.training)
+        maps = convolution_stack(maps, self.convolutions, self.norms)
         hidden: Tensor = self.dropout(functional.relu(self.latent(torch.flatten(maps, 1))))
         return hidden
 

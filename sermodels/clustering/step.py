@@ -66,7 +66,7 @@ def cluster(training: Training, name: str, points: Points, c: ClusterConfig) -> 
     iterations, how often an empty cluster was refilled, and NMI to the last epoch's assignment.
     """
     ready = whiten(points, c.whiten, c.cluster_mb * 2**20) if c.whiten else points
-    found = kmeans(
+    clusters = kmeans(
         ready,
         c.clusters,
         training.generator(f"clusters, {name}"),
@@ -75,7 +75,7 @@ def cluster(training: Training, name: str, points: Points, c: ClusterConfig) -> 
         empty=c.empty_clusters,
         backend=c.kmeans,
     )
-    labels = found.assignment
+    labels = clusters.assignment
     if c.warm_start:
         labels = _continued(training, name, points, labels, c.clusters)
     counts = sizes(labels, c.clusters)
@@ -84,9 +84,9 @@ def cluster(training: Training, name: str, points: Points, c: ClusterConfig) -> 
         f"{name}_empty": float((counts == 0).sum()),
         f"{name}_largest": float(counts.max() / counts.sum()),
         f"{name}_smallest": float(counts.min() / counts.sum()),
-        f"{name}_inertia": found.inertia / len(labels),
-        f"{name}_iterations": float(found.iterations),
-        f"{name}_refilled": float(found.refilled),
+        f"{name}_inertia": clusters.inertia / len(labels),
+        f"{name}_iterations": float(clusters.iterations),
+        f"{name}_refilled": float(clusters.refilled),
     }
     kept = training.kept
     if f"{name}_labels" in kept:

@@ -16,8 +16,8 @@ Presets (`default` is `fixed`):
   the latent h. Pseudo-classes are sampled uniformly, as in the DeepCluster that the text builds on.
 - `released`: what the public code does, with its defects: the regressor is frozen before stage 1 and stays so, so
   that with an unlabelled pool it keeps its random initial weights (`regressor`); its balanced sampler does not balance
-  (`sampler`, see `_pseudo.stored_order`); plain SGD 1e-3 and Adam 5e-4 both run over all parameters and both step on
-  the same gradient (`optimisers`); the best epoch is that of the smallest mean over dev batches of the chunks' 1 - CCC
+  (`sampler`, see `stored_order`); plain SGD 1e-3 and Adam 5e-4 both run over all parameters and both step on the same
+  gradient (`optimisers`); the best epoch is that of the smallest mean over dev batches of the chunks' 1 - CCC
   (`selection`). Not repeated: that the pool's k-means draws the same start in every epoch, a short last batch, dev
   batches in random order, and which sentences of a pool beyond 40,000 are taken (`inputs/unlabelled_pool.py`).
 - `fixed`: the release with the regressor trained in stage 2, balanced draws, one Adam 5e-4 over each part, selection
@@ -28,7 +28,6 @@ Presets (`default` is `fixed`):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,144 +36,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from ..chunked.chunked_model import ChunkedModel
-from ..chunked.network import ChunkNetwork, EncoderConfig, Head, initialise
+from ..chunked.network import ChunkNetwork, initialise
+from ..chunked.presets import small
 from ..clustering.pseudo_labels import SAMPLERS
-from ..clustering.step import ClusterConfig, Labels, cluster, gather, keep_top, restore_top, sizes_so_far
+from ..clustering.step import Labels, cluster, gather, keep_top, restore_top, sizes_so_far
 from ..core.sermodel import Data, FitLog, Score
 from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches, even_batches
 from ..inputs.chunks import ChunkSet
-from ..training.training import TrainConfig, Training, make_optimiser
+from ..training.settings import make_optimiser
+from ..training.training import Training
+from .config import FIXED, PAPER, RELEASED, TINY, Config
+from .network import ClusterNetwork
 
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
-@dataclass(frozen=True)
-class Config(EncoderConfig, ClusterConfig):
-    """Settings of `deepemocluster`: those of the encoder, of the clustering, of pool, draws and optimisers."""
-
-    cluster_weight: float = option(1.0, "weight lambda of the cluster loss", source="Eq. 3, section 5.1", low=0)
-    unlabelled: int | None = option(
-        None,
-        "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
-        source="section 5.3",
-        low=0,
-    )
-    sampler: str = option(
-        "balanced",
-        "chunks of an epoch: as many of each cluster, as the release draws, or each chunk once",
-        source="DeepCluster, section 3.3",
-        choices=(*SAMPLERS, "all"),
-    )
-    top_rate: float = option(0.05, "step size (SGD) of the classifier's top layer", source="released code", low=0)
-    cluster_optimiser: str = option("adam", "that of its hidden layer", source="free choice", choices=("adam", "sgd"))
-    cluster_rate: float | None = option(None, "its step size; none = train.learning_rate", source="free choice", low=0)
-    optimisers: str = option(
-        "parts",
-        "one optimiser per part, or the release's SGD and Adam over everything",
-        source="section 5.1",
-        choices=("parts", "released"),
-    )
-    regressor: str = option(
-        "trained",
-        "whether stage 2 trains the regressor, or a pool leaves it frozen for good",
-        source="section 4.2",
-        choices=("trained", "released"),
-    )
-    selection: str = option(
-        "sentences",
-        "the best epoch: dev score, or the chunks' mean loss over dev batches",
-        source="section 5.1",
-        choices=("sentences", "chunks"),
-    )
-
-    def __post_init__(self) -> None:
-        """Refuse settings that don't go together."""
-        super().__post_init__()
-        if self.draw == "sentences" and self.sampler != "all":
-            raise SerbenchError(
-                f"model.draw=sentences draws whole sentences, model.sampler={self.sampler} chunks by cluster. "
-                "Type --set model.sampler=all with it."
-            )
-        if self.whiten > self.width:
-            raise SerbenchError(f"model.whiten={self.whiten} exceeds model.width={self.width}. Expected at most that.")
-        if self.optimisers == "released" and self.train.amp == "fp16":
-            raise SerbenchError(
-                "model.optimisers=released steps twice on one gradient, which the loss scaling of train.amp=fp16 does "
-                "not allow. Type --set train.amp=bf16 or off."
-            )
-
-
-FIXED = Config()
-PAPER = Config(
-    train=TrainConfig(batch_size=64),
-    encoder_optimiser="sgd",
-    encoder_rate=1e-3,
-    cluster_optimiser="sgd",
-    cluster_rate=1e-3,
-    top_rate=1e-3,
-    cluster_input="h",
-)
-RELEASED = Config(
-    train=TrainConfig(batch_size=64, patience=0),
-    encoder_optimiser="sgd",
-    encoder_rate=1e-3,
-    kmeans_start="random",
-    empty_clusters="split",
-    sampler="stored-order",
-    optimisers="released",
-    regressor="released",
-    selection="chunks",
-    ccc_correction=1,
-    ccc_epsilon=0.0,
-)
 PRESETS: dict[str, Config] = {
     "default": FIXED,
     "fixed": FIXED,
     "paper": PAPER,
     "released": RELEASED,
-    "small": replace(
-        FIXED,
-        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
-        max_seconds=3.0,
-        channels=(16, 32, 32, 64, 64),
-        strides=(2, 2, 1, 2, 2),
-        width=128,
-    ),
+    "small": small(FIXED),
 }
-TINY = Config(
-    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
-    chunk_seconds=0.25,
-    max_seconds=0.5,
-    channels=(4, 8),
-    strides=(4, 2),
-    width=16,
-    dropout=0.0,
-    clusters=3,
-    cluster_weight=0.1,
-)
 SEARCH = {"model.clusters": "10,20,30", "model.cluster_weight": "0.1..3:log"}
-"""For tests: trains in about a second on a few short utterances."""
-
-
-class ClusterNetwork(ChunkNetwork):
-    """Encoder, emotion regressor and cluster classifier f_cltr."""
-
-    def __init__(self, frames: int, bands: int, outputs: int, config: Config) -> None:
-        super().__init__(frames, bands, outputs, config)
-        self.cluster = Head(config.width, config.clusters)
-
-    def points(self, hidden: Tensor, which: str) -> Tensor:
-        """h (chunk, width) -> what is clustered, (chunk, width)."""
-        return hidden if which == "h" else torch.as_tensor(self.cluster[0](hidden))
-
-    @property
-    def top(self) -> nn.Linear:
-        """The classifier's last layer, one output per cluster."""
-        layer = self.cluster[2]
-        assert isinstance(layer, nn.Linear)
-        return layer
 
 
 class Model(ChunkedModel):
@@ -287,9 +173,9 @@ class Model(ChunkedModel):
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             chunks, targets, pseudo = batch
             hidden = network.latent(chunks)
-            found = self.emotion_losses(network.emotion(hidden), targets)
-            emotion, cluster = found.pop("loss"), functional.cross_entropy(network.cluster(hidden).float(), pseudo)
-            return {"loss": emotion + weight * cluster, "emotion_loss": emotion, "cluster_loss": cluster, **found}
+            named = self.emotion_losses(network.emotion(hidden), targets)
+            emotion, cluster = named.pop("loss"), functional.cross_entropy(network.cluster(hidden).float(), pseudo)
+            return {"loss": emotion + weight * cluster, "emotion_loss": emotion, "cluster_loss": cluster, **named}
 
         batches = Batches(self._drawn(training, "labelled", self.train_chunks, labels), load, training.device)
         steps = [*training.optimisers.values(), self._top(training)]

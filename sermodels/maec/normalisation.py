@@ -65,8 +65,8 @@ class FrameNormaliser:
 
 def scale_of(table: FeatureTable, items: list[str]) -> Scale:
     """Mean and inverse standard deviation over all frames of some utterances."""
-    found = moments((table[item] for item in items), table.dim)
-    return found.mean, inverse_std(found)
+    frames = moments((table[item] for item in items), table.dim)
+    return frames.mean, inverse_std(frames)
 
 
 def speakers_of(data: Data) -> dict[str, str]:

@@ -22,11 +22,12 @@ from torch.optim import Optimizer
 from ...datasets.core.config import to_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest
+from ...features.core.course import remove_state
 from ..core.sermodel import Data, FitLog, Predictions, Score, SERModel
 from ..inputs.batches import Batch, Batches
-from . import state_file
 from .device import autocast, controlled, derived_seed, explained, torch_device
-from .training import TrainConfig, Training, make_optimiser, not_finite
+from .settings import TrainConfig, make_optimiser
+from .training import STATE, Training, not_finite
 
 
 class TorchModel(SERModel):
@@ -170,7 +171,7 @@ class TorchModel(SERModel):
         )
         identity = self._identity(training)
         folder = self.resources.checkpoint
-        if folder is not None and state_file.load(folder, training, identity):
+        if folder is not None and training.resume(folder, identity):
             training.log.facts["resumed_after_epoch"] = training.epoch
         else:
             self.calibrate(network, train)
@@ -206,7 +207,7 @@ class TorchModel(SERModel):
         training.end_epoch(losses, value, self.rank(training, value))
         every = training.settings.checkpoint_epochs
         if self.resources.checkpoint is not None and every and training.epoch % every == 0 and not training.finished:
-            state_file.save(self.resources.checkpoint, training, identity)
+            training.save(self.resources.checkpoint, identity)
 
     def _evaluate(self, network: nn.Module, data: Data) -> Predictions:
         network.eval()
@@ -223,7 +224,7 @@ class TorchModel(SERModel):
             "stopped_early": training.epoch < training.settings.epochs,
         }
         if self.resources.checkpoint is not None:
-            state_file.remove(self.resources.checkpoint)
+            remove_state(self.resources.checkpoint / STATE)
 
 
 def _fingerprint(data: Data | None) -> str:

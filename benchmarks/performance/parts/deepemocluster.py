@@ -32,7 +32,8 @@ import torch
 from ....features.core.allocator import keep_freed_memory
 from ....sermodels.clustering.kmeans import kmeans
 from ....sermodels.core.sermodel import Resources
-from ....sermodels.deepemocluster.model import FIXED, PAPER, Model
+from ....sermodels.deepemocluster.config import FIXED, PAPER
+from ....sermodels.deepemocluster.model import Model
 from ..material import endless, plain_loop, renamed, speech_files, three_networks
 from ..measure import timed
 from ..rows import Facts, Row, apart, main, row, rows_of, within

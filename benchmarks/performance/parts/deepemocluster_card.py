@@ -23,7 +23,8 @@ import torch
 
 from ....sermodels.clustering.kmeans import kmeans
 from ....sermodels.core.sermodel import Resources
-from ....sermodels.deepemocluster.model import PAPER, Config, Model
+from ....sermodels.deepemocluster.config import PAPER, Config
+from ....sermodels.deepemocluster.model import Model
 from ...grid.cost import counting
 from ..device_speed import matrix_speed, mean_seconds, precision, with_peak
 from ..material import endless
@@ -122,7 +123,7 @@ def _fit(device: str, amp: str, sizes: tuple[int, int, int], frames: int, config
 
 def _products(config: Config, frames: int) -> int:
     """Multiply-accumulates of one chunk through encoder and both heads."""
-    from ....sermodels.deepemocluster.model import ClusterNetwork
+    from ....sermodels.deepemocluster.network import ClusterNetwork
 
     network = ClusterNetwork(frames, BANDS, 1, config).eval()
     with counting() as counted, torch.no_grad():

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ....sermodels.maec.convolutions import KERNEL
-from ....sermodels.maec.model import PRESETS, Config
+from ....sermodels.maec.config import Config
+from ....sermodels.maec.layers import KERNEL
+from ....sermodels.maec.model import PRESETS
 from ....sermodels.maec.network import MaecNetwork, NetworkConfig, Turn, initialise
 from ..device_speed import matrix_speed, mean_seconds, precision, training_step
 from ..measure import SERBENCH, measure, timed

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,26 +38,29 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..datasets.core.config import option
-from ..datasets.core.errors import SerbenchError
-from ..datasets.schema.task import Task
-from ..features.core.feature_extractor import FeatureRequest
-from ..features.encoders.encoder import Inputs
-from ..features.encoders.families import WAVEFORM
-from ..features.encoders.loading import load, skeleton
-from ..features.encoders.long_signals import Recipe, encode
-from .core.rows import frame_counts
-from .core.sermodel import Data, FitLog, Predictions, Score
-from .inputs.batches import Batch, Batches, even_batches, shuffled
-from .inputs.waveforms import Waves, cuts, time_masks
-from .pretrained import on_encoder
-from .pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memory, step_losses
-from .pretrained.on_encoder import FREE, EncoderChoice, OnEncoder
-from .training.objective import Objective
-from .training.pooling import Head
-from .training.training import TrainConfig, Training, make_optimiser
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ...features.core.feature_extractor import FeatureRequest
+from ...features.encoders.encoder import Inputs
+from ...features.encoders.families import WAVEFORM
+from ...features.encoders.loading import load, skeleton
+from ...features.encoders.long_signals import Recipe, encode
+from ..core.rows import frame_counts
+from ..core.sermodel import Data, FitLog, Predictions, Score
+from ..inputs.batches import Batch, Batches, even_batches, shuffled
+from ..inputs.waveforms import Waves, cuts, time_masks
+from ..pretrained import on_encoder
+from ..pretrained.finetuning import FineTuned, StepPart, by_depth, freeze, save_memory, step_losses
+from ..pretrained.on_encoder import OnEncoder
+from ..training.objective import Objective
+from ..training.pooling import PoolingHead
+from ..training.settings import make_optimiser
+from ..training.training import Training
+from .config import MSP_PODCAST, TINY, Config
 
-NORMALISE = ("checkpoint", "utterance", "corpus", "none")
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
+
+PRESETS: dict[str, Config] = {"default": Config(), "msp-podcast": MSP_PODCAST}
 _DROPOUTS = (
     "hidden_dropout",
     "attention_dropout",
@@ -68,79 +70,7 @@ _DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
 )
-_TRAIN = TrainConfig(
-    epochs=15,
-    patience=5,
-    batch_size=16,
-    learning_rate=1e-3,
-    optimiser="adamw",
-    weight_decay=0.01,
-    schedule="linear",
-    warmup_epochs=1.0,
-    clip_norm=1.0,
-    checkpoint_epochs=1,
-)
-_BASELINE = "MSP-Podcast challenge"
-
-
-@dataclass(frozen=True)
-class Config(EncoderChoice):
-    """Settings of `transformer`."""
-
-    train: TrainConfig = option(_TRAIN, "training; learning_rate is the head's", source=FREE)  # noqa: RUF009
-    encoder_rate: float = option(3e-5, "step size of the encoder's highest block", source=FREE, low=0)
-    layer_decay: float = option(1.0, "factor on it from a block to the one below", source=FREE, low=0.1, high=1)
-    freeze_front_end: bool = option(True, "leave the convolutional front end as it is", source=_BASELINE)
-    frozen_layers: int = option(0, "lowest blocks that are left as they are", source=FREE, low=0)
-    normalise: str = option(
-        "checkpoint", "waveforms to mean 0, variance 1, by whose moments", source=FREE, choices=NORMALISE
-    )
-    max_seconds: float = option(12.0, "longest input in training [s]", source=_BASELINE, low=0.1)
-    crop: str = option("random", "which part of longer utterances is taken", source=FREE, choices=("random", "start"))
-    overlap_seconds: float = option(2.0, "overlap of windows in prediction [s]", source=FREE, low=0)
-    pooling: str = option(
-        "attentive", "over the frames of an utterance", source=_BASELINE, choices=("mean", "attentive")
-    )
-    hidden: int = option(256, "dimensions of a layer behind the pooling; 0 = none", source=FREE, low=0)
-    dropout: float = option(0.1, "share of pooled and hidden dimensions dropped", source=FREE, low=0, high=1)
-    encoder_dropout: float | None = option(None, "dropout in the encoder; none = its own", source=FREE, low=0, high=1)
-    layerdrop: float | None = option(None, "share of blocks skipped; none = its own", source=FREE, low=0, high=1)
-    mask_time: float | None = option(None, "share of frames masked; none = its own", source=FREE, low=0, high=1)
-    parts: int = option(1, "parts that a step's batch is worked through in", source=FREE, low=1)
-    gradient_checkpointing: bool = option(False, "compute activations twice instead of keeping them", source=FREE)
-    class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
-    piece_seconds: float = option(10.0, "length of the pieces that recordings are cut into [s]", source=FREE, low=1)
-
-
-PRESETS: dict[str, Config] = {
-    "default": Config(),
-    "msp-podcast": Config(
-        encoder="microsoft/wavlm-large",
-        train=TrainConfig(
-            epochs=20, patience=0, batch_size=32, learning_rate=1e-5, optimiser="adamw", weight_decay=0.01
-        ),
-        encoder_rate=1e-5,
-        normalise="corpus",
-        crop="start",
-        hidden=1024,
-        dropout=0.5,
-        parts=4,
-        class_weights="balanced",
-    ),
-}
-TINY = Config(
-    encoder="random:wav2vec2-tiny",
-    train=TrainConfig(epochs=16, patience=0, batch_size=8, learning_rate=2e-2, optimiser="adamw"),
-    encoder_rate=3e-3,
-    hidden=16,
-    dropout=0.0,
-    encoder_dropout=0.0,
-    layerdrop=0.0,
-    mask_time=0.0,
-    piece_seconds=3.0,
-)
 SEARCH = {"model.encoder_rate": "1e-5..1e-4:log", "train.learning_rate": "1e-4..3e-3:log"}
-"""For tests: a random encoder that needs no checkpoint, trained to learn a few utterances by heart."""
 
 
 class Model(OnEncoder):
@@ -191,7 +121,7 @@ class Model(OnEncoder):
         freeze(encoder, c.freeze_front_end, c.frozen_layers)
         if c.gradient_checkpointing:
             save_memory(encoder)
-        head = Head(
+        head = PoolingHead(
             source.geometry.width, self.task.n_outputs, 0, "none", "none" if traces else c.pooling, c.hidden, c.dropout
         )
         return FineTuned(encoder, head, self.task.n_outputs, self.task.frame_seconds if traces else None)
@@ -204,8 +134,8 @@ class Model(OnEncoder):
     @property
     def parameters(self) -> int:
         """Number of trained scalars; what is frozen does not count."""
-        found = self.network.parameters() if self.network is not None else ()
-        return sum(p.numel() for p in found if p.requires_grad)
+        trained = self.network.parameters() if self.network is not None else ()
+        return sum(p.numel() for p in trained if p.requires_grad)
 
     def calibrate(self, network: nn.Module, train: Data) -> None:
         """Moments of the labels and, if waveforms are normalised by them, of all training samples."""
@@ -225,11 +155,11 @@ class Model(OnEncoder):
         if c.layer_decay == 1:
             groups = [[p for group in groups for p in group]]
         rates = [c.encoder_rate * c.layer_decay ** (len(groups) - 1 - k) for k in range(len(groups))]
-        found = {"head": make_optimiser(t.optimiser, head, t.learning_rate, t.weight_decay, t.momentum)}
+        optimisers = {"head": make_optimiser(t.optimiser, head, t.learning_rate, t.weight_decay, t.momentum)}
         for k, (group, rate) in enumerate(zip(groups, rates, strict=True)):
             if group:
-                found[f"encoder.{k}"] = make_optimiser(t.optimiser, group, rate, t.weight_decay, t.momentum)
-        return found
+                optimisers[f"encoder.{k}"] = make_optimiser(t.optimiser, group, rate, t.weight_decay, t.momentum)
+        return optimisers
 
     def begin(self, training: Training) -> None:
         """Lay out the training items and their targets."""
@@ -286,12 +216,12 @@ class Model(OnEncoder):
         assert isinstance(network, FineTuned)
         traces = self.task.kind == "continuous"
         counts = frame_counts(data) if traces else [0] * len(data)
-        found: list[Any] = [None] * len(data)
+        predictions: list[Any] = [None] * len(data)
         waves = self._waves(network, data)
         for i, frames in encode(network.encoder, waves, self._recipe(network), self.device, torch.float32):
             outputs = network.from_frames([torch.from_numpy(frames).to(self.device)], [counts[i]])[0]
-            found[i] = self.objective.predictions(network, outputs.float().cpu().double().numpy())
-        return found if traces else np.stack(found)
+            predictions[i] = self.objective.predictions(network, outputs.float().cpu().double().numpy())
+        return predictions if traces else np.stack(predictions)
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train; the record says what the encoder is and how much of it was trained."""
@@ -350,7 +280,7 @@ class Model(OnEncoder):
 
 def _part(
     rows: list[int], values: Tensor, lengths: list[int], masked: Tensor, counts: list[int], network: FineTuned
-) -> Part:
+) -> StepPart:
     """Some rows of a batch, without the zeros that only longer ones need."""
     shape, own = network.encoder.geometry, tuple(lengths[row] for row in rows)
     chosen = values[rows]
@@ -358,6 +288,6 @@ def _part(
     if shape.kind == WAVEFORM:
         chosen = chosen[:, : max(*own, shape.field, 0)]
     inside = masked[rows, :frames]
-    return Part(
+    return StepPart(
         tuple(rows), Inputs(chosen, own), inside if bool(inside.any()) else None, tuple(counts[row] for row in rows)
     )
