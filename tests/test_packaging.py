@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+TEMPLATES = ("page.html.jinja", "macros.html.jinja", "style.css", "script.js")
+DATA = {f"serbench/results/report/templates/{name}" for name in TEMPLATES} | {"serbench/results/tables/references.csv"}
 FLOORS = ("datasets", "features", "sermodels", "results", "benchmarks")
 
 
@@ -59,7 +61,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(tree: Path, tmp_path: Pat
     build(tree, tmp_path, *(["--wheel"] if through == "tree" else []))
     inside = contents(next(tmp_path.glob("*.whl")))
     assert "serbench/datasets/attic/trunk/coat.py" in inside
-    assert inside - expected(tree) == {"serbench/results/tables/references.csv"}
+    assert inside - expected(tree) == DATA
     assert expected(tree) <= inside
 
 
@@ -98,14 +100,16 @@ def test_an_installed_serbench_has_every_room(environment: Path, tree: Path, tmp
         f"missing = [n for n in {names} if u.find_spec('serbench.' + n) is None]\n"
         "import serbench.datasets.attic.trunk.coat as coat\n"
         "from serbench.results.tables.references import references\n"
-        "print(json.dumps([missing, coat.WORN, coat.__file__, len(references())]))"
+        "from serbench.results.report.page import page\n"
+        "print(json.dumps([missing, coat.WORN, coat.__file__, len(references()), page('a page', [])]))"
     )
     python = environment / "bin" / "python"
     done = subprocess.run(
         [python, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ}
     )
     assert not done.returncode, done.stderr[-2000:]
-    missing, worn, place, published = json.loads(done.stdout)
+    missing, worn, place, published, page = json.loads(done.stdout)
+    assert "<h1>a page</h1>" in page
     assert not missing
     assert worn
     assert published > 10

@@ -31,6 +31,7 @@ DEFAULT_THREADS: Environment = dict.fromkeys(THREADS)
 DATA = {"type": Path, "help": "folder of EMO-DB, with wav/ in it"}
 """The option --data of modules whose rows need EMO-DB."""
 _DIGITS = {"cpu_seconds": 4, "wall_seconds": 4, "peak_mib": None}
+_UNITS = {"cpu_seconds": "CPU-seconds", "wall_seconds": "wall seconds", "peak_mib": "MiB", "peak_gb": "GB"}
 
 
 def wav_files(data: Path) -> list[Path]:
@@ -47,6 +48,17 @@ def row(title: str, costs: Cost | Mapping[str, Any], **judged: Any) -> Row:
     taken = {key: _rounded(facts.get(key), digits) for key, digits in _DIGITS.items()}
     more = {key: round(value, 4) if isinstance(value, float) else value for key, value in judged.items()}
     return {"title": title, **taken, **{key: value for key, value in more.items() if value is not None}}
+
+
+def within(costs: Cost | Mapping[str, Any], **limits: float) -> Row:
+    """The limits of a row, as `row` takes them: what they are, and whether the costs keep them.
+
+    `limits` are cpu_seconds, wall_seconds, peak_mib and peak_gb.
+    """
+    facts = asdict(costs) if isinstance(costs, Cost) else costs
+    taken = {**facts, "peak_gb": (facts.get("peak_mib") or 0.0) * 2**20 / 1e9}
+    texts = [f"{most:.4g} {_UNITS[kind]}" for kind, most in limits.items()]
+    return {"limit": ", ".join(texts), "met": all(taken[kind] <= most for kind, most in limits.items())}
 
 
 def rows_of(table: Mapping[str, Callable[[], list[Row]]], only: Sequence[str] | None = None) -> list[Row]:

@@ -12,47 +12,23 @@ it parses both, and checks, joins and counts nothing.
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ....datasets import registry
 from ....datasets.mocks import msp_podcast
-from ..measure import Cost, measure
-from ..rows import Row, main, row
+from ..measure import timed
+from ..rows import Facts, Row, apart, main, row, within
 
 PARTITIONS = {"Train": 169190, "Development": 34399, "Test1": 46294, "Test2": 14822}
 HIDDEN, RATINGS, RATERS = 3200, 1_446_224, 13278
 DIALOGUES, TURNS = 151, 10039
-LIMITS = {"msp-podcast": (6.0, 1.5e9), "iemocap": (1.0, None)}
-"""Dataset -> CPU-seconds, bytes."""
-
-READ = """
-import json, sys, time
-from pathlib import Path
-from serbench.datasets import registry
-name, root, out = sys.argv[1:]
-load = registry.load(name).load
-wall, cpu = time.perf_counter(), time.process_time()
-corpus = load(Path(root))
-facts = [time.process_time() - cpu, time.perf_counter() - wall, len(corpus.utterances)]
-facts.append(int(corpus.utterances["raters"].sum()))
-Path(out).write_text(json.dumps(facts))
-"""
-PLAIN = """
-import json, sys, time
-from pathlib import Path
-import pandas as pd
-import pyarrow  # so that its import is not counted
-name, root, out = sys.argv[1:]
-wall, cpu = time.perf_counter(), time.process_time()
-tables = [pd.read_csv(path) for path in sorted(Path(root).glob("Labels/*.csv"))]
-facts = [time.process_time() - cpu, time.perf_counter() - wall, len(tables[0]), len(tables[1])]
-Path(out).write_text(json.dumps(facts))
-"""
+_apart = partial(apart, __spec__.name, env={})
 
 
 def write_msp_podcast(root: Path, ratings: int = RATINGS) -> None:
@@ -117,41 +93,44 @@ def write_iemocap(root: Path) -> None:
             (folder / place / f"{name}.txt").write_text(text)
 
 
-def read(dataset: str, root: Path, program: str = READ) -> tuple[Cost, int, int]:
-    """Read a corpus in a process apart: its cost (the reading's seconds, the process's memory), rows, ratings."""
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / "facts.json"
-        cost = measure([sys.executable, "-P", "-c", program, dataset, str(root), str(out)])
-        cpu, wall, rows_, ratings = json.loads(out.read_text())
-    return Cost(cpu, wall, cost.peak_mib), rows_, ratings
-
-
 def rows() -> list[Row]:
     """One row per corpus, and one of pandas alone on MSP-Podcast's files."""
     with tempfile.TemporaryDirectory() as name:
         msp, iemocap = Path(name) / "msp", Path(name) / "iemocap"
         write_msp_podcast(msp)
         write_iemocap(iemocap)
-        ours, plain = read("msp-podcast", msp), read("msp-podcast", msp, PLAIN)
-        ratio = ours[0].cpu_seconds / plain[0].cpu_seconds
-        return [
-            _row("MSP-Podcast 2.0", *ours, ratio=ratio, **_limit("msp-podcast", ours[0])),
-            _row("the same two CSV files by `pandas.read_csv` alone", *plain),
-            _row("IEMOCAP, 151 dialogues", *(other := read("iemocap", iemocap)), **_limit("iemocap", other[0])),
-        ]
+        ours, other = _apart("read", dataset="msp-podcast", root=msp), _apart("read", dataset="iemocap", root=iemocap)
+        plain = _apart("pandas", root=msp)
+    ratio = ours["cpu_seconds"] / plain["cpu_seconds"]
+    return [
+        _row("MSP-Podcast 2.0", ours, ratio=ratio, **within(ours, cpu_seconds=6, peak_gb=1.5)),
+        _row("the same two CSV files by `pandas.read_csv` alone", plain),
+        _row("IEMOCAP, 151 dialogues", other, **within(other, cpu_seconds=1)),
+    ]
 
 
-def _row(title: str, cost: Cost, count: int, ratings: int, **judged: object) -> Row:
-    return row(f"{title}: {count:,} rows, {ratings:,} ratings", cost, **judged)
+def run_read(dataset: str, root: str) -> Facts:
+    """The reading of a corpus in this process."""
+    load = registry.load(dataset).load
+    with timed() as spent:
+        corpus = load(Path(root))
+    return {**spent, "rows": len(corpus.utterances), "ratings": int(corpus.utterances["raters"].sum())}
 
 
-def _limit(dataset: str, cost: Cost) -> Row:
-    seconds, memory = LIMITS[dataset]
-    return {
-        "limit": f"{seconds:g} CPU-seconds" + (f", {memory / 1e9:g} GB" if memory else ""),
-        "met": cost.cpu_seconds <= seconds and (memory is None or cost.peak_mib * 2**20 <= memory),
-    }
+def run_pandas(root: str) -> Facts:
+    """The parsing of its CSV files alone."""
+    import pyarrow  # noqa: F401 (so that its import is not counted)
 
+    with timed() as spent:
+        consensus, ratings = [pd.read_csv(path) for path in sorted(Path(root).glob("Labels/*.csv"))]
+    return {**spent, "rows": len(consensus), "ratings": len(ratings)}
+
+
+def _row(title: str, facts: Facts, **judged: object) -> Row:
+    return row(f"{title}: {facts['rows']:,} rows, {facts['ratings']:,} ratings", facts, **judged)
+
+
+RUNS: dict[str, Callable[..., Facts]] = {"read": run_read, "pandas": run_pandas}
 
 if __name__ == "__main__":
-    main(__doc__, rows)
+    main(__doc__, rows, RUNS)

@@ -36,7 +36,7 @@ from ....sermodels.deepemocluster.config import FIXED, PAPER
 from ....sermodels.deepemocluster.model import Model
 from ..material import endless, plain_loop, renamed, speech_files, three_networks
 from ..measure import timed
-from ..rows import Facts, Row, apart, main, row, rows_of
+from ..rows import Facts, Row, apart, main, row, rows_of, within
 from .training import TASK, generated
 
 CHUNKS, WIDTH, CLUSTERS = 34_280 * 11, 256, 10
@@ -59,7 +59,7 @@ def kmeans_rows() -> list[Row]:
         if "cpu_seconds" not in facts:
             continue
         title = f"k-means, {CHUNKS:,} x {WIDTH}, K {CLUSTERS}, 20 iterations: {backend}, {start} start"
-        shown.append(row(title, facts, **_limit(facts, LIMITS["kmeans"]) if backend == "torch" else {}))
+        shown.append(row(title, facts, **within(facts, cpu_seconds=LIMITS["kmeans"]) if backend == "torch" else {}))
     return shown
 
 
@@ -69,7 +69,7 @@ def epoch_rows() -> list[Row]:
     for kind in ("semi-supervised", "supervised"):
         facts = _apart("epoch", kind=kind)
         title = f"deepemocluster, {kind} epoch: 64 sentences of 11 chunks of each set"
-        shown.append(row(title, facts, **_limit(facts, LIMITS[kind], PEAK_LIMIT)))
+        shown.append(row(title, facts, **within(facts, cpu_seconds=LIMITS[kind], peak_mib=PEAK_LIMIT)))
     return shown
 
 
@@ -184,14 +184,6 @@ def _each(work: Callable[[Path], Any], paths: Sequence[Path]) -> None:
 def score(gold: Any, predicted: Any) -> float:
     """Minus the mean absolute error: a dev metric that costs nothing."""
     return float(-np.abs(gold - predicted).mean())
-
-
-def _limit(facts: Facts, seconds: float, peak: float | None = None) -> Row:
-    """Limit and whether it is kept: CPU-seconds, and MiB where memory is limited."""
-    return {
-        "limit": f"{seconds:g} CPU-seconds" + (f", {peak:.0f} MiB" if peak else ""),
-        "met": facts["cpu_seconds"] <= seconds and (peak is None or facts["peak_mib"] <= peak),
-    }
 
 
 RUNS: dict[str, Callable[..., Facts]] = {

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from ....datasets.reading.load import load_corpus
 from ..measure import SERBENCH, Cost, measure
-from ..rows import Row, main, row
+from ..rows import Row, main, row, within
 
 CLIPS = {"train": 100, "dev": 40, "test": 60}
 LIMITS = {"from nothing": 15.0, "on cached functionals": 10.0, "nothing left to do": 2.0}
 
 
-def clips_table(folder: Path) -> Path:
-    """A CSV file that names 200 clips of the demo corpus by absolute links beside it."""
+def clips_table(folder: Path) -> None:
+    """Write clips.csv, which names 200 clips of the demo corpus by absolute links beside it."""
     corpus = load_corpus("demo")
     parts = [corpus.utterances[corpus.utterances["partition"] == p].head(n) for p, n in CLIPS.items()]
     clips = []
@@ -32,20 +32,24 @@ def clips_table(folder: Path) -> Path:
     import pandas as pd
 
     pd.DataFrame(clips).to_csv(folder / "clips.csv", index=False)
-    return folder / "clips.csv"
+
+
+def on_clips(folder: Path, line: str, results: str) -> list[str]:
+    """`serbench run` with further words on the clips of a folder, into a results folder beside them."""
+    words = f"run --dataset table {line} --root".split()
+    return [*SERBENCH, *words, str(folder / "clips.csv"), "--results", str(folder / results)]
 
 
 def linear_costs() -> dict[str, Cost]:
     """Cost of `linear` on 200 clips: from nothing, 20 scores on cached functionals, and a finished run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table = clips_table(folder)
-        common = [*SERBENCH, "run", "--model", "linear", "--dataset", "table", "--root", str(table), "--results"]
+        clips_table(folder)
         env = {"SERBENCH_CACHE": str(folder / "cache"), "PYTHONSAFEPATH": "1"}
+        first, again = on_clips(folder, "--model linear --jobs 1", "a"), on_clips(folder, "--model linear", "b")
         return {
-            "from nothing": measure([*common, str(folder / "a"), "--jobs", "1"], cwd=folder, env=env),
-            "on cached functionals": measure([*common, str(folder / "b")], cwd=folder, env=env),
-            "nothing left to do": measure([*common, str(folder / "b")], cwd=folder, env=env),
+            title: measure(command, cwd=folder, env=env)
+            for title, command in zip(LIMITS, (first, again, again), strict=True)
         }
 
 
@@ -53,22 +57,8 @@ def finished_cost(model: str) -> Cost:
     """Cost of asking again for a finished run of a torch model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [
-            *SERBENCH,
-            "run",
-            "--model",
-            model,
-            "--dataset",
-            "table",
-            "--root",
-            str(clips_table(folder)),
-            "--trials",
-            "1",
-            "--set",
-            "train.epochs=1",
-            "--results",
-            str(folder / "a"),
-        ]
+        clips_table(folder)
+        command = on_clips(folder, f"--model {model} --trials 1 --set train.epochs=1", "a")
         measure(command, cwd=folder)
         return measure(command, cwd=folder)
 
@@ -81,24 +71,16 @@ def help_cost(rounds: int = 5) -> Cost:
 
 def rows() -> list[Row]:
     """One row per measurement: title, costs, limit and whether it is kept."""
-    shown = []
-    for title, cost in linear_costs().items():
-        shown.append(_row(f"`serbench run --model linear`, 200 clips, {title}", cost, "CPU-seconds", LIMITS[title]))
-    shown.append(
-        _row(
-            "`serbench run --model cnn-regressor`, nothing left to do",
-            finished_cost("cnn-regressor:small"),
-            "CPU-seconds",
-            2.0,
-        )
-    )
-    shown.append(_row("`serbench --help`", help_cost(), "wall seconds", 0.4))
-    return shown
-
-
-def _row(title: str, cost: Cost, measure_: str, limit: float) -> Row:
-    value = cost.cpu_seconds if measure_ == "CPU-seconds" else cost.wall_seconds
-    return row(title, cost, limit=f"{limit:g} {measure_}", met=value <= limit)
+    shown = [
+        row(f"`serbench run --model linear`, 200 clips, {title}", cost, **within(cost, cpu_seconds=LIMITS[title]))
+        for title, cost in linear_costs().items()
+    ]
+    done, help_ = finished_cost("cnn-regressor:small"), help_cost()
+    return [
+        *shown,
+        row("`serbench run --model cnn-regressor`, nothing left to do", done, **within(done, cpu_seconds=2)),
+        row("`serbench --help`", help_, **within(help_, wall_seconds=0.4)),
+    ]
 
 
 if __name__ == "__main__":

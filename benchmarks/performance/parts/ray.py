@@ -15,37 +15,33 @@ import tempfile
 from pathlib import Path
 
 from ...ray.local_cluster import LocalCluster, local_cluster
-from ..measure import SERBENCH, Cost, measure
+from ..measure import Cost, measure
 from ..rows import Row, main, row
-from .pipeline import clips_table
+from .pipeline import clips_table, on_clips
 
 TRIALS, START = 10, 2
 """Trials that are compared, and trials before them, in which everything starts."""
 MANY, FEW = 1000, 100
-LEARNT = ("--model", "cnn-regressor:small", "--set", "train.patience=0", "--set", "train.epochs=32")
+LEARNT = "--model cnn-regressor:small --set train.patience=0 --set train.epochs=32"
 """A model whose trials all take the same time."""
-EMPTY = ("--model", "chance")
+EMPTY = "--model chance"
 
 
 def learning(folder: Path, cluster: LocalCluster) -> dict[tuple[str, int], Cost]:
     """Cost of (way, number of equal trials): one after the other, and on two workers."""
-    measure(_command(folder, "warm", 1, *LEARNT), cwd=folder, env=cluster.env())
-    ways = {"serial": (), "two": _ray(cluster)}
+    _measured(folder, cluster, LEARNT, 1, "warm")
+    ways = {"serial": LEARNT, "two": f"{LEARNT} {_ray(cluster)}"}
     return {
-        (way, trials): measure(
-            _command(folder, f"{way}{trials}", trials, *LEARNT, *more), cwd=folder, env=cluster.env()
-        )
+        (way, trials): _measured(folder, cluster, line, trials, f"{way}{trials}")
         for trials in (START, START + TRIALS)
-        for way, more in ways.items()
+        for way, line in ways.items()
     }
 
 
 def empty(folder: Path, cluster: LocalCluster) -> dict[str, Cost]:
     """Cost of few and of many empty trials to the launcher."""
-    return {
-        name: measure(_command(folder, name, trials, *EMPTY, *_ray(cluster)), cwd=folder, env=cluster.env())
-        for name, trials in (("few", FEW), ("many", MANY))
-    }
+    line = f"{EMPTY} {_ray(cluster)}"
+    return {name: _measured(folder, cluster, line, n, name) for name, n in (("few", FEW), ("many", MANY))}
 
 
 def rows() -> list[Row]:
@@ -97,26 +93,13 @@ def empty_lines(few: Cost, many: Cost) -> list[Row]:
     ]
 
 
-def _command(folder: Path, name: str, trials: int, *more: str) -> list[str]:
-    return [
-        *SERBENCH,
-        "run",
-        "--dataset",
-        "table",
-        "--root",
-        str(folder / "clips.csv"),
-        "--threads",
-        "1",
-        "--trials",
-        str(trials),
-        "--results",
-        str(folder / name),
-        *more,
-    ]
+def _measured(folder: Path, cluster: LocalCluster, line: str, trials: int, name: str) -> Cost:
+    command = on_clips(folder, f"--threads 1 --trials {trials} {line}", name)
+    return measure(command, cwd=folder, env=cluster.env())
 
 
-def _ray(cluster: LocalCluster) -> tuple[str, ...]:
-    return ("--launcher", "ray", "--address", cluster.address)
+def _ray(cluster: LocalCluster) -> str:
+    return f"--launcher ray --address {cluster.address}"
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ Each CPU measurement is a process of its own with one thread; plain and own step
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
@@ -32,7 +31,7 @@ from ....sermodels.semantic_fusion.network import NetworkConfig, SemanticNetwork
 from ....sermodels.training.losses import ccc_losses
 from ..device_speed import matrix_speed, mean_seconds, precision, training_step, with_peak
 from ..measure import timed
-from ..rows import Facts, Row, apart, main, row, rows_of
+from ..rows import Facts, Row, apart, interleaved, main, row, rows_of, within
 
 HALF, WORD_DIM, TARGETS = 2205, 100, 3
 HOP_SECONDS = 0.1
@@ -50,11 +49,7 @@ def rows() -> list[Row]:
 
 def step_rows(rounds: int = ROUNDS) -> list[Row]:
     """A training step, own and plain, in alternating processes; the medians."""
-    taken: dict[str, list[Facts]] = {"plain": [], "own": []}
-    for _ in range(rounds):
-        for way, list_of in taken.items():
-            list_of.append(_apart("step", way=way))
-    plain, own = (_median(taken[way]) for way in ("plain", "own"))
+    plain, own = interleaved({way: partial(_apart, "step", way=way) for way in ("plain", "own")}, rounds).values()
     same, share = _apart("same"), _apart("recurrence")
     ratio, part = own["cpu_seconds"] / plain["cpu_seconds"], share["cpu_seconds"] / own["cpu_seconds"]
     title = "semantic-fusion:released, training step, 5 x 100 frames"
@@ -81,9 +76,8 @@ def step_rows(rounds: int = ROUNDS) -> list[Row]:
 def memory_rows() -> list[Row]:
     """Peak memory of one step at the paper's batch size."""
     facts = _apart("step", way="own", batch=25, frames=300, steps=1)
-    met = facts["peak_mib"] <= PEAK_LIMIT
     title = "semantic-fusion:paper, training step, 25 x 300 frames"
-    return [row(title, facts, limit=f"{PEAK_LIMIT:.0f} MiB", met=met)]
+    return [row(title, facts, **within(facts, peak_mib=PEAK_LIMIT))]
 
 
 def prediction_rows() -> list[Row]:
@@ -217,10 +211,6 @@ def generated(batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
 def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
-
-
-def _median(taken: Sequence[Facts]) -> Facts:
-    return {key: statistics.median(facts[key] for facts in taken) for key in taken[0]}
 
 
 RUNS: dict[str, Callable[..., Facts]] = {
