@@ -131,11 +131,11 @@ def summary(corpus: Corpus, findings: pd.DataFrame, examples: int = 3) -> list[s
     lines = [head]
     for severity in SEVERITIES:
         of_severity = findings[findings["severity"] == severity]
-        for kind, found in of_severity.groupby("kind", sort=False):
-            lines.append(f"{severity:<8} {kind}: {len(found)}")
-            lines += [f"         {_shown(row)}" for row in found.head(examples).itertuples(index=False)]
-            if len(found) > examples:
-                lines.append(f"         ... and {len(found) - examples} more")
+        for kind, of_kind in of_severity.groupby("kind", sort=False):
+            lines.append(f"{severity:<8} {kind}: {len(of_kind)}")
+            lines += [f"         {_shown(row)}" for row in of_kind.head(examples).itertuples(index=False)]
+            if len(of_kind) > examples:
+                lines.append(f"         ... and {len(of_kind) - examples} more")
     if facts and facts["files"] and not facts["readable"]:
         lines.append(f"no file could be read under {corpus.root}: is this the right --root, and is the audio there?")
     lines += [f"about the corpus: {note}" for note in corpus.notes]
@@ -176,13 +176,13 @@ def _look_at_all(corpus: Corpus, paths: list[str], jobs: int, progress: Progress
 
 def _orphans(corpus: Corpus, known: set[str]) -> list[str]:
     kinds = SOUND_FILES | {posixpath.splitext(path)[1].lower() for path in known} - {""}
-    found: set[str] = set()
+    sounds_there: set[str] = set()
     for folder, inner, names in os.walk(corpus.root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         base = Path(folder).relative_to(corpus.root)
         sounds = (n for n in names if not n.startswith(".") and posixpath.splitext(n)[1].lower() in kinds)
-        found.update(os.fsencode(base / name).decode("utf-8", "replace") for name in sounds)
-    return sorted(path for path in found - known if not _belongs(path, corpus.further))
+        sounds_there.update(os.fsencode(base / name).decode("utf-8", "replace") for name in sounds)
+    return sorted(path for path in sounds_there - known if not _belongs(path, corpus.further))
 
 
 def _belongs(path: str, patterns: tuple[str, ...]) -> bool:

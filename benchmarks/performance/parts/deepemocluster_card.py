@@ -39,7 +39,7 @@ def rows() -> list[Row]:
     """Measurements on the card; none where there is no card."""
     if not torch.cuda.is_available():
         return []
-    name, found = torch.cuda.get_device_name(), []
+    name, shown = torch.cuda.get_device_name(), []
     for amp in ("off", "bf16"):
         facts = epoch("cuda", amp)
         text = (
@@ -47,11 +47,11 @@ def rows() -> list[Row]:
             f"{POOL:,} sentences, {facts['share_of_card']:.0%} of a large matrix product, card busy "
             f"{facts['utilisation']:.0%}, {facts['waits_per_step']:.2g} waits for each step"
         )
-        found.append(row(text, {"wall_seconds": facts["seconds"], "peak_mib": facts["peak_mib"]}))
+        shown.append(row(text, {"wall_seconds": facts["seconds"], "peak_mib": facts["peak_mib"]}))
         seconds = feature_pass("cuda", amp)
-        found.append(row(f"feature pass, {amp}: {CHUNKS / seconds:,.0f} chunks/s", {"wall_seconds": seconds}))
+        shown.append(row(f"feature pass, {amp}: {CHUNKS / seconds:,.0f} chunks/s", {"wall_seconds": seconds}))
     title = f"k-means on {name}, {CHUNKS:,} x {WIDTH}, K {CLUSTERS}, 20 iterations"
-    return [*found, row(title, {"wall_seconds": clustering("cuda")})]
+    return [*shown, row(title, {"wall_seconds": clustering("cuda")})]
 
 
 def epoch(

@@ -97,7 +97,7 @@ def card_rows() -> list[Row]:
     """Speed on a graphics card; no rows where there is none."""
     if not torch.cuda.is_available():
         return []
-    found = []
+    shown = []
     for amp in (False, True):
         for batch, frames in ((5, 100), (25, 300)):
             facts, peak = with_peak(partial(card_speed, "cuda", amp=amp, batch=batch, frames=frames), "cuda")
@@ -106,8 +106,8 @@ def card_rows() -> list[Row]:
                 f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
                 "large matrix product"
             )
-            found.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
-    return found
+            shown.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
+    return shown
 
 
 def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") -> Facts:
