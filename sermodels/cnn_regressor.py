@@ -14,14 +14,11 @@ Presets:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
+from typing import ClassVar
 
 from .chunked.chunked_model import ChunkedModel
-from .chunked.network import ChunkNetwork, EncoderConfig, initialise, paper, small, tiny
+from .chunked.network import ChunkNetwork, EncoderConfig, paper, small, tiny
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,3 @@ class Model(ChunkedModel[ChunkNetwork]):
     """Encoder and emotion head."""
 
     name: ClassVar[str] = "cnn-regressor"
-
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> ChunkNetwork:
-        """The network, initialised as in the release."""
-        network = ChunkNetwork(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
-        initialise(network, generator)
-        return network

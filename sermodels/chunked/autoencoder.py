@@ -13,9 +13,9 @@ of the maps; CNN-VAE adds its divergence. For classification, our addition, cros
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +23,12 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from ...datasets.core.config import option
-from ..core.sermodel import Data, FitLog, Score
-from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches
 from ..inputs.chunks import ChunkSet
 from ..training.training import Training
-from .chunked_model import ChunkedModel
 from .decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
-from .network import ChunkNetwork, EncoderConfig, initialise
+from .network import ChunkNetwork, EncoderConfig
+from .two_stages import TwoStageModel
 
 ERRORS = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth-l1": functional.smooth_l1_loss}
 
@@ -115,24 +113,15 @@ class AutoencoderNetwork(ChunkNetwork):
         return torch.nan_to_num((chunks - self.normaliser.mean) * self.normaliser.inverse)
 
 
-class AutoencoderModel(ChunkedModel[AutoencoderNetwork]):
+class AutoencoderModel(TwoStageModel[AutoencoderNetwork]):
     """Base of `cnn-ae` and `cnn-vae`."""
 
-    uses_unlabelled: ClassVar[bool] = True
     network_class: ClassVar[type[AutoencoderNetwork]] = AutoencoderNetwork
     config: AutoencoderConfig
-    pool_chunks: ChunkSet | None
-    """Chunks of the unlabelled pool, from `begin` on; None without a pool."""
 
-    @classmethod
-    def pool(cls, config: AutoencoderConfig, ids: Sequence[str]) -> list[str]:
-        """The ids of the unlabelled pool that are used."""
-        return unlabelled_pool.chosen(ids, config.unlabelled)
-
-    def build(self, sizes: Mapping[str, int], generator: torch.Generator) -> AutoencoderNetwork:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> AutoencoderNetwork:
         """The network: encoder and heads as in the release, the decoder like the layers that it mirrors."""
-        network = self.network_class(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
-        initialise(network, generator)
+        network = super().build(sizes, generator)
         initialise_decoder(network.decoder, generator)
         return network
 
@@ -148,24 +137,6 @@ class AutoencoderModel(ChunkedModel[AutoencoderNetwork]):
             "decoder": self.optimiser(named["decoder"], c.decoder_optimiser, c.decoder_rate),
             "emotion": self.optimiser(named["emotion"]),
         }
-
-    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
-        """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
-        return super().fit(train, dev, score, unlabelled_pool.taken(unlabelled, (train, dev), self.config.unlabelled))
-
-    def begin(self, training: Training[AutoencoderNetwork]) -> None:
-        """Lay out the labelled and the unlabelled chunks."""
-        super().begin(training)
-        pool = training.unlabelled
-        self.pool_chunks = None if pool is None else self.chunk_set(pool)
-        training.log.facts["unlabelled_sentences"] = 0 if pool is None else len(pool)
-
-    def epoch(self, training: Training[AutoencoderNetwork]) -> Mapping[str, float]:
-        """Stage 1 on the pool, stage 2 on the labelled chunks."""
-        total = len(self.train_chunks) + (0 if self.pool_chunks is None else len(self.pool_chunks))
-        middle = 1 - len(self.train_chunks) / total
-        rows = {} if self.pool_chunks is None else self.stage_one(training, self.pool_chunks, middle)
-        return rows | self.stage_two(training, middle)
 
     def stage_one(self, training: Training[AutoencoderNetwork], pool: ChunkSet, end: float) -> dict[str, float]:
         """Encoder and decoder on the pool's chunks; the emotion head takes no part."""

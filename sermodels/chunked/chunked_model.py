@@ -29,7 +29,7 @@ from ..training.losses import balanced_weights, ccc_losses
 from ..training.torch_model import TorchModel
 from ..training.training import Training
 from .fast.shared_maps import can_share, latents_of_sentences
-from .network import ChunkNetwork, EncoderConfig
+from .network import ChunkNetwork, EncoderConfig, initialise
 
 N = TypeVar("N", bound=ChunkNetwork)
 CPU_CHUNKS = 16
@@ -40,6 +40,7 @@ class ChunkedModel(TorchModel[N]):
     """Base of the DeepEmoCluster family; the network is a `ChunkNetwork` or has one's parts."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"regression", "classification"})
+    network_class: ClassVar[type[Any]] = ChunkNetwork
     config: EncoderConfig
     train_chunks: ChunkSet
     """Chunks of the training data, from `begin` on."""
@@ -60,6 +61,12 @@ class ChunkedModel(TorchModel[N]):
         c = self.config
         chunks = Chunking.from_seconds(c.chunk_seconds, c.max_seconds, table.hop_seconds)
         return {"bands": table.dim, "frames": chunks.length, "chunks": chunks.count}
+
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> N:
+        """The network, initialised as in the release."""
+        network: N = self.network_class(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
+        initialise(network, generator)
+        return network
 
     def calibrate(self, network: N, train: Data) -> None:
         """Moments of every band over all frames, and of the labels, of the training data (population)."""

@@ -27,8 +27,8 @@ Presets (`default` is `fixed`):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,12 +37,10 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
-from ..chunked.chunked_model import ChunkedModel
 from ..chunked.network import initialise, small
+from ..chunked.two_stages import TwoStageModel
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import Labels, cluster, gather, keep_top, restore_top, sizes_so_far
-from ..core.sermodel import Data, FitLog, Score
-from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches, even_batches
 from ..inputs.chunks import ChunkSet
 from ..training.settings import make_optimiser
@@ -62,25 +60,12 @@ PRESETS: dict[str, Config] = {
 SEARCH = {"model.clusters": "10,20,30", "model.cluster_weight": "0.1..3:log"}
 
 
-class Model(ChunkedModel[ClusterNetwork]):
+class Model(TwoStageModel[ClusterNetwork]):
     """Encoder, regressor and cluster classifier, trained in one or two stages per epoch."""
 
     name: ClassVar[str] = "deepemocluster"
-    uses_unlabelled: ClassVar[bool] = True
+    network_class: ClassVar[type[ClusterNetwork]] = ClusterNetwork
     config: Config
-    pool_chunks: ChunkSet | None
-    """Chunks of the unlabelled pool, from `begin` on; None without a pool."""
-
-    @classmethod
-    def pool(cls, config: Config, ids: Sequence[str]) -> list[str]:
-        """The ids of the unlabelled pool that are used."""
-        return unlabelled_pool.chosen(ids, config.unlabelled)
-
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> ClusterNetwork:
-        """The network, initialised as in the release."""
-        network = ClusterNetwork(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
-        initialise(network, generator)
-        return network
 
     def optimisers(self, network: ClusterNetwork) -> dict[str, Optimizer]:
         """Those that live through the training; each stage has one more, for its new top layer."""
@@ -96,37 +81,23 @@ class Model(ChunkedModel[ClusterNetwork]):
             "emotion": self.optimiser(emotion),
         }
 
-    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
-        """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
-        return super().fit(train, dev, score, unlabelled_pool.taken(unlabelled, (train, dev), self.config.unlabelled))
-
     def begin(self, training: Training[ClusterNetwork]) -> None:
         """Lay out the labelled and the unlabelled chunks."""
         super().begin(training)
-        pool, k = training.unlabelled, self.config.clusters
-        self.pool_chunks = None if pool is None else self.chunk_set(pool)
+        k = self.config.clusters
         for name, chunks in (("training", self.train_chunks), ("unlabelled", self.pool_chunks)):
             if chunks is not None and len(chunks) < k:
                 raise SerbenchError(
                     f"the {name} data have {len(chunks)} chunks, fewer than model.clusters={k}. Expected at least one "
                     f"chunk per cluster: type --set model.clusters={max(2, len(chunks) // 2)} or give more data."
                 )
-        frozen = self.config.regressor == "released" and pool is not None
+        frozen = self.config.regressor == "released" and self.pool_chunks is not None
         training.network.emotion.requires_grad_(not frozen)
-        training.log.facts |= {
-            "unlabelled_sentences": 0 if pool is None else len(pool),
-            "regressor_trained": not frozen,
-            "cluster_sizes": sizes_so_far(training),
-        }
+        training.log.facts |= {"regressor_trained": not frozen, "cluster_sizes": sizes_so_far(training)}
 
     def epoch(self, training: Training[ClusterNetwork]) -> Mapping[str, float]:
-        """Stage 1 on the pool, stage 2 on the labelled chunks."""
-        total = len(self.train_chunks) + (0 if self.pool_chunks is None else len(self.pool_chunks))
-        middle = 1 - len(self.train_chunks) / total
-        rows: dict[str, float] = {}
-        if self.pool_chunks is not None:
-            rows |= self.stage_one(training, self.pool_chunks, middle)
-        rows |= self.stage_two(training, middle)
+        """The two stages; the log keeps the sizes of the clusters."""
+        rows = super().epoch(training)
         training.log.facts["cluster_sizes"] = sizes_so_far(training)
         return rows
 
