@@ -21,7 +21,7 @@ from rich.console import Console
 from torch import nn
 
 from serbench.benchmarks import run
-from serbench.benchmarks.run.cost import RunningCost, choose, counting, running_cost
+from serbench.benchmarks.running.cost import RunningCost, choose, counting, running_cost
 from serbench.datasets.schema.corpus import Corpus, make_table
 from serbench.datasets.schema.task import Task
 from serbench.features.core.feature_extractor import FeatureExtractor, FeatureRequest, build
@@ -299,7 +299,7 @@ def test_costs_stand_in_records_and_leaderboard_and_leaks_are_marked(corpus: Any
 
 
 def test_a_leaking_encoder_is_marked_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serbench.benchmarks.run.plan import _seen
+    from serbench.benchmarks.running.plan import seen
     from serbench.sermodels import probe
 
     iemocap, emodb = (types.SimpleNamespace(name=n) for n in ("iemocap", "emodb"))
@@ -307,9 +307,9 @@ def test_a_leaking_encoder_is_marked_in_the_record(tmp_path: Path, monkeypatch: 
     inside = types.SimpleNamespace(corpus=iemocap, tested=iemocap)
     across = types.SimpleNamespace(corpus=emodb, tested=iemocap)
     clean = types.SimpleNamespace(corpus=emodb, tested=emodb)
-    assert _seen(probe.Model, config, inside) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
-    assert _seen(probe.Model, config, across) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
-    assert _seen(probe.Model, config, clean) == []  # type: ignore[arg-type]
+    assert seen(probe.Model, config, inside) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
+    assert seen(probe.Model, config, across) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
+    assert seen(probe.Model, config, clean) == []  # type: ignore[arg-type]
 
 
 def test_a_cost_that_cannot_be_measured_spoils_no_result(

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.run.grid import from_record, run
+from serbench.benchmarks.running.grid import from_record, run
 from serbench.benchmarks.tune.search import (
     SPACES,
     Choice,

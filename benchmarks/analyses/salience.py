@@ -26,11 +26,10 @@ from ...sermodels.core.sermodel import Resources
 from ..core.progress import Display, Silent
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..run.plan import Plan, needed_rows, rebuild
-from ..run.trial import build_data
-from ..run.work import extract_features, open_sources
+from ..running.plan import TrainingPlan, plan_training
+from ..running.source import build_data, extract_features, needed_rows
 from ..studies.figure import save_figure
-from .clusters import Options, find_weights
+from .clusters import Choices, find_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,17 +82,17 @@ def find_salience(
             f"{run.run_id} is a run of {run.spec['model']['name']}, which has no attention over instances. Expected a "
             f"run of {Model.name}."
         )
-    plan = rebuild(Request.from_dict(run.spec["arguments"]), run.path, run.spec["model"]["config"], Corpora())
+    plan = plan_training([Request.from_dict(run.spec["arguments"])], Corpora(), run.spec["model"]["config"])
     if plan.setting.dataset()["digest"] != run.spec["dataset"]["digest"]:
         raise SerbenchError(
             f"the corpus on disk is not the one that {run.run_id} was made with. Give the recorded one, or run again."
         )
     plan.setting.tested.row(item)  # raises for an unknown one
     fold = fold or _testing_fold(plan, trial, item)
-    weights = find_weights(run, Options(trial, fold), f"salience {{run}} {item}")
+    weights = find_weights(run, Choices(trial, fold), f"salience {{run}} {item}")
     model = load_model(weights, Resources(device=device))
     assert isinstance(model, Model)
-    data = _data(plan, item, display or Silent())
+    data = _data(plan, item, run.run_id, display or Silent())
     (segments,) = model.salience(data)
     row = plan.setting.tested.row(item)
     bounds = (None if pd.isna(row[key]) else float(row[key]) for key in ("start", "end"))
@@ -147,32 +146,30 @@ def write(found: Salience, folder: Path) -> list[Path]:
     return [path, folder / f"{stem}.png"]
 
 
-def _testing_fold(plan: Plan, trial: int, item: str) -> str:
+def _testing_fold(plan: TrainingPlan, trial: int, item: str) -> str:
     """The fold that tests an utterance, or the first one."""
     folds = plan.setting.folds
     return next((name for name in folds if item in plan.setting.division(trial, name).test), folds[0])
 
 
-def _data(plan: Plan, item: str, display: Display) -> Any:
+def _data(plan: TrainingPlan, item: str, run_id: str, display: Display) -> Any:
     """The utterance with its context; by speaker normalisation takes in all that its speakers say."""
     setting = plan.setting
     if plan.config.normalise == "speaker":
-        sources = open_sources([plan], 1, display)
+        sources = plan.sources(1, display)
         tables = sources[-1 if setting.crosses else 0].tables
         if any(item not in table for table in tables.values()):
-            raise SerbenchError(f"{item!r} takes no part in {plan.run.run_id}. Expected an utterance of its test set.")
+            raise SerbenchError(f"{item!r} takes no part in {run_id}. Expected an utterance of its test set.")
     else:
-        from ...sermodels.maec.model import Model
-
-        rows = needed_rows(setting.tested, setting.asked, [item], Model)
-        tables = extract_features(setting.tested, rows, plan, 1, display)
+        rows = needed_rows(setting.tested, setting.asked, [item], context=plan.model.uses_context)
+        tables = extract_features(setting.tested, rows, plan.features, 1, display)
     data, failed = build_data(setting.tested, setting.asked, [item], tables, labelled=False)
     if failed:
         raise SerbenchError(f"{item!r} has no features: {failed[item]}")
     return data
 
 
-def _said(plan: Plan, item: str, predicted: Floats) -> str:
+def _said(plan: TrainingPlan, item: str, predicted: Floats) -> str:
     task, row = plan.setting.asked, plan.setting.tested.row(item)
     if task.kind == "classification":
         label = task.mapping.get(str(row[task.column]), row[task.column]) if task.mapping else row[task.column]

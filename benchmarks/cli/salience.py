@@ -7,25 +7,24 @@ from typing import Annotated
 
 import typer
 
+from .options import Device, Results, RunDataset, RunTask, RunWithWeights, StudyFolder, Trial
 from .results import open_run
 
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(salience)
+app = typer.Typer()
 
 
+@app.command()
 def salience(
-    run: Annotated[str, typer.Argument(help="MODEL, MODEL:PRESET, a run id or a run folder; with saved weights.")],
+    run: RunWithWeights,
     utterance: Annotated[str, typer.Argument(help="Id of an utterance of the corpus that the run tests.")],
-    dataset: Annotated[str | None, typer.Option(help="Dataset, where the name fits several runs.")] = None,
-    task: Annotated[str | None, typer.Option(help="Task, likewise.")] = None,
-    trial: Annotated[int, typer.Option(help="Trial whose weights are used.")] = 0,
+    dataset: RunDataset = None,
+    task: RunTask = None,
+    trial: Trial = 0,
     fold: Annotated[str | None, typer.Option(help="Fold, likewise; default: the one that tests the utterance.")] = None,
     top: Annotated[int, typer.Option(help="Segments that are printed.", min=1)] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    results: Annotated[Path, typer.Option(help="Folder that holds runs/.")] = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Folder of table and plot; default: RESULTS/studies.")] = None,
+    device: Device = "auto",
+    results: Results = Path("results"),
+    out: StudyFolder = None,
 ) -> None:
     """Which segments the attention chose, drawn over waveform and spectrogram."""
     from ..analyses import salience as analysis
@@ -33,13 +32,13 @@ def salience(
     from ..core.progress import Terminal
 
     chosen = open_run(run, results, dataset, task)
-    found = analysis.find_salience(chosen, utterance, trial, fold, resolve_device(device), Terminal())
-    even = 1 / len(found.segments)
-    typer.echo(f"{found.item}: {found.said}")
-    for row in found.segments.nlargest(top, "weight").to_dict("records"):
+    heard = analysis.find_salience(chosen, utterance, trial, fold, resolve_device(device), Terminal())
+    even = 1 / len(heard.segments)
+    typer.echo(f"{heard.item}: {heard.said}")
+    for row in heard.segments.nlargest(top, "weight").to_dict("records"):
         typer.echo(
             f"  {row['start']:6.2f} to {row['end']:6.2f} s  {row['weight']:.1%} of the attention "
             f"({row['weight'] / even:.1f} times an even share)"
         )
-    for path in analysis.write(found, out or results / "studies"):
+    for path in analysis.write(heard, out or results / "studies"):
         typer.echo(path)

@@ -7,38 +7,37 @@ from typing import Annotated
 
 import typer
 
+from .options import Results, RunDataset, RunName, RunTask, StudyFolder
 from .results import open_run
 
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(traces)
+app = typer.Typer()
 
 
+@app.command()
 def traces(
-    run: Annotated[str, typer.Argument(help="MODEL, MODEL:PRESET, a run id or a run folder.")],
+    run: RunName,
     recording: Annotated[str, typer.Argument(help="Id of a recording that the run tests, such as Devel_01.")],
-    dataset: Annotated[str | None, typer.Option(help="Dataset, where the name fits several runs.")] = None,
-    task: Annotated[str | None, typer.Option(help="Task, likewise.")] = None,
+    dataset: RunDataset = None,
+    task: RunTask = None,
     trial: Annotated[list[int] | None, typer.Option(help="Trial that is drawn; may be repeated. Default: all.")] = None,
     start: Annotated[float | None, typer.Option(help="First second that is shown.")] = None,
     end: Annotated[float | None, typer.Option(help="Second that the stretch ends at.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder that holds runs/.")] = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Folder of table and plots; default: RESULTS/studies.")] = None,
+    results: Results = Path("results"),
+    out: StudyFolder = None,
 ) -> None:
     """Prediction and gold standard over time, with waveform and words: PNG, SVG and CSV."""
     from ..analyses.traces import find_traces
     from ..analyses.traces_figure import write
 
     chosen = open_run(run, results, dataset, task)
-    found = find_traces(chosen, recording, trial or (), start, end)
+    drawn = find_traces(chosen, recording, trial or (), start, end)
     typer.echo(
-        f"{found.item}, {found.begin:.1f} to {found.end:.1f} s: {len(found.time)} frames, "
-        f"{len(found.words)} words, trials {', '.join(map(str, found.predicted))}"
+        f"{drawn.item}, {drawn.begin:.1f} to {drawn.end:.1f} s: {len(drawn.time)} frames, "
+        f"{len(drawn.words)} words, trials {', '.join(map(str, drawn.predicted))}"
     )
-    for target, scores in found.scores().items():
+    for target, scores in drawn.scores().items():
         typer.echo(f"  {target}: CCC of this stretch {', '.join(f'{score:.3f}' for score in scores)}")
-    for note in found.notes:
+    for note in drawn.notes:
         typer.echo(f"  {note}")
-    for path in write(found, out or results / "studies"):
+    for path in write(drawn, out or results / "studies"):
         typer.echo(path)

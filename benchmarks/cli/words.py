@@ -7,35 +7,29 @@ from typing import Annotated
 
 import typer
 
-Root = Annotated[str | None, typer.Option(help="Folder of the corpus.")]
-Release = Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")]
-Options = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+from .options import CorpusOptions, DatasetArgument, Device, Texts, command, pairs, resumable
+
 Partitions = Annotated[
-    list[str] | None, typer.Option("--partition", help="Partition to use, may be repeated; default: all but test ones.")
+    Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all but test ones.")
 ]
 words_app = typer.Typer(help="Word times, word vectors, and maps between spaces of them.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    app.add_typer(words_app, name="words")
+app = typer.Typer()
+app.add_typer(words_app, name="words")
 
 
 @words_app.command()
+@command
 def align(
-    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    dataset: DatasetArgument,
     out: Annotated[Path, typer.Option(help="CSV file for all items, or a folder for one CSV file each.")],
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
+    source: CorpusOptions,
     items: Annotated[str, typer.Option(help="utterances, recordings or all.")] = "all",
     model: Annotated[
         Path | None, typer.Option(help="Folder of a CTC model of transformers, for forced alignment.")
     ] = None,
     again: Annotated[bool, typer.Option(help="Align even what the corpus has times of.")] = False,
     partition: Annotated[
-        list[str] | None, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
+        Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -43,9 +37,8 @@ def align(
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words
-    from .arguments import open_dataset
 
-    corpus = open_dataset(dataset, root, release, option)
+    corpus = source.open(dataset)
     found = words.word_times(
         corpus,
         out,
@@ -65,15 +58,14 @@ def align(
 
 
 @words_app.command()
+@command
 def speech2vec(
-    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    dataset: DatasetArgument,
     out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
+    source: CorpusOptions,
     words: Annotated[Path | None, typer.Option(help="Word times of 'serbench words align'.")] = None,
     preset: Annotated[str, typer.Option(help="default, or quick for small corpora.")] = "default",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
+    set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
     partition: Partitions = None,
     device: Device = "auto",
 ) -> None:
@@ -81,9 +73,8 @@ def speech2vec(
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words as steps
-    from .arguments import open_dataset, pairs, resumable
 
-    corpus, shown = open_dataset(dataset, root, release, option), Terminal()
+    corpus, shown = source.open(dataset), Terminal()
     with resumable(shown):
         found = steps.speech2vec(
             corpus,
@@ -99,25 +90,23 @@ def speech2vec(
 
 
 @words_app.command()
+@command
 def word2vec(
     out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
+    source: CorpusOptions,
     dataset: Annotated[str | None, typer.Argument(help="Registered dataset whose transcripts are the text.")] = None,
     text: Annotated[Path | None, typer.Option(help="Text file, one sentence in each line.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Take these vectors: word2vec, fastText or GloVe file.")] = None,
     limit: Annotated[int | None, typer.Option(help="Keep so many of them.", min=1)] = None,
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE.")] = None,
+    set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE.")] = None,
     partition: Partitions = None,
 ) -> None:
     """Vectors of words from text, the same at every run; or vectors of a file in another form."""
     from ..corpora import words
-    from .arguments import open_dataset, pairs
 
     found = words.word2vec(
         out,
-        corpus=None if dataset is None else open_dataset(dataset, root, release, option),
+        corpus=None if dataset is None else source.open(dataset),
         text=text,
         vectors=vectors,
         settings=pairs("--set", set_),
@@ -139,7 +128,7 @@ def align_spaces(
     ] = None,
     dictionary: Annotated[Path | None, typer.Option(help="Pairs of words, two in each line, to fit to.")] = None,
     test: Annotated[Path | None, typer.Option(help="Pairs of words to test with.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, or game.KEY=VALUE.")] = None,
+    set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or game.KEY=VALUE.")] = None,
     out_target: Annotated[Path | None, typer.Option(help="Write the target vectors too.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -147,7 +136,6 @@ def align_spaces(
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words
-    from .arguments import pairs
 
     found = words.align_spaces(
         source,

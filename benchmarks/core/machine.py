@@ -18,6 +18,11 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 VERSIONS = ("serbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "opensmile", "librosa", "transformers")
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu_seconds() -> float:
     """CPU time of this process and its ended children, in seconds."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,6 +1,6 @@
 """What the corpus doctor finds, as generators of findings: about the table, single files, segments and copies.
 
-`serbench.benchmarks.corpora.doctor` documents the kinds of findings and the keys of `Corpus.expected`. `items` is everywhere
+`corpora.doctor` documents the kinds of findings and the keys of `Corpus.expected`. `items` is everywhere
 the table of utterances and recordings with normalised paths and the mark `recording`; `sounds` a look at each path.
 """
 

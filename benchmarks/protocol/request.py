@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...datasets.core.config import from_dict
-from .protocol import Protocol
+from .protocol import ROLES, Protocol
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Request:
     def all_places(self) -> tuple[Place, ...]:
         """The corpora that are trained on, and the tested one if it is another."""
         return (*self.places(), *(() if self.test is None else (self.test,)))
+
+    @property
+    def needed_roles(self) -> tuple[str, ...]:
+        """Roles that a fold must have items of: given weights train on none."""
+        return ("test",) if self.weights else ROLES
 
     def command(self) -> str:
         """The command line that runs this request."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -20,9 +19,11 @@ from ...results.record.folder import Run
 from ...results.scores.scoring import scored_targets
 from ...results.tables.compare import compare
 from ...sermodels import registry
-from ..core.progress import Display
-from ..run.grid import run_requests
-from ..run.plan import Request
+from ..protocol.asked import Grid
+from ..protocol.request import Request
+from ..protocol.setting import Corpora
+from ..running.execution import Execution
+from ..running.grid import run_requests
 
 LEVEL = 0.05
 
@@ -58,18 +59,6 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """Where and how a study runs; the arguments of `grid.run_requests`."""
-
-    results: Path = Path("results")
-    device: str = "auto"
-    jobs: int = 1
-    threads: int | None = None
-    save_models: bool = False
-    display: Display | None = None
-
-
-@dataclass(frozen=True)
 class Findings:
     """What a study found: `summary` (row, target), `tests` (pair, target) and `scores` (row, target, trial, subset)."""
 
@@ -80,23 +69,31 @@ class Findings:
     runs: tuple[Run, ...]
 
 
-def run_study(study: Study, tasks: Sequence[str], base: Request, how: Execution) -> Findings:
+def run_study(study: Study, grid: Grid, how: Execution, corpora: Corpora | None = None) -> Findings:
     """Run every row on every task and compare them.
 
     Parameters
     ----------
-    tasks : names of tasks of one kind; usually one attribute each
-    base : corpus, protocol, trials, preset and settings; a setting is given to those models that have it
+    grid : corpus, protocol, trials, preset and settings; a setting is given to those models that have it. Tasks are of
+        one kind, usually one attribute each; none = `default_tasks`
 
     Raises
     ------
     SerbenchError
         For a setting that no row has or that the study decides, or when trials failed (says what to run).
     """
+    corpora = corpora or Corpora()
+    base = base_request(grid)
+    tasks = default_tasks(corpora.get(base.places()[0]), grid.tasks)
     requests = [request_for(study, row, task, base) for task in tasks for row in study.rows]
-    runs = run_requests(requests, how.results, how.device, how.jobs, how.threads, how.save_models, how.display)
-    width = len(study.rows)
+    runs, width = run_requests(requests, how, corpora), len(study.rows)
     return findings_of(study, [runs[i : i + width] for i in range(0, len(runs), width)])
+
+
+def base_request(grid: Grid) -> Request:
+    """The request that a study's rows are variants of: its one corpus, protocol, preset and settings."""
+    (trained,) = grid.trained()
+    return grid.request(trained, preset=grid.preset)
 
 
 def findings_of(study: Study, groups: Sequence[Sequence[Run]]) -> Findings:

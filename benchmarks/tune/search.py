@@ -16,6 +16,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest, write_json
 from ...datasets.core.libraries import LibraryError, library
 from ...datasets.schema.task import Task
+from ...sermodels import registry
 from ...sermodels.core.sermodel import Data, FitLog, Predictions, Resources, Score, SERModel
+from ..protocol.asked import Grid
 from .space import SPACES, Choice, Range, Search, candidate, check, parse, resolved, search_of
 
 __all__ = ["SPACES", "Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
@@ -174,6 +177,21 @@ class Tuned:
     def parameters(self) -> int:
         """Trained scalars of the chosen candidate."""
         return self.chosen.parameters
+
+
+def searched_grid(grid: Grid, budget: int, sampler: str) -> tuple[Grid, Search]:
+    """The grid of one model whose settings are searched, and what is searched (`search_of`)."""
+    if len(grid.models) > 1:
+        raise SerbenchError("serbench tune takes one --model: each has a space of its own. Type it once for each.")
+    grid.requests()  # refuses a grid that names nothing
+    ((name, preset),) = grid.models
+    fixed, search = search_of(registry.load(name), name, grid.settings, budget, sampler, preset)
+    return replace(grid, settings=fixed, search=search.plain()), search
+
+
+def chosen_settings(unit: Mapping[str, Any]) -> Mapping[str, str]:
+    """What the search of a recorded unit has chosen; empty where it failed."""
+    return ((unit.get("facts") or {}).get("search") or {}).get("chosen") or {}
 
 
 def _suggest(trial: Any, key: str, dimension: Choice | Range) -> str:

@@ -194,12 +194,13 @@ def described(weights: Sequence[Weights], preset: str = PRESET) -> dict[str, Any
 
 def features_of(weights: Sequence[Weights]) -> dict[str, FeatureRequest]:
     """Role -> request; with the name of the weights' task where they don't take the same."""
-    found: dict[str, FeatureRequest] = {}
-    for one in weights:
-        for role, request in one.features.items():
-            same = all(other.features.get(role) == request for other in weights)
-            found[role if same else f"{one.task.name}.{role}"] = request
-    return found
+    return {role_of(one, role, weights): request for one in weights for role, request in one.features.items()}
+
+
+def role_of(one: Weights, role: str, weights: Sequence[Weights]) -> str:
+    """What a role of one of several weights is called among the roles of all."""
+    same = all(other.features.get(role) == one.features[role] for other in weights)
+    return role if same else f"{one.task.name}.{role}"
 
 
 def _predicts(weights: Sequence[Weights], task: Task) -> bool:
