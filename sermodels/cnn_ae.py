@@ -1,8 +1,8 @@
 """CNN-AE: the DeepEmoCluster encoder with an emotion head and a decoder that rebuilds the input from the bottleneck.
 
 The second baseline of Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1,
-supervised and semi-supervised; `chunked/autoencoder.py` holds the epoch and what the paper leaves open. The bottleneck is the
-latent h, so its size is `model.width`.
+supervised and semi-supervised; `chunked/autoencoder.py` holds the epoch and what the paper leaves open. The bottleneck
+is the latent h, so its size is `model.width`.
 
 Presets:
 

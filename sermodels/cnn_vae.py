@@ -1,9 +1,9 @@
 """CNN-VAE: the DeepEmoCluster encoder with an emotion head and a decoder that rebuilds the input from a drawn code.
 
 The third baseline of Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1,
-supervised and semi-supervised; `chunked/autoencoder.py` holds the epoch and most of what the paper leaves open. Two linear layers
-over the latent h give mean and log-variance of a normal distribution; the decoder reads z = mean + std * noise (Kingma
-and Welling 2014, arXiv 1312.6114, section 2.4), in evaluation the mean.
+supervised and semi-supervised; `chunked/autoencoder.py` holds the epoch and most of what the paper leaves open. Two
+linear layers over the latent h give mean and log-variance of a normal distribution; the decoder reads z = mean + std *
+noise (Kingma and Welling 2014, arXiv 1312.6114, section 2.4), in evaluation the mean.
 
 The unsupervised loss is the reconstruction error, averaged over the D values of a chunk, plus `kl_weight` times
 KL(N(mean, var) || N(0, 1)), summed over the code, averaged over the chunks, and multiplied by 2 / D with the squared

@@ -3,8 +3,9 @@
 Ridge regression is Hoerl and Kennard's (1970, doi:10.1080/00401706.1970.10488634): the minimum over (w, b) of
 |y - X w - b|^2 + alpha |w|^2. Logistic regression is scikit-learn's: the sum of the log losses + alpha/2 |W|^2, each
 class weighted by n / (classes * its count) if `balanced`. Columns are standardised on train (rules for constant columns
-and missing values: `core/scaling.py`). Every alpha of the grid is fitted on train alone and scored on dev by the protocol's
-metric; the winner is kept as it is, so dev data decide alpha and nothing else. Regression chooses alpha per target.
+and missing values: `core/scaling.py`). Every alpha of the grid is fitted on train alone and scored on dev by the
+protocol's metric; the winner is kept as it is, so dev data decide alpha and nothing else. Regression chooses alpha per
+target.
 
 Features: functionals (`feature`; of a feature with frames, the mean and standard deviation over the frames). A
 time-continuous task takes a feature with frames (`frame_feature`) and describes each label frame by the mean and

@@ -67,14 +67,6 @@ def test_a_command_that_the_program_does_not_take_is_found() -> None:
         assert type(found.value).__name__ in ("NoSuchOption", "UsageError", "BadParameter", "NoSuchCommand")
 
 
-def test_the_index_of_modules_is_current() -> None:
-    command = [sys.executable, ROOT / "tests" / "module_index.py"]
-    made = subprocess.run(command, capture_output=True, text=True, check=True)
-    written = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
-    assert written == made.stdout, "type: python tests/module_index.py > docs/modules.md"
-    assert all(line.count("|  |") == 0 for line in written.splitlines()), "a module has no docstring"
-
-
 def small_emodb(source: Path, folder: Path) -> Path:
     """EMO-DB with one utterance for each speaker and emotion, as links."""
     kept = {file.name[:2] + file.name[5]: file for file in sorted((source / "wav").glob("*.wav"))}

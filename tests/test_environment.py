@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.core import environment
 from serbench.benchmarks.core.environment import PARTS, Part, state
+from serbench.datasets.core import libraries
 
 
 def said(*arguments: str, status: int = 0) -> list[str]:
@@ -54,9 +55,18 @@ def test_strict_passes_where_all_required_parts_are_usable(monkeypatch: pytest.M
 
 
 def test_strict_fails_where_a_required_part_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gensim", None)
-    (line,) = [line for line in said("--strict", status=1) if line.split()[0] == "gensim"]
-    assert "NOT usable, REQUIRED: not installed; lost: words word2vec; type: pip install" in line
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    (line,) = [line for line in said("--strict", status=1) if line.split()[0] == "soxr"]
+    assert "NOT usable, REQUIRED: not installed; lost: audio of another sampling rate" in line
+    assert re.search(r"; type: pip install 'soxr>=[\d.]+'$", line)
+
+
+def test_strict_passes_where_a_part_is_left_out_for_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [Requirement(text) for text in ("soxr>=0.5; python_version < '3'", "gensim>=4; python_version < '3'")]
+    monkeypatch.setattr(libraries, "_requirements", lambda: there)
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    (line,) = [line for line in said("--strict") if line.split()[0] == "soxr"]
+    assert 'NOT usable, optional: not installed, since serbench asks for it where python_version < "3"; lost: ' in line
 
 
 def test_a_part_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

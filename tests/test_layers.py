@@ -1,4 +1,8 @@
-"""The layers: imports go one way, folders are flat, and no folder can be imported as a top-level package."""
+"""Floors and rooms: imports go one way, nothing imports in a circle, and no floor is a top-level package.
+
+The graph is the true one: imports of every level and form, within functions and under TYPE_CHECKING too. A room is a
+folder of a floor with all folders in it; a component that is a single file is a room of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +10,161 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGES = ("datasets", "features", "sermodels", "results", "benchmarks")
-MAY_IMPORT = {
+Graph = dict[str, set[str]]
+FLOORS = {
     "datasets": set(),
     "features": {"datasets"},
     "sermodels": {"datasets", "features"},
     "results": {"datasets"},
     "benchmarks": {"datasets", "features", "sermodels", "results"},
 }
+"""Floor -> the floors below, which it may import."""
+MAIN = {"datasets": "reader", "features": "extractor", "sermodels": "model"}
+COMPONENTS_IN_MACHINERY = {("features.extraction.from_words", "features.word_vectors")}
+"""Imports of a component by the machinery of its floor that are still to go."""
+MOST_FILES = 16
 
 
-def imported_packages(source: str) -> set[str]:
-    """Packages of ours that a module imports, from relative and absolute imports at any depth of its code."""
+def dotted(root: Path, path: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: str, module: str, is_package: bool, modules: set[str]) -> set[str]:
+    """Modules of ours that a module imports, anywhere in its code; names are dotted, without `serbench`."""
     found = set()
+    package = module.split(".") if is_package else module.split(".")[:-1]
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level == 2:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {name.split(".")[0] for name in names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("serbench"):
-            found.add((node.module or "").split(".")[1] if "." in (node.module or "") else "*")
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("serbench.")}
-    return found
+        if isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("serbench.") for a in node.names if a.name.startswith("serbench.")}
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+        elif (node.module or "").split(".")[0] == "serbench":
+            base = (node.module or "").split(".")[1:]
+        else:
+            continue
+        name = ".".join(part for part in base if part)
+        for alias in node.names:
+            whole = f"{name}.{alias.name}".strip(".")
+            found.add(whole if whole in modules else name)
+    return found - {module}
+
+
+@pytest.fixture(scope="module")
+def graph(checkout: Path) -> Graph:
+    paths = {dotted(checkout, p): p for floor in FLOORS for p in sorted((checkout / floor).rglob("*.py"))}
+    return {
+        name: imported(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", set(paths))
+        for name, path in paths.items()
+    }
+
+
+def room(module: str) -> str:
+    """The room that a module is in: floor and first folder, or the module itself where it lies on the floor."""
+    return ".".join(module.split(".")[:2])
+
+
+def circle(graph: Graph) -> list[str]:
+    """Some circle of a graph, in order, or nothing."""
+    done: set[str] = set()
+
+    def search(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return path[path.index(node) :]
+        if node in done:
+            return []
+        for other in sorted(graph.get(node, ())):
+            if found := search(other, [*path, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := search(node, []))), [])
+
+
+def rooms(graph: Graph) -> Graph:
+    joined: Graph = {}
+    for name, others in graph.items():
+        joined.setdefault(room(name), set()).update({room(other) for other in others} - {room(name)})
+    return joined
+
+
+def components(checkout: Path, floor: str) -> set[str]:
+    """Files of a floor, and its rooms that hold a main part."""
+    files = {f"{floor}.{path.stem}" for path in (checkout / floor).glob("[!_]*.py")}
+    return files | {f"{floor}.{path.parent.name}" for path in (checkout / floor).glob(f"*/{MAIN[floor]}.py")}
 
 
 def test_the_reader_of_imports_sees_every_form():
+    modules = {"features.room.one", "features.room", "results", "results.x", "datasets.core.files", "features.mel"}
     source = (
-        "from ..results import x\ndef f():\n    from ..features.mel import y\nimport serbench.datasets.schema.task\n"
+        "from ...results import x\nfrom . import one, two\nfrom typing import TYPE_CHECKING\n"
+        "def f():\n    from ..mel import y\nif TYPE_CHECKING:\n    import serbench.datasets.core.files\n"
     )
-    assert imported_packages(source) == {"results", "features", "datasets"}
+    expected = {"results.x", "features.room.one", "features.room", "features.mel", "datasets.core.files"}
+    assert imported(source, "features.room.three", False, modules) == expected
+    assert imported("from .one import x", "features.room", True, modules) == {"features.room.one"}
+    assert imported("from serbench.results import x, z", "features.a", False, modules) == {"results.x", "results"}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_imports_go_one_way(checkout: Path, package: str):
-    paths = sorted((checkout / package).glob("*.py"))
-    assert len(paths) > 5
-    for path in paths:
-        wrong = imported_packages(path.read_text(encoding="utf-8")) - MAY_IMPORT[package] - {package}
-        assert not wrong, f"{package}/{path.name} imports {wrong}"
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_folders_are_flat(checkout: Path, package: str):
-    nested = [p for p in (checkout / package).rglob("*.py") if p.parent != checkout / package and "runs" not in p.parts]
-    assert not nested, f"modules in subfolders are missing from the wheel: {nested}"
+@pytest.mark.parametrize("floor", FLOORS)
+def test_floors_import_one_way(graph: Graph, floor: str):
+    members = [name for name in graph if name.split(".")[0] == floor]
+    assert len(members) > 5
+    for name in members:
+        wrong = {other for other in graph[name] if other.split(".")[0] not in FLOORS[floor] | {floor}}
+        assert not wrong, f"{name} imports {wrong}"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_folder_is_no_top_level_package(checkout: Path, package: str):
-    code = f"import sys; sys.path.insert(0, {str(checkout)!r}); import {package}"
+def test_no_module_imports_in_a_circle(graph: Graph):
+    assert not circle(graph)
+
+
+def test_no_room_imports_in_a_circle(graph: Graph):
+    assert not circle(rooms(graph))
+
+
+@pytest.mark.parametrize("floor", MAIN)
+def test_machinery_names_no_component(graph: Graph, checkout: Path, floor: str):
+    known = components(checkout, floor)
+    named = {
+        (name, other)
+        for name, others in graph.items()
+        for other in others
+        if name.startswith(f"{floor}.") and room(name) not in known | {"datasets.mocks"} and room(other) in known
+    }
+    assert named == {pair for pair in COMPONENTS_IN_MACHINERY if pair[0].startswith(f"{floor}.")}
+
+
+def folders(checkout: Path) -> Iterator[Path]:
+    for floor in FLOORS:
+        yield from (path for path in (checkout / floor).rglob("*") if path.is_dir() and list(path.glob("*.py")))
+
+
+def test_a_room_says_what_it_holds_imports_nothing_and_is_small(checkout: Path):
+    assert len(list(folders(checkout))) > 30
+    for folder in folders(checkout):
+        code = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+        assert ast.get_docstring(code), f"{folder} does not say what it holds"
+        assert not [node for node in ast.walk(code) if isinstance(node, ast.Import | ast.ImportFrom)], folder
+        assert len(list(folder.glob("[!_]*.py"))) <= MOST_FILES, f"{folder} holds too many files for a room"
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_is_no_top_level_package(checkout: Path, floor: str):
+    code = f"import sys; sys.path.insert(0, {str(checkout)!r}); import {floor}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "pip install -e ." in done.stderr

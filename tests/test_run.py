@@ -73,9 +73,8 @@ def test_a_run_leaves_twenty_scores_and_chance_rows(corpus_file: Path, tmp_path:
 def test_a_finished_run_is_neither_repeated_nor_prepared(corpus_file: Path, tmp_path: Path, monkeypatch):
     (one,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     before = {p: p.stat().st_mtime_ns for p in one.path.iterdir()}
-    monkeypatch.setattr(
-        "serbench.benchmarks.running.grid.make_plan", lambda *a, **k: pytest.fail("the run was prepared again")
-    )
+    again = "the run was prepared again"
+    monkeypatch.setattr("serbench.benchmarks.running.grid.make_plan", lambda *a, **k: pytest.fail(again))
     (again,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     assert again.path == one.path
     assert {p: p.stat().st_mtime_ns for p in one.path.iterdir()} == before

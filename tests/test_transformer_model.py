@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -179,9 +180,9 @@ def test_the_front_end_and_low_blocks_can_be_frozen_in_every_family(name: str) -
         freeze(encoder, True, frozen)
         trained = {n for n, p in encoder.named_parameters() if p.requires_grad}
         assert not any(n.startswith(FRONT) for n in trained)
-        blocks = {n for n in trained if "layers.0." in n and "pos_conv" not in n}
+        blocks = {n for n in trained if re.search(r"layers?\.0\.", n) and "pos_conv" not in n}
         assert bool(blocks) == (frozen == 0)
-        assert any("layers.1." in n for n in trained)
+        assert any(re.search(r"layers?\.1\.", n) for n in trained)
         groups = by_depth(encoder)
         assert len(groups) == 3
         counted = [id(p) for group in groups for p in group]
@@ -295,7 +296,7 @@ def test_every_family_is_fine_tuned(name: str) -> None:
     assert np.isfinite(log.epochs[0]["loss"])
     after = model.network.encoder.state_dict()
     moved = {key for key in before if before[key].is_floating_point() and not torch.equal(before[key], after[key])}
-    assert any("layers.0" in key for key in moved)
+    assert any(re.search(r"layers?\.0\.", key) for key in moved)
     assert not any(key.startswith(FRONT) for key in moved)
     assert model.parameters == sum(p.numel() for p in model.network.parameters() if p.requires_grad)
     assert log.facts["frozen_parameters"] > 0

@@ -41,6 +41,7 @@ def bad(*arguments: object) -> str:
 
 def test_the_whole_way(tmp_path: Path) -> None:
     """Times, vectors of sound, vectors of text, one space; then the other way round with a dictionary."""
+    pytest.importorskip("gensim")
     times, s2v, w2v, mapped = (tmp_path / name for name in ("words.csv", "s2v.vec", "w2v.bin", "mapped.vec"))
     said = good("align", "demo", "--items", "utterances", "--partition", "dev", "--out", times)
     assert "corpus)" in said
@@ -48,12 +49,15 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert list(table) == ["item", "word", "start", "end", "source"]
     dev = load_corpus("demo").utterances["partition"].eq("dev")
     assert set(table["item"]) == set(dev.index[dev])
-    quick = ("--preset", "quick", "--set", "epochs=1", "--set", "batch=512", "--partition", "dev", "--device", "cpu")
-    assert "8 numbers each" in good("speech2vec", "demo", "--out", s2v, "--words", times, *quick, *SMALL)
+    quick = ("--set", "epochs=1", "--set", "batch=512", "--partition", "dev", "--device", "cpu")
+    said = good("speech2vec", "demo", "--out", s2v, "--words", times, *quick, *SMALL)
+    assert "8 numbers each" in said
+    assert "spoken words: --preset quick" in said
     assert not list(tmp_path.glob("*.training.safetensors"))
     facts = json.loads((tmp_path / "s2v.vec.json").read_text())
     assert facts["partitions"] == ["dev"]
     assert facts["config"]["dim"] == 8
+    assert facts["config"]["optimiser"] == "adam"
     assert len(facts["losses"]) == 1
     assert facts["sha256"] == read_vectors(s2v).sha256
     good("word2vec", "demo", "--out", w2v, "--partition", "dev", *SMALL)
@@ -98,6 +102,7 @@ def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
 
 
 def test_vectors_leave_the_test_partition_out(tmp_path: Path) -> None:
+    pytest.importorskip("gensim")
     good("word2vec", "demo", "--out", tmp_path / "a.vec", *SMALL)
     facts = json.loads((tmp_path / "a.vec.json").read_text())
     assert facts["partitions"] == ["dev", "train", "unlabelled"]
@@ -108,6 +113,7 @@ def test_vectors_leave_the_test_partition_out(tmp_path: Path) -> None:
 
 
 def test_other_text_and_other_files(tmp_path: Path) -> None:
+    pytest.importorskip("gensim")
     (tmp_path / "text.txt").write_text("eins zwei drei\nzwei drei\n")
     good("word2vec", "--text", tmp_path / "text.txt", "--out", tmp_path / "a.vec", *SMALL)
     assert read_vectors(tmp_path / "a.vec").words == ["drei", "zwei"]
@@ -155,7 +161,7 @@ def test_a_seeded_map_that_is_of_no_use_is_told() -> None:
 def page_commands() -> list[list[str]]:
     """The commands of docs/words.md that need nothing but the demo corpus, in order."""
     text = (Path(__file__).parents[1] / "docs" / "words.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = re.findall(r"^    serbench ((?:words|extract) .*)$", text, re.MULTILINE)
+    lines = re.findall(r"^    serbench ((?:words|extract|run) .*)$", text, re.MULTILINE)
     return [shlex.split(line.partition("#")[0]) for line in lines if "/data" not in line]
 
 
@@ -164,13 +170,46 @@ def test_the_commands_of_the_page_run_on_the_demo_corpus(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     found = page_commands()
     assert {words[1] for words in found if words[0] == "words"} == {"align", "speech2vec", "word2vec", "align-spaces"}
+    chain = [words for words in found if words[0] == "words" and "adversarial" not in words]
+    assert not [words for words in chain if "--set" in words or "--preset" in words]  # the defaults fit each other
     for words in found:
         result = CliRunner().invoke(app, words)
         if "adversarial" in words:  # 96 words are too few, as the page says
             assert "adversarial mode failed" in str(result.exception)
         else:
             assert result.exit_code == 0, (words, result.output, result.exception)
-    assert len(found) >= 6
+    assert len(found) >= 8
+    assert read_vectors(tmp_path / "mapped.vec").dim == read_vectors(tmp_path / "text.vec").dim == 100
+    assert len(list((tmp_path / "results" / "runs").glob("demo_emotion_linear_*"))) == 2
+
+
+def test_the_defaults_of_the_two_kinds_of_vectors_fit_each_other() -> None:
+    from serbench.features.words import speech2vec, word2vec
+
+    assert {config.dim for config in speech2vec.PRESETS.values()} == {word2vec.Config().dim} == {100}
+
+
+def test_small_corpora_take_the_quick_preset() -> None:
+    from serbench.features.words.speech2vec import preset_for
+
+    assert [preset_for(n) for n in (1, 99_999, 100_000)] == ["quick", "quick", "default"]
+
+
+def test_the_published_game_is_a_preset_and_another_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def listen(source: object, target: object, config: object, game: object, **rest: object) -> None:
+        given.append(game)
+        raise SerbenchError("enough")
+
+    monkeypatch.setattr(steps, "align", listen)
+    write_vectors(tmp_path / "a.vec", Vectors(["a", "b"], np.eye(2, dtype=np.float32)))
+    files = (tmp_path / "a.vec", tmp_path / "a.vec", "--out", tmp_path / "m.vec", "--mode", "adversarial")
+    assert bad("align-spaces", *files, "--preset", "published", "--set", "game.epochs=1") == "enough"
+    assert (given[0].hidden, given[0].samples, given[0].epochs) == (2048, 1_000_000, 1)
+    assert "unknown preset of the adversarial game" in bad("align-spaces", *files, "--preset", "publishd")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from gensim.models import KeyedVectors
 
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.words.coverage import coverage, need_overlap
@@ -43,6 +42,7 @@ def same(found: Vectors, expected: Vectors) -> None:
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_files_that_gensim_writes_and_reads(tmp_path: Path, binary: bool) -> None:
+    KeyedVectors = pytest.importorskip("gensim.models").KeyedVectors
     theirs, ours = tmp_path / ("a.bin" if binary else "a.vec"), tmp_path / ("b.bin" if binary else "b.vec")
     keyed = KeyedVectors(50)
     keyed.add_vectors(WORDS, VECTORS.matrix)

@@ -13,6 +13,8 @@ from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.features.words.word2vec import Config, read_sentences, sentences_of, train
 
+pytest.importorskip("gensim", reason="gensim is not installed; it has no release for every Python")
+
 SMALL = Config(dim=8, window=2, negative=5, min_count=2, epochs=20, lr=0.05)
 
 

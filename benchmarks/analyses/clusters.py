@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from ...datasets.schema.corpus import Corpus
 from ...results.record.folder import Run, load_runs
 from ..core.progress import Display, Silent
@@ -93,7 +94,8 @@ def analyse(
     weights = [find_weights(one, choices) for one in runs]  # before any work
     k = choices.clusters or int(run.spec["model"]["config"].get("clusters", CLUSTERS))
     shown = display or Silent()
-    return [_clustered(one, file, k, choices, device, shown) for one, file in zip(runs, weights, strict=True)]
+    pairs = track(list(zip(runs, weights, strict=True)), "clustering runs")
+    return [_clustered(one, file, k, choices, device, shown) for one, file in pairs]
 
 
 def rival(run: Run, named: Run | None, *, wanted: bool = True) -> Run | None:

@@ -18,6 +18,7 @@ import soundfile
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import cache_root
+from ...datasets.core.stages import stage
 from ...features.cache.cache import FeatureCache
 from ...features.cache.pack import entry_key
 from ...features.core.audio import AudioHashes, signature
@@ -126,7 +127,8 @@ def estimate(grid: Grid, how: Execution, *, pilots: bool = True) -> Budget:
         tried = None
         if todo and pilots and (cost is None or missing) and isinstance(plan, TrainingPlan):
             how.display.message(f"pilot: {name}, on a few items")
-            tried = pilot(plan, how.device, how.threads or 1)
+            with stage(f"pilot of {name}"):
+                tried = pilot(plan, how.device, how.threads or 1)
             cost = carried(tried, plan) if cost is None and len(tried.trainings) > 1 else cost
         unknown = tried.problem if tried is not None else "no record, and no pilot was made"
         budget.trainings.append(Training(name, todo, done, on_card, cost, "" if cost else unknown))

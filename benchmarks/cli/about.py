@@ -32,5 +32,5 @@ def env(
     parts = states()
     for line in report(parts):
         typer.echo(line)
-    if strict and any(one.problem is not None and not one.part.extra for one in parts):
+    if strict and any(one.problem is not None and one.required for one in parts):
         raise typer.Exit(1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from importlib import import_module
+from itertools import takewhile
 from typing import Any
 
 import typer
@@ -14,6 +15,8 @@ from typer.core import TyperGroup
 
 from ...datasets.core.errors import SerbenchError, SerbenchWarning
 from ...datasets.core.libraries import library_failure
+from ...datasets.core.stages import stage
+from ..core.pulse import pulsing
 
 COMMANDS = {
     "run": "run",
@@ -92,11 +95,20 @@ def _one_line(
     return f"serbench: {message}\n" if own else _standard(message, category, filename, lineno, line)
 
 
+def called(arguments: Sequence[str]) -> str:
+    """The command that was typed, without its options: "serbench words align demo"."""
+    return " ".join(["serbench", *takewhile(lambda text: not text.startswith("-"), arguments)])
+
+
 def main() -> None:
-    """Entry point of the `serbench` command: a user's error is one message and exit status 2."""
+    """Entry point of the `serbench` command: a user's error is one message and exit status 2.
+
+    While it works it says where it is, at least every 30 seconds.
+    """
     warnings.formatwarning = _one_line
     try:
-        app()
+        with pulsing(), stage(called(sys.argv[1:])):
+            app()
     except SerbenchError as error:
         sys.stderr.write(f"serbench: {error}\n")
         sys.exit(2)

@@ -64,7 +64,7 @@ def speech2vec(
     out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
     source: CorpusOptions,
     words: Annotated[Path | None, typer.Option(help="Word times of 'serbench words align'.")] = None,
-    preset: Annotated[str, typer.Option(help="default, or quick for small corpora.")] = "default",
+    preset: Annotated[str, typer.Option(help="default, quick for small corpora, or auto: by their size.")] = "auto",
     set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
     partition: Partitions = None,
     device: Device = "auto",
@@ -128,6 +128,9 @@ def align_spaces(
     ] = None,
     dictionary: Annotated[Path | None, typer.Option(help="Pairs of words, two in each line, to fit to.")] = None,
     test: Annotated[Path | None, typer.Option(help="Pairs of words to test with.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Of the adversarial game: default, or published for a graphics card.")
+    ] = "default",
     set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or game.KEY=VALUE.")] = None,
     out_target: Annotated[Path | None, typer.Option(help="Write the target vectors too.")] = None,
     device: Device = "auto",
@@ -144,6 +147,7 @@ def align_spaces(
         mode=mode,
         dictionary=dictionary,
         test=test,
+        preset=preset,
         settings=pairs("--set", set_),
         out_target=out_target,
         device=resolve_device(device),

@@ -8,7 +8,14 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...datasets.core.libraries import NOT_INSTALLED, installed_version, reason_of_failure, remedy, requirement
+from ...datasets.core.libraries import (
+    NOT_INSTALLED,
+    installed_version,
+    left_out,
+    reason_of_failure,
+    remedy,
+    requirement,
+)
 
 
 @dataclass(frozen=True)
@@ -60,13 +67,14 @@ class State:
     problem: str | None
     remedy: str = ""
     remark: str = ""
+    required: bool = False
 
     def line(self) -> str:
         """One line of `serbench env`."""
         head = f"  {self.part.distribution:<14} {self.version or '-':<16} "
         if self.problem is None:
             return f"{head}usable{f' ({self.remark})' if self.remark else ''}"
-        kind = "optional" if self.part.extra else "REQUIRED"
+        kind = "REQUIRED" if self.required else "optional"
         return f"{head}NOT usable, {kind}: {self.problem}; lost: {self.part.lost}; type: {self.remedy}"
 
 
@@ -88,12 +96,14 @@ def report(found: list[State]) -> Iterator[str]:
 
 def state(part: Part) -> State:
     """What one part is like here: it is imported, and its version is held against what serbench requires."""
-    version = installed_version(part.distribution)
+    version, marker = installed_version(part.distribution), left_out(part.distribution)
     try:
         importlib.import_module(part.module)
     except Exception as error:  # a broken binary raises OSError, RuntimeError or worse: report it, never fail
         problem = reason_of_failure(part.module, error)
-        return State(part, version, problem, remedy(part.distribution, installed=problem != NOT_INSTALLED))
+        advice = remedy(part.distribution, installed=problem != NOT_INSTALLED)
+        said = f"{problem}, since serbench asks for it where {marker}" if marker else problem
+        return State(part, version, said, advice, required=not part.extra and marker is None)
     wanted, _ = requirement(part.distribution)
     if version is not None and wanted is not None and not wanted.specifier.contains(version, prereleases=True):
         remark = f"untried: serbench asks for {wanted.specifier}"

@@ -1,4 +1,8 @@
-"""What a user sees while a run works: a silent display, and one with progress bars on the terminal."""
+"""What a user sees while a run works: a silent display, and one with progress bars on the terminal.
+
+Both say where they are as stages (`datasets/core/stages.py`); where there is no terminal, those are told every 20
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
+
+from ...datasets.core.stages import Stage, stage
+from .pulse import pulsing, spoke
 
 Extraction = Callable[[int, int, float], None]
 """(done, total, seconds of audio done)."""
@@ -43,25 +50,33 @@ class Silent:
 
     @contextmanager
     def extraction(self, name: str, total: int) -> Iterator[Extraction | None]:
-        """Give no callback."""
-        yield None
+        """Give no callback that shows anything."""
+        with stage(name, total) as at:
+            yield lambda done, of, audio_seconds: at(done, total=of)
 
     @contextmanager
     def units(self, name: str, total: int) -> Iterator[UnitDisplay]:
-        """Give a display that drops everything."""
-        yield _SilentUnits()
+        """Give a display that shows nothing."""
+        with stage(name, total) as at:
+            yield _SilentUnits(at)
 
 
 class _SilentUnits:
+    def __init__(self, at: Stage) -> None:
+        self.at, self.count = at, 0
+
     def step(self, text: str, share: float) -> None:
-        """Drop it."""
+        """Note it."""
+        self.at(self.count + min(max(share, 0.0), 1.0), text)
 
     def done(self, name: str, facts: dict[str, Any]) -> None:
-        """Drop it."""
+        """Count it."""
+        self.count += 1
+        self.at(self.count)
 
 
 class Terminal:
-    """Progress bars on standard error (plain lines where that is no terminal)."""
+    """Progress bars on standard error; where that is no terminal, plain lines, and one every 20 seconds at least."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -71,6 +86,7 @@ class Terminal:
     def message(self, text: str) -> None:
         """Print one line."""
         self.console.print(text, markup=False, highlight=False)
+        spoke()
 
     @contextmanager
     def extraction(self, name: str, total: int) -> Iterator[Extraction | None]:
@@ -78,20 +94,28 @@ class Terminal:
         import time
 
         started = time.perf_counter()
-        with self._bar() as bar:
+        with self._bar() as bar, self._stage(name, total) as at:
             task = bar.add_task(name, total=total, note="")
 
             def step(done: int, of: int, audio_seconds: float) -> None:
                 rate = audio_seconds / max(time.perf_counter() - started, 1e-9)
-                bar.update(task, completed=done, total=of, note=f"{rate:.0f} x real time" if audio_seconds else "")
+                note = f"{rate:.0f} x real time" if audio_seconds else ""
+                bar.update(task, completed=done, total=of, note=note)
+                at(done, note, of)
 
             yield step
 
     @contextmanager
     def units(self, name: str, total: int) -> Iterator[UnitDisplay]:
         """A bar over units with the text of the current one."""
-        with self._bar() as bar, lasting_interrupts() as check:
-            yield _TerminalUnits(self, bar, name, total, check)
+        with self._bar() as bar, self._stage(name, total) as at, lasting_interrupts() as check:
+            yield _TerminalUnits(self, bar, at, check)
+
+    @contextmanager
+    def _stage(self, name: str, total: int) -> Iterator[Stage]:
+        with pulsing(), stage(name, total) as at:
+            at.shown = self.console.is_terminal
+            yield at
 
     def _bar(self) -> Any:
         from rich.progress import (
@@ -115,21 +139,24 @@ class Terminal:
 
 
 class _TerminalUnits:
-    def __init__(self, terminal: Terminal, bar: Any, name: str, total: int, check: Callable[[], None]) -> None:
-        self.terminal, self.bar, self.total, self.count, self.check = terminal, bar, total, 0, check
-        self.task = bar.add_task(name, total=total, note="")
+    def __init__(self, terminal: Terminal, bar: Any, at: Stage, check: Callable[[], None]) -> None:
+        self.terminal, self.bar, self.at, self.count, self.check = terminal, bar, at, 0, check
+        self.task = bar.add_task(at.name, total=at.total, note="")
 
     def step(self, text: str, share: float) -> None:
         """Show the current unit's progress."""
         self.check()
-        self.bar.update(self.task, completed=self.count + min(max(share, 0.0), 1.0), note=text)
+        done = self.count + min(max(share, 0.0), 1.0)
+        self.bar.update(self.task, completed=done, note=text)
+        self.at(done, text)
 
     def done(self, name: str, facts: dict[str, Any]) -> None:
         """Print the unit's outcome and move on."""
         self.check()
         self.count += 1
         self.bar.update(self.task, completed=self.count, note="")
-        where = f"{name} ({self.count} of {self.total})"
+        self.at(self.count)
+        where = f"{name} ({self.count} of {self.at.total:g})"
         if facts["status"] != "done":
             self.terminal.message(f"{where}: FAILED: {facts['error']}")
         else:

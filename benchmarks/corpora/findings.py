@@ -1,7 +1,8 @@
 """What the corpus doctor finds, as generators of findings: about the table, single files, segments and copies.
 
-`corpora.doctor` documents the kinds of findings and the keys of `Corpus.expected`. `items` is everywhere
-the table of utterances and recordings with normalised paths and the mark `recording`; `sounds` a look at each path.
+`serbench.benchmarks.corpora.doctor` documents the kinds of findings and the keys of `Corpus.expected`. `items` is
+everywhere the table of utterances and recordings with normalised paths and the mark `recording`; `sounds` a look at
+each path.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...datasets import mocks
 from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.core.stages import stage
 
 
 def writers() -> dict[str, Callable[..., None]]:
@@ -35,4 +36,5 @@ def write_mock(name: str, folder: Path, **arguments: Any) -> None:
         raise unknown("corpus with a miniature copy", name, known)
     if folder.exists() and any(folder.iterdir()):
         raise SerbenchError(f"the folder {str(folder)!r} is not empty. Expected a new one; nothing is overwritten.")
-    known[name](folder, **{key: value for key, value in arguments.items() if value is not None})
+    with stage(f"writing {name}, file"):
+        known[name](folder, **{key: value for key, value in arguments.items() if value is not None})

@@ -28,6 +28,7 @@ from ..core.machine import versions
 from ..core.progress import Display, Silent
 
 KINDS = ("utterances", "recordings", "all")
+AUTO = "auto"
 Settings = Mapping[str, str]
 
 
@@ -74,7 +75,7 @@ def speech2vec(
     out: Path,
     *,
     words: Path | None = None,
-    preset: str = "default",
+    preset: str = "auto",
     settings: Settings | None = None,
     partitions: Sequence[str] = (),
     device: str = "cpu",
@@ -87,22 +88,24 @@ def speech2vec(
     Parameters
     ----------
     words : word times to use instead of the corpus's own
-    preset : "default" or "quick"
+    preset : "default", "quick", or "auto": by the number of spoken words
     settings : KEY=VALUE of the training, `cut.KEY` of the cuts
     """
-    from ...features.words.speech2vec import PRESETS, train
+    from ...features.words.speech2vec import PRESETS, Config, preset_for, train
     from ...features.words.spoken_words import CutConfig, cut_words
 
-    if preset not in PRESETS:
-        raise unknown("preset of speech2vec", preset, PRESETS)
-    config = override(PRESETS[preset], _part(settings))
+    if preset not in (AUTO, *PRESETS):
+        raise unknown("preset of speech2vec", preset, [AUTO, *PRESETS])
+    seed = override(Config(), _part(settings)).seed
     cut_config = override(CutConfig(), _part(settings, "cut."), "cut.")
     shown = display or Silent()
     items = _training_items(corpus, partitions)
     with shown.extraction("cutting words", len(items)) as progress:
-        cuts = cut_words(
-            corpus, items, word_source(corpus, words), cut_config, seed=config.seed, progress=_steps(progress)
-        )
+        cuts = cut_words(corpus, items, word_source(corpus, words), cut_config, seed=seed, progress=_steps(progress))
+    if preset == AUTO:
+        preset = preset_for(len(cuts))
+        shown.message(f"{len(cuts)} spoken words: --preset {preset}")
+    config = override(PRESETS[preset], _part(settings))
     if cuts.failed:
         shown.message(f"{len(cuts.failed)} items are left out, the first: {next(iter(cuts.failed.values()))}")
     if cuts.short:
@@ -175,6 +178,7 @@ def align_spaces(
     mode: str | None = None,
     dictionary: Path | None = None,
     test: Path | None = None,
+    preset: str = "default",
     settings: Settings | None = None,
     out_target: Path | None = None,
     device: str = "cpu",
@@ -189,17 +193,20 @@ def align_spaces(
     ----------
     mode : "identical", "dictionary" or "adversarial"; default: dictionary where one is given, else identical
     dictionary, test : files of pairs of words, to fit to (or to judge games with) and to test with
+    preset : of the adversarial game: "default", or "published" for a graphics card
     settings : KEY=VALUE of the alignment, `game.KEY` of the adversarial game
     out_target : write the target vectors too, as `prepare` has changed them
     """
-    from ...features.spaces.adversarial import Game
+    from ...features.spaces.adversarial import PRESETS
 
+    if preset not in PRESETS:
+        raise unknown("preset of the adversarial game", preset, PRESETS)
     shown = display or Silent()
     mode = mode or ("identical" if dictionary is None else "dictionary")
     if mode == "dictionary" and dictionary is None:
         raise SerbenchError("--mode dictionary needs pairs of words. Type --dictionary FILE.")
     config = override(SpaceConfig(), {**_part(settings), "mode": mode})
-    game = override(Game(), _part(settings, "game."), "game.")
+    game = override(PRESETS[preset], _part(settings, "game."), "game.")
     if out_target is None and config.prepare != "none":
         raise SerbenchError(f"prepare={config.prepare} changes the target vectors as well. Type --out-target FILE.")
     note = _beside(out)

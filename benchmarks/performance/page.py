@@ -23,7 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...datasets.core.files import write_text
+from ...datasets.core.stages import track
 from ..core.machine import versions
+from ..core.pulse import pulsing
 from . import parts as parts_room
 from .rows import Row, row
 
@@ -126,9 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if data is None and os.environ.get("SERBENCH_TEST_DATA"):
         data = Path(os.environ["SERBENCH_TEST_DATA"]) / "emodb"
     found = sections(given.out.read_text(encoding="utf-8")) if given.only and given.out and given.out.exists() else {}
-    for name in given.only or ["demo", *parts()]:
-        sys.stderr.write(f"measuring {name}\n")
-        found[name] = section(name, demo_rows()) if name == "demo" else section(name, *measure_part(name, data))
+    with pulsing():
+        for name in track(given.only or ["demo", *parts()], "measuring"):
+            sys.stderr.write(f"measuring {name}\n")
+            found[name] = section(name, demo_rows()) if name == "demo" else section(name, *measure_part(name, data))
     text = page(found)
     if given.out:
         write_text(given.out, text)

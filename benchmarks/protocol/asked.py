@@ -25,7 +25,7 @@ class Grid:
 
     Attributes
     ----------
-    model : registered names; `MODEL:PRESET` names a preset of one model. Of `weights`: the model that they have to be of
+    model : registered names; `MODEL:PRESET` names a preset of one model. With `weights`: the model that they are of
     dataset : registered names; `A+B` trains on two corpora together (with a `test_dataset`)
     root, release : folder and release of the corpus, or dataset name -> folder, release
     options : for the readers of the corpora that are trained on; `DATASET.KEY` is for that corpus alone

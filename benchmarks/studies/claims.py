@@ -91,9 +91,9 @@ def to_markdown(frame: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> s
             "",
             table,
             "",
-            "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since the "
-            "scores of one trial share a model; both adjusted by Holm over this table. supported: significantly better by "
-            "both; hinted at: by the first alone; contradicted: significantly worse by the first.",
+            "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since "
+            "the scores of one trial share a model; both adjusted by Holm over this table. supported: significantly "
+            "better by both; hinted at: by the first alone; contradicted: significantly worse by the first.",
             *notes,
             "",
         ]

@@ -22,8 +22,10 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_text
+from ...datasets.core.stages import stage
 from ...results.record.storage import write_csv
 from ...results.statistics.simulation import TESTS, TYPICAL, WORLDS, WORSE, Draws, World, rejections
+from ..core.pulse import pulsing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +48,8 @@ def study(experiments: int = 1000, power: int = 500, seed: int = 0, draws: Draws
     """
     parts = []
     for kind, name, world, n in _worlds(experiments, power):
-        found = rejections(world, n, seed=seed, draws=draws or Draws(500, 500))
+        with stage(f"{kind}: {name}"):
+            found = rejections(world, n, seed=seed, draws=draws or Draws(500, 500))
         facts = {"kind": kind, "world": name, **{str(k): v for k, v in found.attrs.items()}}
         sys.stderr.write(f"{kind}: {name}: {n} experiments\n")
         parts.append(found.reset_index(names="test").assign(**facts))
@@ -169,7 +172,8 @@ def main() -> None:
     given = parser.parse_args()
     table = given.docs / "significance.csv"
     if not given.redraw:
-        write_csv(table, study(given.experiments, given.power, given.seed))
+        with pulsing(), stage("significance study"):
+            write_csv(table, study(given.experiments, given.power, given.seed))
     write(pd.read_csv(table), given.docs)
 
 

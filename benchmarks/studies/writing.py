@@ -58,8 +58,8 @@ def markdown(findings: Findings) -> str:
             "",
             markdown_table(pairs),
             "",
-            "p: paired t-test over the scores; p Holm: the same, adjusted over the task's pairs; p trials: over the trial "
-            "means, adjusted likewise; d: Cohen's d for pairs.",
+            "p: paired t-test over the scores; p Holm: the same, adjusted over the task's pairs; p trials: over the "
+            "trial means, adjusted likewise; d: Cohen's d for pairs.",
             "",
             "## Recipes",
             "",

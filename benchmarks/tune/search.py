@@ -23,6 +23,7 @@ from typing import Any
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest, write_json
 from ...datasets.core.libraries import LibraryError, library
+from ...datasets.core.stages import stage
 from ...datasets.schema.task import Task
 from ...sermodels import registry
 from ...sermodels.core.sermodel import Data, FitLog, Predictions, Resources, Score, SERModel
@@ -114,7 +115,9 @@ class Tuned:
             one: dict[str, Any] = {"settings": settings, "dev_score": None, "error": None}
             number = len(self._tried) + 1
             try:
-                model, log = self._fitted(settings, key, data)
+                with stage("candidate", self.search["budget"]) as at:
+                    at(number)
+                    model, log = self._fitted(settings, key, data)
                 value = float(data[2](data[1].labels, model.predict(data[1])))
                 one["dev_score"] = value if math.isfinite(value) else None
                 one["error"] = None if math.isfinite(value) else "its dev score is undefined"
@@ -138,9 +141,11 @@ class Tuned:
 
     def _fitted(self, settings: Mapping[str, str], key: str, data: Material) -> tuple[SERModel, FitLog]:
         folder = None if self.resources.checkpoint is None else self.resources.checkpoint / key
-        resources = Resources(self.resources.seed, self.resources.device, None, folder)
-        model: SERModel = self.module.Model(candidate(self.config, settings), self.task, resources)
-        return model, model.fit(*data)
+        with stage("training", 1) as at:
+            seed, device = self.resources.seed, self.resources.device
+            resources = Resources(seed, device, lambda text, share: at(share, text), folder)
+            model: SERModel = self.module.Model(candidate(self.config, settings), self.task, resources)
+            return model, model.fit(*data)
 
     def _recall(self, train: Data, dev: Data) -> None:
         """Take up the candidates of an interrupted search of the same data."""

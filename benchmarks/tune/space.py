@@ -1,8 +1,8 @@
 """What a search ranges over: settings with their values, as typed after `--set`, and the default space of each model.
 
 `--set model.k=10,20,30` names candidates, `--set train.learning_rate=1e-4..1e-2:log` a range; any other text fixes its
-setting. A space is kept as these texts, so a record says what was typed; `parse` reads them. `tune.search` is the
-search itself.
+setting. A space is kept as these texts, so a record says what was typed; `parse` reads them.
+`serbench.benchmarks.tune.search` is the search itself.
 """
 
 from __future__ import annotations

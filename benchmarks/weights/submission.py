@@ -20,7 +20,8 @@ def submission(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : of `weights.predict`: file, attributes, or the column of a classification task and p_<class> ...
+    table : as `benchmarks.weights.predict` makes it: file, attributes, or the column of a classification task and
+    p_<class> ...
 
     Raises
     ------

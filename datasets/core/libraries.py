@@ -76,6 +76,12 @@ def requirement(distribution: str) -> tuple[Requirement | None, str]:
     return None, ""
 
 
+def left_out(distribution: str) -> str | None:
+    """The marker by which serbench does without a distribution here, such as `python_version < "3.14"`; else None."""
+    found = [r for r in _requirements() if r.name.lower().replace("_", "-") == distribution.lower()]
+    return str(found[0].marker) if found and requirement(distribution)[0] is None else None
+
+
 def remedy(distribution: str, *, installed: bool) -> str:
     """The line to type for a distribution that is not installed, or is installed and can't be used."""
     wanted, extra = requirement(distribution)

@@ -1,9 +1,10 @@
 """The folder is the registry: a component is a file of its floor, or a room of it that holds the main part.
 
 `sermodels/linear.py` is the model `linear`, `sermodels/semantic_fusion/model.py` the model `semantic-fusion`; a room
-without a `model.py` holds machinery. Names are listed without importing anything, one component is imported when it is asked for, and a component whose
-optional dependency is broken breaks alone. Other distributions add components through an entry-point group
-(`serbench.models`, `serbench.datasets`, `serbench.features`); each entry point names a module of the same shape.
+without a `model.py` holds machinery. Names are listed without importing anything, one component is imported when it is
+asked for, and a component whose optional dependency is broken breaks alone. Other distributions add components through
+an entry-point group (`serbench.models`, `serbench.datasets`, `serbench.features`); each entry point names a module of
+the same shape.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ of five simulated raters), four emotions (what most raters chose), exact word ti
 dialogues is a recording with a 10 Hz trace of arousal, valence and liking in -1 to 1; it holds both voices, the
 partner's 9 dB softer, as a headset hears them.
 
-The audio comes from `voice/synthesis.py`, words from `demo/babble.py`, speakers and turns from `demo/dialogues.py`, raters and traces from
-`demo/affect.py`. The corpus is for trying things out and for tests: its scores say nothing about real emotions.
+The audio comes from `voice/synthesis.py`, words from `demo/babble.py`, speakers and turns from `demo/dialogues.py`,
+raters and traces from `demo/affect.py`. The corpus is for trying things out and for tests: its scores say nothing about
+real emotions.
 """
 
 from __future__ import annotations

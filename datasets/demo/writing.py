@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..core.stages import track
 from ..schema.corpus import add_context, make_table
 from ..voice.synthesis import synthesise
 from ..voice.vocal_tract import RATE, Array, room_noise
@@ -32,7 +33,7 @@ def write_corpus(folder: Path) -> None:
     labelled = [d for d in everything if d.partition != "unlabelled"]
     (folder / "utterances").mkdir()
     (folder / "dialogues").mkdir()
-    for dialogue in everything:
+    for dialogue in track(everything, "making the demo corpus, dialogues"):
         _write_audio(folder, dialogue)
     utterances = add_context(make_table(_utterance_row(d, k) for d in everything for k in range(len(d.turns))))
     _save(utterances.reset_index(), folder / "utterances.csv")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.files import atomic_write, write_text
+from ..core.stages import noted
 from ..voice.synthesis import babble
 
 Array = npt.NDArray[np.float32]
@@ -38,6 +39,7 @@ def write_wav(path: Path, signal: Array, sampling_rate: int) -> None:
     """Write 16-bit PCM; (sample,) or (sample, channel)."""
     import soundfile
 
+    noted(path.name)
     atomic_write(path, lambda stream: soundfile.write(stream, signal, sampling_rate, format="WAV", subtype="PCM_16"))
 
 

@@ -1,8 +1,8 @@
 """The sounds of the demo's invented language: what a vocal tract does for each phone.
 
 Formant centres are rounded textbook values for an adult male tract (Peterson and Barney, JASA 1952, for the vowels;
-Klatt, JASA 1980, for the consonants' loci); `voice/synthesis.py` scales them by the speaker's vocal-tract length. A phone is
-one or two *parts* (a plosive is a closure and a release), each with a share of the phone's duration.
+Klatt, JASA 1980, for the consonants' loci); `voice/synthesis.py` scales them by the speaker's vocal-tract length. A
+phone is one or two *parts* (a plosive is a closure and a release), each with a share of the phone's duration.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A `Score` says which phones follow each other and for how long, a `Voice` whose they are, a `Delivery` how they are
 said. From the three come control tracks every 5 ms: formants that run into each other (coarticulation), amplitudes of
-voicing, breath and frication, and pitch with declination, accents and a final movement. `voice/vocal_tract.py` turns the
-tracks into a signal. `express` is the one place where feelings become sound.
+voicing, breath and frication, and pitch with declination, accents and a final movement. `voice/vocal_tract.py` turns
+the tracks into a signal. `express` is the one place where feelings become sound.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from typing import Any
 
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.files import cache_root, digest, write_json
+from ...datasets.core.stages import track
 from ..core.audio import decoding_identity
 from ..core.feature_extractor import FeatureExtractor
 from .pack import Entry, load
@@ -94,7 +95,7 @@ def cache_verify(
         for path, length, _ in sorted(packs_of(section)):
             before = len(damaged)
             size += length
-            for found in scan_pack(path):
+            for found in track(scan_pack(path), f"checking {name}, array"):
                 checked += 1
                 if not isinstance(found, Entry):
                     damaged.append(f"{name}: {path}, byte {found[0]}: no entry begins here")

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...datasets.core.stages import track
 from ..core.feature_extractor import Array
 from .encoder import SpeechEncoder, no_mask_warnings, unit_variance
 from .families import WAVEFORM, Geometry
@@ -106,7 +107,8 @@ def encode(
             row[w.keep - w.start : w.until - w.start].float() for row, (_, w) in zip(found, pieces, strict=True)
         ]
 
-    for batch, found in in_streams(states, loaded, len(batches), streams(device)):
+    made = in_streams(states, loaded, len(batches), streams(device))
+    for batch, found in track(made, "batches", len(batches)):
         for (i, window), frames in zip(batch, found, strict=True):
             kept.setdefault(i, {})[window.keep] = frames
             if len(kept[i]) == len(plan[i]):

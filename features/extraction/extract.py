@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from ..cache.cache import FeatureCache
 from ..cache.pack import Array, entry_key
 from ..cache.section import Section
@@ -85,7 +86,8 @@ def extract(
     hashes = AudioHashes(cache.folder.parent / "audio")
     tasks, failed = tasks_of(rows, root, source, jobs)
     tally = _Tally(len(rows), failed, progress)
-    pending = [rest for task in tasks if (rest := _look_up(task, section, hashes, tally, verify)) is not None]
+    looked = track(tasks, "looking up files in the cache")
+    pending = [rest for task in looked if (rest := _look_up(task, section, hashes, tally, verify)) is not None]
     tally.report()
     try:
         for outcome in _outcomes(tasks, _rotated(pending), extractor, section, jobs):

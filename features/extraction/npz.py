@@ -9,6 +9,7 @@ from typing import IO
 import numpy as np
 
 from ...datasets.core.files import atomic_write
+from ...datasets.core.stages import track
 from ..core.feature_table import FeatureTable
 
 
@@ -19,6 +20,6 @@ def write_npz(path: Path, table: FeatureTable) -> None:
 
 def _write(stream: IO[bytes], table: FeatureTable) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for item in table:
+        for item in track(table, "writing arrays"):
             with archive.open(f"{item}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, table[item], allow_pickle=False)

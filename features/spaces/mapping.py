@@ -17,12 +17,16 @@ somewhat lower than the right one. So an adversarial map is accepted only
 - else: if it translates at least half of them as the game of another seed does. Games start at different rotations, so
   wrong maps of different seeds do not agree. (Clouds with an exact symmetry would deceive this too.)
 
+About half of the games are lost even where the game can be won. So games are played, seed after seed, until a map is
+accepted or `seeds` of them are over.
+
 Otherwise `align` raises and says what was found; nothing falls back to another mode by itself. Speech2Vec's spaces and
 others made from small corpora should be expected to fail: the game needs thousands of words and clouds of one shape.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +38,9 @@ from torch import Tensor
 
 from ...datasets.core.config import option, validate
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import duration, stage
 from ..words.vectors import SILENT, Vectors, normalise
-from .adversarial import Game, play
+from .adversarial import Game, epoch_seconds, one_thread, play
 from .orthogonal import METHODS, precision, procrustes, refine, translations, unit_rows
 
 MODES = ("identical", "dictionary", "adversarial")
@@ -62,7 +67,7 @@ class Config:
         source="public release",
         choices=PREPARE,
     )
-    seeds: int = option(5, "games of the adversarial mode", source="free choice", low=1)
+    seeds: int = option(10, "games of the adversarial mode at most", source="free choice", low=1)
     seed: int = option(0, "first seed", source="free choice", low=0)
 
 
@@ -125,6 +130,7 @@ def align(
     pairs : (source word, target word) of the mode "dictionary"; in the adversarial mode they only judge the games
     test : pairs that test the map; by default those kept apart, or in the adversarial mode all that are known
     device : of torch, such as "cpu" or "cuda"
+    progress : is told what the adversarial mode will take, and of each game how it went
     failed : is handed the report of an adversarial mode that failed, before the error is raised
 
     Raises
@@ -142,7 +148,8 @@ def align(
     known = _rows(source, target, pairs) if pairs is not None else _identical(source, target)
     asked = _rows(source, target, test) if test is not None else None
     if config.mode == "adversarial":
-        start, w, report = _adversarial(xs, xt, config, validate(game or Game()), known, progress)
+        told = progress or (lambda line: None)
+        start, w, report = _adversarial(xs, xt, config, validate(game or Game()), known, told)
         asked = known if asked is None else asked
     else:
         fitted, apart = _split(known, asked, config.seed)
@@ -157,7 +164,7 @@ def align(
             failed(report)
         raise SerbenchError(
             f"the adversarial mode failed: {report.reason}. No vectors were written. Type --mode identical where both "
-            "vocabularies share words, or give pairs of words with --dictionary; else try more --seeds."
+            "vocabularies share words, or give pairs of words with --dictionary; else try more games: --set seeds=20."
         )
     mapped = Vectors(source.words, (xs @ w).cpu().numpy())
     return Alignment(mapped, Vectors(target.words, xt.cpu().numpy()), w.cpu().numpy(), report)
@@ -231,26 +238,55 @@ def _fitted(xs: Tensor, xt: Tensor, pairs: Pairs) -> Tensor:
 
 
 def _adversarial(
-    xs: Tensor, xt: Tensor, config: Config, game: Game, known: Pairs, progress: Progress | None
+    xs: Tensor, xt: Tensor, config: Config, game: Game, known: Pairs, progress: Progress
 ) -> tuple[Tensor, Tensor, Report]:
-    """The map of the best game before and after refinement, and the verdict."""
-    played = [play(xs, xt, game, config.seed + k, progress) for k in range(config.seeds)]
-    refined = [
-        refine(xs, xt, p.map, rounds=config.rounds, max_rank=config.max_rank, mutual=config.mutual) for p in played
-    ]
-    maps = [w for w, _ in refined]
-    seeded = _fitted(xs, xt, known) if len(known) >= xs.shape[1] else None
-    said = [translations(xs @ w, xt) for w in (maps if seeded is None else [*maps, seeded])]
-    games = []
-    for k, (_, value) in enumerate(refined):
-        shares = [float((said[k] == other).double().mean()) for other in said]
-        others = [share for i, share in enumerate(shares[: len(maps)]) if i != k]
-        facts = {"seed": float(played[k].seed), "criterion": value, "agreement_with_another": max(others, default=0.0)}
-        games.append(facts if seeded is None else facts | {"agreement_with_seeded": shares[-1]})
-    best = max(range(len(games)), key=lambda k: games[k]["criterion"])
-    accepted, reason = _verdict(games[best], len(games), len(known) if seeded is not None else 0)
-    report = Report("adversarial", accepted, reason, 0, games[best]["criterion"], games=games)
-    return played[best].map, maps[best], report
+    """The map of the best game before and after refinement, and the verdict; games are played until one is accepted."""
+    seeded = translations(xs @ _fitted(xs, xt, known), xt) if len(known) >= xs.shape[1] else None
+    starts, maps, said, values = [], [], [], []
+    with one_thread(xs.device), stage("games", config.seeds) as at:
+        _announce(xs, xt, config, game, progress)
+        for k in range(config.seeds):
+            at(k)
+            starts.append(play(xs, xt, game, config.seed + k).map)
+            w, value = refine(xs, xt, starts[-1], rounds=config.rounds, max_rank=config.max_rank, mutual=config.mutual)
+            maps.append(w)
+            values.append(value)
+            said.append(translations(xs @ w, xt))
+            games = _facts(config.seed, values, said, seeded)
+            best = max(range(len(games)), key=lambda i: values[i])
+            accepted, reason = _verdict(games[best], len(games), len(known) if seeded is not None else 0)
+            progress(f"game {k + 1} of {config.seeds} at most: criterion {value:.4f}; {reason}")
+            if accepted:
+                break
+    return starts[best], maps[best], Report("adversarial", accepted, reason, 0, values[best], games=games)
+
+
+def _facts(
+    seed: int, values: Sequence[float], said: Sequence[Tensor], seeded: Tensor | None
+) -> list[Mapping[str, float]]:
+    """Of each game its seed, criterion, and the shares of words that others translate (word,) as it does."""
+    games: list[Mapping[str, float]] = []
+    for k, (value, words) in enumerate(zip(values, said, strict=True)):
+        shares = [_agreement(words, other) for i, other in enumerate(said) if i != k]
+        facts = {"seed": float(seed + k), "criterion": value, "agreement_with_another": max(shares, default=0.0)}
+        games.append(facts if seeded is None else facts | {"agreement_with_seeded": _agreement(words, seeded)})
+    return games
+
+
+def _agreement(one: Tensor, other: Tensor) -> float:
+    return float((one == other).double().mean())
+
+
+def _announce(xs: Tensor, xt: Tensor, config: Config, game: Game, progress: Progress) -> None:
+    """Say what the games will take at most, by a timed piece of one."""
+    each = game.epochs * epoch_seconds(xs, xt, game)
+    began = time.perf_counter()
+    refine(xs, xt, torch.eye(xs.shape[1]).to(xs), rounds=1, max_rank=config.max_rank, mutual=config.mutual)
+    each += (config.rounds + 1) * (time.perf_counter() - began) / 2
+    progress(
+        f"Up to {config.seeds} games of {game.epochs} epochs of {max(1, game.samples // game.batch)} steps, about "
+        f"{duration(each)} each: {duration(config.seeds * each)} at most. It ends with the first map that is accepted."
+    )
 
 
 def _verdict(chosen: Mapping[str, float], games: int, known: int) -> tuple[bool, str]:
@@ -261,6 +297,8 @@ def _verdict(chosen: Mapping[str, float], games: int, known: int) -> tuple[bool,
             f"that is fitted to {known} known pairs ({AGREED:.0%} are needed)"
         )
     share = chosen["agreement_with_another"]
+    if games == 1:
+        return False, "one game alone can't be judged: nothing is known to compare it with"
     return share >= AGREED, (
         f"of {games} games the one with the best criterion agrees with another one on {share:.1%} of the words "
         f"({AGREED:.0%} are needed)"

@@ -2,11 +2,12 @@
 
 Chung and Glass, "Speech2Vec: A sequence-to-sequence framework for learning word embeddings from speech", Interspeech
 2018 (arXiv:1803.08976), skip-gram form: an encoder reads a spoken word, and a decoder, shared by all positions of the
-context, writes the words before and behind it, frame by frame. A word's vector is the mean of the encoder's last states
-over all of its occurrences. What the paper leaves open follows the public reproduction by Chen (arXiv:2209.10791;
-my-yy/s2v_rc): bidirectional LSTM of 2 x 25 units, LSTM decoder with full teacher forcing and Luong's dot attention
-(arXiv:1508.04025), squared error, plain gradient descent; vectors of occurrences have length 1 before and after the
-mean.
+context, writes the words before and behind it, frame by frame. A word's vector is the mean of the encoder's last
+states over all of its occurrences. A vector has 100 numbers, as in the spaces that the semantic-fusion authors trained
+and aligned (their network reads 100; `words/word2vec.py` has the same), where Chung and Glass find 50 best. What the
+paper leaves open follows the public reproduction by Chen (arXiv:2209.10791; my-yy/s2v_rc): bidirectional LSTM of 2 x
+25 units, LSTM decoder with full teacher forcing and Luong's dot attention (arXiv:1508.04025), squared error, plain
+gradient descent; vectors of occurrences have length 1 before and after the mean.
 
 What these vectors mean is disputed: Chen finds that the released vectors look like those of a text model, and that the
 method as published learns little of meaning; Sayeed and Aldarmaki ("Spoken Word2Vec", arXiv:2311.09319) find that such
@@ -33,6 +34,7 @@ from torch import Tensor
 from ...datasets.core.config import option, to_dict, validate
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest
+from ...datasets.core.stages import stage, track
 from .speech2vec_network import Network, squared_error
 from .spoken_words import Cuts
 from .training_state import load_state, save_state
@@ -48,7 +50,12 @@ Indices = npt.NDArray[np.int64]
 class Config:
     """Settings of Speech2Vec."""
 
-    dim: int = option(50, "length of a vector (even)", source=_PAPER, low=2)
+    dim: int = option(
+        100,
+        "length of a vector (even): the semantic-fusion authors'; Chung and Glass find 50 best",
+        source="semantic fusion",
+        low=2,
+    )
     window: int = option(3, "words on each side", source=_PAPER, low=1)
     across: bool = option(True, "context may lie in the utterance before or behind", source=_SOURCE)
     min_count: int = option(4, "words that occur less often are left out", source=_SOURCE, low=1)
@@ -65,9 +72,16 @@ class Config:
     seed: int = option(0, "seed of start values, of what is kept apart, and of the order", source=_FREE, low=0)
 
 
-QUICK = Config(optimiser="adam", lr=2e-3, batch=256, epochs=20, padding="masked", subsample=0.0)
+QUICK = Config(optimiser="adam", lr=2e-3, batch=256, epochs=8, padding="masked", subsample=0.0)
 """For small corpora: Adam, small batches, few epochs."""
 PRESETS = {"default": Config(), "quick": QUICK}
+SMALL = 100_000
+"""Corpora of fewer spoken words are small: 500 epochs of plain gradient descent are meant for hundreds of hours."""
+
+
+def preset_for(occurrences: int) -> str:
+    """The preset that suits so many spoken words."""
+    return "quick" if occurrences < SMALL else "default"
 
 
 @dataclass(frozen=True)
@@ -127,14 +141,16 @@ def train(
     sound, lengths = torch.from_numpy(cuts.mfcc).to(where), torch.from_numpy(cuts.lengths).to(where)
     apart = _kept_apart(len(cuts), config)
     dev = pairs_of(cuts, np.flatnonzero(apart), config)
-    while state.epoch < config.epochs and not _stalled(state, config):
-        rng = np.random.default_rng((config.seed, state.epoch, 1))
-        pairs = pairs_of(cuts, _centres(cuts, ~apart, config, rng), config)
-        state.losses.append(_epoch(state, sound, lengths, rng.permutation(pairs), config))
-        held = _mean_loss(state.network, sound, lengths, dev, config) if len(dev) else state.losses[-1]
-        state.held_out.append(held)
-        state.epoch += 1
-        _note(state, config, checkpoint, identity, progress)
+    with stage("epochs", config.epochs) as at:
+        while state.epoch < config.epochs and not _stalled(state, config):
+            at(state.epoch)
+            rng = np.random.default_rng((config.seed, state.epoch, 1))
+            pairs = pairs_of(cuts, _centres(cuts, ~apart, config, rng), config)
+            state.losses.append(_epoch(state, sound, lengths, rng.permutation(pairs), config))
+            held = _mean_loss(state.network, sound, lengths, dev, config) if len(dev) else state.losses[-1]
+            state.held_out.append(held)
+            state.epoch += 1
+            _note(state, config, checkpoint, identity, progress)
     state.network.load_state_dict(state.best)
     vectors = average(cuts.words, embed(state.network, sound, lengths))
     return Trained(vectors, state.network, state.losses, state.held_out, state.best_epoch)
@@ -217,7 +233,7 @@ def _epoch(state: _State, sound: Tensor, lengths: Tensor, pairs: Indices, config
     """One pass over the pairs; returns the mean loss. The sum stays on the device, so that nothing waits for it."""
     state.network.train()
     total = torch.zeros((), device=sound.device, dtype=torch.float64)
-    for batch in torch.split(torch.from_numpy(pairs).to(sound.device), config.batch):
+    for batch in track(torch.split(torch.from_numpy(pairs).to(sound.device), config.batch), "batches"):
         loss = _loss(state.network, sound, lengths, batch)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -6,9 +6,10 @@
 | forced | forced alignment of the transcript with the emissions of a CTC model |
 | spread | the words share the time evenly; also words that the model can't spell, between two forced ones |
 
-The alignment is the best path of connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber,
-ICML 2006, doi 10.1145/1143844.1143891) through the transcript's characters, found by Viterbi's recursion (`words/forced_alignment.py`). A
-word lasts from the first frame of its first character to the last frame of its last one.
+The alignment is the best path of connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber, ICML
+2006, doi 10.1145/1143844.1143891) through the transcript's characters, found by Viterbi's recursion
+(`words/forced_alignment.py`). A word lasts from the first frame of its first character to the last frame of its last
+one.
 
 A corpus whose own table has a column `source` keeps it. Where that says "spread" (times within transcribed segments),
 each run of words without a gap is one segment, and is aligned by force within its own bounds.

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ import pandas as pd
 from ...datasets.core.config import option, validate
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library
+from ...datasets.core.stages import noted, stage
 from .vectors import SILENT, Vectors, normalise
 
 _RELEASE, _GENSIM = "released program", "gensim"
@@ -62,21 +64,24 @@ def train(sentences: Iterable[Sequence[str]], config: Config | None = None) -> V
             f"{frequent} of {len(counts)} different words occur {config.min_count} times or more. Expected two at "
             "least; give more text, or lower the bound: --set min_count=1."
         )
-    model = library("gensim.models", "Word2Vec").Word2Vec(
-        text,
-        vector_size=config.dim,
-        window=config.window,
-        negative=config.negative,
-        min_count=config.min_count,
-        sg=int(config.skip_gram),
-        sample=config.subsample,
-        epochs=config.epochs,
-        alpha=config.lr,
-        seed=config.seed + 1,
-        workers=1,
-        hashfxn=_hash,
-        sorted_vocab=0,
-    )
+    gensim = library("gensim.models", "Word2Vec")
+    with stage("passes over the text", config.epochs):
+        model = gensim.Word2Vec(
+            text,
+            vector_size=config.dim,
+            window=config.window,
+            negative=config.negative,
+            min_count=config.min_count,
+            sg=int(config.skip_gram),
+            sample=config.subsample,
+            epochs=config.epochs,
+            alpha=config.lr,
+            seed=config.seed + 1,
+            workers=1,
+            hashfxn=_hash,
+            sorted_vocab=0,
+            callbacks=[_counted()],
+        )
     words = sorted(model.wv.index_to_key, key=lambda word: (-counts[word], word))
     rows = [model.wv.key_to_index[word] for word in words]
     return Vectors(words, np.ascontiguousarray(model.wv.vectors[rows], np.float32))
@@ -99,6 +104,17 @@ def read_sentences(path: Path | str) -> list[list[str]]:
         return [line.split() for line in Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines() if line]
     except (OSError, UnicodeDecodeError) as error:
         raise SerbenchError(f"the text {str(path)!r} can't be read: {error}. Expected lines of UTF-8.") from error
+
+
+def _counted() -> Any:
+    """What gensim calls to have the passes counted."""
+    from gensim.models.callbacks import CallbackAny2Vec
+
+    class Counted(CallbackAny2Vec):  # type: ignore[misc]
+        def on_epoch_end(self, model: Any) -> None:
+            noted("")
+
+    return Counted()
 
 
 def _hash(text: str) -> int:

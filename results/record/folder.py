@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from .identity import protocol_digest
 from .run import Run, complete
 
@@ -65,7 +66,7 @@ def load_runs(
     """
     found = Runs()
     wanted = {"model": model, "dataset": dataset, "task": task}
-    for path in sorted((Path(results) / "runs").glob("[!.]*/")):
+    for path in track(sorted((Path(results) / "runs").glob("[!.]*/")), "reading runs"):
         if not any(path.glob("[!.]*")):
             continue  # made by a process that ended before it wrote anything
         try:

@@ -225,7 +225,7 @@ class Run:
         return score_predictions(self.scored_predictions(), self.task)
 
     def write_items(self, items: pd.DataFrame) -> None:
-        """Leave what is known of the test items: `id`, speaker, gender, dialogue, duration_seconds ... (`record/test_items.py`)."""
+        """Leave what is known of the test items: `id`, speaker, gender, dialogue, duration_seconds ..."""
         write_items(self.path, items)
 
     def items(self) -> pd.DataFrame | None:

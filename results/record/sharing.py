@@ -2,9 +2,9 @@
 
 `merge` copies every unit of every run into one results folder. The same unit from two places is a duplicate when its
 predictions are equal, and is dropped; different predictions for one unit are a conflict, and nothing is written until
-the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run` (`record/packing.py`)
-too, and gives predictions that came without gold labels those of a labelled run of the same protocol digest, which has
-them for the same items.
+the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run`
+(`record/packing.py`) too, and gives predictions that came without gold labels those of a labelled run of the same
+protocol digest, which has them for the same items.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write
+from ...datasets.core.stages import track
 from ..scores.scoring import gold_columns, key_columns
 from .folder import Run, load_runs
 from .packing import export_run
@@ -74,7 +75,7 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
                 + "\nDelete the unit (its .json and .parquet) that shall not count, then merge again."
             )
         labelled = {run.protocol_digest: run for run in runs if _has_labels(run)}
-        written = sum(_write(unit, Path(out), labelled, notes) for unit in chosen)
+        written = sum(_write(unit, Path(out), labelled, notes) for unit in track(chosen, "writing units"))
         _copy_items(runs, Path(out))
         notes += _versions(runs)
     return Merged(len({unit.run.run_id for unit in chosen}), written, duplicates, tuple(dict.fromkeys(notes)))
@@ -112,7 +113,7 @@ def _choose(runs: Sequence[Run], places: Mapping[str, str]) -> tuple[list[_Unit]
     """The units to write, the number of duplicates, and the conflicts; the first source of a unit wins."""
     held: dict[tuple[str, int, str], _Unit] = {}
     duplicates, conflicts = 0, []
-    for run in runs:
+    for run in track(runs, "comparing runs"):
         for facts in run.units():
             key = run.run_id, int(facts["trial"]), str(facts["fold"])
             first = held.get(key)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from ...datasets.schema.task import Task
 from ..record.folder import Run, run_row
 from ..record.pairing import Scored, load_scored
@@ -83,7 +84,7 @@ def gather(runs: Sequence[Run], bootstrap: int = 0) -> list[Ranking]:
         found.setdefault((str(run.spec["dataset"]["name"]), run.task.name, run.protocol_digest), []).append(run)
     several = Counter(key[:2] for key in found)
     rankings = []
-    for (dataset, task, digest), group in sorted(found.items()):
+    for (dataset, task, digest), group in track(sorted(found.items()), "rankings"):
         ranking = Ranking(dataset, digest, group[0].task, list(group))
         if several[dataset, task] > 1:
             ranking.notes.append(

@@ -19,6 +19,7 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, write_text
+from ...datasets.core.stages import track
 from ..record.folder import Run, Runs
 from ..tables.ranking import across_datasets, critical_difference_diagram, rank_models
 from . import figures
@@ -119,7 +120,7 @@ def slug(text: str) -> str:
 def _sections(rankings: Sequence[Ranking], writer: _Writer) -> list[tuple[str, str, str]]:
     several = [ranking.title for ranking in rankings]
     found = []
-    for ranking in rankings:
+    for ranking in track(rankings, "drawing rankings"):
         double = several.count(ranking.title) > 1
         title = f"{ranking.title} ({ranking.digest[:8]})" if double else ranking.title
         stem = slug(f"{ranking.dataset}-{ranking.task.name}" + (f"-{ranking.digest[:8]}" if double else ""))

@@ -10,11 +10,11 @@ with replacement, which makes the variance of a mean unbiased where n is small (
 A score is what the leaderboard prints: the mean over the cells (trial, subset). Two runs are resampled with the same
 draws, so that what is hard for both cancels; draws depend on the seed and on the numbers of clusters and trials alone.
 
-How it is fast: metrics are functions of sums (`scores/sums.py`), so a block of resamples is a matrix product of multinomial
-counts and cluster sums. Above `ROTATE_FROM` clusters the counts themselves are what costs. There clusters stand in a
-random order, and each vector of counts is used in all its rotations: multinomial counts are exchangeable, so every
-rotation is a draw from the same distribution, and the sums of all n rotations are one circular correlation, which the
-Fourier transform gives in n log n. Memory is bounded by `BLOCK` whatever the number of resamples.
+How it is fast: metrics are functions of sums (`scores/sums.py`), so a block of resamples is a matrix product of
+multinomial counts and cluster sums. Above `ROTATE_FROM` clusters the counts themselves are what costs. There clusters
+stand in a random order, and each vector of counts is used in all its rotations: multinomial counts are exchangeable, so
+every rotation is a draw from the same distribution, and the sums of all n rotations are one circular correlation, which
+the Fourier transform gives in n log n. Memory is bounded by `BLOCK` whatever the number of resamples.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import stage
 from ...datasets.schema.task import Task
 from ..scores.scoring import MEAN, check_predictions, scored_targets
 from ..scores.sums import CellSums, Floats, cell_sums
@@ -136,11 +137,13 @@ def replicates(sums: Sequence[CellSums], resamples: int, seed: int = 0) -> list[
     prepared = [[[draws.prepare(*cell) for cell in row] for row in one.cells] for one in sums]
     found = [np.empty(resamples) for _ in sums]
     done = 0
-    for size in draws.blocks(resamples):
-        trials = generator.multinomial(max(1, n_trials - 1), np.full(n_trials, 1 / n_trials), size=size)
-        for out, one, cells in zip(found, sums, prepared, strict=True):
-            out[done : done + size] = _scores(one, cells, draws.sums, trials)
-        done += size
+    with stage("resamples", resamples) as at:
+        for size in draws.blocks(resamples):
+            trials = generator.multinomial(max(1, n_trials - 1), np.full(n_trials, 1 / n_trials), size=size)
+            for out, one, cells in zip(found, sums, prepared, strict=True):
+                out[done : done + size] = _scores(one, cells, draws.sums, trials)
+            done += size
+            at(done)
     return found
 
 

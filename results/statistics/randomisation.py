@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import stage
 from ...datasets.schema.task import Task
 from ..scores.scoring import MEAN, check_predictions, scored_targets
 from ..scores.sums import CellSums, Floats
@@ -62,15 +63,22 @@ def approximate_randomisation(
 
 def swapped_differences(a: CellSums, b: CellSums, swaps: int, seed: int = 0) -> Floats:
     """Difference of the scores after each swap, (swap,)."""
-    found = []
-    for swapped in _patterns(a.n_clusters, swaps, seed):
-        difference = np.zeros(len(swapped))
-        for row_a, row_b in zip(a.cells, b.cells, strict=True):
-            for (span, cell_a), (_, cell_b) in zip(row_a, row_b, strict=True):
-                moved = swapped[:, span] @ np.asfortranarray(cell_b - cell_a)
-                difference += a.metric.value(cell_a.sum(axis=0) + moved) - a.metric.value(cell_b.sum(axis=0) - moved)
-        found.append(difference / sum(len(row) for row in a.cells))
+    found: list[Floats] = []
+    with stage("swaps", swaps) as at:
+        for swapped in _patterns(a.n_clusters, swaps, seed):
+            found.append(_differences(a, b, swapped))
+            at(sum(map(len, found)))
     return np.concatenate(found)
+
+
+def _differences(a: CellSums, b: CellSums, swapped: Floats) -> Floats:
+    """Difference of the scores after each swap (swap, cluster) of a block, (swap,)."""
+    difference = np.zeros(len(swapped))
+    for row_a, row_b in zip(a.cells, b.cells, strict=True):
+        for (span, cell_a), (_, cell_b) in zip(row_a, row_b, strict=True):
+            moved = swapped[:, span] @ np.asfortranarray(cell_b - cell_a)
+            difference += a.metric.value(cell_a.sum(axis=0) + moved) - a.metric.value(cell_b.sum(axis=0) - moved)
+    return np.asarray(difference / sum(len(row) for row in a.cells))
 
 
 def _patterns(n: int, swaps: int, seed: int) -> Iterator[Floats]:

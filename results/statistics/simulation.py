@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ...datasets.core.stages import track
 from ...datasets.schema.task import Task
 from ..scores.scoring import score_predictions
 from .bootstrap import bootstrap_difference
@@ -185,7 +186,7 @@ def rejections(
     chosen, sizes = tests or TESTS, draws or Draws()
     found, defined = np.zeros(len(chosen), dtype=np.int64), np.zeros(len(chosen), dtype=np.int64)
     facts = []
-    for k in range(experiments):
+    for k in track(range(experiments), "experiments"):
         experiment = draw(world, [seed, k])
         paired = scores(experiment)
         p = np.array([test(experiment, paired, sizes) for test in chosen.values()])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.core.stages import track
 from ..record.folder import Run
 from ..record.identity import UNTRAINED, short_names, signature
 from ..record.pairing import Scored, load_scored, pair, protocol_conflicts
@@ -71,10 +72,10 @@ def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
     """
     _check_runs(runs)
     names = short_names([run.spec for run in runs])
-    scored = [load_scored(run) for run in runs]
+    scored = [load_scored(run) for run in track(runs, "scoring runs")]
     _check_trials(scored, names)
     metric = _metric(scored[0], metric)
-    pairs = combinations(range(len(runs)), 2)
+    pairs = track(list(combinations(range(len(runs)), 2)), "comparing pairs")
     frame = pd.DataFrame([row for i, j in pairs for row in _rows(scored[i], scored[j], (names[i], names[j]), metric)])
     for test in TESTS:
         frame.insert(list(frame.columns).index(test) + 1, f"{test}_holm", holm(frame[test]))

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from ..record.folder import COSTS, Run, Runs, run_row
 from ..record.identity import short_names
 from ..record.pairing import Scored, load_scored, pair, protocol_conflicts
@@ -120,7 +121,8 @@ def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Options) -
     `cluster` of the options). Screen and Markdown then show this interval in place of the one over the n scores.
     """
     by_id = {run.run_id: run for run in runs}
-    found = {run_id: score_intervals(by_id[run_id], options=options) for run_id in frame["run_id"].unique()}
+    wanted = track(frame["run_id"].unique().tolist(), "intervals of runs")
+    found = {run_id: score_intervals(by_id[run_id], options=options) for run_id in wanted}
     rows = []
     for run_id, target in zip(frame["run_id"], frame["target"], strict=True):
         one, name = found[run_id][0][target], found[run_id][1].name
@@ -189,7 +191,7 @@ def _check_protocols(key: tuple[str, str], group: Sequence[Run]) -> None:
 def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
     """All rows of one dataset and task: targets in the task's order (the mean first), best mean first."""
     scored: dict[str, Scored] = {}
-    for run in group:
+    for run in track(group, "scoring runs"):
         try:
             found = load_scored(run)
         except SerbenchError as error:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.stages import track
 from ..record.folder import Run
 from ..record.pairing import Scored, align, load_scored, pair
 from ..record.test_items import Clusters, choose_clusters
@@ -78,7 +79,7 @@ def further_tests(frame: pd.DataFrame, runs: Sequence[Run], options: Options | N
     metric = str(frame["metric"].iloc[0])
     scored = {run.run_id: load_scored(run) for run in runs}
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for a, b in combinations(runs, 2):
+    for a, b in track(list(combinations(runs, 2)), "testing pairs"):
         found[a.run_id, b.run_id] = _pair_rows(scored[a.run_id], scored[b.run_id], metric, chosen)
     rows = [found[row["run_a"], row["run_b"]][row["target"]] for row in frame.to_dict("records")]
     whole = pd.concat([frame, pd.DataFrame(rows, index=frame.index)], axis=1)

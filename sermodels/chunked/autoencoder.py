@@ -1,9 +1,9 @@
 """What CNN-AE and CNN-VAE share: encoder and emotion head as in CNN-regressor, a decoder, and an epoch of two stages.
 
 Lin, Sridhar and Busso (ICASSP 2021, DOI 10.1109/ICASSP39728.2021.9414035), section 5.1. The paper says that a decoder
-takes the place of the cluster classifier, that it mirrors the encoder (`chunked/decoder.py`), and that the baselines can be made
-semi-supervised as the proposed system is; the authors released no code of them. Each choice that this leaves open is a
-field of `AutoencoderConfig`.
+takes the place of the cluster classifier, that it mirrors the encoder (`chunked/decoder.py`), and that the baselines
+can be made semi-supervised as the proposed system is; the authors released no code of them. Each choice that this
+leaves open is a field of `AutoencoderConfig`.
 
 One epoch, as in `deepemocluster`. Stage 1, if there is an unlabelled pool: one pass over its chunks minimises the
 unsupervised loss U, moving encoder and decoder alone. Stage 2: one pass over the labelled chunks minimises

@@ -1,7 +1,7 @@
 """Models that see a sentence as chunks: the training data in batches of chunks, the sentence score as their mean.
 
-Section 4.1 of the DeepEmoCluster paper (see `chunked/network.py`): every chunk inherits its sentence's label, and a sentence's
-prediction is the mean of its chunks' outputs. Regression works on z-normalised labels with the loss 1 - CCC,
+Section 4.1 of the DeepEmoCluster paper (see `chunked/network.py`): every chunk inherits its sentence's label, and a
+sentence's prediction is the mean of its chunks' outputs. Regression works on z-normalised labels with the loss 1 - CCC,
 classification with cross-entropy; class scores are the softmax of the mean logits.
 """
 

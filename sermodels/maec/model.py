@@ -1,12 +1,12 @@
 """MAEC: multi-instance learning with an adversarial auto-encoder-based classifier, on speech in its dialogue.
 
 C. Fu, C. Liu, C. T. Ishi and H. Ishiguro, ICASSP 2021, and the authors' release (github.com/CZFuChason/ISEMOR).
-Network: `maec/network.py`; instances: `maec/instances.py`; losses and prior: `maec/losses.py`. Each epoch has two passes. In
-the first, for each batch, the discriminator takes a step (Eq. 6), then the encoder one against it (first term of Eq.
-8); in the second, encoder and heads step on emotion and gender (Eq. 7). For attributes, our addition, the emotion head
-predicts z-scores and its loss is 1 - CCC. Eq. 6 and Eq. 7 have an optimiser each, as in the release. It has no step of
-the encoder against the discriminator; here that has a third one, and since Adam is blind to the scale of a loss, the
-weight of the adversarial term is a factor on the size of its steps.
+Network: `maec/network.py`; instances: `maec/instances.py`; losses and prior: `maec/losses.py`. Each epoch has two
+passes. In the first, for each batch, the discriminator takes a step (Eq. 6), then the encoder one against it (first
+term of Eq. 8); in the second, encoder and heads step on emotion and gender (Eq. 7). For attributes, our addition, the
+emotion head predicts z-scores and its loss is 1 - CCC. Eq. 6 and Eq. 7 have an optimiser each, as in the release. It
+has no step of the encoder against the discriminator; here that has a third one, and since Adam is blind to the scale of
+a loss, the weight of the adversarial term is a factor on the size of its steps.
 
 | preset | what it is |
 |---|---|

@@ -17,8 +17,8 @@ and of the three HF:
     PI = softmax(HF_pre * HF_int)                                                     (5a)
     Z = [HF_cur * PI, HF_cur]           [released: HF_cur, HF_cur * PI, HF_pre, HF_int]   (5b)
 
-Eq. 1 is in `maec/instances.py`, 6 to 8 in `maec/losses.py`. The numbers 1, 7 and 8 are the paper's, the others follow its
-order.
+Eq. 1 is in `maec/instances.py`, 6 to 8 in `maec/losses.py`. The numbers 1, 7 and 8 are the paper's, the others follow
+its order.
 
 With `masked`, instances that fill a bag up take no part in (4a) to (4c), and a missing turn has HF = 0, so that PI is
 flat. Without it, as released, a bag is filled up with instances of zeros, which do take part, and a missing turn is a

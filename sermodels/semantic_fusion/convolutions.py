@@ -1,7 +1,8 @@
 """Convolution, maximum over time, ReLU and dropout of the waveform network, without its large intermediate maps.
 
-A block of Tzirakis et al. 2021 (see `semantic_fusion/network.py`): a convolution over time with zero padding ("same", the odd
-zero at the end), ReLU, the maximum of `pool` steps (a rest is left out), dropout. Axis order (batch, time, channel).
+A block of Tzirakis et al. 2021 (see `semantic_fusion/network.py`): a convolution over time with zero padding ("same",
+the odd zero at the end), ReLU, the maximum of `pool` steps (a rest is left out), dropout. Axis order (batch, time,
+channel).
 
 Written plainly, ten seconds of sound make maps of 88 MB in the first block alone; most of the time goes into fetching
 that memory, and into convolutions of one long row, which libraries are slow at. On a processor it is done so instead:

@@ -2,7 +2,8 @@
 
 P. Tzirakis, A. Nguyen, S. Zafeiriou and B. W. Schuller, "Speech emotion recognition using semantic information",
 ICASSP 2021 (arXiv:2103.02993), and the authors' release (glam-imperial/semantic_speech_emotion_recognition, BSD-3).
-Network: `semantic_fusion/network.py`; sound of two speakers, words: `semantic_fusion/frames.py`; delay: `semantic_fusion/delay.py`.
+Network: `semantic_fusion/network.py`; sound of two speakers, words: `semantic_fusion/frames.py`; delay:
+`semantic_fusion/delay.py`.
 
 - `fixed`, the default: frames without a label count nowhere, targets weigh the same, labels are moved by a delay that
   is chosen on training and dev data, sound is divided by the training data's root mean square.

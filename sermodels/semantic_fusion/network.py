@@ -4,8 +4,8 @@ P. Tzirakis, A. Nguyen, S. Zafeiriou and B. W. Schuller, "Speech emotion recogni
 ICASSP 2021 (arXiv:2103.02993), and the authors' release (glam-imperial/semantic_speech_emotion_recognition, BSD-3).
 
 - Paralinguistic extractor: the frames of a sequence end to end as one signal, three blocks of convolution, ReLU,
-  maximum and dropout (`semantic_fusion/convolutions.py`). The result (time, channel) is laid out flat and cut into one row per
-  frame. At 22,050 Hz a frame holds 2 x 2205 samples and 17.64 steps, so rows begin within a step.
+  maximum and dropout (`semantic_fusion/convolutions.py`). The result (time, channel) is laid out flat and cut into one
+  row per frame. At 22,050 Hz a frame holds 2 x 2205 samples and 17.64 steps, so rows begin within a step.
 - Semantic extractor: a word vector per frame, from outside.
 - Fusion of the two, each brought to the same size u first, where Att(u1, u2) = a u1 + (1 - a) u2 with scores
   w . u_k / sqrt(size) and a their softmax:

@@ -1,6 +1,8 @@
 """What DeepEmoCluster costs: its k-means, its epochs, prediction with imported networks, memory under a growing pool.
 
-    python -m serbench.benchmarks.performance.parts.deepemocluster [--out FILE.json] [--only kmeans epochs prediction memory]
+    python -m serbench.benchmarks.performance.parts.deepemocluster [--out FILE.json] [--only PART ...]
+
+with the parts kmeans, epochs, prediction and memory.
 
 - k-means at the size of MSP-Podcast 1.6's training set: 34,280 sentences of 11 chunks, 256 numbers each, K = 10, 20
   iterations on generated points; faiss beside it where that is installed.

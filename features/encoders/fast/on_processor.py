@@ -81,7 +81,7 @@ def accelerate(encoder: SpeechEncoder) -> SpeechEncoder:
             undo += [_pack(linear) for linear in linears if linear.weight.numel() >= LEAST_WEIGHTS]
         found = [state for batch in batches for state in _states(encoder, batch)]
         same = all(_close(a, b) for a, b in zip(found, truth, strict=True))
-    except RuntimeError:  # an operation that this build of torch or this processor does not have
+    except Exception:  # an operation that this build of torch lacks, or another release of transformers calls otherwise
         same = False
     for back in undo if not same else ():
         back()
@@ -258,8 +258,11 @@ def _own_attention(module: nn.Module) -> bool:
 
 
 def _swap_attention(module: Any) -> Callable[[], None]:
-    def attend(hidden: Tensor, attention_mask: Tensor | None, bias: Tensor) -> tuple[Tensor, None]:
-        """Attention with a gated bias: hidden (batch, frame, width), mask (batch, frame), bias (batch heads, t, t)."""
+    def attend(hidden: Tensor, attention_mask: Tensor | None, bias: Tensor, _: bool = False) -> tuple[Tensor, None]:
+        """Attention with a gated bias: hidden (batch, frame, width), mask (batch, frame), bias (batch heads, t, t).
+
+        transformers 4 also says whether the weights are wanted, which they never are.
+        """
         apart = (len(hidden), -1, module.num_heads, module.head_dim)
         q, k, v = (part(hidden).view(apart).transpose(1, 2) for part in (module.q_proj, module.k_proj, module.v_proj))
         bias = bias.view(len(hidden), module.num_heads, *bias.shape[1:])

@@ -33,6 +33,8 @@ from torch.nn import functional
 aten = torch.ops.aten
 BLOCK_BYTES = 28 * 2**20
 """Largest map of a block. The C library gives blocks above 32 MiB back to the system each time and gets them anew."""
+NO_EPS = 1e-30
+"""1 + NO_EPS is 1: torch 2.11 refuses a batch normalisation whose eps is 0."""
 
 
 class Layer(NamedTuple):
@@ -235,7 +237,7 @@ def _layer_backward(
     weight_gradient = torch.zeros_like(weight)
     sums = (torch.zeros_like(dy[:0]), torch.zeros_like(dy[:0]))
     for block in _blocks(layer, len(z), below.maps.shape[1:], z.element_size()):
-        rest = functional.batch_norm(z[block], zero, one, factor, shift, False, 0.0, 0.0)
+        rest = functional.batch_norm(z[block], zero, one, factor, shift, False, 0.0, NO_EPS)
         maps = below.maps[block] if below.norm is None else below.norm.active(below.maps[block])
         into, part = layer.backward(rest.add_(gradient[block]), maps, weight, want)
         weight_gradient += part

@@ -1,4 +1,4 @@
-"""Pieces of a map over time, small enough for the cache: what is computed of one (see `semantic_fusion/convolutions.py`).
+"""Pieces of a map over time, small enough for the cache: what `convolutions.py` computes of one.
 
 A piece covers whole groups of `pool` steps. Its convolution is written into room of (row, K, filters), whose rows lie
 one behind the other, so the same memory is also (group, pool, filters), of which the maximum is taken. Axis order
