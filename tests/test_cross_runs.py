@@ -17,7 +17,7 @@ from serbench.benchmarks.cli.cross import spread
 from serbench.benchmarks.protocol import setting
 from serbench.benchmarks.protocol.request import Place, Request
 from serbench.benchmarks.protocol.setting import Corpora, resolve
-from serbench.benchmarks.run import grid
+from serbench.benchmarks.running import grid
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import Corpus
 from serbench.results.record.folder import Run, load_runs

@@ -18,7 +18,7 @@ from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.protocol.request import Place, Request
 from serbench.benchmarks.protocol.setting import resolve
 from serbench.benchmarks.protocol.shared_tasks import task_of
-from serbench.benchmarks.run import grid
+from serbench.benchmarks.running import grid
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets.schema.labels import emotion_task

@@ -12,7 +12,7 @@ import soundfile
 
 from serbench.benchmarks.protocol.guards import Crossing, Side, guard, leaks, plain_text, sides
 from serbench.benchmarks.protocol.protocol import Protocol, divide
-from serbench.benchmarks.run import grid
+from serbench.benchmarks.running import grid
 from serbench.datasets import emodb
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.meld import reader as meld

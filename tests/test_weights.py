@@ -21,7 +21,7 @@ from serbench.benchmarks.analyses.clusters import Choices, find_weights
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.run import untrained
+from serbench.benchmarks.running import untrained
 from serbench.benchmarks.running.grid import from_record, run
 from serbench.benchmarks.weights.predict import predict
 from serbench.datasets.core.errors import SerbenchError
