@@ -16,8 +16,8 @@ from serbench.benchmarks import Execution, Grid
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.studies import deepemocluster
-from serbench.benchmarks.studies.deepemocluster import fitted_sizes, table2, table3, table4
-from serbench.benchmarks.studies.study import Findings, Row, Study, default_tasks, run_study, summarise
+from serbench.benchmarks.studies.deepemocluster import fitted_sizes, run_study, table2, table3, table4
+from serbench.benchmarks.studies.study import Findings, Row, Study, default_tasks, summarise
 from serbench.benchmarks.studies.writing import markdown, write
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus

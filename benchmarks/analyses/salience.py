@@ -111,38 +111,38 @@ def density(segments: pd.DataFrame, times: Floats) -> Floats:
     return np.asarray(np.divide(weighted, even, out=np.zeros(len(times)), where=even > 0))
 
 
-def figure(found: Salience) -> Figure:
+def figure(heard: Salience) -> Figure:
     """Waveform above, spectrogram below, the attention over both; the instance with the most weight is framed."""
     from matplotlib.figure import Figure
     from scipy.signal import spectrogram
 
     drawn = Figure(figsize=(8, 5), layout="constrained")
     above, below = drawn.subplots(2, 1, sharex=True)
-    time = np.arange(len(found.signal)) / found.rate
-    above.plot(time, found.signal, color="#8a8a8a", lw=0.5)
+    time = np.arange(len(heard.signal)) / heard.rate
+    above.plot(time, heard.signal, color="#8a8a8a", lw=0.5)
     above.set_ylabel("amplitude (share of full scale)")
-    frequencies, at, power = spectrogram(found.signal, found.rate, nperseg=400, noverlap=240)
+    frequencies, at, power = spectrogram(heard.signal, heard.rate, nperseg=400, noverlap=240)
     decibels = 10 * np.log10(np.maximum(power, 1e-12))
     below.pcolormesh(at, frequencies / 1000, decibels, cmap="Greys", vmin=decibels.max() - 70, rasterized=True)
-    below.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, found.seconds))
-    grid = np.linspace(0, found.seconds, 500, endpoint=False)
-    top = found.segments.nlargest(1, "weight").iloc[0]
+    below.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, heard.seconds))
+    grid = np.linspace(0, heard.seconds, 500, endpoint=False)
+    top = heard.segments.nlargest(1, "weight").iloc[0]
     for axes in (above, below):
         other = axes.twinx()
-        other.plot(grid, density(found.segments, grid), color=OKABE_ITO[1], lw=1.4)
+        other.plot(grid, density(heard.segments, grid), color=OKABE_ITO[1], lw=1.4)
         other.axhline(1, color=OKABE_ITO[1], lw=0.6, ls="--")
         other.set_ylabel("attention (1 = even)", color=OKABE_ITO[1])
         other.set_ylim(bottom=0)
         axes.axvspan(top["start"], top["end"], color=OKABE_ITO[0], alpha=0.15, lw=0)
-    drawn.suptitle(f"{found.item}: {found.said}\n{found.run_id}, trial {found.trial}, fold {found.fold}", fontsize=9)
+    drawn.suptitle(f"{heard.item}: {heard.said}\n{heard.run_id}, trial {heard.trial}, fold {heard.fold}", fontsize=9)
     return drawn
 
 
-def write(found: Salience, folder: Path) -> list[Path]:
+def write(heard: Salience, folder: Path) -> list[Path]:
     """Write salience_RUN_UTTERANCE.csv (the segments) and .png; returns the paths."""
-    stem = f"salience_{found.run_id}_{found.item.replace('/', '-')}".replace(">", "-to-")
-    path = write_csv(folder / f"{stem}.csv", found.segments)
-    save_figure(figure(found), folder / f"{stem}.png")
+    stem = f"salience_{heard.run_id}_{heard.item.replace('/', '-')}".replace(">", "-to-")
+    path = write_csv(folder / f"{stem}.csv", heard.segments)
+    save_figure(figure(heard), folder / f"{stem}.png")
     return [path, folder / f"{stem}.png"]
 
 

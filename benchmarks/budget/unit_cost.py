@@ -11,13 +11,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...datasets.core.errors import SerbenchError
 from ...results.record.folder import Run
 from ...results.record.storage import plain, read_json
-from ..running.plan import Plan, TrainingPlan
-from .pilot import Pilot
+
+if TYPE_CHECKING:
+    from ..running.plan import Plan, TrainingPlan
+    from .pilot import Pilot
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def align(
     from ..corpora import words
 
     corpus = source.open(dataset)
-    found = words.word_times(
+    aligned = words.word_times(
         corpus,
         out,
         items=items,
@@ -49,10 +49,12 @@ def align(
         display=Terminal(),
         device=resolve_device(device) if model else "cpu",
     )
-    typer.echo(found.line())
-    if found.silent:
-        typer.echo(f"  {len(found.silent)} items have neither word times nor a transcript, such as {found.silent[0]}")
-    for item, reason in found.failed.items():
+    typer.echo(aligned.line())
+    if aligned.silent:
+        typer.echo(
+            f"  {len(aligned.silent)} items have neither word times nor a transcript, such as {aligned.silent[0]}"
+        )
+    for item, reason in aligned.failed.items():
         typer.echo(f"  left out: {item}: {reason}")
     typer.echo(out)
 
@@ -76,7 +78,7 @@ def speech2vec(
 
     corpus, shown = source.open(dataset), Terminal()
     with resumable(shown):
-        found = steps.speech2vec(
+        made = steps.speech2vec(
             corpus,
             out,
             words=words,
@@ -86,7 +88,7 @@ def speech2vec(
             device=resolve_device(device),
             display=shown,
         )
-    typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
+    typer.echo(f"{len(made)} words, {made.dim} numbers each: {out}")
 
 
 @words_app.command()
@@ -104,7 +106,7 @@ def word2vec(
     """Vectors of words from text, the same at every run; or vectors of a file in another form."""
     from ..corpora import words
 
-    found = words.word2vec(
+    made = words.word2vec(
         out,
         corpus=None if dataset is None else source.open(dataset),
         text=text,
@@ -113,9 +115,9 @@ def word2vec(
         partitions=partition or (),
         limit=limit,
     )
-    typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
-    if found.doubled:
-        typer.echo(f"  {found.doubled} entries of {vectors} were left out: their words had come before")
+    typer.echo(f"{len(made)} words, {made.dim} numbers each: {out}")
+    if made.doubled:
+        typer.echo(f"  {made.doubled} entries of {vectors} were left out: their words had come before")
 
 
 @words_app.command(name="align-spaces")
@@ -140,7 +142,7 @@ def align_spaces(
     from ..core.progress import Terminal
     from ..corpora import words
 
-    found = words.align_spaces(
+    aligned = words.align_spaces(
         source,
         target,
         out,
@@ -153,6 +155,6 @@ def align_spaces(
         device=resolve_device(device),
         display=Terminal(),
     )
-    for line in words.report_lines(found.report):
+    for line in words.report_lines(aligned.report):
         typer.echo(line)
     typer.echo(out)

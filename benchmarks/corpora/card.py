@@ -48,7 +48,7 @@ def lines(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[str]:
     yield from _folds(task, items, divisions)
     yield f"metric: {METRICS[task.kind]}"
     shared = leaks(sides(corpus, divisions, items), texts=True)
-    problems = [f"{found.count} {NAMES[kind]} stand in training and in test" for kind, found in shared.items()]
+    problems = [f"{crossing.count} {NAMES[kind]} stand in training and in test" for kind, crossing in shared.items()]
     problems += [*_uncounted(corpus), *corpus.notes, *(f"unusable: {i}" for i in sorted(corpus.known_unusable))]
     if not corpus.has_dialogues:
         problems.append("no dialogue context: models that use it see the current turn alone")

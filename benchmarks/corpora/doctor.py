@@ -131,11 +131,11 @@ def summary(corpus: Corpus, findings: pd.DataFrame, examples: int = 3) -> list[s
     lines = [head]
     for severity in SEVERITIES:
         of_severity = findings[findings["severity"] == severity]
-        for kind, found in of_severity.groupby("kind", sort=False):
-            lines.append(f"{severity:<8} {kind}: {len(found)}")
-            lines += [f"         {_shown(row)}" for row in found.head(examples).itertuples(index=False)]
-            if len(found) > examples:
-                lines.append(f"         ... and {len(found) - examples} more")
+        for kind, of_kind in of_severity.groupby("kind", sort=False):
+            lines.append(f"{severity:<8} {kind}: {len(of_kind)}")
+            lines += [f"         {_shown(row)}" for row in of_kind.head(examples).itertuples(index=False)]
+            if len(of_kind) > examples:
+                lines.append(f"         ... and {len(of_kind) - examples} more")
     if facts and facts["files"] and not facts["readable"]:
         lines.append(f"no file could be read under {corpus.root}: is this the right --root, and is the audio there?")
     lines += [f"about the corpus: {note}" for note in corpus.notes]

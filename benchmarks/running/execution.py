@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol as Interface
+from typing import TYPE_CHECKING, Protocol as Interface
 
 from ...datasets.core.errors import SerbenchError
-from ...results.record.folder import Run
 from ..core.machine import cores
 from ..core.progress import Display, Silent
-from ..protocol.setting import Corpora
-from .plan import Job, Plan, Unit
+
+if TYPE_CHECKING:
+    from ...results.record.folder import Run
+    from ..protocol.setting import Corpora
+    from .plan import Job, Plan, Unit
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from ...datasets.schema.task import Task
 from ...features.cache.cache import FeatureCache
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import FeatureTable
-from ...features.extraction.extract import extract
 from ...sermodels.core.sermodel import TURN_COLUMNS, Data
 from ..core.progress import Display
 
@@ -55,6 +54,8 @@ def extract_features(
     corpus: Corpus, rows: pd.DataFrame, features: Mapping[str, FeatureRequest], jobs: int, display: Display
 ) -> dict[str, FeatureTable]:
     """Feature tables by role for some rows of a corpus, from the cache or made now."""
+    from ...features.extraction.extract import extract
+
     tables = {}
     for role, request in features.items():
         with display.extraction(request.name, len(rows)) as progress:

@@ -15,16 +15,11 @@ from itertools import product
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.schema.corpus import Corpus
-from ...datasets.schema.labels import SETS
-from ...datasets.schema.task import Task
 from ...results.tables.matrix import matrix
-from ..core.progress import Display
 from ..protocol.asked import Grid
-from ..protocol.protocol import Protocol, divide
 from ..protocol.request import Place
 from ..protocol.setting import Corpora
-from ..protocol.shared_tasks import task_of
+from ..protocol.shared_tasks import shared_classes
 from ..running.execution import Execution
 from ..running.grid import run_requests
 
@@ -66,44 +61,3 @@ def pairs(known: Sequence[Place], *, leave_one_out: bool) -> Iterator[tuple[tupl
     yield from (((trained,), test) for trained in known for test in known)
     if leave_one_out:
         yield from ((tuple(place for place in known if place is not test), test) for test in known)
-
-
-def shared_classes(corpora: Sequence[Corpus], name: str, classes: Sequence[str], shown: Display) -> tuple[str, ...]:
-    """The classes of all cells: those asked for, else those that every corpus can train and test; () for attributes.
-
-    Raises
-    ------
-    SerbenchError
-        When a task means different things in the corpora, or fewer than two classes are left.
-    """
-    tasks = [task_of(corpus, name, classes) for corpus in corpora]
-    for corpus, task in zip(corpora, tasks, strict=True):
-        if (task.kind, task.targets, set(task.labels)) != (tasks[0].kind, tasks[0].targets, set(tasks[0].labels)):
-            raise SerbenchError(
-                f"the task {name!r} is {_meaning(tasks[0])} in {corpora[0].name}, {_meaning(task)} in {corpus.name}. "
-                f"Expected a label set that corpora share ({', '.join(SETS)}), or an attribute that all of them have."
-            )
-    if tasks[0].kind != "classification" or classes:
-        return tuple(classes)
-    common = list(tasks[0].labels)
-    for corpus, task in zip(corpora, tasks, strict=True):
-        met = _met(corpus, task)
-        if lost := [label for label in common if label not in met]:
-            shown.message(f"left out everywhere: {', '.join(lost)}, which {corpus.name} can't train and test")
-        common = [label for label in common if label in met]
-    if len(common) < 2:
-        names = ", ".join(corpus.name for corpus in corpora)
-        raise SerbenchError(f"{names} share {len(common)} classes of {name!r}. Expected two or more.")
-    return () if len(common) == len(tasks[0].labels) else tuple(common)
-
-
-def _met(corpus: Corpus, task: Task) -> set[str]:
-    """Classes with items both to train on and to test."""
-    items, divisions = corpus.items(task), divide(corpus, task, Protocol())
-    roles = [{i for d in divisions for i in getattr(d, role)} for role in ("train", "test")]
-    trained, tested = ({task.labels[k] for k in task.encode(items[items.index.isin(ids)]).tolist()} for ids in roles)
-    return trained & tested
-
-
-def _meaning(task: Task) -> str:
-    return ", ".join(task.labels or task.targets)

@@ -26,10 +26,10 @@ from ...results.record.storage import write_csv
 from ...results.report.data import epochs
 from ..protocol.asked import Grid
 from ..protocol.setting import Corpora
+from ..protocol.shared_tasks import shared_classes
 from ..running.execution import Execution
 from ..running.grid import run_requests
 from .claims import Tested, judge, to_markdown
-from .cross import shared_classes
 from .figure import save_figure
 from .study import Findings, Row, Study, base_request, findings_of, fitting_preset, request_for
 from .writing import write

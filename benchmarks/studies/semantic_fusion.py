@@ -119,8 +119,8 @@ def challenge_scores(run: Run, parts: Mapping[str, str]) -> pd.DataFrame:
     chosen = [(ALL, rows)]
     if named.nunique() > 1:
         chosen += [(str(name), part) for name, part in rows.groupby(named, sort=True)]
-    found = [row for name, part in chosen for row in _challenge_rows(run, name, part)]
-    return pd.DataFrame(found, columns=list(COLUMNS[1:]))
+    scored = [row for name, part in chosen for row in _challenge_rows(run, name, part)]
+    return pd.DataFrame(scored, columns=list(COLUMNS[1:]))
 
 
 def challenge_table(findings: Findings, corpus: Corpus) -> pd.DataFrame:

@@ -21,9 +21,6 @@ from ...results.tables.compare import compare
 from ...sermodels import registry
 from ..protocol.asked import Grid
 from ..protocol.request import Request
-from ..protocol.setting import Corpora
-from ..running.execution import Execution
-from ..running.grid import run_requests
 
 LEVEL = 0.05
 
@@ -67,27 +64,6 @@ class Findings:
     tests: pd.DataFrame
     scores: pd.DataFrame
     runs: tuple[Run, ...]
-
-
-def run_study(study: Study, grid: Grid, how: Execution, corpora: Corpora | None = None) -> Findings:
-    """Run every row on every task and compare them.
-
-    Parameters
-    ----------
-    grid : corpus, protocol, trials, preset and settings; a setting is given to those models that have it. Tasks are of
-        one kind, usually one attribute each; none = `default_tasks`
-
-    Raises
-    ------
-    SerbenchError
-        For a setting that no row has or that the study decides, or when trials failed (says what to run).
-    """
-    corpora = corpora or Corpora()
-    base = base_request(grid)
-    tasks = default_tasks(corpora.get(base.places()[0]), grid.tasks)
-    requests = [request_for(study, row, task, base) for task in tasks for row in study.rows]
-    runs, width = run_requests(requests, how, corpora), len(study.rows)
-    return findings_of(study, [runs[i : i + width] for i in range(0, len(runs), width)])
 
 
 def base_request(grid: Grid) -> Request:
@@ -198,8 +174,8 @@ def _scores(run: Run, label: str) -> pd.DataFrame:
 def _mark(study: Study, label: str, tests: pd.DataFrame) -> str:
     rivals = [r.label for r in study.rows if r.label != label]
     rivals = rivals if study.rivals == "others" else [r for r in rivals if r == study.rows[0].label]
-    found = [_beats(tests, label, rival) for rival in rivals]
-    return "*" * min(found, default=0)
+    beaten = [_beats(tests, label, rival) for rival in rivals]
+    return "*" * min(beaten, default=0)
 
 
 def _beats(tests: pd.DataFrame, label: str, rival: str) -> int:

@@ -74,15 +74,15 @@ class Tuned:
         data = train, dev, score, unlabelled
         self._recall(train, dev)
         self._propose(data)
-        found = {key: one for key, one in self._tried.items() if one["dev_score"] is not None}
-        if not found:
+        scored = {key: one for key, one in self._tried.items() if one["dev_score"] is not None}
+        if not scored:
             first = next(iter(self._tried.values()))
             raise SerbenchError(f"each of {len(self._tried)} candidates failed, the first one so: {first['error']}")
-        best = max(found, key=lambda key: found[key]["dev_score"])
+        best = max(scored, key=lambda key: scored[key]["dev_score"])
         if self._held != best:  # fitted before the process was interrupted
-            self.chosen, self._log = self._fitted(found[best]["settings"], best, data)
+            self.chosen, self._log = self._fitted(scored[best]["settings"], best, data)
         self._forget()
-        chosen = dict(found[best]["settings"])
+        chosen = dict(scored[best]["settings"])
         self._log.facts["search"] = {**self.search, "chosen": chosen, "candidates": list(self._tried.values())}
         return self._log
 

@@ -33,7 +33,7 @@ def submission(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     if "time" in table:
         raise SerbenchError(f"a submission for {dataset} has one row per utterance, these are predictions of frames.")
     attributes = ATTRIBUTES[dataset]
-    found = pd.DataFrame({"FileName": table["file"].str.rsplit("/", n=1).str[-1]})
+    columns = pd.DataFrame({"FileName": table["file"].str.rsplit("/", n=1).str[-1]})
     others = {"file", *attributes.values()}
     classes = [str(c) for c in table if c not in others and not str(c).startswith("p_")]
     if len(classes) > 1:
@@ -43,8 +43,8 @@ def submission(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
         strange = sorted(set(table[classes[0]]) - set(codes))
         if strange:
             raise unknown(f"class of {dataset}", strange[0], codes)
-        found["EmoClass"] = table[classes[0]].map(codes)
+        columns["EmoClass"] = table[classes[0]].map(codes)
     for column, name in attributes.items():
         if name in table:
-            found[column] = table[name]
-    return found
+            columns[column] = table[name]
+    return columns

@@ -90,7 +90,7 @@ def _run(
 ) -> None:
     """Run the study that `make` gives for the corpus, and say where its files are."""
     from ...protocol.setting import Corpora
-    from ...studies.study import run_study
+    from ...studies.deepemocluster import run_study
     from ...studies.writing import write
 
     grid, how, corpora = (
