@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .protocol.asked import Grid
+    from .protocol.request import Grid
     from .running.execution import Execution
     from .running.grid import from_record, run, run_grid
 
 __all__ = ["Execution", "Grid", "from_record", "run", "run_grid"]
-_ROOMS = {"Grid": ".protocol.asked", "Execution": ".running.execution"}
+_ROOMS = {"Grid": ".protocol.request", "Execution": ".running.execution"}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,8 +23,8 @@ from ...results.record.folder import Run, load_runs
 from ..core.progress import Display, Silent
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
-from ..running.plan import plan_training
 from ..running.source import build_data, extract_features, needed_rows
+from ..running.training import plan_training
 from ..studies.study import fitting
 from .cluster_measures import Floats, in_order, measure, project
 

@@ -26,8 +26,8 @@ from ...sermodels.core.sermodel import Resources
 from ..core.progress import Display, Silent
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..running.plan import TrainingPlan, plan_training
 from ..running.source import build_data, extract_features, needed_rows
+from ..running.training import TrainingPlan, plan_training
 from ..studies.figure import save_figure
 from .clusters import Choices, find_weights
 

@@ -26,10 +26,11 @@ from ...results.record.folder import Run
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
 from ..protocol.protocol import Division
 from ..protocol.setting import Corpora
-from ..running.plan import TrainingPlan, Unit
+from ..running.execution import read_plan
+from ..running.plan import Unit
 from ..running.source import Source, needed_rows
+from ..running.training import TrainingPlan
 from ..running.trial import Target
-from ..running.work import read_plan
 
 SIZES = {"classification": (24, 72), "regression": (24, 72), "continuous": (1, 3)}
 """Training items of the two trainings that are timed, by the kind of task."""

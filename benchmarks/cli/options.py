@@ -20,8 +20,8 @@ from ...datasets.core.errors import SerbenchError, unknown
 if TYPE_CHECKING:
     from ...datasets.schema.corpus import Corpus
     from ..core.progress import Display
-    from ..protocol.asked import Grid
     from ..protocol.protocol import Protocol
+    from ..protocol.request import Grid
     from ..running.execution import Execution, Launcher
 
 LAUNCHERS = ("local", "ray")
@@ -119,7 +119,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
 
     def grid(self, model: Sequence[str], dataset: Sequence[str], test: Sequence[str] = (), **more: Any) -> Grid:
         """The grid of some models and corpora."""
-        from ..protocol.asked import Grid
+        from ..protocol.request import Grid
 
         names = _names(dataset)
         return Grid(

@@ -236,8 +236,7 @@ def _folder(home: str) -> Path:
 def _order(parcel: str, node: tuple[str, ...]) -> Order:
     """The order with run folders of this node; SerbenchError where the node can't give the same numbers."""
     from ...results.record.folder import Run
-    from ..running.execution import Order
-    from ..running.work import make_plan
+    from ..running.execution import Order, make_plan
 
     about = json.loads(parcel)
     check_versions(about["versions"])

@@ -19,8 +19,8 @@ from ...results.record.folder import Run
 from ..core.machine import versions as own_versions
 from ..core.progress import Display, UnitDisplay
 from ..protocol.protocol import unit_seed
+from ..running.execution import worst
 from ..running.plan import Plan, Unit
-from ..running.work import worst
 from . import node
 from .cluster import Answer, Cluster
 

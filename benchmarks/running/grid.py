@@ -19,14 +19,12 @@ from ...datasets.core.files import canonical_json
 from ...results.record.folder import Run
 from ...results.record.storage import plain
 from ..core.progress import Display
-from ..protocol.asked import Grid, Names
-from ..protocol.request import Request
+from ..protocol.request import Grid, Names, Request
 from ..protocol.setting import Corpora
-from .execution import Execution, Order
+from .execution import Execution, Order, ThisMachine, make_plan
 from .finished import recall, remember
 from .plan import Plan
 from .tables import item_table
-from .work import ThisMachine, make_plan
 
 
 def run(model: Names = (), dataset: Names = (), **named: Any) -> list[Run]:
@@ -75,9 +73,9 @@ def requests_of(grid: Grid, corpora: Corpora, how: Execution) -> list[Request]:
     """The requests that a grid stands for; which rows given weights make, only their files and the corpora tell."""
     if not grid.weights:
         return grid.requests()
-    from .untrained import requests_of as scored
+    from ..weights.requests import requests_of as scored
 
-    return scored(grid, corpora, how)
+    return scored(grid, corpora, how.display, save_models=how.save_models)
 
 
 def sharing(requests: Iterable[Request]) -> list[list[Request]]:

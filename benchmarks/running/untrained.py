@@ -17,86 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ...datasets.core.config import from_dict
-from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...results.record.folder import Run
 from ...sermodels import registry
 from ...sermodels.core.sermodel import Predictions
 from ..core.machine import cpu_seconds, device_name, limit_threads, versions
-from ..core.progress import Display
-from ..protocol.asked import CHANCE, Grid
 from ..protocol.protocol import unit_seed
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
 from ..weights.predict import Applied
-from ..weights.trained import Weights, described, features_of, labels, open_weights, ordered, reopen, role_of, rows
-from .execution import Execution
+from ..weights.trained import Weights, described, features_of, labels, ordered, reopen, role_of
 from .plan import Part, Plan, Unit, seen, specification
 from .source import Rows, Source, build_data, expect_items, needed_rows
 from .tables import carry, prediction_table
 from .trial import Outcome, Target, cost_of, reason
-
-
-def requests_of(grid: Grid, corpora: Corpora, how: Execution) -> list[Request]:
-    """One request for each row that the weights of a grid make on its corpora, then those of the chance rows.
-
-    Raises
-    ------
-    SerbenchError
-        For files that are no weights, of another model, given twice, or for a task that a corpus has no labels of, and
-        for options that a training alone knows.
-    """
-    _without_training(grid, how)
-    model = next((name for name, _ in grid.models), None)
-    asked, beside = [], []
-    for (place,) in grid.trained():
-        base = grid.request((place,))
-        task = grid.tasks[0] if grid.tasks else None
-        made = [
-            replace(
-                base,
-                model=str(row.weights[0].head["model"]),
-                task=row.task,
-                classes=row.classes,
-                weights=tuple(one.file for one in row.weights),
-            )
-            for row in rows(open_weights(grid.weights, model), corpora.get(place), task, base.classes)
-        ]
-        asked += made
-        for name, kept in dict.fromkeys((one.task, one.classes) for one in made):
-            beside += [replace(grid.request((place,), None, *row), task=name, classes=kept) for row in CHANCE]
-    return asked + [request for request in beside if _trains(request, corpora, how.display)]
-
-
-def _without_training(grid: Grid, how: Execution) -> None:
-    """Refuse what a training alone knows, several corpora together, and none."""
-    given = {
-        "--set": grid.settings,
-        "--preset": grid.preset,
-        "--test-dataset": grid.test_dataset,
-        "--test-root": grid.test_root,
-        "--test-release": grid.test_release,
-        "--test-split": grid.test_split,
-        "--save-models": how.save_models,
-        "two --model": grid.models[1:],
-    }
-    for flag in (flag for flag, value in given.items() if value):
-        raise SerbenchError(f"--weights are scored as they are, nothing is trained: leave {flag} out.")
-    if not grid.dataset:
-        raise SerbenchError("expected --dataset: a labelled corpus to score --weights on. 'serbench list' shows them.")
-    for joined in (group for group in grid.trained() if len(group) > 1):
-        name = "+".join(place.name for place in joined)
-        raise SerbenchError(f"--dataset {name}: weights are scored on one corpus at a time. Repeat --dataset.")
-
-
-def _trains(request: Request, corpora: Corpora, display: Display) -> bool:
-    """Whether a chance row can be made; a corpus of test items alone has nothing to learn chance from."""
-    try:
-        corpora.setting(request)
-    except SerbenchError as error:
-        display.message(f"no chance row: {error}")
-        return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -109,11 +43,6 @@ class WeightsPlan(Plan):
     def uses_device(self) -> bool:
         """As the weights' models say."""
         return any(_model(one).uses_device for one in self.weights)
-
-    @property
-    def trains(self) -> bool:
-        """It does not."""
-        return False
 
     def rows(self) -> list[Rows]:
         """The test items."""

@@ -16,8 +16,7 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...results.tables.matrix import matrix
-from ..protocol.asked import Grid
-from ..protocol.request import Place
+from ..protocol.request import Grid, Place
 from ..protocol.setting import Corpora
 from ..protocol.shared_tasks import shared_classes
 from ..running.execution import Execution

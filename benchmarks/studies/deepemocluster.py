@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.corpus import Corpus
-from ..protocol.asked import Grid
+from ..protocol.request import Grid
 from ..protocol.setting import Corpora
 from ..running.execution import Execution
 from ..running.grid import run_requests

@@ -24,7 +24,7 @@ from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS
 from ...results.record.storage import write_csv
 from ...results.report.data import epochs
-from ..protocol.asked import Grid
+from ..protocol.request import Grid
 from ..protocol.setting import Corpora
 from ..protocol.shared_tasks import shared_classes
 from ..running.execution import Execution

@@ -30,7 +30,7 @@ from ...results.scores.scoring import MEAN
 from ...results.tables import references as published
 from ...results.tables.display import markdown_table, number
 from ...results.tables.leaderboard import leaderboard
-from ..protocol.asked import Grid
+from ..protocol.request import Grid
 from ..protocol.setting import Corpora
 from ..running.execution import Execution
 from ..running.grid import run_requests

@@ -19,8 +19,7 @@ from ...results.record.folder import Run
 from ...results.scores.scoring import scored_targets
 from ...results.tables.compare import compare
 from ...sermodels import registry
-from ..protocol.asked import Grid
-from ..protocol.request import Request
+from ..protocol.request import Grid, Request
 
 LEVEL = 0.05
 

@@ -27,7 +27,7 @@ from ...datasets.core.stages import stage
 from ...datasets.schema.task import Task
 from ...sermodels import registry
 from ...sermodels.core.sermodel import Data, FitLog, Predictions, Resources, Score, SERModel
-from ..protocol.asked import Grid
+from ..protocol.request import Grid
 from .space import SPACES, Choice, Range, Search, candidate, check, parse, resolved, search_of
 
 __all__ = ["SPACES", "Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
