@@ -174,7 +174,7 @@ def test_runs_with_and_without_it_predict_the_same(
     corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trial 1 is trained after the cost was measured in trial 0."""
-    import serbench.benchmarks.trial as module
+    import serbench.benchmarks.running.trial as module
 
     path = clips_csv(corpus, tmp_path)
     settings = {"model.encoder": "random:wavlm-tiny", "train.epochs": "2"}
@@ -220,7 +220,7 @@ def test_of_a_large_test_set_few_headers_are_read() -> None:
         looked.append(data)
         return module_durations(corpus, data)
 
-    import serbench.benchmarks.cost as module
+    import serbench.benchmarks.running.cost as module
 
     module_durations = module.durations
     with pytest.MonkeyPatch.context() as patch:
@@ -315,7 +315,7 @@ def test_a_leaking_encoder_is_marked_in_the_record(tmp_path: Path, monkeypatch: 
 def test_a_cost_that_cannot_be_measured_spoils_no_result(
     corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import serbench.benchmarks.cost as module
+    import serbench.benchmarks.running.cost as module
 
     def fails(*_: Any) -> RunningCost:
         raise OSError("no clock")

@@ -191,7 +191,7 @@ LONG = (
     "benchmarks/core/progress.py",
     "benchmarks/cli/app.py",
     "benchmarks/corpora/mock.py",
-    "benchmarks/budget/budget.py",
+    "benchmarks/budget/estimate.py",
     "benchmarks/analyses/clusters.py",
     "benchmarks/tune/search.py",
     "benchmarks/studies/significance.py",
