@@ -11,16 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .grid.execution import Execution
+    from .grid.grid import from_record, run, run_grid
     from .protocol.request import Grid
-    from .running.execution import Execution
-    from .running.grid import from_record, run, run_grid
 
 __all__ = ["Execution", "Grid", "from_record", "run", "run_grid"]
-_ROOMS = {"Grid": ".protocol.request", "Execution": ".running.execution"}
+_ROOMS = {"Grid": ".protocol.request", "Execution": ".grid.execution"}
 
 
 def __getattr__(name: str) -> Any:
     """What this floor offers to Python, imported when it is asked for, so that the command line starts quickly."""
     if name in __all__:
-        return getattr(import_module(_ROOMS.get(name, ".running.grid"), __name__), name)
+        return getattr(import_module(_ROOMS.get(name, ".grid.grid"), __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

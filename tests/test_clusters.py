@@ -16,8 +16,8 @@ from serbench.benchmarks.analyses.cluster_files import write
 from serbench.benchmarks.analyses.cluster_measures import class_nmi, in_order, measure, project, variance_ratio
 from serbench.benchmarks.analyses.clusters import Choices, Clustered, analyse, find_baseline
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.protocol.protocol import Protocol
-from serbench.benchmarks.running.grid import run
 from serbench.datasets.core.errors import SerbenchError
 from serbench.results.record.folder import Run
 from serbench.sermodels.core.persist import load_model

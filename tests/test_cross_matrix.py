@@ -14,8 +14,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from serbench.benchmarks import Execution, Grid
 from serbench.benchmarks.core.progress import Silent
+from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol import setting
-from serbench.benchmarks.running import grid
 from serbench.benchmarks.studies.cross import cross
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import Corpus

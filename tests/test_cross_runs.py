@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from serbench.benchmarks.cli.cross import spread
+from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol import setting
 from serbench.benchmarks.protocol.request import Place, Request
 from serbench.benchmarks.protocol.setting import Corpora, resolve
-from serbench.benchmarks.running import grid
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import Corpus
 from serbench.results.record.folder import Run, load_runs

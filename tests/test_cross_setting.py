@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from serbench.benchmarks.core.progress import Silent
+from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol import setting
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.protocol.request import Place, Request
 from serbench.benchmarks.protocol.setting import resolve
 from serbench.benchmarks.protocol.shared_tasks import task_of
-from serbench.benchmarks.running import grid
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets.schema.labels import emotion_task

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import soundfile
 
+from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol.guards import Crossing, Side, guard, leaks, plain_text, sides
 from serbench.benchmarks.protocol.protocol import Protocol, divide
-from serbench.benchmarks.running import grid
 from serbench.datasets import emodb
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.meld import reader as meld

@@ -10,8 +10,8 @@ import pytest
 
 from serbench.benchmarks.corpora.card import lines as card_lines
 from serbench.benchmarks.corpora.mock import write_mock, writers
+from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol.protocol import Protocol
-from serbench.benchmarks.running import grid
 from serbench.datasets import registry
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus

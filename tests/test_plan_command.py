@@ -21,9 +21,9 @@ from serbench.benchmarks.budget.pilot import Pilot, Timed, some
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.cli.plan import plan as plan_command
 from serbench.benchmarks.cli.run import run as run_command
+from serbench.benchmarks.grid.grid import run
+from serbench.benchmarks.grid.training import TrainingPlan, plan_training
 from serbench.benchmarks.protocol.setting import Corpora
-from serbench.benchmarks.running.grid import run
-from serbench.benchmarks.running.training import TrainingPlan, plan_training
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.extraction.file_tasks import FileTask, Segment
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import soundfile
 
+from serbench.benchmarks.grid.training import plan_training
 from serbench.benchmarks.protocol.guards import Side, guard_pool
 from serbench.benchmarks.protocol.request import Place, Request
 from serbench.benchmarks.protocol.setting import Corpora
-from serbench.benchmarks.running.training import plan_training
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets.schema.task import Task

@@ -21,12 +21,12 @@ import pytest
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid.finished import source_digest
+from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.ray.launcher import differing
 from serbench.benchmarks.ray.local_cluster import LocalCluster, descendants, local_cluster
 from serbench.benchmarks.ray.node import shard_of, shards
 from serbench.benchmarks.ray.slots import Node, shares
-from serbench.benchmarks.running.finished import source_digest
-from serbench.benchmarks.running.grid import run
 from serbench.datasets.core.errors import SerbenchError
 from serbench.results.record.folder import Run, load_runs
 

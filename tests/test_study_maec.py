@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.analyses.salience import density, find_salience
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.performance.parts import maec as bench_maec
 from serbench.benchmarks.protocol.protocol import Protocol
-from serbench.benchmarks.running.grid import run
 from serbench.benchmarks.studies import maec as study_maec
 from serbench.benchmarks.studies.study import Findings, Row, Study
 from serbench.datasets.core.errors import SerbenchError

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.corpora.mock import write_mock
+from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.protocol.protocol import Protocol, assign_subsets, divide
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.running.grid import run
 from serbench.benchmarks.studies import semantic_fusion
 from serbench.benchmarks.studies.study import Row, Study, fitting_preset
 from serbench.datasets.core.errors import SerbenchError

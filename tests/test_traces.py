@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from serbench.benchmarks.analyses.traces import find_traces, lanes, table, words_at
 from serbench.benchmarks.analyses.traces_figure import envelope
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.protocol.protocol import Protocol
-from serbench.benchmarks.running.grid import run
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.results.record.folder import Run

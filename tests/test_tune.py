@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid.grid import from_record, run
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.running.grid import from_record, run
 from serbench.benchmarks.tune.search import (
     SPACES,
     Choice,

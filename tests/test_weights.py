@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.analyses.clusters import Choices, find_weights
 from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.grid import untrained
+from serbench.benchmarks.grid.grid import from_record, run
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.running import untrained
-from serbench.benchmarks.running.grid import from_record, run
 from serbench.benchmarks.weights.predict import predict
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus

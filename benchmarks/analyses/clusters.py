@@ -21,10 +21,10 @@ from ...datasets.core.stages import track
 from ...datasets.schema.corpus import Corpus
 from ...results.record.folder import Run, load_runs
 from ..core.progress import Display, Silent
+from ..grid.source import build_data, extract_features, needed_rows
+from ..grid.training import plan_training
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
-from ..running.source import build_data, extract_features, needed_rows
-from ..running.training import plan_training
 from ..studies.study import fitting
 from .cluster_measures import Floats, in_order, measure, project
 

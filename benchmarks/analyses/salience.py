@@ -24,10 +24,10 @@ from ...results.report.figures import OKABE_ITO
 from ...sermodels.core.persist import load_model
 from ...sermodels.core.sermodel import Resources
 from ..core.progress import Display, Silent
+from ..grid.source import build_data, extract_features, needed_rows
+from ..grid.training import TrainingPlan, plan_training
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..running.source import build_data, extract_features, needed_rows
-from ..running.training import TrainingPlan, plan_training
 from ..studies.figure import save_figure
 from .clusters import Choices, find_weights
 

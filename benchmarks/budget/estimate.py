@@ -24,12 +24,12 @@ from ...features.cache.pack import entry_key
 from ...features.core.audio import AudioHashes, signature
 from ...features.extraction.file_tasks import FileTask, tasks_of
 from ..core.machine import resolve_device
+from ..grid.execution import Execution, make_plan
+from ..grid.grid import requests_of, sharing
+from ..grid.plan import Plan
+from ..grid.training import TrainingPlan
 from ..protocol.request import Grid
 from ..protocol.setting import Corpora
-from ..running.execution import Execution, make_plan
-from ..running.grid import requests_of, sharing
-from ..running.plan import Plan
-from ..running.training import TrainingPlan
 from .pilot import Pilot, pilot, some
 from .unit_cost import UnitCost, carried, recorded
 

@@ -24,13 +24,13 @@ from ...features.core.feature_table import FeatureTable
 from ...features.extraction.extract import extract
 from ...results.record.folder import Run
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
+from ..grid.execution import read_plan
+from ..grid.plan import Unit
+from ..grid.source import Source, needed_rows
+from ..grid.training import TrainingPlan
+from ..grid.trial import Target
 from ..protocol.protocol import Division
 from ..protocol.setting import Corpora
-from ..running.execution import read_plan
-from ..running.plan import Unit
-from ..running.source import Source, needed_rows
-from ..running.training import TrainingPlan
-from ..running.trial import Target
 
 SIZES = {"classification": (24, 72), "regression": (24, 72), "continuous": (1, 3)}
 """Training items of the two trainings that are timed, by the kind of task."""

@@ -18,8 +18,8 @@ from ...results.record.folder import Run
 from ...results.record.storage import plain, read_json
 
 if TYPE_CHECKING:
-    from ..running.plan import Plan
-    from ..running.training import TrainingPlan
+    from ..grid.plan import Plan
+    from ..grid.training import TrainingPlan
     from .pilot import Pilot
 
 

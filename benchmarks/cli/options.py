@@ -20,9 +20,9 @@ from ...datasets.core.errors import SerbenchError, unknown
 if TYPE_CHECKING:
     from ...datasets.schema.corpus import Corpus
     from ..core.progress import Display
+    from ..grid.execution import Execution, Launcher
     from ..protocol.protocol import Protocol
     from ..protocol.request import Grid
-    from ..running.execution import Execution, Launcher
 
 LAUNCHERS = ("local", "ray")
 Texts = list[str] | None
@@ -215,7 +215,7 @@ class ExecutionOptions:
     def execution(self, nodes: dict[str, dict[str, str]]) -> Execution:
         """With the user's terminal as display; `nodes` are those of `--root DATASET@NODE=FOLDER`."""
         from ..core.progress import Terminal
-        from ..running.execution import Execution
+        from ..grid.execution import Execution
 
         return Execution(
             self.results, self.device, self.jobs, self.threads, self.save_models, Terminal(), self._launcher(nodes)

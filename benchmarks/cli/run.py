@@ -19,7 +19,7 @@ app = typer.Typer()
 @command
 def run(grid: GridOptions, execution: ExecutionOptions) -> None:
     """Train and score models on corpora; finished trials are skipped."""
-    from ..running.grid import repeat, run_grid
+    from ..grid.grid import repeat, run_grid
 
     how = execution.execution(grid.nodes)
     with resumable(how.display):

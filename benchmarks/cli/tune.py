@@ -24,7 +24,7 @@ def tune(
     --set model.k=10,20,30 names candidates (with ; between where a value is a list itself), --set
     train.learning_rate=1e-4..1e-2:log a range. Without any, the model's default space is searched.
     """
-    from ..running.grid import run_grid
+    from ..grid.grid import run_grid
     from ..tune.search import chosen_settings, searched_grid
     from .run import count_failed
 

@@ -19,10 +19,10 @@ from ...datasets.core.files import canonical_json, digest
 from ...results.record.storage import plain
 from ..core.machine import versions as own_versions
 from ..core.progress import Display
+from ..grid.execution import Execution, Order
+from ..grid.finished import source_digest
+from ..grid.plan import Plan
 from ..protocol.setting import Corpora
-from ..running.execution import Execution, Order
-from ..running.finished import source_digest
-from ..running.plan import Plan
 from . import node
 from .cluster import Cluster, connected
 from .parcels import Feature, Parcel, Stream, make_features

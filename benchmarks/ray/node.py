@@ -26,16 +26,16 @@ from ...datasets.reading.load import root_variable
 from ...datasets.schema.corpus import Corpus
 from ..core.machine import limit_threads, versions
 from ..core.printed import printed_into, tail
+from ..grid.finished import source_digest
 from ..protocol.request import Place, Request
 from ..protocol.setting import Corpora
-from ..running.finished import source_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...results.record.folder import Run
-    from ..running.execution import Order
-    from ..running.source import Source
+    from ..grid.execution import Order
+    from ..grid.source import Source
 
 SMALL_SHARD = 16
 """Fewest files of a shard of feature extraction."""
@@ -201,7 +201,7 @@ def work_through(parcel: str, node: Sequence[str], unit: Mapping[str, Any]) -> d
     log = log_file(about["home"], about["run_id"], unit["trials"][0], unit["fold"])
     with printed_into(log):
         limit_threads(about["threads"])
-        from ..running.plan import Unit
+        from ..grid.plan import Unit
 
         asked = Unit(**unit)
         order = _order(parcel, tuple(node))
@@ -236,7 +236,7 @@ def _folder(home: str) -> Path:
 def _order(parcel: str, node: tuple[str, ...]) -> Order:
     """The order with run folders of this node; SerbenchError where the node can't give the same numbers."""
     from ...results.record.folder import Run
-    from ..running.execution import Order, make_plan
+    from ..grid.execution import Order, make_plan
 
     about = json.loads(parcel)
     check_versions(about["versions"])

@@ -18,9 +18,9 @@ from ...datasets.core.files import write_text
 from ...results.record.folder import Run
 from ..core.machine import versions as own_versions
 from ..core.progress import Display, UnitDisplay
+from ..grid.execution import worst
+from ..grid.plan import Plan, Unit
 from ..protocol.protocol import unit_seed
-from ..running.execution import worst
-from ..running.plan import Plan, Unit
 from . import node
 from .cluster import Answer, Cluster
 

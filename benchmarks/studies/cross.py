@@ -16,11 +16,11 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...results.tables.matrix import matrix
+from ..grid.execution import Execution
+from ..grid.grid import run_requests
 from ..protocol.request import Grid, Place
 from ..protocol.setting import Corpora
 from ..protocol.shared_tasks import shared_classes
-from ..running.execution import Execution
-from ..running.grid import run_requests
 
 TASK = "emotion-4"
 

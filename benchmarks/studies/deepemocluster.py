@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.corpus import Corpus
+from ..grid.execution import Execution
+from ..grid.grid import run_requests
 from ..protocol.request import Grid
 from ..protocol.setting import Corpora
-from ..running.execution import Execution
-from ..running.grid import run_requests
 from .study import Findings, Row, Study, base_request, default_tasks, findings_of, request_for
 
 CLUSTERS = 10

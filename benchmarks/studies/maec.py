@@ -24,11 +24,11 @@ from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS
 from ...results.record.storage import write_csv
 from ...results.report.data import epochs
+from ..grid.execution import Execution
+from ..grid.grid import run_requests
 from ..protocol.request import Grid
 from ..protocol.setting import Corpora
 from ..protocol.shared_tasks import shared_classes
-from ..running.execution import Execution
-from ..running.grid import run_requests
 from .claims import Tested, judge, to_markdown
 from .figure import save_figure
 from .study import Findings, Row, Study, base_request, findings_of, fitting_preset, request_for

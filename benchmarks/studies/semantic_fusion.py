@@ -30,10 +30,10 @@ from ...results.scores.scoring import MEAN
 from ...results.tables import references as published
 from ...results.tables.display import markdown_table, number
 from ...results.tables.leaderboard import leaderboard
+from ..grid.execution import Execution
+from ..grid.grid import run_requests
 from ..protocol.request import Grid
 from ..protocol.setting import Corpora
-from ..running.execution import Execution
-from ..running.grid import run_requests
 from .claims import Tested, judge, to_markdown
 from .study import Findings, Row, Study, base_request, findings_of, fitting_preset, request_for
 from .writing import write

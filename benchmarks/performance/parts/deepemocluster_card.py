@@ -24,7 +24,7 @@ import torch
 from ....sermodels.clustering.kmeans import kmeans
 from ....sermodels.core.sermodel import Resources
 from ....sermodels.deepemocluster.model import PAPER, Config, Model
-from ...running.cost import counting
+from ...grid.cost import counting
 from ..device_speed import matrix_speed, mean_seconds, precision, with_peak
 from ..material import endless
 from ..rows import Row, main, row

@@ -104,7 +104,7 @@ def card_row(name: str = "wav2vec2-base", precision: str = "float16", seconds: f
     import torch
 
     from ....features.core.feature_extractor import FeatureRequest, build
-    from ...running.cost import counting
+    from ...grid.cost import counting
     from ..device_speed import matrix_speed
 
     generator = np.random.default_rng(0)
