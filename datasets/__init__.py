@@ -11,3 +11,5 @@ from .core.registry import Registry
 
 registry = Registry("serbench.datasets", "serbench.datasets", "dataset", "reader")
 """The datasets: each component module has `load(root, release=None) -> Corpus`."""
+miniatures = Registry("serbench.datasets.mocks", "serbench.mocks", "corpus with a miniature copy", "mock")
+"""Miniature copies by the names of their corpora; `mocks/__init__.py` says what a module of them has."""

@@ -32,7 +32,7 @@ from pathlib import Path
 import pandas as pd
 
 from .core.errors import SerbenchError
-from .reading.acted import AUDIO, collect, speaker_folds
+from .reading.acted import AUDIO, collect, one_release, speaker_folds
 from .reading.label_files import numbers, read_columns, refuse_doubles
 from .reading.locate import files_in, find, find_root, need_root, refuse_escapes, relative
 from .schema.corpus import Corpus, make_table, rotation
@@ -86,8 +86,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         For a wrong root, a file that can't be read, two sound files of one clip, or sound files that are all git-lfs
         pointers.
     """
-    if release:
-        raise SerbenchError(f"crema-d has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("crema-d", release)
     base = find_root(
         need_root(root, "crema-d", _WHAT),
         _recognise,

@@ -37,7 +37,7 @@ import pandas as pd
 
 from .core.errors import SerbenchError
 from .core.files import inside
-from .reading.acted import collect
+from .reading.acted import collect, one_release
 from .reading.locate import files_in, find, find_root, need_root, relative
 from .schema.corpus import Corpus, make_table, rotation
 from .schema.labels import VOCABULARIES, emotion_task
@@ -115,8 +115,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         When `root` is missing or holds neither `wav/` nor `silb/`, when a line of a label file can't be read, or two
         sound files have one name.
     """
-    if release:
-        raise SerbenchError(f"emodb has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("emodb", release)
     layout = _find(root)
     ids = sorted({*layout.audio, *layout.syllables})
     ratings = read_ratings(layout.ratings) if layout.ratings else {}

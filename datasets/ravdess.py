@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from .core.errors import SerbenchError, unknown
-from .reading.acted import collect
+from .reading.acted import collect, one_release
 from .reading.locate import find_root, need_root, relative, visible
 from .schema.corpus import Corpus, make_table, rotation
 from .schema.labels import canonical, emotion_task
@@ -88,8 +88,7 @@ def load(root: Path | None, release: str | None = None, *, channel: str = "speec
     SerbenchError
         For a wrong root, a name with an unknown code, or two files of one name.
     """
-    if release:
-        raise SerbenchError(f"ravdess has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("ravdess", release)
     if channel not in CHANNELS:
         raise unknown("value of channel", channel, CHANNELS)
     base = find_root(

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .core.errors import SerbenchError
-from .reading.acted import AUDIO, Named, collect
+from .reading.acted import AUDIO, Named, collect, one_release
 from .reading.locate import files_in, find, find_root, need_root, relative
 from .schema.corpus import Corpus, make_table, rotation
 from .schema.labels import canonical, emotion_task
@@ -63,8 +62,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     SerbenchError
         For a wrong root, an unknown emotion in a name, or two files for one take.
     """
-    if release:
-        raise SerbenchError(f"savee has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("savee", release)
     base = find_root(
         need_root(root, "savee", _WHAT),
         lambda folder: bool(_read(folder).files),

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .core.errors import SerbenchError
-from .reading.acted import Named, collect
+from .reading.acted import Named, collect, one_release
 from .reading.locate import find_root, need_root, relative, visible
 from .schema.corpus import Corpus, Fold, make_table
 from .schema.labels import canonical, emotion_task
@@ -51,8 +50,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     SerbenchError
         For a wrong root, an unknown emotion in a name, or two files for one take.
     """
-    if release:
-        raise SerbenchError(f"tess has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("tess", release)
     given = need_root(root, "tess", _WHAT)
     base = find_root(
         given,

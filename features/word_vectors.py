@@ -10,22 +10,25 @@ This feature is made from an item's words and length; its sound is not opened be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..datasets.core.config import option, to_dict
-from ..datasets.core.errors import SerbenchError
+from ..datasets.core.errors import SerbenchError, SerbenchWarning
 from ..datasets.core.files import digest, file_sha256
-from .core.feature_extractor import Array, FeatureExtractor
+from .core.feature_extractor import Array
+from .core.word_feature import WordFeature, Words
+from .words.coverage import coverage, need_overlap
 from .words.vectors import UNKNOWN, Vectors, frames_of_words, read_vectors, spans
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .words.times import Words, WordTimes
+    from .words.times import WordTimes
 
 _FILES = ("vectors", "word_times")
 """Settings that name files; the digests of their contents stand in keys and signatures instead."""
@@ -49,13 +52,11 @@ class Config:
         return cls(vectors=text)
 
 
-class Extractor(FeatureExtractor):
+class Extractor(WordFeature):
     """Word vectors (frames, dim); zero where nothing is said."""
 
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("numpy",)
-    needs_words: ClassVar[bool] = True
-    sampling_rate = 16000
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -66,21 +67,22 @@ class Extractor(FeatureExtractor):
             )
         self.vectors: Vectors = _read(config.vectors, _stamp(config.vectors))
         self.name = f"word-vectors:{Path(config.vectors).name}"
-        self.dim, self.hop = self.vectors.dim, config.hop_seconds
-        self.hop_seconds: float = config.hop_seconds
-
-    def extract(self, signal: Array) -> Array:
-        """Refused: sound alone does not say its words."""
-        raise SerbenchError(f"the feature {self.name} is made from words, not from sound; see 'serbench words align'.")
+        self.dim, self.hop_seconds = self.vectors.dim, config.hop_seconds
 
     def lay(self, words: pd.DataFrame, frames: int) -> Array:
         """Vectors (frames, dim) of a table of words (word, start, end [s])."""
         unknown, seed = self.config.unknown, self.config.seed
-        return frames_of_words(words, frames, self.hop, self.vectors, unknown=unknown, seed=seed)
+        return frames_of_words(words, frames, self.hop_seconds, self.vectors, unknown=unknown, seed=seed)
 
     def check(self, words: pd.DataFrame) -> None:
         """Raise `SerbenchError` where a table of words can't be laid on frames."""
-        spans(words, self.hop)
+        spans(words, self.hop_seconds)
+
+    def survey(self, spoken: Sequence[str]) -> None:
+        """Refuse vectors of another language, and warn of those that lack more than half of the running words."""
+        covered = need_overlap(coverage(spoken, self.vectors), "the corpus")
+        if 2 * covered.known_tokens < covered.tokens:
+            warnings.warn(f"{self.name} knows few of the words: {covered.line()}.", SerbenchWarning, stacklevel=3)
 
     def times(self, item: str, words: Words) -> pd.DataFrame:
         """The words of an item: of the file that the settings name, else those of the corpus."""
@@ -100,11 +102,11 @@ class Extractor(FeatureExtractor):
     def extra_identity(self) -> Mapping[str, str]:
         """Digests of the vectors and of the word times."""
         times = Path(self.config.word_times).expanduser()
-        found = {"vectors": self.vectors.sha256}
+        digests = {"vectors": self.vectors.sha256}
         if self.config.word_times:
             files = sorted(times.glob("*.csv")) if times.is_dir() else [times]
-            found["word_times"] = digest([[file.stem, file_sha256(file)] for file in files], 64)
-        return found
+            digests["word_times"] = digest([[file.stem, file_sha256(file)] for file in files], 64)
+        return digests
 
     def _settings(self) -> dict[str, Any]:
         return {key: value for key, value in to_dict(self.config).items() if key not in _FILES}
@@ -113,10 +115,10 @@ class Extractor(FeatureExtractor):
 def _stamp(path: str) -> tuple[int, int]:
     """Size and time of change of a file or folder; zeros where there is none (reading it then says so)."""
     try:
-        found = Path(path).expanduser().stat()
+        status = Path(path).expanduser().stat()
     except OSError:
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=2)

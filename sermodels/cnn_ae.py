@@ -53,6 +53,7 @@ TINY = Config(
     dropout=0.0,
     reconstruction_weight=0.1,
 )
+SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.reconstruction_weight": "0.1..10:log"}
 """For tests: trains in about a second on a few short utterances."""
 
 

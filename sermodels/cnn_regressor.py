@@ -51,6 +51,7 @@ TINY = Config(
     width=16,
     dropout=0.0,
 )
+SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "train.batch_size": "8,16,32", "model.dropout": "0.2..0.6"}
 """For tests: trains in well under a second on a few short utterances."""
 
 

@@ -76,6 +76,11 @@ TINY = Config(
     latent_size=8,
     kl_epochs=2,
 )
+SEARCH = {
+    "train.learning_rate": "1e-4..3e-3:log",
+    "model.reconstruction_weight": "0.1..10:log",
+    "model.kl_weight": "0.01..1:log",
+}
 """For tests: trains in about a second on a few short utterances."""
 
 

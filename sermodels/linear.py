@@ -58,6 +58,7 @@ class Config:
 
 
 PRESETS = {"default": Config()}
+SEARCH = {"model.clip": "2,5,none", "model.balanced": "true,false"}
 
 
 class Model(SERModel):

@@ -92,6 +92,7 @@ TINY = Config(
     pooling="attentive",
     piece_seconds=4.0,
 )
+SEARCH = {"train.learning_rate": "1e-4..1e-2:log", "model.hidden": "0,128,256", "model.dropout": "0..0.5"}
 """For tests: a random encoder that needs no checkpoint, and a head that learns a few utterances by heart."""
 
 

@@ -139,6 +139,7 @@ TINY = Config(
     mask_time=0.0,
     piece_seconds=3.0,
 )
+SEARCH = {"model.encoder_rate": "1e-5..1e-4:log", "train.learning_rate": "1e-4..3e-3:log"}
 """For tests: a random encoder that needs no checkpoint, trained to learn a few utterances by heart."""
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serbench.benchmarks.corpora.mock import writers
-from serbench.datasets import registry
+from serbench.datasets import miniatures, registry
 from serbench.datasets.msp_podcast import labels
 from serbench.datasets.sewa import package
 
@@ -40,7 +39,7 @@ def test_a_section_says_everything(name: str) -> None:
     for release in RELEASES.get(name, ()):
         assert re.search(rf"(?<![\d.]){re.escape(release)}(?!\d)", text), release
     assert re.search(rf"serbench run .*--dataset {name}\b", text)
-    assert f"serbench mock {name} " in text or name not in writers()
+    assert f"serbench mock {name} " in text or name not in miniatures.names()
     cited = getattr(registry.load(name), "CITATION", "")
     doi = re.search(r"doi (10\.\S+?)[,.]?(?:\s|$)", cited)
     assert doi is None or doi[1] in text

@@ -25,8 +25,8 @@ FLOORS = {
 }
 """Floor -> the floors below, which it may import."""
 MAIN = {"datasets": "reader", "features": "extractor", "sermodels": "model"}
-COMPONENTS_IN_MACHINERY = {("features.extraction.from_words", "features.word_vectors")}
-"""Imports of a component by the machinery of its floor that are still to go."""
+NAME_COMPONENTS = ("benchmarks.studies", "benchmarks.performance", "datasets.mocks")
+"""Rooms that are about single components: studies of a paper, measurements, one miniature per corpus."""
 MOST_FILES = 16
 
 
@@ -136,16 +136,12 @@ def test_no_room_imports_in_a_circle(graph: Graph):
     assert not circle(rooms(graph))
 
 
-@pytest.mark.parametrize("floor", MAIN)
+@pytest.mark.parametrize("floor", FLOORS)
 def test_machinery_names_no_component(graph: Graph, checkout: Path, floor: str):
-    known = components(checkout, floor)
-    named = {
-        (name, other)
-        for name, others in graph.items()
-        for other in others
-        if name.startswith(f"{floor}.") and room(name) not in known | {"datasets.mocks"} and room(other) in known
-    }
-    assert named == {pair for pair in COMPONENTS_IN_MACHINERY if pair[0].startswith(f"{floor}.")}
+    known = {component for other in MAIN for component in components(checkout, other)}
+    machinery = [n for n in graph if n.startswith(f"{floor}.") and room(n) not in {*known, *NAME_COMPONENTS}]
+    assert len(machinery) > 5
+    assert not [(name, other) for name in machinery for other in graph[name] if room(other) in known]
 
 
 def folders(checkout: Path) -> Iterator[Path]:
@@ -159,7 +155,8 @@ def test_a_room_says_what_it_holds_imports_nothing_and_is_small(checkout: Path):
         code = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
         assert ast.get_docstring(code), f"{folder} does not say what it holds"
         assert not [node for node in ast.walk(code) if isinstance(node, ast.Import | ast.ImportFrom)], folder
-        assert len(list(folder.glob("[!_]*.py"))) <= MOST_FILES, f"{folder} holds too many files for a room"
+        if folder.name != "mocks":  # one per corpus
+            assert len(list(folder.glob("[!_]*.py"))) <= MOST_FILES, f"{folder} holds too many files for a room"
 
 
 @pytest.mark.parametrize("floor", FLOORS)

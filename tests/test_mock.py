@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from serbench.benchmarks.corpora.card import lines as card_lines
-from serbench.benchmarks.corpora.mock import write_mock, writers
+from serbench.benchmarks.corpora.mock import write_mock
 from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol.protocol import Protocol
-from serbench.datasets import registry
+from serbench.datasets import miniatures, registry
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
@@ -52,7 +52,7 @@ def opened(name: str, roots, request: pytest.FixtureRequest) -> Corpus:
 
 
 def test_every_corpus_that_needs_a_licence_has_a_miniature() -> None:
-    assert set(writers()) == set(SIZES)
+    assert set(miniatures.names()) == set(SIZES)
     assert set(registry.names()) == set(SIZES) | NO_TASKS | {"demo", "emodb"}
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from serbench.benchmarks.corpora.findings import counts
-from serbench.datasets import crema_d, ravdess, savee, tess
+from serbench.benchmarks.corpora.mock import write_mock
+from serbench.datasets import crema_d, miniatures, ravdess, savee, tess
 from serbench.datasets.core.errors import SerbenchError
-from serbench.datasets.mocks import small
 from serbench.datasets.msp_improv import reader as msp_improv
 from serbench.datasets.reading import acted
 
@@ -66,7 +66,7 @@ def test_every_split_is_speaker_disjoint_and_tests_everything_once(roots: dict[s
 
 @pytest.mark.parametrize("name", NAMES)
 def test_miniature_is_deterministic(roots: dict[str, Path], tmp_path: Path, name: str) -> None:
-    small.write(tmp_path, corpus=name, utterances=SIZES[name])
+    miniatures.load(name).write(tmp_path, utterances=SIZES[name])
     corpus = MODULES[name].load(roots[name])
     assert MODULES[name].load(tmp_path).digest() == corpus.digest()
     item = corpus.utterances.index[0]
@@ -125,12 +125,12 @@ def test_release_is_refused(roots: dict[str, Path], tmp_path: Path, name: str) -
     with pytest.raises(SerbenchError, match="one release"):
         MODULES[name].load(roots[name], "2")
     with pytest.raises(SerbenchError, match="one release"):
-        small.write(tmp_path, corpus=name, release="2")
+        miniatures.load(name).write(tmp_path, release="2")
 
 
 def test_unknown_miniature_lists_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match=r"Did you mean 'ravdess'"):
-        small.write(tmp_path, corpus="ravdes")
+        write_mock("ravdes", tmp_path)
 
 
 def test_speaker_folds_balance_women_and_men() -> None:

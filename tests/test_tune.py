@@ -17,18 +17,7 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.grid.grid import from_record, run
 from serbench.benchmarks.protocol.request import Request
-from serbench.benchmarks.tune.search import (
-    SPACES,
-    Choice,
-    Range,
-    Search,
-    Tuned,
-    candidate,
-    check,
-    parse,
-    resolved,
-    search_of,
-)
+from serbench.benchmarks.tune.search import Choice, Range, Search, Tuned, candidate, check, parse, resolved, search_of
 from serbench.datasets.core.config import option
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
@@ -245,14 +234,14 @@ def _other(dimension: Choice | Range, text: str) -> str:
     return next(value for value in values if value != text)
 
 
-@pytest.mark.parametrize("model", SPACES)
+@pytest.mark.parametrize("model", [name for name in registry.names() if registry.declared(name, "SEARCH")])
 def test_default_spaces_are_ones_that_the_models_take(model: str):
     module = registry.load(model)
     emotion = Task("emotion", "classification", ("emotion",), labels=("a", "b"), mapping={"a": "a", "b": "b"})
     task = next(t for t in (TASK, emotion) if t.kind in module.Model.kinds)
     fixed, search = search_of(module, model, {})
     assert not fixed
-    assert search.space == SPACES[model]
+    assert search.space == module.SEARCH
     assert 1 <= search.budget <= 20
     config = module.PRESETS["default"]
     for key, dimension in parse(search.space, config).items():

@@ -21,8 +21,9 @@ from ...features.core.audio import read_audio
 from ...results.record.folder import Run
 from ...results.record.storage import write_csv
 from ...results.report.figures import OKABE_ITO
+from ...sermodels import registry
 from ...sermodels.core.persist import load_model
-from ...sermodels.core.sermodel import Resources
+from ...sermodels.core.sermodel import Resources, SERModel
 from ..core.progress import Display, Silent
 from ..grid.source import build_data, extract_features, needed_rows
 from ..grid.training import TrainingPlan, plan_training
@@ -75,12 +76,12 @@ def find_salience(
         For an utterance that is not there, a model without attention over instances, weights that were not kept (says
         what to type), a corpus that has changed, or an utterance without features.
     """
-    from ...sermodels.maec.model import Model
-
-    if run.spec["model"]["name"] != Model.name:
+    name = run.spec["model"]["name"]
+    cls = registry.load(name).Model
+    if cls.salience is SERModel.salience:
         raise SerbenchError(
-            f"{run.run_id} is a run of {run.spec['model']['name']}, which has no attention over instances. Expected a "
-            f"run of {Model.name}."
+            f"{run.run_id} is a run of {name}, which has no attention over instances. Expected a run of a model that "
+            "says where it listens."
         )
     plan = plan_training([Request.from_dict(run.spec["arguments"])], Corpora(), run.spec["model"]["config"])
     if plan.setting.dataset()["digest"] != run.spec["dataset"]["digest"]:
@@ -91,7 +92,6 @@ def find_salience(
     fold = fold or _testing_fold(plan, trial, item)
     weights = find_weights(run, Choices(trial, fold), f"salience {{run}} {item}")
     model = load_model(weights, Resources(device=device))
-    assert isinstance(model, Model)
     data = _data(plan, item, run.run_id, display or Silent())
     (segments,) = model.salience(data)
     row = plan.setting.tested.row(item)
@@ -153,9 +153,9 @@ def _testing_fold(plan: TrainingPlan, trial: int, item: str) -> str:
 
 
 def _data(plan: TrainingPlan, item: str, run_id: str, display: Display) -> Any:
-    """The utterance with its context; by speaker normalisation takes in all that its speakers say."""
+    """The utterance with its context; what is transductive takes in all the test audio."""
     setting = plan.setting
-    if plan.config.normalise == "speaker":
+    if any(text.startswith("transductive") for text in plan.model.labels(plan.config)):
         sources = plan.sources(1, display)
         tables = sources[-1 if setting.crosses else 0].tables
         if any(item not in table for table in tables.values()):

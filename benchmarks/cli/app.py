@@ -40,6 +40,7 @@ COMMANDS = {
     "card": "corpora",
     "mock": "corpora",
     "extract": "corpora",
+    "conformance": "conformance",
     "cache": "corpora",
     "words": "words",
     "list": "about",

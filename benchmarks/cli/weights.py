@@ -69,16 +69,10 @@ def import_(
     target: Annotated[str | None, typer.Option(help="What it predicts; default: told by the file's name.")] = None,
 ) -> None:
     """Read weights that a model's authors released; nothing in their files is executed."""
-    import importlib
-
-    from ...datasets.core.errors import unknown
     from ...sermodels import registry
     from ...sermodels.core.persist import save_model
 
-    known = registry.parts("importer")
-    if model not in known:
-        raise unknown("importer", model, known)
-    trained, notes = importlib.import_module(known[model]).convert(file, norm, target)
+    trained, notes = registry.part(model, "importer").convert(file, norm, target)
     requests = trained.requests(trained.config, trained.task)
     path = save_model(trained, out, requests, notes)
     typer.echo(f"{model} for {trained.task.name}, {trained.parameters} parameters: {path}")

@@ -1,8 +1,7 @@
 """What the corpus doctor finds, as generators of findings: about the table, single files, segments and copies.
 
-`serbench.benchmarks.corpora.doctor` documents the kinds of findings and the keys of `Corpus.expected`. `items` is
-everywhere the table of utterances and recordings with normalised paths and the mark `recording`; `sounds` a look at
-each path.
+`corpora/doctor.py` documents the kinds of findings and the keys of `Corpus.expected`. `items` is everywhere
+the table of utterances and recordings with normalised paths and the mark `recording`; `sounds` a look at each path.
 """
 
 from __future__ import annotations

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...datasets import mocks
-from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets import miniatures
+from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import stage
-
-
-def writers() -> dict[str, Callable[..., None]]:
-    """Corpus name -> function that writes its miniature copy.
-
-    A module `datasets/mocks/NAME.py` has `write` (for the corpus NAME) or `WRITERS` (name -> function, for several).
-    """
-    found: dict[str, Callable[..., None]] = {}
-    for name in (module.name for module in pkgutil.iter_modules(mocks.__path__)):
-        if not name.startswith("_"):
-            module = importlib.import_module(f"{mocks.__name__}.{name}")
-            found |= getattr(module, "WRITERS", None) or {name.replace("_", "-"): module.write}
-    return found
 
 
 def write_mock(name: str, folder: Path, **arguments: Any) -> None:
@@ -31,10 +15,8 @@ def write_mock(name: str, folder: Path, **arguments: Any) -> None:
 
     `arguments` are release, utterances, traps and seed; those that are None are left to the writer.
     """
-    known = writers()
-    if name not in known:
-        raise unknown("corpus with a miniature copy", name, known)
+    writer = miniatures.load(name).write
     if folder.exists() and any(folder.iterdir()):
         raise SerbenchError(f"the folder {str(folder)!r} is not empty. Expected a new one; nothing is overwritten.")
     with stage(f"writing {name}, file"):
-        known[name](folder, **{key: value for key, value in arguments.items() if value is not None})
+        writer(folder, **{key: value for key, value in arguments.items() if value is not None})

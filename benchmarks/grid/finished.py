@@ -46,17 +46,13 @@ def _note(results: Path, request: Request, corpora: Sequence[str]) -> Path:
 
 def source_digest(*more: str) -> str:
     """Sixteen hexadecimal digits of every source file of serbench, in whatever room it is, and of further texts."""
-    floors = [Path(next(iter(importlib.import_module(f"serbench.{name}").__path__))) for name in FLOORS]
-    return digest(
-        [
-            *more,
-            *(
-                [str(path.relative_to(floor.parent)), digest(path.read_bytes())]
-                for floor in floors
-                for path in sources(floor)
-            ),
-        ]
-    )
+    texts = [[str(path.relative_to(floor)), digest(path.read_bytes())] for floor in floors() for path in sources(floor)]
+    return digest([*more, *texts])
+
+
+def floors() -> list[Path]:
+    """The folders of the five floors, wherever serbench is installed."""
+    return [Path(next(iter(importlib.import_module(f"serbench.{name}").__path__))) for name in FLOORS]
 
 
 def sources(room: Path) -> Iterator[Path]:

@@ -46,8 +46,6 @@ NAMES = {
     "audio": "identical recordings",
     "text": "transcripts",
 }
-UNRELATED = ("table", "audformat")
-"""Datasets that stand for any corpus: two of them are the same one only in the same folder."""
 _PROBE = 4096
 
 
@@ -153,7 +151,7 @@ def _values(side: Side, column: str) -> set[str]:
 
 
 def _same_corpus(a: Corpus, b: Corpus) -> bool:
-    return a is b or (a.name == b.name and (a.name not in UNRELATED or a.root == b.root))
+    return a is b or (a.name == b.name and (not a.generic or a.root == b.root))
 
 
 def _worst(crossings: Iterable[Collection[str]]) -> Crossing:

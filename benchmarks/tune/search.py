@@ -28,9 +28,9 @@ from ...datasets.schema.task import Task
 from ...sermodels import registry
 from ...sermodels.core.sermodel import Data, FitLog, Predictions, Resources, Score, SERModel
 from ..protocol.request import Grid
-from .space import SPACES, Choice, Range, Search, candidate, check, parse, resolved, search_of
+from .space import Choice, Range, Search, candidate, check, parse, resolved, search_of
 
-__all__ = ["SPACES", "Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
+__all__ = ["Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
 
 
 Material = tuple[Data, Data, Score, Data | None]

@@ -1,8 +1,8 @@
-"""What a search ranges over: settings with their values, as typed after `--set`, and the default space of each model.
+"""What a search ranges over: settings with their values, as typed after `--set`, and a model's default space.
 
 `--set model.k=10,20,30` names candidates, `--set train.learning_rate=1e-4..1e-2:log` a range; any other text fixes its
-setting. A space is kept as these texts, so a record says what was typed; `parse` reads them.
-`serbench.benchmarks.tune.search` is the search itself.
+setting. A space is kept as these texts, so a record says what was typed; `parse` reads them. `tune/search.py` is
+the search itself.
 """
 
 from __future__ import annotations
@@ -15,35 +15,11 @@ from typing import Any
 from ...datasets.core.config import override
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.schema.task import Task
+from ...sermodels import registry
 
 SAMPLERS = ("auto", "tpe", "random", "grid")
 BUDGET = 20
 """Candidates of a training, unless another number is asked for."""
-SPACES: dict[str, dict[str, str]] = {
-    "linear": {"model.clip": "2,5,none", "model.balanced": "true,false"},
-    "svm": {"model.kernel": "rbf,linear", "model.clip": "2,5,none", "model.epsilon": "0.01..0.5:log"},
-    "cnn-regressor": {
-        "train.learning_rate": "1e-4..3e-3:log",
-        "train.batch_size": "8,16,32",
-        "model.dropout": "0.2..0.6",
-    },
-    "cnn-ae": {"train.learning_rate": "1e-4..3e-3:log", "model.reconstruction_weight": "0.1..10:log"},
-    "cnn-vae": {
-        "train.learning_rate": "1e-4..3e-3:log",
-        "model.reconstruction_weight": "0.1..10:log",
-        "model.kl_weight": "0.01..1:log",
-    },
-    "deepemocluster": {"model.clusters": "10,20,30", "model.cluster_weight": "0.1..3:log"},
-    "maec": {
-        "train.learning_rate": "1e-4..3e-3:log",
-        "model.adversarial_weight": "0.03..1:log",
-        "model.gender_weight": "0.1..3:log",
-    },
-    "probe": {"train.learning_rate": "1e-4..1e-2:log", "model.hidden": "0,128,256", "model.dropout": "0..0.5"},
-    "semantic-fusion": {"train.learning_rate": "1e-4..3e-3:log", "model.dropout": "0.2..0.6"},
-    "transformer": {"model.encoder_rate": "1e-5..1e-4:log", "train.learning_rate": "1e-4..3e-3:log"},
-}
-"""Default search spaces: what the models' papers varied, or what decides most, within a factor of a few."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +86,13 @@ def search_of(
     space = {key: text for key, text in settings.items() if searched(config, key, text)}
     fixed = {key: text for key, text in settings.items() if key not in space}
     if not space:
-        if model not in SPACES:
+        if not hasattr(module, "SEARCH"):
+            known = ", ".join(name for name in registry.names() if registry.declared(name, "SEARCH"))
             raise SerbenchError(
-                f"there is no default search space for {model!r} (there is one for {', '.join(SPACES)}). Say what to "
-                "search: --set model.KEY=A,B,C or --set train.learning_rate=1e-4..1e-2:log."
+                f"there is no default search space for {model!r} (there is one for {known}). Say what to search: "
+                "--set model.KEY=A,B,C or --set train.learning_rate=1e-4..1e-2:log."
             )
-        space = {key: text for key, text in SPACES[model].items() if key not in fixed}
+        space = {key: text for key, text in module.SEARCH.items() if key not in fixed}
     if not space:
         raise SerbenchError("every setting of the default space is fixed by --set; there is nothing to search.")
     for key in space:

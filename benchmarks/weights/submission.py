@@ -1,18 +1,16 @@
 """Predictions in the form in which a corpus's own label file states labels: for test sets whose labels are hidden.
 
-MSP-Podcast keeps the labels of Test3 back. The file has the columns of `labels_consensus.csv` that were predicted, in
-its order: FileName, EmoClass, EmoAct, EmoVal, EmoDom. They are filled by name, never by position: models predict in
-orders of their own.
+A dataset that is a room may have a part `hidden_labels.py` that names the columns of the file: FILE, CLASS, ATTRIBUTES
+(column -> attribute) and CODES (emotion -> the corpus's own code). Those that were predicted are filled by name, never
+by position: models predict in orders of their own.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
+from ...datasets import registry
 from ...datasets.core.errors import SerbenchError, unknown
-from ...datasets.schema.labels import VOCABULARIES
-
-ATTRIBUTES = {"msp-podcast": {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}}
 
 
 def submission(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -20,31 +18,27 @@ def submission(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : as `benchmarks.weights.predict` makes it: file, attributes, or the column of a classification task and
-    p_<class> ...
+    table : as `weights/predict.py` makes it: file, attributes, or the column of a classification task and p_<class> ...
 
     Raises
     ------
     SerbenchError
         For a dataset without hidden labels, predictions of frames, or a class that the corpus has no code for.
     """
-    if dataset not in ATTRIBUTES:
-        raise unknown("dataset with hidden labels", dataset, ATTRIBUTES)
+    form = registry.part(dataset, "hidden_labels")
     if "time" in table:
         raise SerbenchError(f"a submission for {dataset} has one row per utterance, these are predictions of frames.")
-    attributes = ATTRIBUTES[dataset]
-    columns = pd.DataFrame({"FileName": table["file"].str.rsplit("/", n=1).str[-1]})
-    others = {"file", *attributes.values()}
+    filled = pd.DataFrame({form.FILE: table["file"].str.rsplit("/", n=1).str[-1]})
+    others = {"file", *form.ATTRIBUTES.values()}
     classes = [str(c) for c in table if c not in others and not str(c).startswith("p_")]
     if len(classes) > 1:
         raise SerbenchError(f"these predict several sets of classes: {', '.join(classes)}. Expected one.")
     if classes:
-        codes = {emotion: code for code, emotion in VOCABULARIES[dataset].items() if emotion}
-        strange = sorted(set(table[classes[0]]) - set(codes))
+        strange = sorted(set(table[classes[0]]) - set(form.CODES))
         if strange:
-            raise unknown(f"class of {dataset}", strange[0], codes)
-        columns["EmoClass"] = table[classes[0]].map(codes)
-    for column, name in attributes.items():
+            raise unknown(f"class of {dataset}", strange[0], form.CODES)
+        filled[form.CLASS] = table[classes[0]].map(form.CODES)
+    for column, name in form.ATTRIBUTES.items():
         if name in table:
-            columns[column] = table[name]
-    return columns
+            filled[column] = table[name]
+    return filled

@@ -27,7 +27,7 @@ from ...features.core.feature_extractor import FeatureRequest
 from ...results.record.identity import UNTRAINED
 from ...sermodels import registry
 from ...sermodels.core.persist import describe, trained_on, weights_file
-from ..protocol.guards import UNRELATED, Side, guard
+from ..protocol.guards import Side, guard
 from ..protocol.request import WeightsFile
 from ..protocol.setting import Setting
 from ..protocol.shared_tasks import keep_classes, task_of
@@ -245,7 +245,7 @@ def _met(one: Weights, setting: Setting, allow_leak: bool) -> list[str]:
     split, fold = trained.get("split"), trained.get("fold")
     folds = {f.name: f for f in tested.splits.get(split, ())} if trained.get("digest") == tested.digest() else {}
     if fold not in folds:
-        return ["training-data-unknown" if tested.name in UNRELATED else f"weights-saw:{tested.name}"]
+        return ["training-data-unknown" if tested.generic else f"weights-saw:{tested.name}"]
     continuous = setting.asked.kind == "continuous" and tested.recordings is not None
     table = tested.recordings if continuous else tested.utterances
     assert table is not None

@@ -97,6 +97,7 @@ def load(
         citation=", ".join(str(p) for p in (database.author, database.name, database.organization) if p),
         homepage=str(database.source or ""),
         notes=(*notes, *scale_notes, *split_notes),
+        generic=True,
     )
 
 

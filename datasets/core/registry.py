@@ -1,10 +1,11 @@
 """The folder is the registry: a component is a file of its floor, or a room of it that holds the main part.
 
 `sermodels/linear.py` is the model `linear`, `sermodels/semantic_fusion/model.py` the model `semantic-fusion`; a room
-without a `model.py` holds machinery. Names are listed without importing anything, one component is imported when it is
-asked for, and a component whose optional dependency is broken breaks alone. Other distributions add components through
-an entry-point group (`serbench.models`, `serbench.datasets`, `serbench.features`); each entry point names a module of
-the same shape.
+without a `model.py` holds machinery. Other distributions add components through an entry-point group; each entry point
+names a module of the same shape, or a package that holds the main part, and it can do all that ours can.
+
+Names, summaries and declarations are read without importing any component, one is imported when it is asked for, and a
+component that is broken breaks alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import importlib.util
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -35,18 +37,14 @@ class Registry:
         self.package, self.group, self.kind, self.main = package, group, kind, main
 
     @cached_property
-    def _folder(self) -> Path:
-        return Path(next(iter(importlib.import_module(self.package).__path__)))
-
-    @cached_property
-    def _builtin(self) -> dict[str, Path]:
-        """Registered name -> source of the component, of its main part where it is a room."""
-        files = {path.stem: path for path in self._folder.glob("[!_]*.py")}
-        rooms = {path.parent.name: path for path in self._folder.glob(f"*/{self.main}.py")}
-        return {name.replace("_", "-"): path for name, path in {**files, **rooms}.items()}
-
-    def _module(self, path: Path) -> str:
-        return ".".join([self.package, *path.relative_to(self._folder).with_suffix("").parts])
+    def _builtin(self) -> dict[str, tuple[str, Path]]:
+        """Registered name -> import name and source of the component, of its main part where it is a room."""
+        folder = Path(next(iter(importlib.import_module(self.package).__path__)))
+        files = {path.stem: (path.stem, path) for path in folder.glob("[!_]*.py")}
+        rooms = {
+            path.parent.name: (f"{path.parent.name}.{self.main}", path) for path in folder.glob(f"*/{self.main}.py")
+        }
+        return {n.replace("_", "-"): (f"{self.package}.{module}", p) for n, (module, p) in {**files, **rooms}.items()}
 
     @cached_property
     def _plugins(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -65,35 +63,33 @@ class Registry:
             For an unknown name (with the closest one and the list), or when the import fails (with the reason).
         """
         base = name.split(":", 1)[0]
+        if base not in self.names():
+            raise unknown(self.kind, base, self.names())
         try:
-            if base in self._builtin:
-                return importlib.import_module(self._module(self._builtin[base]))
-            if base in self._plugins:
-                module = self._plugins[base].load()
-                if isinstance(module, ModuleType):
-                    return module
-                raise SerbenchError(f"the plugin {base!r} of group {self.group} is not a module but {type(module)}.")
+            return importlib.import_module(self._place(base)[0])
         except Exception as error:  # a broken library raises anything
             failure = library_failure(error)
             if failure is None:
                 raise
             raise LibraryError(f"the {self.kind} {base!r} can't be used: {failure}") from error
-        raise unknown(self.kind, base, self.names())
 
     def summary(self, name: str) -> str:
         """First line of the component's docstring, read from its source without importing it."""
-        if name not in self._builtin:
-            return f"from {self._plugins[name].value}" if name in self._plugins else ""
-        return (ast.get_docstring(self._source(name)) or "").split("\n", 1)[0]
+        try:
+            return (ast.get_docstring(self._source(name)) or "").split("\n", 1)[0]
+        except Exception as error:  # the source of another distribution may hold anything
+            return f"can't be read: {error}"
 
     def declared(self, name: str, variable: str) -> list[str]:
         """Texts of a module-level tuple, or text keys of a module-level dictionary, read without importing.
 
-        Models declare `PRESETS`, datasets `TASK_NAMES`. Empty when the component declares none, or comes from a plugin.
+        Models declare `PRESETS`, datasets `TASK_NAMES`. Empty when the component declares none, or can't be read.
         """
-        if name not in self._builtin:
+        try:
+            body = self._source(name).body
+        except Exception:  # `summary` says why
             return []
-        for node in self._source(name).body:
+        for node in body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if any(isinstance(t, ast.Name) and t.id == variable for t in targets):
                 value = getattr(node, "value", None)
@@ -103,11 +99,40 @@ class Registry:
 
     def parts(self, part: str) -> dict[str, str]:
         """Registered name -> import name of a further part, such as "importer", of the components that have it."""
-        return {
-            name: self._module(path.with_stem(part))
-            for name, path in self._builtin.items()
-            if path.parent != self._folder and path.with_stem(part).exists()
-        }
+        known = {}
+        for name in self.names():
+            try:
+                module, path = self._place(name)
+            except Exception:  # `load` says why
+                continue
+            if path.stem == self.main and path.with_stem(part).exists():
+                known[name] = f"{module.rpartition('.')[0]}.{part}"
+        return known
+
+    def part(self, name: str, part: str) -> ModuleType:
+        """Import a further part of a component; where it has none, the components that have one are listed."""
+        known = self.parts(part)
+        if name not in known:
+            raise unknown(f"{self.kind} with {part.replace('_', ' ')}", name, known)
+        return importlib.import_module(known[name])
+
+    def _place(self, name: str) -> tuple[str, Path]:
+        """Import name and source of a component's main part; at most the package around it is imported."""
+        return self._builtin[name] if name in self._builtin else self._place_of(self._plugins[name])
+
+    def _place_of(self, plugin: importlib.metadata.EntryPoint) -> tuple[str, Path]:
+        if plugin.attr:
+            raise SerbenchError(
+                f"the entry point {plugin.name!r} of {self.group} is {plugin.value!r}. Expected a module, such as "
+                f"{plugin.module!r}, or a package that holds {self.main}.py."
+            )
+        spec = importlib.util.find_spec(plugin.module)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {plugin.module!r}", name=plugin.module)
+        for folder in spec.submodule_search_locations or ():
+            if (path := Path(folder, f"{self.main}.py")).exists():
+                return f"{plugin.module}.{self.main}", path
+        return plugin.module, Path(spec.origin or "")
 
     def _source(self, name: str) -> ast.Module:
-        return ast.parse(self._builtin[name].read_text(encoding="utf-8"))
+        return ast.parse(self._place(name)[1].read_text(encoding="utf-8"))

@@ -40,7 +40,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.errors import SerbenchError, unknown
+from ..core.errors import unknown
+from ..reading.acted import one_release
 from ..reading.aligned_words import no_words, read_wdseg
 from ..reading.locate import find, find_root, missing, need_root, packed_archives, relative, visible
 from ..schema.corpus import Corpus, Fold, add_context, make_table, rotation
@@ -155,8 +156,7 @@ def load(root: Path | None, release: str | None = None, *, context: str = "start
     SerbenchError
         For a wrong root, or a label file that can't be read (naming file, line and what was expected).
     """
-    if release:
-        raise SerbenchError(f"iemocap has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("iemocap", release)
     for option, value, known in (("context", context, _CONTEXT), ("audio", audio, _AUDIO)):
         if value not in known:
             raise unknown(f"value of the option {option}", value, known)

@@ -25,6 +25,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import SerbenchError, unknown
+from ..reading.acted import one_release
 from ..reading.label_files import numbers, read_columns, refuse_doubles
 from ..schema.context import add_context
 from ..schema.corpus import OFFICIAL, Corpus, make_table
@@ -41,6 +42,19 @@ CITATION = (
 LICENCE = "GPL-3.0 (label files); the clips are television footage for research use, their licence is not stated"
 SPLITS = files.SPLITS
 TASK_NAMES = ("emotion", "sentiment", "emotion-4")
+COLUMNS = (
+    "Utterance",
+    "Speaker",
+    "Emotion",
+    "Sentiment",
+    "Dialogue_ID",
+    "Utterance_ID",
+    "Season",
+    "Episode",
+    "StartTime",
+    "EndTime",
+)
+"""Of the label files, beside `Sr No.`."""
 SENTIMENTS = ("negative", "neutral", "positive")
 KNOWN_UNUSABLE = frozenset({"train/dia125_utt3", "dev/dia110_utt7"})
 EXPECTED = {
@@ -92,18 +106,6 @@ NOTES = (
     "a laugh track runs under most clips; how six channels become one is the option downmix",
     "gender is filled in for the six leads only; the corpus itself gives none",
 )
-_REQUIRED = (
-    "Utterance",
-    "Speaker",
-    "Emotion",
-    "Sentiment",
-    "Dialogue_ID",
-    "Utterance_ID",
-    "Season",
-    "Episode",
-    "StartTime",
-    "EndTime",
-)
 _CP1252 = {code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)} | {0xA0: " "}
 
 
@@ -134,8 +136,7 @@ def load(
     SerbenchError
         When the root or a label file is missing or can't be read; the message says what was looked for.
     """
-    if release:
-        raise SerbenchError(f"meld has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("meld", release)
     _choice("test_clips", test_clips, ("corrected", "plain"))
     _choice("context", context, ("started", "ended"))
     audio = ClipAudio(downmix, None if audio_folder is None else Path(audio_folder))
@@ -173,7 +174,7 @@ def read_labels(path: Path, split: str) -> pd.DataFrame:
     SerbenchError
         On a missing column, a number or time that is none, an unknown class, or a doubled (dialogue, utterance).
     """
-    table = read_columns(path, _REQUIRED)
+    table = read_columns(path, COLUMNS)
     for column in ("Utterance", "Speaker"):
         table[column] = clean_text(table[column])
     whole = {c: _whole(table[c], path) for c in ("Dialogue_ID", "Utterance_ID", "Season", "Episode")}

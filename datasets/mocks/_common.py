@@ -6,9 +6,11 @@ here is taken from any corpus: sentences are invented, voices are synthetic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -76,3 +78,25 @@ def write_stub(path: Path) -> None:
     """An AppleDouble stub beside a real file: 212 bytes that no decoder reads."""
     stub = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
     atomic_write(path.with_name(f"._{path.name}"), lambda stream: stream.write(stub.ljust(212, b"\x00")))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Mapping[str, object]], **options: Any) -> str:
+    """Rows as the text of a CSV file; options are those of `csv.DictWriter`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, **{"lineterminator": "\n", **options})
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def share(total: int, parts: int, most: int) -> list[int]:
+    """Divide `total` among `parts` as equally as can be, each at most `most`."""
+    return [min(most, total // parts + (i < total % parts)) for i in range(parts)]
+
+
+def speak(
+    path: Path, emotion: str | None, gender: str, sampling_rate: int, rng: np.random.Generator, seconds: float = 0.9
+) -> None:
+    """Write an utterance of about `seconds` in the state of an emotion."""
+    length = seconds * float(rng.uniform(0.9, 1.3))
+    write_wav(path, voice_of(emotion, length, int(rng.integers(2**31)), gender, sampling_rate), sampling_rate)

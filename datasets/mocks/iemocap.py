@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.errors import SerbenchError
 from ..core.files import atomic_write
+from ..reading.acted import one_release
 from ..schema.labels import VOCABULARIES
 from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_stub, write_wav
 
@@ -85,8 +86,7 @@ def write(
     SerbenchError
         For a release (IEMOCAP has one), or fewer than 50 utterances.
     """
-    if release:
-        raise SerbenchError(f"iemocap has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("iemocap", release)
     if utterances < 50:
         raise SerbenchError(f"a miniature IEMOCAP of {utterances} turns has no room for its folds. Ask for 50 or more.")
     turns = plan(utterances, seed, traps=traps)

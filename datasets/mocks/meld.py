@@ -10,8 +10,6 @@ numbering, doubled `Sr No.`.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,10 @@ import numpy as np
 
 from ..core.errors import SerbenchError
 from ..core.files import write_text
+from ..meld.reader import COLUMNS
 from ..meld.video import pyav
-from ._common import AFFECT, Array, sentence, spread, voice_of, write_stub, write_wav
+from ..reading.acted import one_release
+from ._common import AFFECT, Array, csv_text, sentence, spread, voice_of, write_stub, write_wav
 
 RATE = 48000
 EMOTIONS = {
@@ -47,19 +47,6 @@ SPEAKERS = (
 FOLDERS = {"train": "train/train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 LABELS = {"train": "train/train_sent_emo.csv", "dev": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 SHARES = {"train": 0.6, "dev": 0.15, "test": 0.25}
-HEADER = (
-    "Sr No.",
-    "Utterance",
-    "Speaker",
-    "Emotion",
-    "Sentiment",
-    "Dialogue_ID",
-    "Utterance_ID",
-    "Season",
-    "Episode",
-    "StartTime",
-    "EndTime",
-)
 
 
 @dataclass
@@ -86,8 +73,7 @@ def write(
     SerbenchError
         For a release (MELD has one), or fewer than 20 utterances.
     """
-    if release:
-        raise SerbenchError(f"meld has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("meld", release)
     if utterances < 20:
         raise SerbenchError(f"a miniature MELD of {utterances} utterances has no room for its splits. Ask for 20.")
     rng = np.random.default_rng((seed, 11))
@@ -177,12 +163,8 @@ def _trap_clips(folder: Path, turns: list[_Turn], split: str, rng: np.random.Gen
 
 
 def _write_labels(path: Path, turns: list[_Turn], traps: bool) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HEADER, lineterminator="\r\n")
-    writer.writeheader()
     rows = [turn.cells for turn in turns]
-    writer.writerows(rows[::-1] if traps else rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(("Sr No.", *COLUMNS), rows[::-1] if traps else rows, lineterminator="\r\n"))
 
 
 def _write_clip(folder: Path, turn: _Turn, rng: np.random.Generator, prefix: str = "") -> None:

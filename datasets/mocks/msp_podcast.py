@@ -11,11 +11,8 @@ segment that Partitions.txt has in another partition.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +20,7 @@ from ..core.errors import SerbenchError, unknown
 from ..core.files import write_json, write_text
 from ..msp_podcast.labels import RELEASES
 from ..schema.labels import VOCABULARIES
-from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_lines, write_stub, write_wav
+from ._common import AFFECT, csv_text, on_scale, sentence, spread, voice_of, write_lines, write_stub, write_wav
 
 RATE = 16000
 WORDS = {
@@ -173,23 +170,15 @@ def write_labels(folder: Path, segments: list[Segment], release: str, *, traps: 
     write_lines(folder / "readme.txt", ["MSP-Podcast corpus", f"Release {release} (miniature copy, synthetic voices)"])
     rows = [s.row() for s in labelled]
     mark = "\ufeff" if traps else ""
-    write_text(labels / f"labels_{spelt}.csv", mark + _csv(HEADER, rows))
+    write_text(labels / f"labels_{spelt}.csv", mark + csv_text(HEADER, rows))
     write_json(labels / f"labels_{spelt}.json", {r["FileName"]: {k: r[k] for k in HEADER[1:]} for r in rows})
-    write_text(labels / "labels_detailed.csv", _detailed_csv(labelled, release, traps))
+    write_text(labels / "labels_detailed.csv", _detailedcsv_text(labelled, release, traps))
     write_json(labels / "labels_detailed.json", {f"{s.name}.wav": _rating_object(s) for s in labelled})
     write_text(labels / "labels.txt", "".join(_block(s) for s in labelled))
     _write_partitions(folder, segments, traps)
     if RELEASES.index(release) >= RELEASES.index("1.11"):
         old = folder / "Previous_releases_information/previous_releases_info/v1.9/labels"
-        write_text(old / "labels_concensus.csv", _csv(HEADER, [{**r, "EmoClass": "N"} for r in rows]))
-
-
-def _csv(header: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+        write_text(old / "labels_concensus.csv", csv_text(HEADER, [{**r, "EmoClass": "N"} for r in rows]))
 
 
 def _rating_line(rating: tuple[str, str, str, float, float, float]) -> str:
@@ -197,10 +186,10 @@ def _rating_line(rating: tuple[str, str, str, float, float, float]) -> str:
     return f"{worker}; {word}; {second}; A:{activation:.6f}; V:{valence:.6f}; D:{dominance:.6f};"
 
 
-def _detailed_csv(segments: list[Segment], release: str, traps: bool) -> str:
+def _detailedcsv_text(segments: list[Segment], release: str, traps: bool) -> str:
     pairs = [(f"{s.name}.wav", rating) for s in segments for rating in s.ratings]
     if release not in ("1.6", "2.0"):
-        return _csv(("FileName", "EmoDetail"), [{"FileName": n, "EmoDetail": _rating_line(r)} for n, r in pairs])
+        return csv_text(("FileName", "EmoDetail"), [{"FileName": n, "EmoDetail": _rating_line(r)} for n, r in pairs])
     old = release == "1.6"
     marks = ("EmoAct", "EmoDom", "EmoVal") if old else ("EmoAct", "EmoVal", "EmoDom")
     header = ("FileName", "Workers" if old else "WorkerID", "EmoClass_Major", "EmoClass_Second", *marks)
@@ -210,7 +199,7 @@ def _detailed_csv(segments: list[Segment], release: str, traps: bool) -> str:
         if traps and not old and i % 40 == 7:
             value["EmoDom"] = "NaN"
         rows.append(dict(zip(header, (name, worker, word, second, *(value[m] for m in marks)), strict=True)))
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
 def _rating_object(segment: Segment) -> dict[str, dict[str, str]]:

@@ -32,6 +32,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import SerbenchError, unknown
+from ..reading.acted import one_release
 from ..reading.locate import find, find_root, missing, need_root, relative, visible
 from ..schema.corpus import Corpus, make_table, rotation
 from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
@@ -85,8 +86,7 @@ def load(
     SerbenchError
         For a wrong root, a label file that can't be read (naming the line), or an unknown class.
     """
-    if release:
-        raise SerbenchError(f"msp-improv has one release, but {release!r} was asked for. Leave --release out.")
+    one_release("msp-improv", release)
     for option, given, known in (("speaker_letter", speaker_letter, LETTERS), ("arousal", arousal, AROUSAL)):
         if given not in known:
             raise unknown(f"value of {option}", given, known)

@@ -33,6 +33,12 @@ class Named(Generic[Parts]):
         return (f"{len(self.foreign)} sound files are not named like {grammar} and were left out, such as {first}",)
 
 
+def one_release(name: str, release: str | None) -> None:
+    """Refuse a release of a corpus that has only one."""
+    if release:
+        raise SerbenchError(f"{name} has one release, but {release!r} was asked for. Leave --release out.")
+
+
 def collect(
     places: Iterable[tuple[Path, Callable[[str], tuple[str, Parts] | None]]], endings: Sequence[str] = AUDIO
 ) -> Named[Parts]:

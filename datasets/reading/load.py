@@ -12,13 +12,15 @@ from .. import registry
 from ..core.errors import SerbenchError, unknown
 from ..schema.corpus import Corpus
 
-GENERATED = ("demo",)
-"""Datasets that need no root: they are made at first use."""
-
 
 def root_variable(name: str) -> str:
     """Environment variable that holds a corpus's root, such as SERBENCH_ROOT_MSP_PODCAST."""
     return f"SERBENCH_ROOT_{name.upper().replace('-', '_')}"
+
+
+def needs_root(name: str) -> bool:
+    """Whether the dataset has to be given its folder: `load` has no default for `root`, so nothing makes it."""
+    return inspect.signature(registry.load(name).load).parameters["root"].default is inspect.Parameter.empty
 
 
 def load_corpus(
@@ -39,12 +41,12 @@ def load_corpus(
     """
     module = registry.load(name)
     given = root if root is not None else os.environ.get(root_variable(name))
-    if given is None and name not in GENERATED:
+    if given is None and needs_root(name):
         raise SerbenchError(
             f"the dataset {name!r} needs the folder that it lies in. Type --root FOLDER, or set {root_variable(name)}."
         )
     path = None if given is None else Path(given).expanduser()
-    if path is not None and name not in GENERATED and not path.exists():
+    if path is not None and needs_root(name) and not path.exists():
         raise SerbenchError(
             f"the root {str(path)!r} of {name!r} does not exist. Expected the folder that holds the corpus."
         )

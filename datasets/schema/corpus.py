@@ -116,6 +116,7 @@ class Corpus:
     subset_group : column whose groups the 4 test subsets may not cut (None: utterances are cut freely)
     shared : columns among speaker, dialogue ... that the corpus's own splits are known to share between train and test
     expected : what is counted -> published number, checked as warnings by `serbench check`
+    generic : whether the name stands for any corpus, such as a user's table: two are one only in the same folder
     incidental : columns in which copies of one release differ (names of folders, formats); the digest leaves them out
     further : patterns (`fnmatch`, any case, relative to the root) of sound that is distributed and in no row; `serbench
         check` calls none of it an orphan
@@ -144,6 +145,7 @@ class Corpus:
     trace_source: Callable[[str], pd.DataFrame] | None = None
     audio_source: Callable[[Path], Path] | None = None
     incidental: tuple[str, ...] = ("path",)
+    generic: bool = False
 
     def task(self, name: str | None = None) -> Task:
         """The task of that name, or the default one."""

@@ -185,17 +185,21 @@ def emotion_task(
     )
 
 
-def canonical(raw: pd.Series[Any], corpus: str, source: str = "the label file") -> pd.Series[Any]:
+def canonical(
+    raw: pd.Series[Any], corpus: str, source: str = "the label file", codes: Mapping[str, str | None] | None = None
+) -> pd.Series[Any]:
     """Canonical emotion of each raw code (index kept; missing where the raters did not agree or no label is given).
+
+    `codes` are those of a corpus without a vocabulary here, one of another distribution.
 
     Raises
     ------
     SerbenchError
         For a code that the corpus's vocabulary does not hold; it names the first row, `source` and the known codes.
     """
-    if corpus not in VOCABULARIES:
+    if codes is None and corpus not in VOCABULARIES:
         raise unknown("label vocabulary", corpus, VOCABULARIES)
-    known = VOCABULARIES[corpus]
+    known = VOCABULARIES[corpus] if codes is None else codes
     wrong = raw.notna() & ~raw.isin(list(known))
     if wrong.any():
         item, code = raw.index[wrong][0], raw[wrong].iloc[0]

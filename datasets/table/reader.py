@@ -13,9 +13,8 @@
 | fold | names of folds of your own |
 | others | those of the corpus table (`schema/corpus.py`) with their meaning; further ones are kept as text |
 
-Where all labels are known emotion words (`serbench.datasets.schema.labels.WORDS`), the task is `emotion` with the
-canonical names. Otherwise it is `label` with the texts as classes, and `emotion` follows it if two or more of them are
-known.
+Where all labels are known emotion words (`WORDS` in `schema/labels.py`), the task is `emotion` with the canonical
+names. Otherwise it is `label` with the texts as classes, and `emotion` follows it if two or more of them are known.
 
 Without a stated scale an attribute gets the tightest of 0..1, -1..1, 1..5, 1..7, 1..9, 0..10 and 0..100 that holds all
 of its values, and its observed range if none does; `notes` say which.
@@ -97,6 +96,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         scales=scales,
         shared=tuple(sorted(draft.shared)),
         notes=(*draft.risks, *draft.notes),
+        generic=True,
     )
 
 

@@ -30,7 +30,7 @@ from .file_tasks import AudioSource, FileTask, Outcome, Segment, compute, died, 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..words.times import Words
+    from ..core.word_feature import Words
 
 Progress = Callable[[int, int, float], None]
 """(utterances done, utterances in all, seconds of audio decoded so far in this call)."""

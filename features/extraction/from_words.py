@@ -6,7 +6,6 @@ Nothing is cached: laying words on frames costs less than reading a file of the 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,17 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...datasets.core.errors import SerbenchError, SerbenchWarning
+from ...datasets.core.errors import SerbenchError
 from ..core.feature_extractor import Array, FeatureExtractor
 from ..core.feature_table import FeatureTable
-from ..words.coverage import coverage, need_overlap
+from ..core.word_feature import WordFeature, Words
 from .file_tasks import AudioSource, FileTask, reason_of, tasks_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..word_vectors import Extractor
-    from ..words.times import Words
 
 _SHORTER = 1e-6
 
@@ -35,19 +32,15 @@ def table_of_words(
 ) -> FeatureTable:
     """The table of a word feature for corpus rows; an item whose words or file can't be read stands in `failed`.
 
-    Vectors that lack more than half of the running words are warned of.
-
     An item has ceil(seconds / hop) frames, its seconds being those of its segment or of its file. Words are read now,
     to find what is wrong with them; they are laid on frames when an array is asked for.
 
     Raises
     ------
     SerbenchError
-        Where no words are handed over, no item has any, or none of them has a vector.
+        Where no words are handed over, no item has any, or the feature describes none of them.
     """
-    from ..word_vectors import Extractor
-
-    if words is None or not isinstance(extractor, Extractor):
+    if words is None or not isinstance(extractor, WordFeature):
         raise SerbenchError(
             f"the feature {extractor.name} is made from the words of a corpus, which are not at hand here. It can be "
             "used by 'serbench extract' and by models that are trained on a corpus."
@@ -61,7 +54,7 @@ def table_of_words(
                 said = extractor.times(item, words)
                 extractor.check(said)
                 spoken += said["word"].astype(str).tolist()
-                frames[item] = max(1, math.ceil(seconds / extractor.hop - _SHORTER))
+                frames[item] = max(1, math.ceil(seconds / extractor.hop_seconds - _SHORTER))
             except Exception as error:
                 failed[item] = reason_of(error, task.path)
     if frames and not spoken:
@@ -69,9 +62,7 @@ def table_of_words(
             f"none of {len(frames)} items has words. Expected word times: 'serbench words align' makes them from "
             "transcripts, and feature.word_times=FILE uses them."
         )
-    found = need_overlap(coverage(spoken, extractor.vectors), "the corpus")
-    if 2 * found.known_tokens < found.tokens:
-        warnings.warn(f"{extractor.name} knows few of the words: {found.line()}.", SerbenchWarning, stacklevel=2)
+    extractor.survey(spoken)
     ids = [str(i) for i in rows.index if str(i) in frames]
     return FeatureTable(
         loaders=_Loaders({i: frames[i] for i in ids}, extractor, words),
@@ -88,7 +79,7 @@ class _Loaders(Mapping[str, Callable[[], Array]]):
     """id -> function that lays the item's words on its frames."""
 
     frames: dict[str, int]
-    extractor: Extractor
+    extractor: WordFeature
     words: Words
 
     def __getitem__(self, item: str) -> Callable[[], Array]:

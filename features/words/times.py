@@ -33,6 +33,7 @@ from ...datasets.core.files import write_text
 from ...datasets.reading.label_files import numbers, read_columns
 from ...datasets.schema.corpus import Corpus
 from ..core.audio import read_audio
+from ..core.word_feature import Words
 
 if TYPE_CHECKING:
     from .forced_alignment import Aligner
@@ -43,8 +44,6 @@ _GAP_SECONDS = 1e-3
 Array = npt.NDArray[np.float32]
 Word = tuple[str, float, float, str]
 """Text, start and end [s] from the item's own start, source."""
-Words = Callable[[str], pd.DataFrame]
-"""id -> table of words (word, start, end [s])."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def load(path: Path | str) -> WordTimes:
     return WordTimes(_typed(pd.concat(parts, ignore_index=True)), {})
 
 
-def word_source(corpus: Corpus, alignment: str | Path | None) -> Callable[[str], pd.DataFrame]:
+def word_source(corpus: Corpus, alignment: str | Path | None) -> Words:
     """id -> words (word, start, end): of the file or folder `alignment` where one is given, else the corpus's own."""
     return corpus.words if not alignment else load(alignment).words
 

@@ -161,9 +161,9 @@ def _other_kind(file: Path) -> SerbenchError:
     return SerbenchError(
         f"{str(file)!r} is not opened: trained weights are files that end in {SUFFIX}, as 'serbench run --save-models' "
         "writes them, since a pickle file (.pth, .pt, .ckpt, .bin, .pkl) can run any code when it is loaded. A "
-        "checkpoint of DeepEmoCluster's authors is converted without running anything in it: serbench import "
-        f"deepemocluster {file} --norm FOLDER --out {file.name.partition('.')[0]}{SUFFIX}. Any other model has to be "
-        "trained by serbench."
+        "checkpoint of a model's authors is converted without running anything in it: serbench import "
+        f"{'|'.join(registry.parts('importer'))} {file} --norm FOLDER --out {file.name.partition('.')[0]}{SUFFIX}. Any "
+        "other model has to be trained by serbench."
     )
 
 

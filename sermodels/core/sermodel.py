@@ -177,6 +177,10 @@ class SERModel(ABC):
     def predict(self, data: Data) -> Predictions:
         """Predictions in the row order of `data`, with the shapes of the module docstring."""
 
+    def salience(self, data: Data) -> list[pd.DataFrame]:
+        """Where the model listens, if it can say: a table of start, end [s] and weight (sum 1) for each item."""
+        raise SerbenchError(f"the model {self.name!r} does not say where it listens.")
+
     @abstractmethod
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Arrays and JSON-able facts that `restore` rebuilds the trained model from."""

@@ -154,6 +154,7 @@ TINY = Config(
     clusters=3,
     cluster_weight=0.1,
 )
+SEARCH = {"model.clusters": "10,20,30", "model.cluster_weight": "0.1..3:log"}
 """For tests: trains in about a second on a few short utterances."""
 
 

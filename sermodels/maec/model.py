@@ -134,6 +134,11 @@ TINY = replace(
     instances=12,
     discriminator_width=16,
 )
+SEARCH = {
+    "train.learning_rate": "1e-4..3e-3:log",
+    "model.adversarial_weight": "0.03..1:log",
+    "model.gender_weight": "0.1..3:log",
+}
 
 
 class Model(TorchModel):

@@ -142,6 +142,7 @@ TINY = replace(
     max_delay_seconds=1.0,
     word_dim=5,
 )
+SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.dropout": "0.2..0.6"}
 
 
 class Model(TorchModel):

@@ -1,0 +1,1 @@
+"""What every component must do, as checks that anybody can run on theirs: `serbench conformance PACKAGE`."""

@@ -1,0 +1,46 @@
+"""What a feature is that is made from the words of an item instead of its sound.
+
+A component whose `Extractor` is a `WordFeature` is laid on frames by `extraction/from_words.py`: an item has
+ceil(seconds / hop) of them, its seconds being those of its segment or of its file.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ...datasets.core.errors import SerbenchError
+from .feature_extractor import Array, FeatureExtractor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Words = Callable[[str], "pd.DataFrame"]
+"""id -> table of words (word, start, end [s])."""
+
+
+class WordFeature(FeatureExtractor):
+    """From the words of an item to a float32 array (frames, dim); sound is not opened beyond its header."""
+
+    needs_words: ClassVar[bool] = True
+    hop_seconds: float
+    sampling_rate = 16000
+
+    @abstractmethod
+    def lay(self, words: pd.DataFrame, frames: int) -> Array:
+        """Features (frames, dim) of a table of words (word, start, end [s])."""
+
+    def times(self, item: str, words: Words) -> pd.DataFrame:
+        """The words of an item: those of the corpus, where the feature has no file of its own."""
+        return words(item)
+
+    def check(self, words: pd.DataFrame) -> None:
+        """Raise `SerbenchError` where a table of words can't be laid on frames; the item is left out."""
+
+    def survey(self, spoken: Sequence[str]) -> None:
+        """See the running words of all items: raise `SerbenchError` if none can be described, warn if few can."""
+
+    def extract(self, signal: Array) -> Array:
+        """Refused: sound alone does not say its words."""
+        raise SerbenchError(f"the feature {self.name} is made from words, not from sound; see 'serbench words align'.")

@@ -1,0 +1,1 @@
+"""A distribution that adds components to serbench: copy it to begin your own."""
