@@ -195,7 +195,7 @@ def _features(
         raise SerbenchError(
             f"the corpus on disk is not the one that {run.run_id} was made with. Give the recorded one, or run again."
         )
-    corpus, task, ids = _items(setting, choices.trial, _fold(run, choices.fold), choices.items)
+    corpus, task, ids = _fold_items(setting, choices.trial, _fold(run, choices.fold), choices.items)
     rows = needed_rows(corpus, task, ids, context=model.uses_context)
     tables = extract_features(corpus, rows, plan.features, 1, display)
     data, _ = build_data(corpus, task, ids, tables, labelled=False)
@@ -207,7 +207,7 @@ def _features(
     return points, table.assign(chunk=np.tile(np.arange(count), len(data))), attributes
 
 
-def _items(setting: Setting, trial: int, fold: str, items: str) -> tuple[Corpus, Any, tuple[str, ...]]:
+def _fold_items(setting: Setting, trial: int, fold: str, items: str) -> tuple[Corpus, Any, tuple[str, ...]]:
     division = setting.division(trial, fold)
     if items == "test":
         return setting.tested, setting.asked, tuple(division.test)

@@ -79,7 +79,7 @@ def predict(
     applied = [Applied.load(Path(path), device, model) for path in weights]
     _check_columns(applied)
     corpus, names = (audio, corpus_names(audio)) if isinstance(audio, Corpus) else corpus_of(audio)
-    items = _items(corpus, applied, partition)
+    items = _predicted_rows(corpus, applied, partition)
     tables = feature_tables(corpus, items, applied, jobs, shown)
     failed = {i: t.failed[i] for t in tables.values() for i in items.index if i in t.failed}
     kept = items.loc[[i for i in items.index if i not in failed]]
@@ -186,7 +186,7 @@ def corpus_names(corpus: Corpus) -> dict[str, str]:
     return {str(i): str(i) if shared else str(path) for i, path in zip(table.index, table["path"], strict=True)}
 
 
-def _items(corpus: Corpus, applied: Sequence[Applied], partition: str | None) -> pd.DataFrame:
+def _predicted_rows(corpus: Corpus, applied: Sequence[Applied], partition: str | None) -> pd.DataFrame:
     """The rows that are predicted."""
     continuous = applied[0].model.task.kind == "continuous"
     rows = corpus.recordings if continuous and corpus.recordings is not None else corpus.utterances
