@@ -311,5 +311,5 @@ def _marks(base: Path) -> dict[str, Path]:
 def _named(folder: Path | None, ending: str) -> dict[str, Path]:
     """Files of a folder that follow the grammar, by name without ending."""
     places = [(folder, lambda stem: (stem, None) if _NAME.fullmatch(stem) else None)] if folder else []
-    found = collect(places, [ending])
-    return {item: path for item, (path, _) in found.files.items()}
+    named = collect(places, [ending])
+    return {item: path for item, (path, _) in named.files.items()}

@@ -109,9 +109,9 @@ def _read(folder: Path) -> Named[Parts]:
     """Files of both layouts."""
     inner = find(folder, ("audiodata", "audio", "all"))
     places = [folder, *([inner] if inner else [])]
-    nested = [(s, found) for place in places for s in SPEAKERS if (found := find(place, (s,)))]
+    nested = [(s, own) for place in places for s in SPEAKERS if (own := find(place, (s,)))]
     flat = [(place, _flat) for place in places if _is_flat(place)]
-    return collect([*flat, *((found, _nested(speaker)) for speaker, found in nested)])
+    return collect([*flat, *((own, _nested(speaker)) for speaker, own in nested)])
 
 
 def _is_flat(folder: Path) -> bool:

@@ -31,7 +31,7 @@ from ..datasets.core.errors import SerbenchError
 from ..datasets.core.files import digest
 from .core.allocator import give_back_memory, keep_freed_memory
 from .core.feature_extractor import Array, FeatureExtractor
-from .encoders.checkpoint import RANDOM_PREFIX, Source, locate
+from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate
 from .encoders.families import WAVEFORM
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Extractor(FeatureExtractor):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.source: Source = locate(config.checkpoint, config.revision)
+        self.source: Checkpoint = locate(config.checkpoint, config.revision)
         geometry = self.source.geometry
         self.name = f"transformers:{self.source.short}"
         self.sampling_rate = geometry.sampling_rate
@@ -205,10 +205,10 @@ class Extractor(FeatureExtractor):
 
     @property
     def _encoder(self) -> SpeechEncoder:
-        from .encoders.fast.on_processor import wanted
+        from .encoders.plain import accelerated
 
         device = str(self._device)
-        return _loaded(self.source, device, self.config.precision, wanted(device, self.config.precision))
+        return _loaded(self.source, device, self.config.precision, accelerated(device, self.config.precision))
 
     @property
     def _recipe(self) -> Recipe:
@@ -258,19 +258,19 @@ def chosen_layers(text: str, layers: int) -> tuple[int, ...]:
     """
     if text in ("last", "all"):
         return (layers,) if text == "last" else tuple(range(layers + 1))
-    found: set[int] = set()
+    chosen: set[int] = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdecimal() or (last and not last.isdecimal()):
             raise SerbenchError(f"layers={text!r} can't be read. Expected last, all, 5, 4-8 or 0,6,12.")
-        found |= set(range(int(first), int(last or first) + 1))
-    if not found or max(found) > layers:
+        chosen |= set(range(int(first), int(last or first) + 1))
+    if not chosen or max(chosen) > layers:
         raise SerbenchError(f"layers={text!r}: there is no such hidden state. Expected 0 to {layers} (the last one).")
-    return tuple(sorted(found))
+    return tuple(sorted(chosen))
 
 
 @lru_cache(maxsize=1)
-def _loaded(source: Source, device: str, precision: str, fast: bool) -> SpeechEncoder:
+def _loaded(source: Checkpoint, device: str, precision: str, fast: bool) -> SpeechEncoder:
     """The encoder on its device, loaded once in each process."""
     import torch
 

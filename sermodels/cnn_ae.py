@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .chunked.autoencoder import AutoencoderConfig, AutoencoderModel
-from .training.training import TrainConfig
+from .chunked.network import paper, small, tiny
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,11 @@ class Config(AutoencoderConfig):
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
-    "paper": Config(
-        train=TrainConfig(batch_size=64),
-        encoder_optimiser="sgd",
-        encoder_rate=1e-3,
-        decoder_optimiser="sgd",
-        decoder_rate=1e-3,
-    ),
-    "small": Config(
-        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
-        max_seconds=3.0,
-        channels=(16, 32, 32, 64, 64),
-        strides=(2, 2, 1, 2, 2),
-        width=128,
-    ),
+    "paper": paper(Config(decoder_optimiser="sgd", decoder_rate=1e-3)),
+    "small": small(Config()),
 }
-TINY = Config(
-    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
-    chunk_seconds=0.25,
-    max_seconds=0.5,
-    channels=(4, 8),
-    strides=(4, 2),
-    width=16,
-    dropout=0.0,
-    reconstruction_weight=0.1,
-)
+TINY = tiny(Config(reconstruction_weight=0.1))
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.reconstruction_weight": "0.1..10:log"}
-"""For tests: trains in about a second on a few short utterances."""
 
 
 class Model(AutoencoderModel):

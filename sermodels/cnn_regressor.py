@@ -19,11 +19,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from .chunked.chunked_model import ChunkedModel
-from .chunked.network import ChunkNetwork, EncoderConfig, initialise
-from .training.training import TrainConfig
+from .chunked.network import ChunkNetwork, EncoderConfig, initialise, paper, small, tiny
 
 
 @dataclass(frozen=True)
@@ -31,36 +29,17 @@ class Config(EncoderConfig):
     """Settings of `cnn-regressor`: those of the encoder."""
 
 
-PRESETS: dict[str, Config] = {
-    "default": Config(),
-    "paper": Config(train=TrainConfig(batch_size=64), encoder_optimiser="sgd", encoder_rate=1e-3),
-    "small": Config(
-        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
-        max_seconds=3.0,
-        channels=(16, 32, 32, 64, 64),
-        strides=(2, 2, 1, 2, 2),
-        width=128,
-    ),
-}
-TINY = Config(
-    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
-    chunk_seconds=0.25,
-    max_seconds=0.5,
-    channels=(4, 8),
-    strides=(4, 2),
-    width=16,
-    dropout=0.0,
-)
+PRESETS: dict[str, Config] = {"default": Config(), "paper": paper(Config()), "small": small(Config())}
+TINY = tiny(Config())
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "train.batch_size": "8,16,32", "model.dropout": "0.2..0.6"}
-"""For tests: trains in well under a second on a few short utterances."""
 
 
-class Model(ChunkedModel):
+class Model(ChunkedModel[ChunkNetwork]):
     """Encoder and emotion head."""
 
     name: ClassVar[str] = "cnn-regressor"
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> ChunkNetwork:
         """The network, initialised as in the release."""
         network = ChunkNetwork(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
         initialise(network, generator)

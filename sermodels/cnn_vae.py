@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from ..datasets.core.config import option
 from .chunked.autoencoder import AutoencoderConfig, AutoencoderModel, AutoencoderNetwork, Code
-from .chunked.network import Head
-from .training.training import TrainConfig, Training
+from .chunked.network import Head, paper, small, tiny
+from .training.training import Training
 
 EVIDENCE = {"mse": 2.0, "l1": 1.0, "smooth-l1": 1.0}
 """What the divergence per value is multiplied by, so that weight 1 is the evidence lower bound."""
@@ -49,39 +49,15 @@ class Config(AutoencoderConfig):
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
-    "paper": Config(
-        train=TrainConfig(batch_size=64),
-        encoder_optimiser="sgd",
-        encoder_rate=1e-3,
-        decoder_optimiser="sgd",
-        decoder_rate=1e-3,
-    ),
-    "small": Config(
-        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
-        max_seconds=3.0,
-        channels=(16, 32, 32, 64, 64),
-        strides=(2, 2, 1, 2, 2),
-        width=128,
-    ),
+    "paper": paper(Config(decoder_optimiser="sgd", decoder_rate=1e-3)),
+    "small": small(Config()),
 }
-TINY = Config(
-    train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
-    chunk_seconds=0.25,
-    max_seconds=0.5,
-    channels=(4, 8),
-    strides=(4, 2),
-    width=16,
-    dropout=0.0,
-    reconstruction_weight=0.1,
-    latent_size=8,
-    kl_epochs=2,
-)
+TINY = tiny(Config(reconstruction_weight=0.1, latent_size=8, kl_epochs=2))
 SEARCH = {
     "train.learning_rate": "1e-4..3e-3:log",
     "model.reconstruction_weight": "0.1..10:log",
     "model.kl_weight": "0.01..1:log",
 }
-"""For tests: trains in about a second on a few short utterances."""
 
 
 class VariationalNetwork(AutoencoderNetwork):
@@ -123,11 +99,11 @@ class Model(AutoencoderModel):
     network_class: ClassVar[type[AutoencoderNetwork]] = VariationalNetwork
     config: Config
 
-    def unsupervised(self, training: Training, chunks: Tensor, code: Code) -> dict[str, Tensor]:
+    def unsupervised(self, training: Training[AutoencoderNetwork], chunks: Tensor, code: Code) -> dict[str, Tensor]:
         """Reconstruction error plus weighted divergence."""
-        found, c = super().unsupervised(training, chunks, code), self.config
+        losses, c = super().unsupervised(training, chunks, code), self.config
         assert code.divergence is not None
         nats = code.divergence.mean()
         share = min(1.0, training.epoch / c.kl_epochs) if c.kl_epochs else 1.0
         scale = c.kl_weight * share * EVIDENCE[c.reconstruction] / chunks[0].numel()
-        return {**found, "loss": found["loss"] + scale * nats, "divergence": nats}
+        return {**losses, "loss": losses["loss"] + scale * nats, "divergence": nats}

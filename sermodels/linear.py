@@ -25,13 +25,13 @@ import numpy.typing as npt
 from ..datasets.core.config import option
 from ..datasets.core.errors import SerbenchError
 from ..datasets.schema.task import Task
-from ..features.core.feature_extractor import FeatureRequest
+from ..features.core.feature_request import FeatureRequest
+from ..features.core.threads import threads_for
 from .core.persist import expect
 from .core.rows import Matrix, label_rows, recording_matrix, shape_rows, utterance_matrix
 from .core.scaling import Scaler
 from .core.selection import Metric, best, best_per_target, check_dev, dev_metric, plain
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
-from .core.threads import threads_for
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels.chunked.network import ChunkNetwork, EncoderConfig, Normaliser, initialise, map_sizes
 from serbench.sermodels.cnn_regressor import PRESETS, TINY, Config, Model
 from serbench.sermodels.core.sermodel import Data, Resources
-from serbench.sermodels.training.training import TrainConfig, Training
+from serbench.sermodels.training.settings import TrainConfig
+from serbench.sermodels.training.training import Training
 
 JOINT = Task("attributes", "regression", ("arousal", "valence"), scales={"arousal": (1, 7), "valence": (1, 7)})
 SINGLE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1, 7)})

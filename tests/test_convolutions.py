@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from serbench.sermodels.chunked.fast import convolutions as convolutions_module
-from serbench.sermodels.chunked.fast.convolutions import Layer, convolution_stack
+from serbench.sermodels.chunked.fast.convolutions import Geometry, fast_stack
 
 Stack = tuple[list[nn.Module], list[nn.Module]]
 
@@ -47,6 +47,11 @@ def plain(maps: Tensor, stack: Stack, training: bool) -> Tensor:
     return maps
 
 
+def stacked(maps: Tensor, stack: Stack, training: bool) -> Tensor:
+    convolutions, norms = stack
+    return fast_stack(maps, convolutions, [norm.train(training) for norm in norms])
+
+
 def maps_of(n: int, transposed: bool = False) -> Tensor:
     shape = (n, 4, 4, 8) if transposed else (n, 2, 9, 14)
     return 2 + torch.randn(shape, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
@@ -64,7 +69,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> i
 def test_training_equals_autograd_whatever_the_blocks(blocks: int, transposed: bool) -> None:
     ours, theirs = make(1, transposed), make(1, transposed)
     x, y = maps_of(7, transposed).requires_grad_(), maps_of(7, transposed).requires_grad_()
-    out, expected = convolution_stack(x, *ours, training=True), plain(y, theirs, True)
+    out, expected = stacked(x, ours, True), plain(y, theirs, True)
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     (out * weights).sum().backward()
@@ -80,7 +85,7 @@ def test_training_equals_autograd_whatever_the_blocks(blocks: int, transposed: b
 def test_running_statistics_are_those_of_the_module() -> None:
     ours, theirs = make(2), make(2)
     for n in (7, 5):
-        convolution_stack(maps_of(n), *ours, training=True)
+        stacked(maps_of(n), ours, True)
         plain(maps_of(n), theirs, True)
     for mine, other in zip(ours[1], theirs[1], strict=True):
         for (name, found), expected in zip(mine.named_buffers(), other.buffers(), strict=True):
@@ -92,7 +97,7 @@ def test_evaluation_equals_the_modules_and_changes_nothing(transposed: bool) -> 
     stack = make(3, transposed)
     before = copy.deepcopy([m.state_dict() for m in stack[1]])
     x = maps_of(4, transposed)
-    found = convolution_stack(x, *stack, training=False)
+    found = stacked(x, stack, False)
     torch.testing.assert_close(found, plain(x, stack, False), rtol=1e-10, atol=1e-10)
     for old, module in zip(before, stack[1], strict=True):
         assert all(torch.equal(value, module.state_dict()[key]) for key, value in old.items())
@@ -101,7 +106,7 @@ def test_evaluation_equals_the_modules_and_changes_nothing(transposed: bool) -> 
 def test_a_batch_without_gradients_is_as_good() -> None:
     stack = make(4)
     with torch.no_grad():
-        out = convolution_stack(maps_of(3), *stack, training=True)
+        out = stacked(maps_of(3), stack, True)
     assert not out.requires_grad
     torch.testing.assert_close(out, plain(maps_of(3), make(4), True), rtol=1e-10, atol=1e-10)
 
@@ -113,7 +118,7 @@ def test_single_precision_statistics_of_many_values_are_merged_without_loss() ->
         module.float()
     double = [[m.double() for m in copy.deepcopy(part)] for part in stack]
     x = (100 + torch.randn(400, 2, 40, 40, generator=torch.Generator().manual_seed(0))).contiguous()
-    convolution_stack(x, *stack, training=True)
+    stacked(x, stack, True)
     plain(x.double(), (double[0], double[1]), True)
     for mine, other in zip(stack[1], double[1], strict=True):
         assert isinstance(mine, nn.BatchNorm2d)
@@ -126,15 +131,15 @@ def test_under_autocast_the_plain_modules_run() -> None:
     for module in [*stack[0], *stack[1]]:
         module.float()
     with torch.autocast("cpu", torch.bfloat16):
-        out = convolution_stack(maps_of(3).float(), *stack, training=True)
+        out = stacked(maps_of(3).float(), stack, True)
     assert out.dtype == torch.bfloat16
     assert torch.isfinite(out).all()
 
 
 def test_geometry_is_read_from_the_module() -> None:
-    assert Layer.of(nn.Conv2d(1, 2, 3, (1, 2), 1)) == Layer(2, (3, 3), (1, 2), (1, 1))
-    transposed = Layer.of(nn.ConvTranspose2d(1, 2, 3, 2, 1, output_padding=(0, 1)))
-    assert transposed == Layer(2, (3, 3), (2, 2), (1, 1), True, (0, 1))
+    assert Geometry.of(nn.Conv2d(1, 2, 3, (1, 2), 1)) == Geometry(2, (3, 3), (1, 2), (1, 1))
+    transposed = Geometry.of(nn.ConvTranspose2d(1, 2, 3, 2, 1, output_padding=(0, 1)))
+    assert transposed == Geometry(2, (3, 3), (2, 2), (1, 1), True, (0, 1))
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -142,7 +147,7 @@ def test_sizes_are_those_that_the_modules_make(transposed: bool) -> None:
     maps = maps_of(1, transposed)
     for module in make(0, transposed)[0]:
         made = module(maps)
-        assert Layer.of(module).size(maps.shape[1:]) == tuple(made.shape[1:])
+        assert Geometry.of(module).size(maps.shape[1:]) == tuple(made.shape[1:])
         maps = made
 
 
@@ -155,9 +160,9 @@ def test_small_maps_take_the_plain_way_and_large_ones_blocks(monkeypatch: pytest
         return real(*arguments)
 
     monkeypatch.setattr(convolutions_module, "_train_in_blocks", counting)
-    small = convolution_stack(maps_of(7), *make(1), training=True)
+    small = stacked(maps_of(7), make(1), True)
     assert not used
     monkeypatch.setattr(convolutions_module, "BLOCK_BYTES", 9 * 14 * 4 * 8)
-    large = convolution_stack(maps_of(7), *make(1), training=True)
+    large = stacked(maps_of(7), make(1), True)
     assert used
     torch.testing.assert_close(small, large, rtol=1e-10, atol=1e-10)

@@ -21,7 +21,8 @@ from serbench.sermodels.clustering.pseudo_labels import SAMPLERS, matched, share
 from serbench.sermodels.clustering.step import ClusterConfig, cluster, cluster_means
 from serbench.sermodels.core.sermodel import Data
 from serbench.sermodels.deepemocluster import model as dec
-from serbench.sermodels.deepemocluster.model import PRESETS, TINY, ClusterNetwork, Model
+from serbench.sermodels.deepemocluster.model import PRESETS, TINY, Model
+from serbench.sermodels.deepemocluster.network import ClusterNetwork
 from serbench.sermodels.inputs import unlabelled_pool
 from serbench.sermodels.training.training import Training
 

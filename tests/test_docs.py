@@ -13,6 +13,10 @@ import pytest
 import typer.main
 
 from serbench.benchmarks.cli.app import app
+from serbench.datasets import registry as datasets
+from serbench.datasets.core.registry import Registry
+from serbench.features import registry as features
+from serbench.sermodels import registry as sermodels
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,6 +69,68 @@ def test_a_command_that_the_program_does_not_take_is_found() -> None:
         with pytest.raises(Exception) as found:  # noqa: PT011 - what click raises depends on its version
             parse(words)
         assert type(found.value).__name__ in ("NoSuchOption", "UsageError", "BadParameter", "NoSuchCommand")
+
+
+def test_the_picture_of_the_rooms_is_current() -> None:
+    command = [sys.executable, ROOT / "tests" / "architecture_picture.py"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    written = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    assert written == made.stdout, "type: python tests/architecture_picture.py > docs/architecture.svg"
+
+
+def test_the_rooms_that_the_architecture_names_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = [n for n in re.findall(r"`([a-z]+/[\w/.]+)`", text) if "/name" not in n]
+    assert len(named) > 10
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+WHERE = re.findall(
+    r"^\| an? ([\w ]+) \| (.*`.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+"""What is added -> where it goes, as CONTRIBUTING.md says."""
+
+
+def test_eight_kinds_of_additions_have_a_place() -> None:
+    assert [kind for kind, _ in WHERE] == [
+        "corpus",
+        "feature",
+        "model with three files",
+        "metric",
+        "significance test",
+        "command",
+        "study",
+        "launcher",
+    ]
+
+
+@pytest.mark.parametrize(("kind", "where"), WHERE, ids=[kind for kind, _ in WHERE])
+def test_places_of_additions_are_there(kind: str, where: str) -> None:
+    """A file that is to be added comes into a room that is there, or with a room of its own onto a floor."""
+    for place in (Path(name) for name in re.findall(r"`([a-z]\w+/[\w/.]+)`", where)):
+        new = [part for part in place.parts if part.startswith("my_")]
+        room = ROOT.joinpath(*place.parts[: place.parts.index(new[0])]) if new else ROOT / place
+        assert room.exists(), f"{kind}: {place}"
+        assert not new or list(room.glob("*.py")), f"{kind}: {room} is no room"
+
+
+@pytest.mark.parametrize("registry", [datasets, features, sermodels], ids=lambda one: one.kind)
+def test_components_are_registered_where_they_are_added(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each way to add a component, in a floor of its own: the rule of the registry finds one, under its name."""
+    floor = registry.package.removeprefix("serbench.")
+    ways = [re.findall(rf"`{floor}/(my_[\w/.]+)`", way) for _, where in WHERE for way in where.split(", or ")]
+    for i, files in enumerate(way for way in ways if way):
+        package = f"floor_{floor}_{i}"
+        for file in (tmp_path / package / "__init__.py", *(tmp_path / package / name for name in files)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text('"""A part."""\n')
+        monkeypatch.syspath_prepend(tmp_path)
+        found = Registry(package, "serbench.none", registry.kind, registry.main)
+        (name,) = found.names()
+        assert name == f"my-{registry.kind.replace('dataset', 'corpus')}"
+        assert found.summary(name) == "A part."
 
 
 def small_emodb(source: Path, folder: Path) -> Path:

@@ -22,8 +22,9 @@ from serbench.features.encoders.checkpoint import locate
 from serbench.features.encoders.loading import load
 from serbench.features.encoders.long_signals import Recipe, _batches, windows
 from serbench.results.record.folder import load_runs
-from serbench.sermodels import probe, transformer
+from serbench.sermodels import probe
 from serbench.sermodels.pretrained.known_corpora import KNOWN
+from serbench.sermodels.transformer import model as transformer
 
 RATE = 16000
 

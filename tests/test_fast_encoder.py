@@ -15,9 +15,10 @@ from serbench.features.encoders.checkpoint import locate
 from serbench.features.encoders.encoder import SpeechEncoder, blocks
 from serbench.features.encoders.families import RANDOM
 from serbench.features.encoders.fast import on_processor
-from serbench.features.encoders.fast.on_processor import FrontEnd, accelerate, plain_networks
+from serbench.features.encoders.fast.on_processor import FrontEnd, accelerate
 from serbench.features.encoders.loading import freeze_for_extraction, load
 from serbench.features.encoders.long_signals import Recipe, encode, in_streams
+from serbench.features.encoders.plain import plain_networks
 
 TINY = sorted(name for name in RANDOM if name.endswith("tiny"))
 LENGTHS = (16000, 9000, 24123, 16000, 700, 30000)

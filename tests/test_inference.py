@@ -24,12 +24,12 @@ from serbench.results.statistics.randomisation import approximate_randomisation
 from serbench.results.statistics.significance import holm
 from serbench.results.tables.compare import compare
 from serbench.results.tables.needed_trials import power_table, render_power
-from serbench.results.tables.pair_tests import Options, further_tests, render_further, score_intervals, train_ratio
+from serbench.results.tables.pair_tests import Resampling, further_tests, render_further, score_intervals, train_ratio
 
 pytestmark = pytest.mark.filterwarnings("error")
 TASK = Task("attributes", "regression", ("arousal", "valence"), scales={"arousal": (1.0, 7.0), "valence": (1.0, 7.0)})
 ITEMS, SPEAKERS = 80, 8
-FAST = Options(bootstrap=200, swaps=100)
+FAST = Resampling(bootstrap=200, swaps=100)
 
 
 def table(noise: float, trial: int, seed: int) -> pd.DataFrame:
@@ -159,7 +159,7 @@ def test_the_same_records_give_the_same_numbers(tmp_path: Path) -> None:
     runs = [make(tmp_path, "one", 1.0), make(tmp_path, "two", 1.1)]
     first, again = (further_tests(compare(runs), runs, FAST) for _ in range(2))
     pd.testing.assert_frame_equal(first, again, check_exact=True)
-    other = further_tests(compare(runs), runs, Options(200, 100, seed=1))
+    other = further_tests(compare(runs), runs, Resampling(200, 100, seed=1))
     assert not other["boot_low"].equals(first["boot_low"])
 
 
@@ -191,7 +191,7 @@ def test_models_that_repeat_their_trials_are_not_overrated(tmp_path: Path) -> No
         for trial in range(5):
             run.write_unit(trial, "official", {"status": "done"}, table(1.0, 0, seed))
         runs.append(run)
-    found = further_tests(compare(runs), runs, Options(2000, 500)).set_index("target")
+    found = further_tests(compare(runs), runs, Resampling(2000, 500)).set_index("target")
     row = found.loc[found["p"].idxmin()]
     assert row["p"] < 0.005
     assert min(row["p_crossed"], row["p_bootstrap"], row["p_random"]) > 0.01
@@ -217,7 +217,7 @@ def test_train_ratio_comes_from_the_counts(tmp_path: Path) -> None:
 
 def test_intervals_of_scores(tmp_path: Path) -> None:
     run = make(tmp_path, "one", 1.0)
-    found, clusters = score_intervals(run, options=Options(bootstrap=300))
+    found, clusters = score_intervals(run, options=Resampling(bootstrap=300))
     who = items().set_index("id")["speaker"]
     assert found == bootstrap_scores(run.scored_predictions(), TASK, clusters=who, resamples=300)
     assert clusters.name == "speaker"

@@ -15,9 +15,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
+from serbench.results.display.numbers import count, duration, p_value
 from serbench.results.record.folder import Run, load_runs
 from serbench.results.statistics.significance import holm
-from serbench.results.tables.display import count, duration, p_value
 from serbench.results.tables.leaderboard import COLUMNS, leaderboard, to_markdown, to_rich, write_leaderboard
 
 pytestmark = pytest.mark.filterwarnings("error")

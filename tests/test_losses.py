@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from serbench.sermodels.training.losses import balanced_weights, ccc_loss, ccc_losses
+from serbench.sermodels.training.losses import balanced_weights, ccc_losses
+
+
+def ccc_loss(prediction: torch.Tensor, target: torch.Tensor, **settings: Any) -> torch.Tensor:
+    """The joint loss of several attributes: the mean over them."""
+    return ccc_losses(prediction, target, **settings).mean()
 
 
 def ccc(prediction: np.ndarray, target: np.ndarray, variance_ddof: int = 0) -> float:

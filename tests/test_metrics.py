@@ -16,7 +16,7 @@ from serbench.results.scores import metrics
 
 pytestmark = pytest.mark.filterwarnings("error")
 NAN = float("nan")
-CONTINUOUS = [metrics.ccc, metrics.pcc, metrics.rmse, metrics.mae]
+CONTINUOUS = [metrics.ccc, metrics.pcc, metrics.rmse]
 
 
 def pairs(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +49,6 @@ def test_continuous_metrics_agree_with_other_implementations(seed: int) -> None:
     assert metrics.pcc(gold, predicted) == pytest.approx(audmetric.pearson_cc(gold, predicted), abs=1e-9)
     assert metrics.pcc(gold, predicted) == pytest.approx(float(np.corrcoef(gold, predicted)[0, 1]), abs=1e-9)
     assert metrics.rmse(gold, predicted) == pytest.approx(sk.root_mean_squared_error(gold, predicted), abs=1e-9)
-    assert metrics.mae(gold, predicted) == pytest.approx(sk.mean_absolute_error(gold, predicted), abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -168,14 +167,6 @@ def test_weighted_f1_hides_a_class_that_is_never_predicted_and_macro_f1_does_not
     gold, predicted = [0] * 95 + [1] * 5, [0] * 100
     assert metrics.weighted_f1(gold, predicted, 2) > 0.92
     assert metrics.macro_f1(gold, predicted, 2) < 0.49
-
-
-def test_mean_over_targets() -> None:
-    gold, predicted = np.column_stack(pairs(4)), np.column_stack(pairs(5))
-    each = [metrics.ccc(gold[:, k], predicted[:, k]) for k in range(2)]
-    assert metrics.mean_over_targets(metrics.ccc, gold, predicted) == pytest.approx(sum(each) / 2, abs=1e-15)
-    with pytest.raises(SerbenchError, match="utterance, target"):
-        metrics.mean_over_targets(metrics.ccc, gold, predicted[:, :1])
 
 
 def test_float32_is_scored_in_float64() -> None:

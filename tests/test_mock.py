@@ -8,27 +8,34 @@ from pathlib import Path
 
 import pytest
 
-from serbench.benchmarks.corpora.card import lines as card_lines
+from serbench.benchmarks.conformance import datasets as checks
 from serbench.benchmarks.corpora.mock import write_mock
 from serbench.benchmarks.grid import grid
-from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.datasets import miniatures, registry
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 
 SIZES = {
+    "cafe": None,
     "crema-d": 144,
+    "emovo": None,
+    "esd": None,
     "iemocap": 100,
+    "jl-corpus": None,
     "meld": 80,
     "msp-improv": None,
     "msp-podcast": None,
+    "nemo": None,
     "ravdess": 192,
     "savee": 84,
     "sewa": None,
+    "shemo": None,
+    "subesco": None,
     "tess": None,
+    "urdu": None,
 }
-NO_TASKS = {"table", "audformat"}
+NO_TASKS = {"table", "audformat", "hf"}
 """Their tasks follow from the user's own columns."""
 
 
@@ -59,10 +66,8 @@ def test_every_corpus_that_needs_a_licence_has_a_miniature() -> None:
 @pytest.mark.parametrize("name", sorted({*SIZES, "demo", "emodb"}))
 def test_declared_tasks_are_the_corpus_own(name: str, roots, request: pytest.FixtureRequest) -> None:
     corpus = opened(name, roots, request)
-    assert registry.declared(name, "TASK_NAMES") == [task.name for task in corpus.tasks]
-    assert corpus.licence
-    assert corpus.licence != "unknown"
-    assert corpus.citation
+    assert not list(checks.declares_its_tasks(name, corpus))
+    assert not list(checks.says_whose_it_is(name, corpus))
     assert name == "demo" or corpus.homepage.startswith("http")
 
 
@@ -80,11 +85,15 @@ def test_every_miniature_can_be_split_and_guarded(name: str, roots, tmp_path: Pa
 
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_every_miniature_has_a_card_for_each_task(name: str, roots) -> None:
+    assert not list(checks.the_card_can_be_written(name, load_corpus(name, roots(name))))
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_every_miniature_keeps_the_contract_of_datasets(name: str, roots) -> None:
     corpus = load_corpus(name, roots(name))
-    for task in corpus.tasks:
-        said = list(card_lines(corpus, task, Protocol(subsets=2)))
-        assert f"licence: {corpus.licence}" in said
-        assert sum(line.startswith("  fold ") for line in said) == len(corpus.folds())
+    assert [problem for check in checks.OF_A_CORPUS for problem in check(name, corpus)] == []
+    assert not list(checks.offers_what_a_dataset_needs(name))
+    assert not list(checks.refuses_a_folder_that_is_not_its_own(name))
 
 
 @pytest.mark.parametrize("name", sorted(SIZES))

@@ -21,7 +21,7 @@ from serbench.sermodels.inputs.sequences import Piece, Sequences
 from serbench.sermodels.pretrained.known_corpora import corpora_seen, tuned_on_emotions
 from serbench.sermodels.probe import PRESETS, TINY, Config, Model, ProbeNetwork, pools_first
 from serbench.sermodels.training.objective import LabelScale, Objective
-from serbench.sermodels.training.pooling import AttentiveStatistics, Head, LayerSum, masked_mean
+from serbench.sermodels.training.pooling import AttentiveStatistics, LayerSum, PoolingHead, masked_mean
 
 CLASSES = Task("emotion", "classification", ("emotion",), labels=("a", "b", "c"))
 SCALES = {"arousal": (1.0, 7.0), "valence": (1.0, 7.0)}
@@ -84,7 +84,7 @@ def test_layers_are_summed_with_softmax_weights_that_begin_equal() -> None:
 
 def test_the_emobox_head_is_relu_masked_mean_linear() -> None:
     torch.manual_seed(2)
-    head = Head(6, 3, projection=5, activation="relu", pooling="mean", hidden=0, dropout=0.0).eval()
+    head = PoolingHead(6, 3, projection=5, activation="relu", pooling="mean", hidden=0, dropout=0.0).eval()
     w, b = head.project.weight, head.project.bias
     out = head.out[-1]
     truth = torch.stack([out.weight @ torch.relu(row @ w.T + b).mean(0) + out.bias for row in each(frames())])
@@ -93,7 +93,7 @@ def test_the_emobox_head_is_relu_masked_mean_linear() -> None:
 
 def test_the_attentive_head_is_linear_norm_relu_linear() -> None:
     torch.manual_seed(3)
-    head = Head(6, 3, projection=0, activation="none", pooling="attentive", hidden=8, dropout=0.5).eval()
+    head = PoolingHead(6, 3, projection=0, activation="none", pooling="attentive", hidden=8, dropout=0.5).eval()
     pooled = head.pool(frames(), LENGTHS)
     linear, norm, out = head.out[1], head.out[2], head.out[-1]
     truth = out(torch.relu(functional.layer_norm(linear(pooled), (8,), norm.weight, norm.bias)))

@@ -11,13 +11,13 @@ import pytest
 from scipy import stats
 
 from serbench.datasets.core.errors import SerbenchError
-from serbench.results.tables.ranking import (
+from serbench.results.tables.mean_ranks import (
     across_datasets,
     cliques,
     critical_difference,
     critical_difference_diagram,
     rank_models,
-    render_ranking,
+    render_mean_ranks,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -183,7 +183,7 @@ def test_the_screen_holds_the_tests() -> None:
     from rich.console import Console
 
     stream = io.StringIO()
-    Console(file=stream, width=80).print(render_ranking(rank_models(DEMSAR)))
+    Console(file=stream, width=80).print(render_mean_ranks(rank_models(DEMSAR)))
     text = " ".join(stream.getvalue().split())
     critical = "Critical difference of two mean ranks (Nemenyi, 0.05): 1.254"
     for expected in ("C4.5+m+cf", "1.96", "Friedman: chi2", critical):

@@ -16,10 +16,10 @@ from sklearn.metrics import recall_score
 
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
+from serbench.results.display.table import latex
 from serbench.results.record.folder import Run, load_runs
 from serbench.results.report.data import breakdown, cost, gather
 from serbench.results.report.letters import letters
-from serbench.results.report.tables import latex
 from serbench.results.report.writing import write_report
 from serbench.results.tables.references import references
 

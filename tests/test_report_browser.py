@@ -8,11 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from serbench.results.report.page import page
-from serbench.results.report.tables import Cell, Table, to_html
+from serbench.results.display.table import Cell, Table
+from serbench.results.report.page import Section, page
 
 FLAGS = (
     "--headless",
@@ -59,11 +58,10 @@ def chromium() -> str:
 
 
 def html_page() -> str:
-    frame = pd.DataFrame({"name": [r[0] for r in ROWS]})
     rows = [{"model": name, "UAR": Cell(f"{v:.2f}", v), "note": note} for name, v, note in ROWS]
-    one = to_html(Table("t-one", "one", rows, frame, kind="leaderboard"))
-    two = to_html(Table("t-two", "two", rows[:1], frame, kind="leaderboard"))
-    return page("t & t", "", [("one", "One", one), ("two", "Two", two)])
+    one = Table("one", rows, name="t-one", kind="leaderboard")
+    two = Table("two", rows[:1], name="t-two", kind="leaderboard")
+    return page("t & t", [Section("one", "One", tables=[one]), Section("two", "Two", tables=[two])])
 
 
 def visit(chromium: str, folder: Path, text: str, size: str = "1200,900") -> tuple[str, list[str], list[str]]:

@@ -15,8 +15,7 @@ from serbench.features.core.feature_table import FeatureTable
 from serbench.features.words.vectors import Vectors, random_vector
 from serbench.sermodels.core.sermodel import Data
 from serbench.sermodels.semantic_fusion import delay as delays
-from serbench.sermodels.semantic_fusion.frames import Frames, Words, turn_mask
-from serbench.sermodels.semantic_fusion.model import block_batch
+from serbench.sermodels.semantic_fusion.frames import Frames, Words, block_batch, turn_mask
 
 HOP, RATE = 0.1, 2000
 TRACE = Task(

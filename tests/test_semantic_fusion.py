@@ -19,8 +19,8 @@ from serbench.features.core.feature_table import FeatureTable
 from serbench.features.words.vectors import Vectors, write_vectors
 from serbench.sermodels.core.sermodel import Data, Resources
 from serbench.sermodels.semantic_fusion import words as semantic_words
-from serbench.sermodels.semantic_fusion.frames import Frames, Words
-from serbench.sermodels.semantic_fusion.model import PRESETS, TINY, Config, Model, utterance_batch
+from serbench.sermodels.semantic_fusion.frames import Frames, Words, utterance_batch
+from serbench.sermodels.semantic_fusion.model import PRESETS, TINY, Config, Model
 from serbench.sermodels.semantic_fusion.network import SemanticNetwork, reach_frames
 from serbench.sermodels.training.losses import ccc_losses
 

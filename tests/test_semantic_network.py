@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from serbench.datasets.schema.task import Task
-from serbench.sermodels.semantic_fusion import convolutions, lstm as lstms
-from serbench.sermodels.semantic_fusion.fast import pieces
+from serbench.sermodels.core.speed import as_written
+from serbench.sermodels.semantic_fusion.fast import convolutions, pieces
+from serbench.sermodels.semantic_fusion.layers import ConvPool, PeepholeLstm
 from serbench.sermodels.semantic_fusion.model import PRESETS, Model
 from serbench.sermodels.semantic_fusion.network import (
     Attention,
@@ -95,7 +96,7 @@ def test_the_released_network_has_the_released_number_of_weights() -> None:
 class PlainBlock(nn.Module):
     """The block in PyTorch's layers; `mask` is what dropout keeps."""
 
-    def __init__(self, block: convolutions.ConvPool) -> None:
+    def __init__(self, block: ConvPool) -> None:
         super().__init__()
         kernel, channels, filters = block.weight.shape
         self.pad = nn.ConstantPad1d(((kernel - 1) // 2, kernel - 1 - (kernel - 1) // 2), 0.0)
@@ -112,10 +113,10 @@ class PlainBlock(nn.Module):
 BLOCKS = [(3, 4, 6, 5, 203), (1, 5, 8, 10, 207), (2, 3, 6, 5, 31), (2, 3, 3, 4, 9), (1, 7, 3, 2, 50), (4, 2, 1, 3, 40)]
 
 
-def block_and_maps(shape: tuple[int, ...], dropout: float = 0.0) -> tuple[convolutions.ConvPool, Tensor]:
+def block_and_maps(shape: tuple[int, ...], dropout: float = 0.0) -> tuple[ConvPool, Tensor]:
     channels, filters, kernel, pool, time = shape
     generator = torch.Generator().manual_seed(sum(shape))
-    block = convolutions.ConvPool(channels, filters, kernel, pool, dropout).double()
+    block = ConvPool(channels, filters, kernel, pool, dropout).double()
     for parameter in block.parameters():
         nn.init.normal_(parameter, generator=generator)
     maps = torch.randn(3, time, channels, dtype=torch.double, generator=generator)
@@ -166,7 +167,7 @@ def test_gradients_agree_with_finite_differences() -> None:
     block, maps = block_and_maps((2, 3, 6, 5, 31))
     given = maps[2:, :15].clone().requires_grad_()  # without silence, where steps are equal
     arguments = (given, block.weight, block.bias)
-    assert torch.autograd.gradcheck(lambda x, w, b: convolutions.Block.apply(x, w, b, None, 5), arguments)
+    assert torch.autograd.gradcheck(lambda x, w, b: convolutions.SeveralChannels.apply(x, w, b, None, 5), arguments)
 
 
 def test_a_first_block_whose_input_needs_a_gradient_gives_it() -> None:
@@ -213,7 +214,7 @@ def test_dropout_keeps_its_share_and_rests_in_evaluation() -> None:
 # The LSTM.
 
 
-def written_out(lstm: lstms.PeepholeLstm, inputs: Tensor, clip: float) -> Tensor:
+def written_out(lstm: PeepholeLstm, inputs: Tensor, clip: float) -> Tensor:
     """The module's equations, frame by frame, left to automatic differentiation."""
     cell = hidden = inputs.new_zeros(len(inputs), lstm.units)
     p_i, p_f, p_o = lstm.peepholes
@@ -227,9 +228,9 @@ def written_out(lstm: lstms.PeepholeLstm, inputs: Tensor, clip: float) -> Tensor
     return torch.stack(states, 1)
 
 
-def lstm_and_inputs() -> tuple[lstms.PeepholeLstm, Tensor]:
+def lstm_and_inputs() -> tuple[PeepholeLstm, Tensor]:
     generator = torch.Generator().manual_seed(7)
-    lstm = lstms.PeepholeLstm(3, 4).double()
+    lstm = PeepholeLstm(3, 4).double()
     for parameter in lstm.parameters():
         nn.init.normal_(parameter, generator=generator)
     return lstm, torch.randn(2, 9, 3, dtype=torch.double, generator=generator)
@@ -237,7 +238,7 @@ def lstm_and_inputs() -> tuple[lstms.PeepholeLstm, Tensor]:
 
 @pytest.mark.parametrize("clip", [100.0, 0.4])
 def test_the_lstm_is_its_equations(clip: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lstms, "CELL_CLIP", clip)
+    monkeypatch.setattr(PeepholeLstm, "cell_clip", clip)
     lstm, inputs = lstm_and_inputs()
     gradients = []
     for make in (lstm, lambda x: written_out(lstm, x, clip)):
@@ -337,12 +338,14 @@ def test_silence_behind_an_utterance_changes_nothing() -> None:
 
 
 def test_the_plain_writing_of_the_benchmark_computes_the_same() -> None:
-    from serbench.benchmarks.performance.parts.semantic import PlainNetwork, generated
+    from serbench.benchmarks.performance.parts.semantic import generated
 
     network = SemanticNetwork(
         4410, 20, 100, 3, NetworkConfig(filters=(8, 8, 10), projection=32, width=16, units=8), bounded=True
     )
     initialise(network, torch.Generator().manual_seed(1))
     audio, words, _ = generated(2, 20)
-    plain = PlainNetwork(network.eval()).eval()
-    torch.testing.assert_close(network(audio, words), plain(audio, words)[..., :3], rtol=0, atol=1e-6)
+    network.eval()
+    with as_written():
+        plain = network(audio, words)
+    torch.testing.assert_close(network(audio, words), plain[..., :3], rtol=0, atol=1e-6)

@@ -28,11 +28,11 @@ from serbench.features.core.feature_extractor import FeatureRequest
 from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels.core.sermodel import Data, FitLog, Predictions, Resources
 from serbench.sermodels.inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
-from serbench.sermodels.training import state_file
 from serbench.sermodels.training.device import autocast, controlled, derived_seed, torch_device
-from serbench.sermodels.training.losses import ccc_loss
+from serbench.sermodels.training.losses import ccc_losses
+from serbench.sermodels.training.settings import TrainConfig, make_optimiser
 from serbench.sermodels.training.torch_model import TorchModel
-from serbench.sermodels.training.training import Meter, TrainConfig, Training, make_optimiser
+from serbench.sermodels.training.training import STATE, Meter, Training
 
 TASK = Task("attributes", "regression", ("arousal", "valence"), scales={"arousal": (1, 7), "valence": (1, 7)})
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ class Model(TorchModel):
 
     def losses(self, training: Training, batch: Batch) -> dict[str, Tensor]:
         self.steps += 1
-        loss = ccc_loss(training.network(batch[0]), batch[1])
+        loss = ccc_losses(training.network(batch[0]), batch[1]).mean()
         bad = self.config.poison == (training.epoch, self.steps)
         return {"loss": loss, "other": loss * (math.nan if bad else 2.0)}
 
@@ -302,7 +302,7 @@ def test_the_state_is_safetensors_and_replaced_at_once_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(Config(), tmp_path, 3)
-    file = tmp_path / state_file.FILE_NAME
+    file = tmp_path / STATE
     with safetensors.safe_open(file, framework="np") as content:
         assert {k.split(".")[0] for k in content.keys()} == {"network", "best", "optimiser", "kept"}  # noqa: SIM118
     kept = file.read_bytes()
@@ -311,7 +311,7 @@ def test_the_state_is_safetensors_and_replaced_at_once_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(state_file.os, "replace", broken)
+        patch.setattr(os, "replace", broken)
         with pytest.raises(KeyboardInterrupt):
             fit(checkpoint=tmp_path)
     assert file.read_bytes() == kept
@@ -323,7 +323,7 @@ def test_the_state_is_safetensors_and_replaced_at_once_or_not_at_all(
 @pytest.mark.parametrize("damage", ["seed", "config", "labels", "cut", "empty", "text"])
 def test_a_state_that_does_not_fit_is_not_taken_up(tmp_path: Path, damage: str) -> None:
     interrupted(Config(), tmp_path, 4)
-    file, config, seed, train = tmp_path / state_file.FILE_NAME, Config(), 3, TRAIN
+    file, config, seed, train = tmp_path / STATE, Config(), 3, TRAIN
     if damage == "seed":
         seed = 4
     elif damage == "config":

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from serbench.sermodels.inputs.batches import Batch
-from serbench.sermodels.training.training import TrainConfig, Training, make_optimiser, rate_factor
+from serbench.sermodels.training.settings import TrainConfig, make_optimiser, rate_factor
+from serbench.sermodels.training.training import Training
 
 DATA: Any = None
 """Nothing of a step looks at the training's data: it is given batches."""

@@ -24,11 +24,12 @@ from serbench.features.encoders.loading import load
 from serbench.sermodels.core.persist import load_model, save_model
 from serbench.sermodels.core.sermodel import Data, Resources
 from serbench.sermodels.inputs.waveforms import Cut, Waves, cuts, time_masks
-from serbench.sermodels.pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memory, step_losses
+from serbench.sermodels.pretrained.finetuning import FineTuned, StepPart, by_depth, freeze, save_memory, step_losses
 from serbench.sermodels.training.objective import Objective
-from serbench.sermodels.training.pooling import Head
-from serbench.sermodels.training.training import TrainConfig, Training
-from serbench.sermodels.transformer import PRESETS, TINY, Config, Model
+from serbench.sermodels.training.pooling import PoolingHead
+from serbench.sermodels.training.settings import TrainConfig
+from serbench.sermodels.training.training import Training
+from serbench.sermodels.transformer.model import PRESETS, TINY, Config, Model
 
 RATE = 16000
 CLASSES = Task("emotion", "classification", ("emotion",), labels=("a", "b"))
@@ -49,17 +50,17 @@ def network(task: Task, name: str = "wav2vec2-tiny", dropout: float = 0.0) -> Fi
     encoder = load(locate(f"random:{name}"), masks=True, changes=changes)
     freeze(encoder, True, 0)
     traces = task.kind == "continuous"
-    head = Head(24, task.n_outputs, 0, "none", "none" if traces else "attentive", 8, dropout)
+    head = PoolingHead(24, task.n_outputs, 0, "none", "none" if traces else "attentive", 8, dropout)
     return FineTuned(encoder, head, task.n_outputs, task.frame_seconds if traces else None).train()
 
 
-def parts(made: FineTuned, rows: list[list[int]], counts: tuple[int, ...] = (0,) * 6) -> list[Part]:
+def parts(made: FineTuned, rows: list[list[int]], counts: tuple[int, ...] = (0,) * 6) -> list[StepPart]:
     whole = made.encoder.inputs(signals(), normalise=True)
     found = []
     for own in rows:
         longest = max(whole.samples[i] for i in own)
         inputs = Inputs(whole.values[own, :longest], tuple(whole.samples[i] for i in own))
-        found.append(Part(tuple(own), inputs, None, tuple(counts[i] for i in own)))
+        found.append(StepPart(tuple(own), inputs, None, tuple(counts[i] for i in own)))
     return found
 
 
@@ -69,7 +70,7 @@ def training(made: FineTuned) -> Training:
 
 
 def gradients(
-    made: FineTuned, found: list[Part], targets: Tensor, objective: Objective
+    made: FineTuned, found: list[StepPart], targets: Tensor, objective: Objective
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     made.zero_grad()
     run = training(made)

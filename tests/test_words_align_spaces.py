@@ -15,14 +15,14 @@ from serbench.features.spaces.adversarial import (
     PRESETS,
     PUBLISHED,
     Game,
-    Table,
+    Match,
     discriminator,
     epoch_seconds,
     orthogonal_step,
     play,
     random_rotation,
 )
-from serbench.features.spaces.mapping import Config, Report, align, read_pairs
+from serbench.features.spaces.mapping import Config, MapReport, align, read_pairs
 from serbench.features.spaces.orthogonal import mean_cosine
 from serbench.features.words.vectors import Vectors
 
@@ -220,8 +220,8 @@ def test_lengths_are_made_equal_for_the_game_alone() -> None:
     game = Game(hidden=16, epochs=1, samples=1280)
     plain, longer = (play(torch.from_numpy(x), torch.from_numpy(y) * f, game, 1).map for f in (1.0, 100.0))
     torch.testing.assert_close(plain, longer, atol=1e-3, rtol=0)
-    table = Table(torch.from_numpy(x), torch.from_numpy(y) * 100, game, 1)
-    assert [float(pool.square().mean()) for pool in table.pools] == pytest.approx([1.0, 1.0], abs=1e-4)
+    match = Match(torch.from_numpy(x), torch.from_numpy(y) * 100, game, 1)
+    assert [float(pool.square().mean()) for pool in match.pools] == pytest.approx([1.0, 1.0], abs=1e-4)
 
 
 def test_a_game_ends_when_nothing_becomes_better() -> None:
@@ -254,8 +254,8 @@ def test_what_an_epoch_will_take_is_told_by_a_piece_of_it(monkeypatch: pytest.Mo
         return answer
 
     monkeypatch.setattr("serbench.features.spaces.adversarial.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(Table, "round", lambda self, rate: pass_by(2.0, torch.zeros(())))
-    monkeypatch.setattr(Table, "look", lambda self: pass_by(5.0, 0.5))
+    monkeypatch.setattr(Match, "round", lambda self, rate: pass_by(2.0, torch.zeros(())))
+    monkeypatch.setattr(Match, "look", lambda self: pass_by(5.0, 0.5))
     x, y, _ = clustered(50, 4)
     assert epoch_seconds(torch.from_numpy(x), torch.from_numpy(y), Game(batch=10, samples=300)) == pytest.approx(65)
 
@@ -313,7 +313,7 @@ def test_where_words_are_known_the_first_game_that_agrees_with_them_ends_it() ->
 def test_isotropic_data_are_refused() -> None:
     x, y = isotropic(800, 12)
     short = Game(hidden=64, epochs=2, samples=6_400)
-    reports: list[Report] = []
+    reports: list[MapReport] = []
     config, source = Config("adversarial", seeds=2, rounds=2), named(x, "s")
     for prefix, reason in (("t", "agrees with another one on"), ("s", "fitted to 800 known pairs")):
         with pytest.raises(SerbenchError, match=r"adversarial mode failed: .*--mode identical"):

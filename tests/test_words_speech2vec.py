@@ -3,6 +3,7 @@ and what a short training on the demo corpus brings."""
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import librosa
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 import torch
 from sklearn.metrics import roc_auc_score
 
@@ -221,6 +223,24 @@ def test_a_killed_training_goes_on_to_the_same_numbers(tmp_path: Path, optimiser
     other = train(made(), replace(config, seed=1), checkpoint=state)  # another training does not take it up
     assert len(other.losses) == 5
     assert other.losses[0] != unbroken.losses[0]
+
+
+def test_states_of_the_first_form_are_taken_up(tmp_path: Path) -> None:
+    """Their facts stood in a dictionary of their own, without a schema."""
+    config = Config(dim=6, optimiser="adam", lr=0.01, batch=64, epochs=3, min_count=1)
+    state, lines = tmp_path / "state.safetensors", list[str]()
+    unbroken = train(made(), config, checkpoint=state)
+    with safetensors.safe_open(state, framework="np") as content:
+        head = json.loads(content.metadata()["serbench"])
+        tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
+    facts = {key: head[key] for key in ("epoch", "best_epoch", "losses", "held_out")}
+    first = {"serbench": json.dumps({"identity": head["identity"], "facts": facts})}
+    safetensors.numpy.save_file(tensors, state, metadata=first)
+    assert "optimiser.0.exp_avg" in tensors
+    again = train(made(), config, checkpoint=state, progress=lines.append)
+    assert not lines
+    assert again.losses == unbroken.losses
+    np.testing.assert_array_equal(again.vectors.matrix, unbroken.vectors.matrix)
 
 
 def test_it_stops_early_and_keeps_the_best() -> None:

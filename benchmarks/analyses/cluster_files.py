@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from ...datasets.core.files import write_text
+from ...results.display.numbers import number
+from ...results.display.table import Table, to_markdown
 from ...results.record.storage import write_csv
-from ...results.tables.display import markdown_table, number
 from ..studies.figure import save_figure
 from .cluster_figures import distributions, projections
 from .cluster_measures import SHUFFLES
@@ -37,7 +38,7 @@ def markdown(systems: Sequence[Clustered]) -> str:
     """The measures side by side, and each system's clusters."""
     rows = []
     for r in systems[0].measures.to_dict("records"):
-        cells = {"model": f"{r['measure']} {r['target']}"}
+        cells = {"measure": f"{r['measure']} {r['target']}"}
         for one in systems:
             here = one.measures[one.measures["target"].eq(r["target"])].iloc[0]
             cells |= {one.name: number(here["value"]), f"{one.name}, by chance": number(here["chance"])}
@@ -45,13 +46,13 @@ def markdown(systems: Sequence[Clustered]) -> str:
     parts = [
         "# Emotion in the clusters",
         "",
-        markdown_table(rows).replace("| model |", "| measure |", 1),
+        to_markdown(Table("", rows)),
         "",
         "ratio: variance of the attribute between clusters over that within them. NMI: with the emotion classes. "
         f"By chance: mean over {SHUFFLES} shuffles of the labels among sentences.",
     ]
     for one in systems:
-        parts += ["", f"## {one.name}", "", f"{one.run_id}", "", markdown_table(_cluster_rows(one))]
+        parts += ["", f"## {one.name}", "", f"{one.run_id}", "", to_markdown(Table("", _cluster_rows(one)))]
     return "\n".join([*parts, ""])
 
 

@@ -63,8 +63,8 @@ def class_nmi(classes: npt.NDArray[Any], labels: Labels) -> float:
     from ...sermodels.clustering.partitions import nmi
 
     known = ~pd.isna(classes)
-    codes, found = pd.factorize(classes[known])
-    return nmi(labels[known], codes.astype(np.int64)) if len(found) > 1 else float("nan")
+    codes, names = pd.factorize(classes[known])
+    return nmi(labels[known], codes.astype(np.int64)) if len(names) > 1 else float("nan")
 
 
 def _by_chance(

@@ -32,7 +32,7 @@ def leaderboard(
 
     from ...datasets.core.files import write_text
     from ...results.tables import leaderboard as board, references as published
-    from ...results.tables.pair_tests import Options
+    from ...results.tables.pair_tests import Resampling
 
     if verify:
         _verify(results)
@@ -40,7 +40,7 @@ def leaderboard(
     runs = load(results, dataset=dataset, task=task)
     frame = board.leaderboard(runs, protocol_digest=digest)
     if bootstrap:
-        frame = board.with_intervals(frame, runs, Options(bootstrap=bootstrap, cluster=cluster))
+        frame = board.with_intervals(frame, runs, Resampling(bootstrap=bootstrap, cluster=cluster))
     path = board.write_leaderboard(frame, results)
     beside = published.beside(frame) if references else None
     below = "" if beside is None else "\n" + published.to_markdown(beside)
@@ -71,14 +71,14 @@ def compare(
     from ...results.record.folder import run_row
     from ...results.tables.compare import compare as compare_runs, render_compare, write_compare
     from ...results.tables.leaderboard import mixed_versions
-    from ...results.tables.pair_tests import Options, further_tests, render_further
+    from ...results.tables.pair_tests import Resampling, further_tests, render_further
 
     if adjust not in ("holm", "bh"):
         raise SerbenchError(f"--adjust {adjust}: expected holm or bh.")
     runs = load(results, dataset=dataset, task=task)
     chosen = [runs.named(name) for name in models]
     frame = compare_runs(chosen, metric=metric)
-    frame = further_tests(frame, chosen, Options(bootstrap, swaps, cluster, seed))
+    frame = further_tests(frame, chosen, Resampling(bootstrap, swaps, cluster, seed))
     path = write_compare(frame, out or results / f"compare_{dataset}.csv")
     Console().print(render_compare(frame))
     Console().print(render_further(frame, "bh" if adjust == "bh" else "holm"))

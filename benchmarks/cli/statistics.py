@@ -48,19 +48,24 @@ def rank(
     from rich.console import Console
 
     from ...results.tables.leaderboard import leaderboard
-    from ...results.tables.ranking import across_datasets, critical_difference_diagram, rank_models, render_ranking
+    from ...results.tables.mean_ranks import (
+        across_datasets,
+        critical_difference_diagram,
+        rank_models,
+        render_mean_ranks,
+    )
 
     frame = leaderboard(load(results))
     scores, left_out = across_datasets(frame, models, task)
     for line in left_out:
         typer.echo(f"serbench: left out: {line}", err=True)
-    ranking = rank_models(scores)
+    mean_ranks = rank_models(scores)
     if post_hoc not in ("nemenyi", "holm"):
         raise SerbenchError(f"--post-hoc {post_hoc}: expected nemenyi or holm.")
-    Console().print(render_ranking(ranking))
+    Console().print(render_mean_ranks(mean_ranks))
     path = out or results / "critical_difference.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    critical_difference_diagram(ranking, "holm" if post_hoc == "holm" else "nemenyi").savefig(path)
+    critical_difference_diagram(mean_ranks, "holm" if post_hoc == "holm" else "nemenyi").savefig(path)
     typer.echo(f"written: {path}")
 
 

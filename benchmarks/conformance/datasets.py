@@ -83,8 +83,11 @@ def the_doctor_finds_no_error(name: str, corpus: Corpus) -> Problems:
 def the_card_can_be_written(name: str, corpus: Corpus) -> Problems:
     """`serbench card` for each task."""
     for task in corpus.tasks:
-        if f"licence: {corpus.licence}" not in list(lines(corpus, task, Protocol(subsets=2))):
+        said = list(lines(corpus, task, Protocol(subsets=2)))
+        if f"licence: {corpus.licence}" not in said:
             yield f"the card of {task.name} states no licence"
+        if (told := sum(line.startswith("  fold ") for line in said)) != len(corpus.folds()):
+            yield f"the card of {task.name} tells of {told} folds, the corpus has {len(corpus.folds())}"
 
 
 def refuses_a_folder_that_is_not_its_own(name: str) -> Problems:

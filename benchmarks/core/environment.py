@@ -46,6 +46,7 @@ PARTS = (
     Part("huggingface_hub", "huggingface-hub", "encoders by their name on the hub (folders work)"),
     Part("gensim", "gensim", "words word2vec"),
     Part("matplotlib", "matplotlib", "figures: report, rank, clusters, salience, traces, cross, study"),
+    Part("jinja2", "jinja2", "report"),
     Part("typer", "typer", "the command line"),
     Part("rich", "rich", "tables and progress on the terminal"),
     Part("packaging", "packaging", "the check of versions"),

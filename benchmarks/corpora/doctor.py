@@ -176,13 +176,13 @@ def _look_at_all(corpus: Corpus, paths: list[str], jobs: int, progress: Progress
 
 def _orphans(corpus: Corpus, known: set[str]) -> list[str]:
     kinds = SOUND_FILES | {posixpath.splitext(path)[1].lower() for path in known} - {""}
-    found: set[str] = set()
+    sounds_there: set[str] = set()
     for folder, inner, names in os.walk(corpus.root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         base = Path(folder).relative_to(corpus.root)
         sounds = (n for n in names if not n.startswith(".") and posixpath.splitext(n)[1].lower() in kinds)
-        found.update(os.fsencode(base / name).decode("utf-8", "replace") for name in sounds)
-    return sorted(path for path in found - known if not _belongs(path, corpus.further))
+        sounds_there.update(os.fsencode(base / name).decode("utf-8", "replace") for name in sounds)
+    return sorted(path for path in sounds_there - known if not _belongs(path, corpus.further))
 
 
 def _belongs(path: str, patterns: tuple[str, ...]) -> bool:

@@ -98,12 +98,12 @@ def counts(corpus: Corpus) -> Iterator[Finding]:
     """Published numbers that the table does not meet."""
     for key, expected in corpus.expected.items():
         try:
-            found = count(corpus, key)
+            counted = count(corpus, key)
         except SerbenchError as error:
             yield Finding("warning", "count", "", "", str(error))
             continue
-        if found != expected:
-            yield Finding("warning", "count", "", "", f"{key}: {found} found, {expected} published")
+        if counted != expected:
+            yield Finding("warning", "count", "", "", f"{key}: {counted} found, {expected} published")
 
 
 def off_scale(corpus: Corpus) -> Iterator[Finding]:
@@ -185,8 +185,8 @@ def files(items: pd.DataFrame, sounds: Mapping[str, Sound], orphans: list[str], 
                 detail += f", but {spelling[path.lower()]} is: the case of letters differs"
             yield Finding("error", sound.state, item, path, detail)
         else:
-            found = _remarks(sound, usual, limits)
-            yield from (Finding(severity, kind, item, path, detail) for severity, kind, detail in found)
+            remarks = _remarks(sound, usual, limits)
+            yield from (Finding(severity, kind, item, path, detail) for severity, kind, detail in remarks)
 
 
 def _remarks(sound: Sound, usual: int, limits: Limits) -> Iterator[tuple[str, str, str]]:

@@ -21,7 +21,7 @@ from ...datasets.core.config import override, to_dict
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.files import write_json
 from ...datasets.schema.corpus import Corpus
-from ...features.spaces.mapping import Alignment, Config as SpaceConfig, Report, align, read_pairs
+from ...features.spaces.mapping import Alignment, Config as SpaceConfig, MapReport, align, read_pairs
 from ...features.words.times import WordTimes, align_words, save, word_source
 from ...features.words.vectors import Vectors, read_vectors, write_vectors
 from ..core.machine import versions
@@ -111,11 +111,11 @@ def speech2vec(
     if cuts.short:
         shown.message(f"{cuts.short} words are left out: under {cut_config.min_seconds:g} s, or behind the sound.")
     state = out.with_name(f"{out.name}.training.safetensors")
-    found = train(cuts, config, device=device, checkpoint=state, progress=shown.message)
-    write_vectors(out, found.vectors)
+    trained = train(cuts, config, device=device, checkpoint=state, progress=shown.message)
+    write_vectors(out, trained.vectors)
     _describe(
         out,
-        found.vectors,
+        trained.vectors,
         {
             "made_by": "speech2vec",
             **_corpus_facts(corpus, partitions),
@@ -125,13 +125,13 @@ def speech2vec(
             "failed": dict(cuts.failed),
             "short": cuts.short,
             "word_times": None if words is None else str(words),
-            "losses": list(found.losses),
-            "held_out_losses": list(found.held_out_losses),
-            "best_epoch": found.best_epoch,
+            "losses": list(trained.losses),
+            "held_out_losses": list(trained.held_out_losses),
+            "best_epoch": trained.best_epoch,
         },
     )
     state.unlink(missing_ok=True)
-    return found.vectors
+    return trained.vectors
 
 
 def word2vec(
@@ -153,8 +153,8 @@ def word2vec(
     if sum(given is not None for given in (corpus, text, vectors)) != 1:
         raise SerbenchError("expected one of a dataset, --text FILE and --vectors FILE.")
     if vectors is not None:
-        found = read_vectors(vectors, limit=limit)
-        facts: dict[str, Any] = {"made_by": "conversion", "source": str(vectors), "doubled": found.doubled}
+        made = read_vectors(vectors, limit=limit)
+        facts: dict[str, Any] = {"made_by": "conversion", "source": str(vectors), "doubled": made.doubled}
     else:
         config = override(Config(), _part(settings))
         if corpus is not None:
@@ -163,11 +163,11 @@ def word2vec(
         else:
             assert text is not None
             sentences, facts = read_sentences(text), {"text": str(text)}
-        found = train(sentences, config)
+        made = train(sentences, config)
         facts |= {"made_by": "word2vec", "config": to_dict(config), "sentences": len(sentences)}
-    write_vectors(out, found)
-    _describe(out, found, facts)
-    return found
+    write_vectors(out, made)
+    _describe(out, made, facts)
+    return made
 
 
 def align_spaces(
@@ -211,7 +211,7 @@ def align_spaces(
         raise SerbenchError(f"prepare={config.prepare} changes the target vectors as well. Type --out-target FILE.")
     note = _beside(out)
 
-    def write(report: Report) -> None:
+    def write(report: MapReport) -> None:
         facts = {
             "made_by": "align-spaces",
             "source": str(source),
@@ -222,7 +222,7 @@ def align_spaces(
         }
         write_json(note, {**facts, "report": _plain(asdict(report))})
 
-    found = align(
+    aligned = align(
         read_vectors(source),
         read_vectors(target),
         config,
@@ -233,14 +233,14 @@ def align_spaces(
         pairs=None if dictionary is None else read_pairs(dictionary),
         test=None if test is None else read_pairs(test),
     )
-    write_vectors(out, found.source)
+    write_vectors(out, aligned.source)
     if out_target is not None:
-        write_vectors(out_target, found.target)
-    write(found.report)
-    return found
+        write_vectors(out_target, aligned.target)
+    write(aligned.report)
+    return aligned
 
 
-def report_lines(report: Report) -> list[str]:
+def report_lines(report: MapReport) -> list[str]:
     """A report for people to read."""
     lines = [
         f"{report.mode}: {'accepted' if report.accepted else 'FAILED'}; {report.reason}",
@@ -249,8 +249,8 @@ def report_lines(report: Report) -> list[str]:
     for game in report.games:
         shares = ", ".join(f"{key.replace('_', ' ')} {value:.1%}" for key, value in game.items() if "agree" in key)
         lines.append(f"  seed {game['seed']:.0f}: criterion {game['criterion']:.4f}, {shares}")
-    for name, found in (("before refinement", report.before), ("after refinement", report.precision)):
-        for method, at in found.items():
+    for name, precision in (("before refinement", report.before), ("after refinement", report.precision)):
+        for method, at in precision.items():
             shares = "  ".join(f"P@{k} {value:6.1%}" for k, value in at.items())
             lines.append(f"{name:<18} {method:<5} {shares}  ({report.tested} words)")
     if report.precision:
@@ -264,7 +264,7 @@ def report_lines(report: Report) -> list[str]:
     return lines
 
 
-def beats_chance(report: Report) -> bool:
+def beats_chance(report: MapReport) -> bool:
     """Whether P@10 by CSLS is more than two standard errors above that of guessing."""
     guess = min(1.0, 10 / report.targets)
     return report.precision["csls"][10] > guess + 2 * math.sqrt(guess * (1 - guess) / report.tested)

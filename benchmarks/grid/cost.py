@@ -192,7 +192,7 @@ def counting() -> Iterator[Callable[[], int]]:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from ...features.encoders.fast.on_processor import plain_networks
+    from ...features.encoders.plain import plain_networks
     from .operations import Counter
 
     fast = torch.backends.mha.get_fastpath_enabled()

@@ -15,7 +15,8 @@ import torch
 from ...features.core.feature_table import Array, FeatureTable
 from ...sermodels.core.persist import load_model, save_model
 from ...sermodels.core.sermodel import Data, Resources
-from ...sermodels.deepemocluster.model import PAPER, Model
+from ...sermodels.deepemocluster.config import PAPER
+from ...sermodels.deepemocluster.model import Model
 from .parts.training import HOP, TASK, plain_layers
 
 

@@ -76,13 +76,13 @@ def section(name: str, rows: Sequence[Row], problem: str | None = None) -> str:
 
 def sections(text: str) -> dict[str, str]:
     """Name -> section of a page."""
-    found = [f"## {part.strip()}\n" for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]]
-    return {one.splitlines()[0].removeprefix("## "): one for one in found}
+    pieces = [f"## {part.strip()}\n" for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]]
+    return {one.splitlines()[0].removeprefix("## "): one for one in pieces}
 
 
-def page(found: Mapping[str, str]) -> str:
+def page(measured: Mapping[str, str]) -> str:
     """The Markdown page of these sections, in their order."""
-    return "\n".join([HEAD, *(found[name] for name in ["demo", *parts()] if name in found)])
+    return "\n".join([HEAD, *(measured[name] for name in ["demo", *parts()] if name in measured)])
 
 
 def demo_rows() -> list[Row]:
@@ -127,12 +127,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = given.data
     if data is None and os.environ.get("SERBENCH_TEST_DATA"):
         data = Path(os.environ["SERBENCH_TEST_DATA"]) / "emodb"
-    found = sections(given.out.read_text(encoding="utf-8")) if given.only and given.out and given.out.exists() else {}
+    measured = (
+        sections(given.out.read_text(encoding="utf-8")) if given.only and given.out and given.out.exists() else {}
+    )
     with pulsing():
         for name in track(given.only or ["demo", *parts()], "measuring"):
             sys.stderr.write(f"measuring {name}\n")
-            found[name] = section(name, demo_rows()) if name == "demo" else section(name, *measure_part(name, data))
-    text = page(found)
+            measured[name] = section(name, demo_rows()) if name == "demo" else section(name, *measure_part(name, data))
+    text = page(measured)
     if given.out:
         write_text(given.out, text)
     else:

@@ -43,8 +43,8 @@ def wav_files(data: Path) -> list[Path]:
 
 def row(title: str, costs: Cost | Mapping[str, Any], **judged: Any) -> Row:
     """A row of the performance page: rounded costs, and of `ratio`, `limit` and `met` those that are not None."""
-    found = asdict(costs) if isinstance(costs, Cost) else costs
-    taken = {key: _rounded(found.get(key), digits) for key, digits in _DIGITS.items()}
+    facts = asdict(costs) if isinstance(costs, Cost) else costs
+    taken = {key: _rounded(facts.get(key), digits) for key, digits in _DIGITS.items()}
     more = {key: round(value, 4) if isinstance(value, float) else value for key, value in judged.items()}
     return {"title": title, **taken, **{key: value for key, value in more.items() if value is not None}}
 
@@ -71,12 +71,13 @@ def apart(module: str, what: str, *, env: Environment = ONE_THREAD, **arguments:
 
 def interleaved(measured: Mapping[str, Callable[[], Facts]], rounds: int) -> dict[str, Facts]:
     """Median facts of several measurements that take turns, so that a busy machine slows all alike."""
-    found: dict[str, list[Facts]] = {name: [] for name in measured}
+    rounds_of: dict[str, list[Facts]] = {name: [] for name in measured}
     for _ in range(rounds):
         for name, work in measured.items():
-            found[name].append(work())
+            rounds_of[name].append(work())
     return {
-        name: {key: statistics.median(one[key] for one in facts) for key in facts[0]} for name, facts in found.items()
+        name: {key: statistics.median(one[key] for one in facts) for key in facts[0]}
+        for name, facts in rounds_of.items()
     }
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ...results.display.numbers import interval, number, p_value
+from ...results.display.table import Table, on_screen, records, to_markdown as table_markdown
 from ...results.statistics.significance import holm
-from ...results.tables.display import interval, markdown_table, number, p_value, screen_table
 from .study import LEVEL, Findings
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def judge(tested: Sequence[Tested], names: Mapping[str, str], system: str) -> pd
     frame = pd.DataFrame([row for one in tested for row in _claims(one, names, system)])
     for test in ("p", "p_trials"):
         frame[f"{test}_holm"] = holm(frame[test])
-    frame["verdict"] = [_verdict({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
+    frame["verdict"] = [_verdict(row) for row in records(frame)]
     return frame[list(COLUMNS)]
 
 
@@ -70,7 +71,7 @@ def to_markdown(frame: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> s
     """The claims as a page."""
     rows = [
         {
-            "model": r["claim"],
+            "what is said to help": r["claim"],
             "tested on": r["tested on"],
             "target": f"{r['target']} ({r['metric']})",
             "with": number(r["with"]),
@@ -84,12 +85,11 @@ def to_markdown(frame: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> s
         }
         for r in frame.to_dict("records")
     ]
-    table = markdown_table(rows).replace("| model |", "| what is said to help |", 1)
     return "\n".join(
         [
             f"# {title}",
             "",
-            table,
+            table_markdown(Table("", rows)),
             "",
             "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since "
             "the scores of one trial share a model; both adjusted by Holm over this table. supported: significantly "
@@ -102,13 +102,11 @@ def to_markdown(frame: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> s
 
 def render(frame: pd.DataFrame, title: str) -> Group:
     """The claims for the screen, one narrow table per corpus and target."""
-    from rich.console import Group
-
     tables = []
     for (corpus, target), part in frame.groupby(["tested on", "target"], sort=False):
         rows = [
             {
-                "a": str(r["claim"]),
+                "what is said to help": str(r["claim"]),
                 "with": number(r["with"]),
                 "without": number(r["without"]),
                 "difference": number(r["difference"], "+.3f"),
@@ -118,9 +116,8 @@ def render(frame: pd.DataFrame, title: str) -> Group:
             for r in part.to_dict("records")
         ]
         heading = f"{title}: {corpus}, {target} ({part['metric'].iloc[0]})"
-        tables.append(screen_table(heading, "", rows, [row["verdict"] == "not shown" for row in rows]))
-        tables[-1].columns[0].header = "what is said to help"
-    return Group(*tables)
+        tables.append(Table(heading, rows, styles=["grey" if row["verdict"] == "not shown" else "" for row in rows]))
+    return on_screen(tables)
 
 
 def _claims(one: Tested, names: Mapping[str, str], system: str) -> Iterator[dict[str, Any]]:

@@ -23,12 +23,13 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_text
 from ...datasets.schema.corpus import Corpus
+from ...results.display.numbers import number
+from ...results.display.table import Table, to_markdown as table_markdown
 from ...results.record.folder import Run
 from ...results.record.storage import write_csv
 from ...results.scores.metrics import ccc, ccc_avec
 from ...results.scores.scoring import MEAN
 from ...results.tables import references as published
-from ...results.tables.display import markdown_table, number
 from ...results.tables.leaderboard import leaderboard
 from ..grid.execution import Execution
 from ..grid.grid import run_requests
@@ -148,7 +149,7 @@ def challenge_markdown(table: pd.DataFrame, findings: Findings) -> str:
         [
             "# Semantic fusion: the challenge's own scores",
             "",
-            markdown_table(cells),
+            table_markdown(Table("", cells)),
             "",
             MOMENTS,
             "",

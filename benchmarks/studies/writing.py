@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.core.files import write_text
+from ...results.display.numbers import interval, number, p_value
+from ...results.display.table import Table, records, to_markdown
 from ...results.record.storage import write_csv
-from ...results.tables.display import interval, markdown_table, number, p_value
 from .figure import figure, save_figure
 from .study import Findings
 
@@ -25,8 +26,7 @@ def markdown(findings: Findings) -> str:
     study, summary = findings.study, findings.summary
     targets = list(dict.fromkeys(summary["target"]))
     best = summary.groupby("target")["mean"].transform("max").eq(summary["mean"])
-    records = zip(summary.to_dict("records"), best, strict=True)
-    cells = {(r["row"], r["target"]): _cell({str(k): v for k, v in r.items()}, bool(top)) for r, top in records}
+    cells = {(r["row"], r["target"]): _cell(r, bool(top)) for r, top in zip(records(summary), best, strict=True)}
     metric = summary["metric"].iloc[0]
     table = [{"model": row.label, **{f"{t} ({metric})": cells[row.label, t] for t in targets}} for row in study.rows]
     rivals = "every other row" if study.rivals == "others" else f"the first row ({study.rows[0].label})"
@@ -49,14 +49,14 @@ def markdown(findings: Findings) -> str:
         [
             f"# {study.title}",
             "",
-            markdown_table(table),
+            to_markdown(Table("", table)),
             "",
             MARKS.format(rivals=rivals),
             *study.notes,
             "",
             "## Every pair",
             "",
-            markdown_table(pairs),
+            to_markdown(Table("", pairs)),
             "",
             "p: paired t-test over the scores; p Holm: the same, adjusted over the task's pairs; p trials: over the "
             "trial means, adjusted likewise; d: Cohen's d for pairs.",

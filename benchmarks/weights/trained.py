@@ -23,7 +23,7 @@ from ...datasets.core.files import digest, file_sha256
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ...results.record.identity import UNTRAINED
 from ...sermodels import registry
 from ...sermodels.core.persist import describe, trained_on, weights_file

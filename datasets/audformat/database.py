@@ -56,9 +56,9 @@ def labels_of(
     index = audformat.utils.union([audformat.utils.to_segmented_index(frame.index) for frame in frames])
     result = pd.DataFrame({str(f.name): _on(audformat, f, index) for f in frames}, index=index)
     for column in ("speaker", "gender", "language", "text", "age"):
-        found = _get(database, columns[column], None)
-        if columns[column] in found and not found.empty:
-            result[column] = _on(audformat, found[columns[column]], index)
+        labels = _get(database, columns[column], None)
+        if columns[column] in labels and not labels.empty:
+            result[column] = _on(audformat, labels[columns[column]], index)
     return result.loc[result[[str(f.name) for f in frames]].notna().any(axis=1)]
 
 
@@ -91,7 +91,7 @@ def _on(audformat: ModuleType, values: pd.Series[Any], index: pd.Index[Any]) -> 
 
 def partitions_of(audformat: ModuleType, database: Any, index: pd.Index[Any]) -> Any:
     """Split type of each row, from the tables that belong to a split."""
-    found = pd.Series(pd.NA, index, dtype="object")
+    kinds = pd.Series(pd.NA, index, dtype="object")
     for name in database.tables:
         split = database[name].split_id
         kind = database.splits[split].type if split in database.splits else None
@@ -99,15 +99,15 @@ def partitions_of(audformat: ModuleType, database: Any, index: pd.Index[Any]) ->
             continue
         own = pd.Series(kind, database[name].index, dtype="object")
         inside = _on(audformat, own, index).eq(kind)
-        clash = inside & found.notna() & found.ne(kind)
+        clash = inside & kinds.notna() & kinds.ne(kind)
         if clash.any():
             file = index[clash.to_numpy(dtype=bool)][0][0]
             raise SerbenchError(
-                f"{file!r} is in the split {kind!r} by the table {name!r}, and in {found[clash].iloc[0]!r} by another. "
+                f"{file!r} is in the split {kind!r} by the table {name!r}, and in {kinds[clash].iloc[0]!r} by another. "
                 "Expected one split per file; choose tables with --option tables=NAME."
             )
-        found[inside] = kind
-    return found.to_numpy()
+        kinds[inside] = kind
+    return kinds.to_numpy()
 
 
 def two_letters(code: str) -> str:

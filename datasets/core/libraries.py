@@ -64,13 +64,13 @@ def raise_library_failure(error: BaseException) -> None:
 
 def requirement(distribution: str) -> tuple[Requirement | None, str]:
     """What serbench requires of a distribution, and the extra that does (empty: serbench itself)."""
-    found = [r for r in _requirements() if r.name.lower().replace("_", "-") == distribution.lower()]
-    for one in found:
+    wanted = [r for r in _requirements() if r.name.lower().replace("_", "-") == distribution.lower()]
+    for one in wanted:
         if one.marker is None or one.marker.evaluate({"extra": ""}):
             return one, ""
-    extras = importlib.metadata.metadata(OURS).get_all("Provides-Extra") or [] if found else []
+    extras = importlib.metadata.metadata(OURS).get_all("Provides-Extra") or [] if wanted else []
     for extra in extras:
-        for one in found:
+        for one in wanted:
             if one.marker is not None and one.marker.evaluate({"extra": extra}):
                 return one, extra
     return None, ""
@@ -78,8 +78,8 @@ def requirement(distribution: str) -> tuple[Requirement | None, str]:
 
 def left_out(distribution: str) -> str | None:
     """The marker by which serbench does without a distribution here, such as `python_version < "3.14"`; else None."""
-    found = [r for r in _requirements() if r.name.lower().replace("_", "-") == distribution.lower()]
-    return str(found[0].marker) if found and requirement(distribution)[0] is None else None
+    wanted = [r for r in _requirements() if r.name.lower().replace("_", "-") == distribution.lower()]
+    return str(wanted[0].marker) if wanted and requirement(distribution)[0] is None else None
 
 
 def remedy(distribution: str, *, installed: bool) -> str:

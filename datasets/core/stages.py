@@ -103,7 +103,7 @@ def where(now: float) -> str:
     stages = opened()
     if not stages:
         return ""
-    left = next((found for s in reversed(stages) if (found := s.left(now)) is not None), None)
+    left = next((seconds for s in reversed(stages) if (seconds := s.left(now)) is not None), None)
     rest = "" if left is None else f", about {duration(left)} left"
     return f"{': '.join(s.text() for s in stages)}, {duration(now - stages[0].began)}{rest}"
 

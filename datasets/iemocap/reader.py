@@ -134,7 +134,6 @@ TASK_NAMES = (
     "valence",
     "dominance",
 )
-_SESSIONS = ("session1", "session2", "session3", "session4", "session5")
 _WHAT = "the folder that holds Session1 to Session5 (IEMOCAP_full_release)"
 _AUDIO = {"sentence": "session*/dialog*/wav/*", "dialogue": "session*/sentence*/wav/*"}
 """What a row's sound is -> the other form of the same recordings, which no row names then."""
@@ -204,20 +203,20 @@ def _sessions(root: Path | None) -> tuple[Path, dict[str, Path]]:
 
 
 def _session_folders(folder: Path) -> dict[str, Path]:
-    found = {f"Session{k}": find(folder, (f"session{k}", f"session_{k}", f"session {k}")) for k in range(1, 6)}
-    return {name: path for name, path in found.items() if path is not None}
+    folders = {f"Session{k}": find(folder, (f"session{k}", f"session_{k}", f"session {k}")) for k in range(1, 6)}
+    return {name: path for name, path in folders.items() if path is not None}
 
 
 def _each(sessions: dict[str, Path], *steps: tuple[str, ...]) -> list[Path]:
     """The folder that the steps lead to, of each session that has it."""
-    return [found for session in sessions.values() if (found := _walk(session, *steps)) is not None]
+    return [place for session in sessions.values() if (place := _walk(session, *steps)) is not None]
 
 
 def _walk(folder: Path, *steps: tuple[str, ...]) -> Path | None:
-    found: Path | None = folder
+    place: Path | None = folder
     for names in steps:
-        found = None if found is None else find(found, names)
-    return found
+        place = None if place is None else find(place, names)
+    return place
 
 
 def _evaluations(base: Path, sessions: dict[str, Path]) -> Evaluations:
@@ -259,8 +258,8 @@ def _with_audio(table: pd.DataFrame, sessions: dict[str, Path], audio: str) -> p
     stems = {}
     for name in table["session"].unique():
         folder = sessions.get(name, Path(name))
-        found = _walk(folder, kind, ("wav",))
-        stems[name] = f"{folder.name}/{default if found is None else relative(folder, found)}"
+        place = _walk(folder, kind, ("wav",))
+        stems[name] = f"{folder.name}/{default if place is None else relative(folder, place)}"
     prefix = table["session"].map(stems)
     if audio == "sentence":
         return table.assign(path=prefix + "/" + table["dialogue"] + "/" + table.index + ".wav")

@@ -56,11 +56,11 @@ def find_base(root: Path | None) -> Path:
 
 def label_files(base: Path) -> dict[str, Path]:
     """Split -> label file; all three are needed."""
-    found = {split: _label_file(base, split) for split in SPLITS}
-    lacking = [f"{split}_sent_emo.csv" for split, path in found.items() if path is None]
+    paths = {split: _label_file(base, split) for split in SPLITS}
+    lacking = [f"{split}_sent_emo.csv" for split, path in paths.items() if path is None]
     if lacking:
-        raise _half(base, lacking, [path for path in found.values() if path])
-    return {split: path for split, path in found.items() if path is not None}
+        raise _half(base, lacking, [path for path in paths.values() if path])
+    return {split: path for split, path in paths.items() if path is not None}
 
 
 def locate(base: Path, rows: pd.DataFrame, *, corrected: bool) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -112,9 +112,9 @@ def _candidates(base: Path, split: str) -> Iterator[Path]:
         (own, FOLDERS[split]),
         (own, AUDIO_FOLDERS),
     ):
-        found = find(parent, names) if parent else None
-        if found:
-            yield found
+        folder = find(parent, names) if parent else None
+        if folder:
+            yield folder
     if own:
         yield own
 
@@ -138,22 +138,22 @@ def _label_file(base: Path, split: str) -> Path | None:
     data = find(base, ("data",))
     repository = find(data, ("meld",)) if data else None
     folders = (base, find(base, (split,)), *(find(base, (f,)) for f in FOLDERS[split]), repository)
-    found = [path for folder in folders if folder and (path := find(folder, (name,), "file"))]
-    for other in found[1:]:
-        if other.read_bytes() != found[0].read_bytes():
+    copies = [path for folder in folders if folder and (path := find(folder, (name,), "file"))]
+    for other in copies[1:]:
+        if other.read_bytes() != copies[0].read_bytes():
             raise SerbenchError(
-                f"two files are the labels of {split}, and they differ: {str(found[0])!r} and {str(other)!r}. "
+                f"two files are the labels of {split}, and they differ: {str(copies[0])!r} and {str(other)!r}. "
                 "Keep the right one and move the other away."
             )
-    return found[0] if found else None
+    return copies[0] if copies else None
 
 
-def _half(base: Path, lacking: list[str], found: list[Path]) -> SerbenchError:
+def _half(base: Path, lacking: list[str], copied: list[Path]) -> SerbenchError:
     packed = [split for split in SPLITS if any(is_archive(e.name) and e.name.startswith(split) for e in visible(base))]
     error = missing("meld", base, f"{' and '.join(lacking)}", _ARCHIVES)
     if packed:
         return error
-    there = ", ".join(path.name for path in found)
+    there = ", ".join(path.name for path in copied)
     return SerbenchError(
         f"meld is copied by half: {there} found, {', '.join(lacking)} not, in {str(base)!r}. "
         "Copy the missing label files from the original archive or repository."

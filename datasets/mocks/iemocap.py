@@ -41,7 +41,7 @@ IRREGULAR = {3: "Ses03M_impro05a", 5: "Ses05M_script01_1b"}
 
 
 @dataclass
-class Turn:
+class PlannedTurn:
     """One turn: names, times [s], what was said, and what three raters made of it."""
 
     dialogue: str
@@ -96,10 +96,12 @@ def write(
         _write_stubs(folder, turns)
 
 
-def plan(utterances: int, seed: int, *, traps: bool = False, per_dialogue: int = TURNS_PER_DIALOGUE) -> list[Turn]:
+def plan(
+    utterances: int, seed: int, *, traps: bool = False, per_dialogue: int = TURNS_PER_DIALOGUE
+) -> list[PlannedTurn]:
     """Turns of all sessions, dialogue by dialogue, in time order."""
     rng = np.random.default_rng((seed, 17))
-    turns: list[Turn] = []
+    turns: list[PlannedTurn] = []
     for session in range(1, 6):
         count = utterances // 5 + (session <= utterances % 5)
         codes = spread(CODES, count, rng)
@@ -118,14 +120,14 @@ def _dialogue_name(session: int, k: int) -> str:
     return f"Ses0{session}{'FM'[k // 2 % 2]}_{part}"
 
 
-def _dialogue(name: str, codes: list[str], rng: np.random.Generator) -> list[Turn]:
+def _dialogue(name: str, codes: list[str], rng: np.random.Generator) -> list[PlannedTurn]:
     counters, clock, turns = {"F": 0, "M": 0}, float(rng.uniform(1.0, 8.0)), []
     for code in codes:
         letter = "F" if rng.random() < 0.5 else "M"
         start, end = clock, clock + float(rng.uniform(0.8, 1.6))
         emotion = VOCABULARIES["iemocap"][code]
         turns.append(
-            Turn(
+            PlannedTurn(
                 name,
                 letter,
                 counters[letter],
@@ -160,11 +162,11 @@ def _votes(code: str, rng: np.random.Generator) -> tuple[str, ...]:
     return (WORDS[code], other, WORDS[code])
 
 
-def write_labels(folder: Path, turns: list[Turn], *, traps: bool = False) -> None:
+def write_labels(folder: Path, turns: list[PlannedTurn], *, traps: bool = False) -> None:
     """Write EmoEvaluation, transcriptions and word times of the planned turns."""
     if traps:
         _trap_turns(turns)
-    dialogues: dict[str, list[Turn]] = {}
+    dialogues: dict[str, list[PlannedTurn]] = {}
     for turn in turns:
         dialogues.setdefault(turn.dialogue, []).append(turn)
     for name, members in dialogues.items():
@@ -178,7 +180,7 @@ def write_labels(folder: Path, turns: list[Turn], *, traps: bool = False) -> Non
             _write_single_raters(session, members)
 
 
-def _evaluation(turns: list[Turn], traps: bool) -> str:
+def _evaluation(turns: list[PlannedTurn], traps: bool) -> str:
     blocks = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n"]
     for position, turn in enumerate(turns):
         triple = ", ".join(f"{x:.4f}" for x in turn.triple)
@@ -191,7 +193,7 @@ def _evaluation(turns: list[Turn], traps: bool) -> str:
     return "\n".join(blocks) + "\n"
 
 
-def _trap_turns(turns: list[Turn]) -> None:
+def _trap_turns(turns: list[PlannedTurn]) -> None:
     """Rater lines of the awkward kinds on the first turns of each dialogue."""
     for i, turn in enumerate(turns):
         if i == 0 or turn.dialogue != turns[i - 1].dialogue:
@@ -199,7 +201,7 @@ def _trap_turns(turns: list[Turn]) -> None:
             turn.votes = (*turn.votes[:2], f"{turn.votes[2]}; Frustration")
 
 
-def _transcription(turns: list[Turn], traps: bool) -> str:
+def _transcription(turns: list[PlannedTurn], traps: bool) -> str:
     lines = [f"{t.id} [{t.start:08.4f}-{t.end:08.4f}]: {t.text}" for t in turns]
     if traps:
         first = turns[0]
@@ -209,7 +211,7 @@ def _transcription(turns: list[Turn], traps: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_single_raters(session: Path, turns: list[Turn]) -> None:
+def _write_single_raters(session: Path, turns: list[PlannedTurn]) -> None:
     """Sub-folders with other labels under the same turn names: a reader that goes too deep gets them twice."""
     name = turns[0].dialogue
     lines = "\n".join(f"{t.id} :Neutral state; ()" for t in turns)
@@ -218,7 +220,7 @@ def _write_single_raters(session: Path, turns: list[Turn]) -> None:
     _write(session / "dialog/EmoEvaluation/Attribute" / f"{name}_e3_atr.txt", marks + "\n")
 
 
-def _write_alignment(session: Path, turn: Turn) -> None:
+def _write_alignment(session: Path, turn: PlannedTurn) -> None:
     """Words spread evenly over the turn, silence before and behind, in frames of 10 ms."""
     words = [w.strip(".,!?").upper() for w in turn.text.split()]
     frames = int((turn.end - turn.start) * 100)
@@ -233,9 +235,9 @@ def _write_alignment(session: Path, turn: Turn) -> None:
     _write(path, "\n".join([*lines, f" Total score: {-1000 * frames}"]) + "\n")
 
 
-def write_audio(folder: Path, turns: list[Turn], seed: int) -> None:
+def write_audio(folder: Path, turns: list[PlannedTurn], seed: int) -> None:
     """One mono file per turn, and per dialogue a two-channel file that holds every turn at its time."""
-    voices: dict[str, list[tuple[Turn, np.ndarray]]] = {}
+    voices: dict[str, list[tuple[PlannedTurn, np.ndarray]]] = {}
     for number, turn in enumerate(turns):
         seconds = turn.end - turn.start
         voice = voice_of(VOCABULARIES["iemocap"][turn.code], seconds, seed * 100_003 + number, turn.gender, RATE)
@@ -250,7 +252,7 @@ def write_audio(folder: Path, turns: list[Turn], seed: int) -> None:
         write_wav(folder / f"Session{name[4]}" / "dialog/wav" / f"{name}.wav", both, RATE)
 
 
-def _write_stubs(folder: Path, turns: list[Turn]) -> None:
+def _write_stubs(folder: Path, turns: list[PlannedTurn]) -> None:
     """What macOS archives leave beside the real files; and one turn loses its word times."""
     for path in (*folder.glob("Session*/dialog/*/Ses*.*"), *folder.glob("Session1/sentences/wav/*/*.wav")):
         write_stub(path)

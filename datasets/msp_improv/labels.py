@@ -40,7 +40,7 @@ class TurnName:
 
 
 @dataclass
-class Evaluations:
+class LabelFile:
     """Head lines by turn id, rater answers, and what could not be used."""
 
     turns: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ def parse_name(text: str) -> TurnName | None:
     return TurnName(sentence, target, actor, session, condition, first + second, int(turn))
 
 
-def read_evaluations(path: Path) -> Evaluations:
+def read_label_file(path: Path) -> LabelFile:
     """Read the label file.
 
     Raises
@@ -67,20 +67,20 @@ def read_evaluations(path: Path) -> Evaluations:
         On a head line that can't be read, a name of another form, a value that is no number, a turn that stands twice,
         or a rater's line without a turn. A rater's line of another form is counted in `unread`.
     """
-    found = Evaluations()
+    rated = LabelFile()
     current: str | None = None
     answered: set[tuple[str, str]] = set()
     for number, line in _lines(path):
         where = f"line {number} of {str(path)!r}"
         if line.upper().startswith(("UTD-IMPROV", "MSP-IMPROV")):
-            current = _add_turn(found, line, where)
+            current = _add_turn(rated, line, where)
         elif current is None:
             raise SerbenchError(
                 f"{where} stands before any turn: {line!r}. Expected a head line, UTD-IMPROV-S01A-F01-S-FM01.avi; ..."
             )
         else:
-            _add_rating(found, current, line, where, answered)
-    return found
+            _add_rating(rated, current, line, where, answered)
+    return rated
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -93,7 +93,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     return ((i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip())
 
 
-def _add_turn(found: Evaluations, line: str, where: str) -> str:
+def _add_turn(rated: LabelFile, line: str, where: str) -> str:
     match = _HEAD.fullmatch(line)
     name = None if match is None else parse_name(match[1])
     if match is None or name is None:
@@ -101,27 +101,27 @@ def _add_turn(found: Evaluations, line: str, where: str) -> str:
             f"{where} can't be read: {line!r}. Expected UTD-IMPROV-S01A-F01-S-FM01.avi; class; A:n; V:n; D:n; N:n;"
         )
     item = f"MSP-IMPROV-{match[1].upper()}"
-    if item in found.turns:
+    if item in rated.turns:
         raise SerbenchError(f"{where} is the second one for {item}. Expected one head line per turn; keep one.")
     values = _values(match[3], where)
     lacking = [a for letter, a in ATTRIBUTES.items() if a not in values and letter != "N"]
     if lacking:
         raise SerbenchError(f"{where} lacks {', '.join(lacking)}: {line!r}. Expected A:n; V:n; D:n; behind the class.")
-    found.turns[item] = {"name": name, "raw_emotion": match[2].upper(), **values}
+    rated.turns[item] = {"name": name, "raw_emotion": match[2].upper(), **values}
     return item
 
 
-def _add_rating(found: Evaluations, item: str, line: str, where: str, answered: set[tuple[str, str]]) -> None:
+def _add_rating(rated: LabelFile, item: str, line: str, where: str, answered: set[tuple[str, str]]) -> None:
     match = _RATER.fullmatch(line)
     if match is None:
-        found.unread.append(f"{where}: {line[:80]}")
+        rated.unread.append(f"{where}: {line[:80]}")
         return
     rater, word, further, values = match.groups()
     if (item, rater) in answered:
-        found.repeated += 1
+        rated.repeated += 1
         return
     answered.add((item, rater))
-    found.ratings.append(
+    rated.ratings.append(
         {"id": item, "rater": rater, "label": word, "further": further.strip(" ;"), **_values(values, where)}
     )
 

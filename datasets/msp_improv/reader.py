@@ -37,7 +37,7 @@ from ..reading.locate import find, find_root, missing, need_root, relative, visi
 from ..schema.corpus import Corpus, make_table, rotation
 from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
 from ..schema.task import attribute_tasks
-from .labels import ATTRIBUTES, Evaluations, TurnName, read_evaluations
+from .labels import ATTRIBUTES, LabelFile, TurnName, read_label_file
 
 CITATION = (
     "C. Busso, S. Parthasarathy, A. Burmania, M. AbdelWahab, N. Sadoughi and E. Mower Provost, 'MSP-IMPROV: An acted "
@@ -91,17 +91,17 @@ def load(
         if given not in known:
             raise unknown(f"value of {option}", given, known)
     base, path = _label_file(root)
-    found = read_evaluations(path)
-    names = {item: turn["name"] for item, turn in found.turns.items() if isinstance(turn["name"], TurnName)}
+    rated = read_label_file(path)
+    names = {item: turn["name"] for item, turn in rated.turns.items() if isinstance(turn["name"], TurnName)}
     position, letter_note = _speaking_letter(names, speaker_letter)
     table = pd.DataFrame([_row(item, name, position) for item, name in names.items()]).set_index("id")
-    labels = pd.DataFrame.from_dict(found.turns, orient="index").reindex(table.index)
+    labels = pd.DataFrame.from_dict(rated.turns, orient="index").reindex(table.index)
     table["raw_emotion"] = labels["raw_emotion"]
     table["emotion"] = canonical(table["raw_emotion"], "msp-improv", str(path))
     table, arousal_note = _with_attributes(table, labels, arousal)
-    table = _with_votes(_with_previous(table), found)
+    table = _with_votes(_with_previous(table), rated)
     table, file_notes = _with_files(table, base)
-    notes = (letter_note, arousal_note, *file_notes, *_notes(found))
+    notes = (letter_note, arousal_note, *file_notes, *_notes(rated))
     return Corpus(
         name="msp-improv",
         release="",
@@ -125,7 +125,7 @@ def load(
 def ratings(root: Path | None) -> pd.DataFrame:
     """Every rater's answer: id, rater, label, further, arousal (as in the file), valence, dominance, naturalness."""
     _, path = _label_file(root)
-    return pd.DataFrame(read_evaluations(path).ratings)
+    return pd.DataFrame(read_label_file(path).ratings)
 
 
 def _label_file(root: Path | None) -> tuple[Path, Path]:
@@ -198,10 +198,10 @@ def _with_previous(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(previous=before.reindex(table.index))
 
 
-def _with_votes(table: pd.DataFrame, found: Evaluations) -> pd.DataFrame:
-    if not found.ratings:
+def _with_votes(table: pd.DataFrame, rated: LabelFile) -> pd.DataFrame:
+    if not rated.ratings:
         return table
-    votes = pd.DataFrame(found.ratings)
+    votes = pd.DataFrame(rated.ratings)
     votes["emotion"] = canonical_words(votes["label"])
     raters = votes.groupby("id").size().reindex(table.index).fillna(0).astype(int)
     return table.assign(raters=raters).join(soft_labels(votes, SOFT))
@@ -231,7 +231,7 @@ def _with_files(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, tuple[st
 
 def _walk(folder: Path, first: str, ending: str) -> dict[str, Path]:
     """Turn id -> file, of the files directly inside and in the folders that fit `first` (three levels of them)."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     places = [(folder, 0)]
     for place, depth in places:
         for entry in visible(place):
@@ -240,20 +240,20 @@ def _walk(folder: Path, first: str, ending: str) -> dict[str, Path]:
                 places.append((Path(entry.path), depth + 1))
             elif entry.is_file() and name.endswith(ending.upper()) and "-IMPROV-" in name:
                 item = "MSP" + Path(name).stem[3:]
-                if item in found:
+                if item in files:
                     raise SerbenchError(
-                        f"two files for one id, {item}: {str(found[item])!r} and {entry.path!r}. Keep one of them."
+                        f"two files for one id, {item}: {str(files[item])!r} and {entry.path!r}. Keep one of them."
                     )
-                found[item] = Path(entry.path)
-    return found
+                files[item] = Path(entry.path)
+    return files
 
 
-def _notes(found: Evaluations) -> Iterator[str]:
+def _notes(rated: LabelFile) -> Iterator[str]:
     yield "the order of the two speakers' turns is not given: no interlocutor; previous follows the turn numbers"
-    if found.repeated:
-        yield f"{found.repeated} rater lines repeat a rater's answer to the same turn, and were left out"
-    if found.unread:
-        yield f"{len(found.unread)} rater lines have another form and were left out, such as {found.unread[0]}"
-    unrated = set(found.turns) - {str(rating["id"]) for rating in found.ratings}
-    if unrated and found.ratings:
+    if rated.repeated:
+        yield f"{rated.repeated} rater lines repeat a rater's answer to the same turn, and were left out"
+    if rated.unread:
+        yield f"{len(rated.unread)} rater lines have another form and were left out, such as {rated.unread[0]}"
+    unrated = set(rated.turns) - {str(rating["id"]) for rating in rated.ratings}
+    if unrated and rated.ratings:
         yield f"{len(unrated)} turns have no rater line, such as {min(unrated)}"

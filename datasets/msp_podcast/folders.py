@@ -75,12 +75,12 @@ def with_pool(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, list[str]]
 
 
 def _waves(base: Path, folder: Path) -> list[str]:
-    found = []
+    paths = []
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = relative(base, Path(where))
-        found += [f"{below}/{name}" for name in names if name.lower().endswith(".wav") and not name.startswith(".")]
-    return found
+        paths += [f"{below}/{name}" for name in names if name.lower().endswith(".wav") and not name.startswith(".")]
+    return paths
 
 
 def packed(base: Path) -> str:

@@ -2,7 +2,7 @@
 
 from ..schema.labels import VOCABULARIES
 
-FILE, CLASS = "FileName", "EmoClass"
-ATTRIBUTES = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
+FILE_COLUMN, CLASS_COLUMN = "FileName", "EmoClass"
+ATTRIBUTE_COLUMNS = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
 """In the order of the file."""
 CODES = {emotion: code for code, emotion in VOCABULARIES["msp-podcast"].items() if emotion}

@@ -65,13 +65,13 @@ def detect_release(base: Path, given: str | None) -> tuple[str, str]:
         differs = readme is not None and readme != given
         return given, f"release {given} was asked for, but readme.txt says {readme}" if differs else ""
     matches = (_FOLDER.fullmatch(folder.name) for folder in (base, base.resolve(), base.resolve().parent))
-    found = readme or next((m.group(1) for m in matches if m and m.group(1) in RELEASES), None)
-    if found is None:
+    told = readme or next((m.group(1) for m in matches if m and m.group(1) in RELEASES), None)
+    if told is None:
         raise SerbenchError(
             f"which release of MSP-Podcast is in {str(base)!r}? Neither readme.txt nor the folder's name says it, and "
             f"results of different releases can't be compared. Type --release with one of: {', '.join(RELEASES)}."
         )
-    return found, ""
+    return told, ""
 
 
 def _release_of_readme(base: Path) -> str | None:
@@ -79,8 +79,8 @@ def _release_of_readme(base: Path) -> str | None:
     readme = find(base, ("readme.txt", "readme.md", "readme"), "file")
     if readme is None:
         return None
-    found = [v for v in _RELEASE.findall(readme.read_text(encoding="utf-8", errors="replace")) if v in RELEASES]
-    return max(found, key=RELEASES.index) if found else None
+    named = [v for v in _RELEASE.findall(readme.read_text(encoding="utf-8", errors="replace")) if v in RELEASES]
+    return max(named, key=RELEASES.index) if named else None
 
 
 def read_consensus(path: Path, release: str) -> pd.DataFrame:
@@ -278,8 +278,8 @@ def read_transcripts(folder: Path, ids: pd.Index[str]) -> pd.Series[Any]:
         if name[:-4] in wanted and name[-4:].lower() == ".txt":
             with open(os.path.join(folder, name), "rb", buffering=0) as file:
                 texts[name[:-4]] = _decoded(file.read()).strip()
-    found = pd.Series(texts, dtype="string")
-    return found[found.ne("").to_numpy(dtype=bool)]
+    said = pd.Series(texts, dtype="string")
+    return said[said.ne("").to_numpy(dtype=bool)]
 
 
 def _decoded(data: bytes) -> str:

@@ -150,7 +150,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     table["language"] = "en"
     pool = int(table["partition"].eq("unlabelled").sum())
     expected = EXPECTED[release]
-    found = (*partition_notes, *rating_notes, *audio_notes, *text_notes, *pool_notes, *_facts(table))
+    noted = (*partition_notes, *rating_notes, *audio_notes, *text_notes, *pool_notes, *_facts(table))
     return Corpus(
         name="msp-podcast",
         release=release,
@@ -164,7 +164,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         homepage="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
         shared=("text",),
         expected={k: n + pool if k == "utterances" else n for k, n in expected.items()},
-        notes=tuple(note for note in (disagreement, folders.packed(base), *found) if note),
+        notes=tuple(note for note in (disagreement, folders.packed(base), *noted) if note),
         further=("previous_releases_information/*",),
         word_source=folders.word_times(base),
     )
@@ -202,10 +202,10 @@ def _label_folder(folder: Path) -> Path | None:
 
 
 def _consensus(labels: Path) -> Path:
-    found = _first(labels, files.CONSENSUS)
-    if found is None:
+    path = _first(labels, files.CONSENSUS)
+    if path is None:
         raise missing("msp-podcast", labels, " or ".join(files.CONSENSUS))
-    return found
+    return path
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:

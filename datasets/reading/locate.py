@@ -21,7 +21,7 @@ import pandas as pd
 from ..core.errors import SerbenchError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
-Kind = Literal["folder", "file"]
+EntryKind = Literal["folder", "file"]
 
 
 def need_root(root: Path | None, dataset: str, what: str) -> Path:
@@ -48,7 +48,7 @@ def files_in(folder: Path, *endings: str) -> list[Path]:
     return [Path(e.path) for e in visible(folder) if e.is_file() and (not wanted or e.name.lower().endswith(wanted))]
 
 
-def find(parent: Path, names: Sequence[str], kind: Kind = "folder") -> Path | None:
+def find(parent: Path, names: Sequence[str], kind: EntryKind = "folder") -> Path | None:
     """The entry of `parent` under the first of `names` that any entry has, or None.
 
     A folder that holds nothing to see but a folder of one of the same names stands for that inner folder. Two entries
@@ -65,17 +65,17 @@ def find(parent: Path, names: Sequence[str], kind: Kind = "folder") -> Path | No
                 "Keep the right one and move the others away."
             )
         if fitting:
-            found = parent / fitting[0]
-            return _unnested(found, names) if kind == "folder" else found
+            entry = parent / fitting[0]
+            return _unnested(entry, names) if kind == "folder" else entry
     return None
 
 
-def require(parent: Path, names: Sequence[str], kind: Kind = "folder", *, dataset: str) -> Path:
+def require(parent: Path, names: Sequence[str], kind: EntryKind = "folder", *, dataset: str) -> Path:
     """`find`, or an error that says what was looked for and what was found."""
-    found = find(parent, names, kind)
-    if found is None:
+    entry = find(parent, names, kind)
+    if entry is None:
         raise missing(dataset, parent, f"the {kind} {' or '.join(names)}", names)
-    return found
+    return entry
 
 
 def find_root(

@@ -36,8 +36,8 @@ def add_context(table: pd.DataFrame, *, ended_before: bool = False, order: Seque
     else:
         own, other = _last_started(dialogue, speaker)
     for column, position in (("previous", own), ("interlocutor", other)):
-        found = position >= 0
-        ids = pd.Series(ordered.index[position[found]], ordered.index[found], dtype="string")
+        there = position >= 0
+        ids = pd.Series(ordered.index[position[there]], ordered.index[there], dtype="string")
         table[column] = ids.reindex(table.index)
     return table
 

@@ -111,6 +111,56 @@ VOCABULARIES: Mapping[str, Mapping[str, str | None]] = {
         "T": "sadness",
         "N": "neutral",
     },
+    "nemo": {
+        "anger": "anger",
+        "fear": "fear",
+        "happiness": "happiness",
+        "neutral": "neutral",
+        "sadness": "sadness",
+        "surprised": "surprise",
+    },
+    "urdu": {"A": "anger", "H": "happiness", "N": "neutral", "S": "sadness"},
+    "emovo": {
+        "dis": "disgust",
+        "gio": "happiness",
+        "neu": "neutral",
+        "pau": "fear",
+        "rab": "anger",
+        "sor": "surprise",
+        "tri": "sadness",
+    },
+    "shemo": {"A": "anger", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness", "W": "surprise"},
+    "cafe": {
+        "C": "anger",
+        "D": "disgust",
+        "J": "happiness",
+        "N": "neutral",
+        "P": "fear",
+        "S": "surprise",
+        "T": "sadness",
+    },
+    "jl-corpus": {
+        "angry": "anger",
+        "sad": "sadness",
+        "neutral": "neutral",
+        "happy": "happiness",
+        "excited": "excitement",
+        "anxious": "other",
+        "apologetic": "other",
+        "assertive": "other",
+        "concerned": "other",
+        "encouraging": "other",
+    },
+    "subesco": {
+        "ANGRY": "anger",
+        "DISGUST": "disgust",
+        "FEAR": "fear",
+        "HAPPY": "happiness",
+        "NEUTRAL": "neutral",
+        "SAD": "sadness",
+        "SURPRISE": "surprise",
+    },
+    "esd": {"Angry": "anger", "Happy": "happiness", "Neutral": "neutral", "Sad": "sadness", "Surprise": "surprise"},
 }
 """Corpus -> its own codes -> canonical emotion; None is a code for "no agreement"."""
 
@@ -214,8 +264,10 @@ def canonical_words(raw: pd.Series[Any]) -> pd.Series[Any]:
     """Canonical emotion of single raters' words (categories give categories); unknown words stay missing."""
     emotions = {word: emotion for emotion, words in WORDS.items() for word in words}
     codes, words = pd.factorize(raw)
-    found = pd.Index(EMOTIONS).get_indexer(pd.Index([_emotion_of(str(word), emotions) for word in words], dtype=object))
-    chosen = pd.Categorical.from_codes(np.append(found, -1)[codes], pd.Index(EMOTIONS))
+    positions = pd.Index(EMOTIONS).get_indexer(
+        pd.Index([_emotion_of(str(word), emotions) for word in words], dtype=object)
+    )
+    chosen = pd.Categorical.from_codes(np.append(positions, -1)[codes], pd.Index(EMOTIONS))
     result = pd.Series(chosen, raw.index, name=raw.name)
     return result if isinstance(raw.dtype, pd.CategoricalDtype) else result.astype("string")
 

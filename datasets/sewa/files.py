@@ -64,18 +64,18 @@ def files_of(folder: Path | None, *endings: str) -> dict[str, Path]:
     SerbenchError
         When two files stand for one recording.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in files_in(folder, *endings) if folder else []:
         recording = parse_name(path.stem)
         if recording is None:
             continue
-        if recording.name in found:
+        if recording.name in files:
             raise SerbenchError(
-                f"{found[recording.name].name} and {path.name} in {str(folder)!r} are two files for one id, "
+                f"{files[recording.name].name} and {path.name} in {str(folder)!r} are two files for one id, "
                 f"{recording.name}. Keep the right one."
             )
-        found[recording.name] = path
-    return found
+        files[recording.name] = path
+    return files
 
 
 def names_below(package: Path) -> set[str]:

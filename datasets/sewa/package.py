@@ -145,13 +145,13 @@ def _release(
             f"{str(package)!r} mixes files of several releases ({', '.join(sorted(kinds))}). "
             "Expected one AVEC package; keep each in a folder of its own."
         )
-    found = kinds.pop()
-    if asked is not None and asked != found:
+    told = kinds.pop()
+    if asked is not None and asked != told:
         raise SerbenchError(
-            f"release {asked} was asked for, but the label files of {str(package)!r} are of {found} (2017: names such "
+            f"release {asked} was asked for, but the label files of {str(package)!r} are of {told} (2017: names such "
             "as Train_01; 2018: Train_DE_01 without a header; 2019: with one). Leave --release out."
         )
-    return found
+    return told
 
 
 def _aligned(folder: Path | None) -> dict[str, pd.DataFrame]:
@@ -163,10 +163,10 @@ def _aligned(folder: Path | None) -> dict[str, pd.DataFrame]:
             f"alignment={str(folder)!r} is not a folder. "
             "Expected one with files such as Train_01.TextGrid or Train_01.csv."
         )
-    found = files.files_of(folder, ".textgrid", ".csv")
-    if not found:
+    aligned = files.files_of(folder, ".textgrid", ".csv")
+    if not aligned:
         raise missing("sewa", folder, "alignment files such as Train_01.TextGrid or Train_01.csv")
-    return {name: _alignment_file(path) for name, path in found.items()}
+    return {name: _alignment_file(path) for name, path in aligned.items()}
 
 
 def _alignment_file(path: Path) -> pd.DataFrame:

@@ -35,10 +35,10 @@ def table_file(root: Path) -> Path:
     kinds = ", ".join((*TEXT_FILES, *PARQUET_FILES))
     if root.is_dir():
         entries = sorted(p for p in root.iterdir() if p.is_file() and not p.name.startswith("."))
-        found = [p for p in entries if p.suffix.lower() in (*TEXT_FILES[:2], *PARQUET_FILES)]
-        if len(found) == 1:
-            return found[0]
-        there = ", ".join(p.name for p in (found or entries)[:8]) or "no files"
+        tables = [p for p in entries if p.suffix.lower() in (*TEXT_FILES[:2], *PARQUET_FILES)]
+        if len(tables) == 1:
+            return tables[0]
+        there = ", ".join(p.name for p in (tables or entries)[:8]) or "no files"
         raise SerbenchError(f"expected one table ({kinds}) in {root}, found {there}. Type the file itself as --root.")
     if not root.is_file():
         raise SerbenchError(f"the table {str(root)!r} does not exist. Type the path of a {kinds} file as --root.")
@@ -143,11 +143,11 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise SerbenchError(f"{path} can't be read as parquet: {reason}. Write it again, or save it as CSV.") from None
     if table.index.name is not None or table.index.nlevels > 1:
         table = table.reset_index()
-    cells = {str(name): _as_text(table.iloc[:, i]) for i, name in enumerate(table.columns)}
+    cells = {str(name): as_text(table.iloc[:, i]) for i, name in enumerate(table.columns)}
     return pd.DataFrame({**cells, LINE: [str(i + 1) for i in range(len(table))]}, dtype="string")
 
 
-def _as_text(column: pd.Series[Any]) -> list[str | None]:
+def as_text(column: pd.Series[Any]) -> list[str | None]:
     """Cells as text: numbers in their shortest exact form, and a column of whole floats (3.0) as whole numbers."""
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")

@@ -95,12 +95,12 @@ def cache_verify(
         for path, length, _ in sorted(packs_of(section)):
             before = len(damaged)
             size += length
-            for found in track(scan_pack(path), f"checking {name}, array"):
+            for piece in track(scan_pack(path), f"checking {name}, array"):
                 checked += 1
-                if not isinstance(found, Entry):
-                    damaged.append(f"{name}: {path}, byte {found[0]}: no entry begins here")
-                elif load(path, found) is None:
-                    damaged.append(f"{name}: {path}, byte {found.offset}: the checksum is wrong")
+                if not isinstance(piece, Entry):
+                    damaged.append(f"{name}: {path}, byte {piece[0]}: no entry begins here")
+                elif load(path, piece) is None:
+                    damaged.append(f"{name}: {path}, byte {piece.offset}: the checksum is wrong")
                 if progress is not None:
                     progress(checked)
             if remove and len(damaged) > before:
@@ -156,7 +156,7 @@ def cache_prune(
 
 
 def _count(path: str) -> int:
-    return sum(isinstance(found, Entry) for found in scan_pack(path))
+    return sum(isinstance(piece, Entry) for piece in scan_pack(path))
 
 
 def _sections(root: Path) -> list[Path]:

@@ -177,11 +177,11 @@ def _next_entry(handle: int, offset: int, size: int, window: int = 1 << 20) -> i
     """Offset of the next intact header, or the size of the file."""
     while offset < size:
         data = os.pread(handle, window + len(MAGIC) - 1, offset)
-        found = data.find(MAGIC)
-        if found < 0:
+        ahead = data.find(MAGIC)
+        if ahead < 0:
             offset += window
-        elif _parse(os.pread(handle, _HEADER.size, offset + found), offset + found) is not None:
-            return offset + found
+        elif _parse(os.pread(handle, _HEADER.size, offset + ahead), offset + ahead) is not None:
+            return offset + ahead
         else:
-            offset += found + 1
+            offset += ahead + 1
     return size

@@ -64,10 +64,10 @@ class Section:
             known = self._scanned.setdefault(path, 0)
             if size <= known:
                 continue
-            for found in scan_pack(path, known):
-                self._scanned[path] = found.stop if isinstance(found, Entry) else found[1]
-                if isinstance(found, Entry) and found.dim == self.dim:
-                    self._note(path, found)
+            for piece in scan_pack(path, known):
+                self._scanned[path] = piece.stop if isinstance(piece, Entry) else piece[1]
+                if isinstance(piece, Entry) and piece.dim == self.dim:
+                    self._note(path, piece)
         self._refreshed = time.monotonic()
 
     def frames(self, key: bytes) -> int | None:
@@ -165,8 +165,8 @@ def scan_pack(path: str, offset: int = 0) -> Iterator[Entry | tuple[int, int]]:
 def packs_of(section: Path) -> Iterator[tuple[str, int, float]]:
     """(path, size, time of last use) of every pack of a section."""
     try:
-        with os.scandir(section) as found:
-            for entry in found:
+        with os.scandir(section) as entries:
+            for entry in entries:
                 if entry.name.endswith(SUFFIX):
                     state = entry.stat()
                     yield entry.path, state.st_size, state.st_mtime

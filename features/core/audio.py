@@ -150,8 +150,8 @@ class AudioHashes:
     def sha256(self, path: Path | str) -> str:
         """The digest, from memory where the file is unchanged."""
         before = signature(path)
-        if found := self.known(path, before):
-            return found
+        if held := self.known(path, before):
+            return held
         at = time.time()
         sha = audio_sha256(path)
         self.learn(path, before, sha, at)
@@ -222,8 +222,8 @@ def _decode(path: Path | str, start: float | None, end: float | None, content: b
     16-bit samples are read as integers and scaled here, which gives the same numbers as libsndfile's own conversion
     in half the time.
     """
-    if content is not None and (found := _pcm16(content)) is not None:
-        data, rate = found
+    if content is not None and (decoded := _pcm16(content)) is not None:
+        data, rate = decoded
         first, stop = _bounds(path, start, end, rate, len(data))
         return _mono(data[first:stop] * _FULL_SCALE), rate
     with soundfile.SoundFile(path) as sound:

@@ -28,7 +28,7 @@ PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
-class Source:
+class Checkpoint:
     """A checkpoint that was found.
 
     Attributes
@@ -51,7 +51,7 @@ class Source:
     geometry: Geometry
 
 
-def locate(name: str, revision: str = "main") -> Source:
+def locate(name: str, revision: str = "main") -> Checkpoint:
     """Find a checkpoint.
 
     Parameters
@@ -109,14 +109,14 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     )
 
 
-def _random(name: str) -> Source:
+def _random(name: str) -> Checkpoint:
     family, settings, preprocessor = random_parts(name.removeprefix(RANDOM_PREFIX))
     config = transformers().AutoConfig.for_model(family, **settings)
     identity = (("random", name), ("seed", str(RANDOM_SEED)))
-    return Source(name, name, None, identity, config, preprocessor, geometry(config, preprocessor, name))
+    return Checkpoint(name, name, None, identity, config, preprocessor, geometry(config, preprocessor, name))
 
 
-def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> Source:
+def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> Checkpoint:
     if not (folder / CONFIG).is_file():
         raise SerbenchError(f"{name} has no config.json in {folder}. Expected a checkpoint saved by transformers.")
     _read(folder / CONFIG, name)
@@ -130,14 +130,14 @@ def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> 
             "transformers library."
         ) from error
     preprocessor = _preprocessor(folder, name)
-    found = geometry(config, preprocessor, name)  # a text or vision model is told what it is, before its files are
+    shape = geometry(config, preprocessor, name)  # a text or vision model is told what it is, before its files are
     weight_files(folder, name)
     if not preprocessor:
         raise SerbenchError(
             f"{name} has no preprocessor_config.json in {folder}, so its sampling rate and normalisation are not known."
             " Copy that file from the place that the checkpoint came from."
         )
-    return Source(name, short, folder, tuple(identity.items()), config, preprocessor, found)
+    return Checkpoint(name, short, folder, tuple(identity.items()), config, preprocessor, shape)
 
 
 def _preprocessor(folder: Path, name: str) -> dict[str, Any]:
@@ -155,9 +155,9 @@ def _folder_identity(folder: Path) -> dict[str, str]:
     texts = [(folder / file).read_bytes().hex() for file in (CONFIG, *PREPROCESSORS) if (folder / file).is_file()]
     weights = sorted(p for p in folder.glob("*.safetensors"))
     hashes = AudioHashes(cache_root() / "checkpoints")
-    found = {p.name: hashes.sha256(p) for p in weights}
+    digests = {p.name: hashes.sha256(p) for p in weights}
     hashes.save()
-    return {"weights": digest(found, 64), "settings": digest(texts)}
+    return {"weights": digest(digests, 64), "settings": digest(texts)}
 
 
 def _snapshot(name: str, revision: str) -> Path:

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.feature_extractor import Array
-from .checkpoint import Source
+from ..core.feature_table import Array
+from .checkpoint import Checkpoint
 from .families import AST, WAVEFORM, WHISPER
 from .library import transformers
 
@@ -56,7 +56,7 @@ class SpeechEncoder(nn.Module):
     model : the encoder part of the network
     """
 
-    def __init__(self, source: Source, model: nn.Module) -> None:
+    def __init__(self, source: Checkpoint, model: nn.Module) -> None:
         super().__init__()
         self.model, self.geometry, self.name = model, source.geometry, source.name
         self.normalises = bool(source.preprocessor.get("do_normalize", False))
@@ -193,9 +193,9 @@ def blocks(encoder: SpeechEncoder) -> nn.ModuleList:
     model: Any = encoder.model
     for holder in (model, getattr(model, "encoder", None)):
         for name in ("layers", "layer"):
-            found = getattr(holder, name, None)
-            if isinstance(found, nn.ModuleList):
-                return found
+            part = getattr(holder, name, None)
+            if isinstance(part, nn.ModuleList):
+                return part
     raise AssertionError(f"{encoder.geometry.family} has no blocks")
 
 
@@ -220,7 +220,7 @@ class _ReachedError(Exception):
     """The highest hidden state that was asked for is there."""
 
 
-def _mel_preprocessor(source: Source) -> Callable[[list[Array]], Tensor]:
+def _mel_preprocessor(source: Checkpoint) -> Callable[[list[Array]], Tensor]:
     """For Whisper and AST: signals -> log-mel windows, by the preprocessor of transformers."""
     if source.geometry.kind == WAVEFORM:
         return _no_preprocessor

@@ -14,13 +14,13 @@ from torch.nn.utils import parametrize
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library, raise_library_failure
-from .checkpoint import Source
+from .checkpoint import Checkpoint
 from .encoder import SpeechEncoder
 from .families import RANDOM_SEED
 from .library import transformers
 
 
-def load(source: Source, *, masks: bool = False, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
+def load(source: Checkpoint, *, masks: bool = False, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
     """Load an encoder on the CPU in float32 and evaluation mode.
 
     Parameters
@@ -40,7 +40,7 @@ def load(source: Source, *, masks: bool = False, changes: Mapping[str, Any] | No
     return _without_own_masks(SpeechEncoder(source, model)).eval()
 
 
-def skeleton(source: Source, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
+def skeleton(source: Checkpoint, changes: Mapping[str, Any] | None = None) -> SpeechEncoder:
     """The network that `load` gives with `masks`, with any weights: to be filled from a saved model."""
     with quiet():
         model = _random_model(_prepared(source, True, changes or {}))
@@ -81,7 +81,7 @@ def _without_own_masks(encoder: SpeechEncoder) -> SpeechEncoder:
     return encoder
 
 
-def _prepared(source: Source, masks: bool, changes: Mapping[str, Any]) -> Any:
+def _prepared(source: Checkpoint, masks: bool, changes: Mapping[str, Any]) -> Any:
     """A copy of the config with changes, without the parts that are not used, with a mask vector if one is wanted."""
     config = type(source.config).from_dict(source.config.to_dict())
     for setting, value in changes.items():
@@ -109,7 +109,7 @@ def _random_model(config: Any) -> nn.Module:
     return model
 
 
-def _stored_model(source: Source, config: Any) -> nn.Module:
+def _stored_model(source: Checkpoint, config: Any) -> nn.Module:
     """The weights of the checkpoint; every one of the encoder's must be there."""
     names = {r"^(model\.)?encoder\.": ""} if config.model_type == "whisper" else None
     with torch.random.fork_rng(devices=[]):

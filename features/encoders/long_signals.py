@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from ...datasets.core.stages import track
-from ..core.feature_extractor import Array
+from ..core.feature_table import Array
 from .encoder import SpeechEncoder, no_mask_warnings, unit_variance
 from .families import WAVEFORM, Geometry
-from .fast.on_processor import streams
+from .plain import streams
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,7 +93,7 @@ def encode(
     geometry = encoder.geometry
     kept: dict[int, dict[int, Tensor]] = {}
     plan = [windows(geometry.frames(len(s)), recipe.chunk_frames, recipe.overlap_frames) for s in signals]
-    pieces = [(i, window) for i, found in enumerate(plan) for window in found]
+    pieces = [(i, window) for i, cut in enumerate(plan) for window in cut]
     normalised = _Normalised(signals, recipe.normalise and geometry.kind == WAVEFORM)
     batches = list(_batches(pieces, signals, geometry, recipe))
     loaded = ((batch, [_piece(normalised[i], window, geometry) for i, window in batch]) for batch in batches)
@@ -102,14 +102,14 @@ def encode(
     def states(batch: tuple[Batch, list[Array]]) -> tuple[Batch, list[Tensor]]:
         """The kept frames (frame, layer, width) of each window of a batch."""
         pieces, parts = batch
-        found = torch.stack(encoder(encoder.inputs(parts).to(device, dtype), layers=recipe.layers), dim=2)
+        hidden = torch.stack(encoder(encoder.inputs(parts).to(device, dtype), layers=recipe.layers), dim=2)
         return pieces, [
-            row[w.keep - w.start : w.until - w.start].float() for row, (_, w) in zip(found, pieces, strict=True)
+            row[w.keep - w.start : w.until - w.start].float() for row, (_, w) in zip(hidden, pieces, strict=True)
         ]
 
     made = in_streams(states, loaded, len(batches), streams(device))
-    for batch, found in track(made, "batches", len(batches)):
-        for (i, window), frames in zip(batch, found, strict=True):
+    for batch, kept_frames in track(made, "batches", len(batches)):
+        for (i, window), frames in zip(batch, kept_frames, strict=True):
             kept.setdefault(i, {})[window.keep] = frames
             if len(kept[i]) == len(plan[i]):
                 ordered = [part for _, part in sorted(kept.pop(i).items())]

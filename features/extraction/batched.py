@@ -77,19 +77,19 @@ def groups(every: Sequence[FileTask], pending: Sequence[FileTask], seconds: floa
     """
     left = {task.path: task for task in pending}
     spans = {task.path: _spans(task) for task in every}
-    found: list[Group] = []
+    made: list[Group] = []
     group: list[Member] = []
     filled = 0.0
     for task in sorted(every, key=lambda t: (-max(spans[t.path], default=0.0), t.path)):
         length = sum(spans[task.path])
         if group and filled + length > seconds:
-            found.append(tuple(group))
+            made.append(tuple(group))
             group, filled = [], 0.0
         group.append(Member(task, left.get(task.path)))
         filled += length
-    found = [g for g in [*found, tuple(group)] if any(member.pending for member in g)]
-    first = next((i for i, g in enumerate(found) if any(m.task.path == pending[0].path for m in g)), 0)
-    return found[first:] + found[:first]
+    made = [g for g in [*made, tuple(group)] if any(member.pending for member in g)]
+    first = next((i for i, g in enumerate(made) if any(m.task.path == pending[0].path for m in g)), 0)
+    return made[first:] + made[:first]
 
 
 def make_group(group: Group, extractor: FeatureExtractor, section: Section) -> list[Outcome]:

@@ -176,7 +176,7 @@ def _outcomes(
 
 
 @dataclass(frozen=True)
-class _Loaders(Mapping[str, Callable[[], Array]]):
+class _FromCache(Mapping[str, Callable[[], Array]]):
     """id -> function that loads the array from the cache, or makes it again if it is damaged or gone."""
 
     where: dict[str, tuple[str, Segment, str]]
@@ -195,8 +195,8 @@ class _Loaders(Mapping[str, Callable[[], Array]]):
     def part(self, item: str, first: int, stop: int) -> Array:
         """Frames `first` .. `stop` - 1 of an array."""
         path, segment, sha = self.where[item]
-        found = self.section.read_part(entry_key(sha, segment.start, segment.end), first, stop)
-        return self._load(path, segment, sha)[first:stop] if found is None else found
+        stored = self.section.read_part(entry_key(sha, segment.start, segment.end), first, stop)
+        return self._load(path, segment, sha)[first:stop] if stored is None else stored
 
     def _load(self, path: str, segment: Segment, sha: str) -> Array:
         key = entry_key(sha, segment.start, segment.end)
@@ -215,7 +215,7 @@ def _table(
     where = {s.item: (t.path, s, tally.sha[t.path]) for t in tasks for s in t.segments if s.item in tally.frames}
     ids = [str(i) for i in rows.index]
     return FeatureTable(
-        loaders=_Loaders({i: where[i] for i in ids if i in where}, extractor, section),
+        loaders=_FromCache({i: where[i] for i in ids if i in where}, extractor, section),
         shapes={i: (tally.frames[i], extractor.dim) for i in ids if i in where},
         dim=extractor.dim,
         hop_seconds=extractor.hop_seconds,

@@ -76,7 +76,7 @@ def tasks_of(
     rows: pd.DataFrame, root: Path, source: AudioSource | None = None, jobs: int = 1
 ) -> tuple[list[FileTask], dict[str, str]]:
     """Group the rows by file; rows whose path leaves the root, or whose file `source` refuses, fail."""
-    found, reasons = _sound_files(rows["path"].astype(str).unique().tolist(), root, source, jobs)
+    sounds, reasons = _sound_files(rows["path"].astype(str).unique().tolist(), root, source, jobs)
     files: dict[str, list[Segment]] = {}
     failed: dict[str, str] = {}
     bounds = zip(_seconds(rows, "start"), _seconds(rows, "end"), strict=True)
@@ -84,7 +84,7 @@ def tasks_of(
         if str(relative) in reasons:
             failed[str(item)] = reasons[str(relative)]
         else:
-            files.setdefault(found[str(relative)], []).append(Segment(str(item), start, end))
+            files.setdefault(sounds[str(relative)], []).append(Segment(str(item), start, end))
     return [FileTask(path, tuple(segments)) for path, segments in files.items()], failed
 
 

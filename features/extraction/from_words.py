@@ -65,7 +65,7 @@ def table_of_words(
     extractor.survey(spoken)
     ids = [str(i) for i in rows.index if str(i) in frames]
     return FeatureTable(
-        loaders=_Loaders({i: frames[i] for i in ids}, extractor, words),
+        loaders=_FromWords({i: frames[i] for i in ids}, extractor, words),
         shapes={i: (frames[i], extractor.dim) for i in ids},
         dim=extractor.dim,
         hop_seconds=extractor.hop_seconds,
@@ -75,7 +75,7 @@ def table_of_words(
 
 
 @dataclass(frozen=True)
-class _Loaders(Mapping[str, Callable[[], Array]]):
+class _FromWords(Mapping[str, Callable[[], Array]]):
     """id -> function that lays the item's words on its frames."""
 
     frames: dict[str, int]

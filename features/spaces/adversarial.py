@@ -29,8 +29,7 @@ sides (an isotropic one looks the same from all), no discriminator can help. `sp
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +39,7 @@ from torch.nn import functional
 
 from ...datasets.core.config import option
 from ...datasets.core.stages import stage
+from ..core.threads import one_thread
 from .orthogonal import mean_cosine, refine
 
 _PAPER, _RELEASE, _FREE = "section 3.1", "public release", "free choice"
@@ -118,49 +118,37 @@ def play(source: Tensor, target: Tensor, game: Game, seed: int) -> Played:
     losses: list[float] = []
     best_value, height, since, rate, fell = -2.0, -2.0, 0, game.lr, False
     with one_thread(source.device), stage(f"game of seed {seed}: epoch", game.epochs) as at:
-        table = Table(source, target, game, seed)
-        best = table.w.clone()
+        match = Match(source, target, game, seed)
+        best = match.w.clone()
         for epoch in range(1, game.epochs + 1):
-            losses.append(table.epoch(rate, at.within))
-            value = table.look()
+            losses.append(match.epoch(rate, at.within))
+            value = match.look()
             criteria.append(value)
             rate *= game.lr_decay
             if value > best_value:
-                best, best_value = table.w.clone(), value
+                best, best_value = match.w.clone(), value
             else:
                 rate, fell = rate * (game.lr_shrink if fell else 1.0), True
             height, since = (value, epoch) if value > height + _BETTER else (height, since)
             at(epoch, f"criterion {value:.4f}, best {best_value:.4f}, discriminator's loss {losses[-1]:.4f}")
-            if rate < game.min_lr or not table.sound or 0 < game.patience <= epoch - since:
+            if rate < game.min_lr or not match.sound or 0 < game.patience <= epoch - since:
                 break
     return Played(seed, best, best_value, tuple(criteria), tuple(losses))
 
 
 def epoch_seconds(source: Tensor, target: Tensor, game: Game, steps: int = 10) -> float:
     """Seconds that an epoch takes here, from a few steps and one look at the criterion."""
-    table = Table(source, target, game, 0)
-    table.round(game.lr)
+    match = Match(source, target, game, 0)
+    match.round(game.lr)
     began = time.perf_counter()
-    float(sum(table.round(game.lr) for _ in range(steps)))  # a graphics card is waited for
+    float(sum(match.round(game.lr) for _ in range(steps)))  # a graphics card is waited for
     stepped = time.perf_counter()
-    table.look()
+    match.look()
     looked = time.perf_counter() - stepped
     return max(1, game.samples // game.batch) * (stepped - began) / steps + looked
 
 
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """On a processor one thread of PyTorch: small operations gain nothing by more, and numbers don't depend on them."""
-    threads = torch.get_num_threads()
-    try:
-        if device.type == "cpu":
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class Table:
+class Match:
     """A game under way: two clouds, the map, the discriminator and the dice."""
 
     def __init__(self, source: Tensor, target: Tensor, game: Game, seed: int) -> None:

@@ -39,8 +39,9 @@ from torch import Tensor
 from ...datasets.core.config import option, validate
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import duration, stage
+from ..core.threads import one_thread
 from ..words.vectors import SILENT, Vectors, normalise
-from .adversarial import Game, epoch_seconds, one_thread, play
+from .adversarial import Game, epoch_seconds, play
 from .orthogonal import METHODS, precision, procrustes, refine, translations, unit_rows
 
 MODES = ("identical", "dictionary", "adversarial")
@@ -72,7 +73,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Report:
+class MapReport:
     """What is known of a map; numbers are shares in [0, 1].
 
     Attributes
@@ -106,7 +107,7 @@ class Alignment:
     source: Vectors
     target: Vectors
     map: np.ndarray[Any, np.dtype[np.float32]]
-    report: Report
+    report: MapReport
 
 
 def align(
@@ -119,7 +120,7 @@ def align(
     test: Iterable[tuple[str, str]] | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
-    failed: Callable[[Report], None] | None = None,
+    failed: Callable[[MapReport], None] | None = None,
 ) -> Alignment:
     """Map `source` into the space of `target`.
 
@@ -156,7 +157,7 @@ def align(
         _need(fitted, config.mode, source.dim)
         start = _fitted(xs, xt, fitted)
         w, value = refine(xs, xt, start, rounds=config.rounds, max_rank=config.max_rank, mutual=config.mutual)
-        report = Report(config.mode, True, f"fitted to {len(fitted)} pairs of words", len(fitted), value)
+        report = MapReport(config.mode, True, f"fitted to {len(fitted)} pairs of words", len(fitted), value)
         asked = apart if asked is None else asked
     report = _tested(report, xs, xt, start, w, asked)
     if not report.accepted:
@@ -182,14 +183,14 @@ def read_pairs(path: Path | str) -> list[tuple[str, str]]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SerbenchError(f"the dictionary {str(path)!r} can't be read: {error}. Expected UTF-8 text.") from error
-    found = []
+    pairs = []
     for number, line in enumerate(lines, 1):
         cells = line.split("\t") if "\t" in line else line.split()
         if len(cells) != 2 and line.strip():
             raise SerbenchError(f"line {number} of {str(path)!r} is {line!r}. Expected two words with a tab between.")
         if line.strip():
-            found.append((cells[0].strip(), cells[1].strip()))
-    return found
+            pairs.append((cells[0].strip(), cells[1].strip()))
+    return pairs
 
 
 def _prepared(vectors: Vectors, steps: str, device: str) -> Tensor:
@@ -206,8 +207,8 @@ def _identical(source: Vectors, target: Vectors) -> Pairs:
 
 def _rows(source: Vectors, target: Vectors, pairs: Iterable[tuple[str, str]]) -> Pairs:
     """Rows of the pairs whose words are both known, no pair twice."""
-    found = ((_row(source, one), _row(target, other)) for one, other in pairs)
-    return list(dict.fromkeys((s, t) for s, t in found if s is not None and t is not None))
+    rows = ((_row(source, one), _row(target, other)) for one, other in pairs)
+    return list(dict.fromkeys((s, t) for s, t in rows if s is not None and t is not None))
 
 
 def _row(vectors: Vectors, word: str) -> int | None:
@@ -239,7 +240,7 @@ def _fitted(xs: Tensor, xt: Tensor, pairs: Pairs) -> Tensor:
 
 def _adversarial(
     xs: Tensor, xt: Tensor, config: Config, game: Game, known: Pairs, progress: Progress
-) -> tuple[Tensor, Tensor, Report]:
+) -> tuple[Tensor, Tensor, MapReport]:
     """The map of the best game before and after refinement, and the verdict; games are played until one is accepted."""
     seeded = translations(xs @ _fitted(xs, xt, known), xt) if len(known) >= xs.shape[1] else None
     starts, maps, said, values = [], [], [], []
@@ -258,7 +259,7 @@ def _adversarial(
             progress(f"game {k + 1} of {config.seeds} at most: criterion {value:.4f}; {reason}")
             if accepted:
                 break
-    return starts[best], maps[best], Report("adversarial", accepted, reason, 0, values[best], games=games)
+    return starts[best], maps[best], MapReport("adversarial", accepted, reason, 0, values[best], games=games)
 
 
 def _facts(
@@ -305,21 +306,21 @@ def _verdict(chosen: Mapping[str, float], games: int, known: int) -> tuple[bool,
     )
 
 
-def _tested(report: Report, xs: Tensor, xt: Tensor, start: Tensor, w: Tensor, asked: Pairs) -> Report:
+def _tested(report: MapReport, xs: Tensor, xt: Tensor, start: Tensor, w: Tensor, asked: Pairs) -> MapReport:
     if not asked:
         return report
     truth: dict[int, set[int]] = {}
     for s, t in asked:
         truth.setdefault(s, set()).add(t)
-    found = [{m: dict(precision(xs @ v, xt, truth, method=m).at) for m in METHODS} for v in (w, start)]
-    return Report(
+    precisions = [{m: dict(precision(xs @ v, xt, truth, method=m).at) for m in METHODS} for v in (w, start)]
+    return MapReport(
         report.mode,
         report.accepted,
         report.reason,
         report.pairs,
         report.criterion,
-        found[0],
-        found[1],
+        precisions[0],
+        precisions[1],
         len(truth),
         len(xt),
         report.games,

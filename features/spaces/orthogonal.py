@@ -83,15 +83,15 @@ def nearest(
     if method not in METHODS:
         raise SerbenchError(f"method={method!r} is not known. Expected one of: {', '.join(METHODS)}.")
     asked = x if rows is None else x[rows]
-    theirs, found = unit_rows(y), []
+    theirs, best = unit_rows(y), []
     far = neighbourhood(y, x, k) if method == "csls" else None
     for part in _parts(unit_rows(asked), len(y)):
         scores = part @ theirs.T
         if far is not None:
             near = scores.topk(min(k, len(y)), dim=1).values.mean(1, keepdim=True)
             scores = 2 * scores - near - far
-        found.append(scores.topk(min(count, len(y)), dim=1))
-    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+        best.append(scores.topk(min(count, len(y)), dim=1))
+    return torch.cat([f.values for f in best]), torch.cat([f.indices for f in best])
 
 
 def dictionary(
@@ -143,9 +143,9 @@ def refine(
         if len(pairs) < 2:
             break
         current = procrustes(source[pairs[:, 0]], target[pairs[:, 1]])
-        found = criterion(source @ current, target)
-        if found > value:
-            best, value = current, found
+        reached = criterion(source @ current, target)
+        if reached > value:
+            best, value = current, reached
     return best, value
 
 
@@ -174,8 +174,8 @@ def precision(
     if not truth:
         raise SerbenchError("no pair to test with was given. Expected pairs with both words in the vocabularies.")
     rows = torch.tensor(sorted(truth), device=mapped.device)
-    _, found = nearest(mapped, target, max(ks), method, rows=rows)
-    answers = zip(rows.tolist(), found.tolist(), strict=True)
+    _, neighbours = nearest(mapped, target, max(ks), method, rows=rows)
+    answers = zip(rows.tolist(), neighbours.tolist(), strict=True)
     hits = torch.tensor([[column in truth[row] for column in best] for row, best in answers])
     return Precision({k: float(hits[:, :k].any(1).double().mean()) for k in ks}, len(rows))
 

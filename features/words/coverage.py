@@ -38,7 +38,7 @@ def coverage(words: Iterable[str], vectors: Vectors) -> Coverage:
     return Coverage(tokens, tokens - lost, len(counts), len(counts) - len(lacking), tuple(lacking))
 
 
-def need_overlap(found: Coverage, what: str) -> Coverage:
+def need_overlap(known: Coverage, what: str) -> Coverage:
     """The coverage, unless there are words and none of them has a vector.
 
     Raises
@@ -46,9 +46,9 @@ def need_overlap(found: Coverage, what: str) -> Coverage:
     SerbenchError
         When vocabulary and text have no word in common: a file of another language, most likely.
     """
-    if found.tokens and not found.known_tokens:
+    if known.tokens and not known.known_tokens:
         raise SerbenchError(
-            f"none of the {found.types} words of {what} has a vector (such as {', '.join(found.unknown[:3])}). "
+            f"none of the {known.types} words of {what} has a vector (such as {', '.join(known.unknown[:3])}). "
             "Expected vectors of the language that is spoken; name another file of vectors."
         )
-    return found
+    return known

@@ -61,13 +61,13 @@ class Aligner:
 
     def spell(self, word: str) -> list[int]:
         """The word's characters that the model knows, in lower, upper or their own case; accents fall where need be."""
-        found = []
+        letters = []
         for c in unicodedata.normalize("NFC", word):
             forms = (c, c.lower(), c.upper(), *(unicodedata.normalize("NFD", f)[0] for f in (c.lower(), c.upper())))
             known = next((self.alphabet[f] for f in forms if f in self.alphabet), None)
             if known is not None and known != self.separator:
-                found.append(known)
-        return found
+                letters.append(known)
+        return letters
 
     def emissions(self, signal: Array) -> Tensor:
         """Log-probabilities (frame, character) of a signal (samples,) at `sampling_rate`."""
@@ -79,9 +79,9 @@ class Aligner:
         step, parts = window - 2 * margin, []
         for first in range(0, len(signal) - 2 * margin, step):
             last = first + window >= len(signal)
-            found = self._emit(signal[first : len(signal) if last else first + window])
+            scores = self._emit(signal[first : len(signal) if last else first + window])
             head = 0 if first == 0 else margin // self.stride
-            parts.append(found[head:] if last else found[head : (margin + step) // self.stride])
+            parts.append(scores[head:] if last else scores[head : (margin + step) // self.stride])
             if last:
                 break
         return torch.cat(parts)
@@ -97,13 +97,13 @@ class Aligner:
             return [None] * len(words)
         tokens, owners = self._separated(spelt)
         frames = best_path(self.emissions(signal), tokens, self.blank)
-        found: list[Span | None] = [None] * len(words)
+        times: list[Span | None] = [None] * len(words)
         for owner, span in zip(owners, frames or [], strict=False):
             if owner >= 0:
-                before = found[owner]
+                before = times[owner]
                 start = span[0] * self.frame_seconds if before is None else before[0]
-                found[owner] = (start, min(span[1] * self.frame_seconds, len(signal) / self.sampling_rate))
-        return found
+                times[owner] = (start, min(span[1] * self.frame_seconds, len(signal) / self.sampling_rate))
+        return times
 
     def _separated(self, spelt: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
         """Tokens of all words with the separator between them, and the word of each token (-1 = separator)."""

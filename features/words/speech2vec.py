@@ -35,9 +35,9 @@ from ...datasets.core.config import option, to_dict, validate
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest
 from ...datasets.core.stages import stage, track
+from ..core.course import Course
 from .speech2vec_network import Network, squared_error
 from .spoken_words import Cuts
-from .training_state import load_state, save_state
 from .vectors import Vectors
 
 _PAPER, _SOURCE, _FREE = "Chung and Glass", "reproduction", "free choice"
@@ -96,13 +96,14 @@ class Trained:
 
 
 @dataclass
-class _State:
-    """What an unfinished training is: replaced or filled in place, epoch by epoch."""
+class _Training(Course):
+    """A training in progress, and mean squared errors after each epoch."""
 
     network: Network
-    optimiser: torch.optim.Optimizer
-    best: dict[str, Tensor]
+    settings: Config
+    optimisers: dict[str, torch.optim.Optimizer]
     epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     losses: list[float] = field(default_factory=list)
     held_out: list[float] = field(default_factory=list)
@@ -134,26 +135,33 @@ def train(
     config = validate(config or Config())
     cuts = frequent(cuts, config.min_count)
     where = torch.device(device)
-    state = _fresh(cuts.mfcc.shape[2], config, where)
+    training = _fresh(cuts.mfcc.shape[2], config, where)
     identity = digest([to_dict(config), cuts.sha256, where.type, torch.__version__], 64)
-    if checkpoint is not None:
-        _take_up(state, checkpoint, identity)
+    held = None if checkpoint is None else training.take_up(checkpoint, identity)
+    if held is not None:
+        training.losses, training.held_out = held[0]["losses"], held[0]["held_out"]
     sound, lengths = torch.from_numpy(cuts.mfcc).to(where), torch.from_numpy(cuts.lengths).to(where)
     apart = _kept_apart(len(cuts), config)
     dev = pairs_of(cuts, np.flatnonzero(apart), config)
     with stage("epochs", config.epochs) as at:
-        while state.epoch < config.epochs and not _stalled(state, config):
-            at(state.epoch)
-            rng = np.random.default_rng((config.seed, state.epoch, 1))
+        while not training.finished:
+            at(training.epoch)
+            rng = np.random.default_rng((config.seed, training.epoch, 1))
+            training.epoch += 1
             pairs = pairs_of(cuts, _centres(cuts, ~apart, config, rng), config)
-            state.losses.append(_epoch(state, sound, lengths, rng.permutation(pairs), config))
-            held = _mean_loss(state.network, sound, lengths, dev, config) if len(dev) else state.losses[-1]
-            state.held_out.append(held)
-            state.epoch += 1
-            _note(state, config, checkpoint, identity, progress)
-    state.network.load_state_dict(state.best)
-    vectors = average(cuts.words, embed(state.network, sound, lengths))
-    return Trained(vectors, state.network, state.losses, state.held_out, state.best_epoch)
+            loss = _epoch(training, sound, lengths, rng.permutation(pairs))
+            apart_loss = _mean_loss(training.network, sound, lengths, dev, config) if len(dev) else loss
+            _note(training, loss, apart_loss)
+            if checkpoint is not None:
+                facts = {"losses": training.losses, "held_out": training.held_out}
+                training.save_state(checkpoint, identity, facts, {})
+            if progress is not None:
+                number, best = training.epoch, training.best_epoch
+                progress(f"epoch {number}: loss {loss:.4f}, of words kept apart {apart_loss:.4f} (best: {best})")
+    network = training.network
+    network.load_state_dict(training.best)
+    vectors = average(cuts.words, embed(network, sound, lengths))
+    return Trained(vectors, network, training.losses, training.held_out, training.best_epoch)
 
 
 def frequent(cuts: Cuts, min_count: int) -> Cuts:
@@ -210,13 +218,12 @@ def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
-def _fresh(coefficients: int, config: Config, device: torch.device) -> _State:
+def _fresh(coefficients: int, config: Config, device: torch.device) -> _Training:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = Network(coefficients, config.dim, masked=config.padding == "masked").to(device)
     kind = torch.optim.SGD if config.optimiser == "sgd" else torch.optim.Adam
-    best = {name: value.clone() for name, value in network.state_dict().items()}
-    return _State(network, kind(network.parameters(), lr=config.lr), best)
+    return _Training(network, config, {"": kind(network.parameters(), lr=config.lr)})
 
 
 def _kept_apart(count: int, config: Config) -> npt.NDArray[np.bool_]:
@@ -229,15 +236,15 @@ def _centres(cuts: Cuts, allowed: npt.NDArray[np.bool_], config: Config, rng: np
     return np.flatnonzero(allowed)
 
 
-def _epoch(state: _State, sound: Tensor, lengths: Tensor, pairs: Indices, config: Config) -> float:
+def _epoch(training: _Training, sound: Tensor, lengths: Tensor, pairs: Indices) -> float:
     """One pass over the pairs; returns the mean loss. The sum stays on the device, so that nothing waits for it."""
-    state.network.train()
-    total = torch.zeros((), device=sound.device, dtype=torch.float64)
-    for batch in track(torch.split(torch.from_numpy(pairs).to(sound.device), config.batch), "batches"):
-        loss = _loss(state.network, sound, lengths, batch)
-        state.optimiser.zero_grad(set_to_none=True)
+    training.network.train()
+    optimiser, total = training.optimisers[""], torch.zeros((), device=sound.device, dtype=torch.float64)
+    for batch in track(torch.split(torch.from_numpy(pairs).to(sound.device), training.settings.batch), "batches"):
+        loss = _loss(training.network, sound, lengths, batch)
+        optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        state.optimiser.step()
+        optimiser.step()
         total += loss.detach().double() * len(batch)
     return float(total) / max(1, len(pairs))
 
@@ -256,34 +263,11 @@ def _loss(network: Network, sound: Tensor, lengths: Tensor, pairs: Tensor) -> Te
     return squared_error(written, target, lengths[pairs[:, 1]] if network.masked else None)
 
 
-def _stalled(state: _State, config: Config) -> bool:
-    return config.patience > 0 and state.epoch - state.best_epoch >= config.patience
-
-
-def _note(state: _State, config: Config, checkpoint: Path | None, identity: str, progress: Progress | None) -> None:
-    """Keep the best weights, write the state, tell of it."""
-    loss, held = state.losses[-1], state.held_out[-1]
-    if not np.isfinite([loss, held]).all():
-        raise SerbenchError(f"the loss of epoch {state.epoch} is {loss}. Try a lower learning rate: --set lr=1e-4.")
-    if held <= min(state.held_out):
-        state.best_epoch = state.epoch
-        state.best = {name: value.detach().clone() for name, value in state.network.state_dict().items()}
-    if checkpoint is not None:
-        facts = {
-            "epoch": state.epoch,
-            "best_epoch": state.best_epoch,
-            "losses": state.losses,
-            "held_out": state.held_out,
-        }
-        save_state(checkpoint, identity, facts, state.network, state.best, state.optimiser)
-    if progress is not None:
-        progress(f"epoch {state.epoch}: loss {loss:.4f}, of words kept apart {held:.4f} (best: {state.best_epoch})")
-
-
-def _take_up(state: _State, checkpoint: Path, identity: str) -> None:
-    """Fill in the state of an unfinished training, if the file holds one of this identity."""
-    found = load_state(checkpoint, identity, state.network, state.optimiser)
-    if found is not None:
-        facts, state.best = found
-        state.epoch, state.best_epoch = facts["epoch"], facts["best_epoch"]
-        state.losses, state.held_out = facts["losses"], facts["held_out"]
+def _note(training: _Training, loss: float, held_out: float) -> None:
+    """Log the losses of an epoch, and keep the best weights."""
+    training.losses.append(loss)
+    training.held_out.append(held_out)
+    if not np.isfinite([loss, held_out]).all():
+        raise SerbenchError(f"the loss of epoch {training.epoch} is {loss}. Try a lower learning rate: --set lr=1e-4.")
+    if held_out <= min(training.held_out):
+        training.keep_best()

@@ -73,9 +73,9 @@ class Cuts:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the words and their sound."""
-        found = hashlib.sha256("\n".join(self.words).encode("utf-8", "surrogatepass"))
-        found.update(np.ascontiguousarray(self.mfcc).tobytes())
-        return found.hexdigest()
+        hashed = hashlib.sha256("\n".join(self.words).encode("utf-8", "surrogatepass"))
+        hashed.update(np.ascontiguousarray(self.mfcc).tobytes())
+        return hashed.hexdigest()
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Cuts:
         """Some of the occurrences."""
@@ -108,7 +108,7 @@ def cut_words(
         If no word is left. An item whose audio can't be read is listed in `failed`.
     """
     config = validate(config or CutConfig())
-    said, owners, found = [], [], []
+    said, owners, sounds = [], [], []
     failed: dict[str, str] = {}
     short = 0
     for done, item in enumerate(items, 1):
@@ -119,18 +119,18 @@ def cut_words(
                     continue
                 said.append(word)
                 owners.append(item)
-                found.append(mfcc(part, config)[: config.frames])
+                sounds.append(mfcc(part, config)[: config.frames])
         except SerbenchError as error:
             failed[item] = str(error)
         if progress is not None:
             progress(done, len(items))
-    if not found:
+    if not sounds:
         reason = f" The first reason: {next(iter(failed.values()))}" if failed else ""
         raise SerbenchError(
             f"no word could be cut out of {len(items)} items of {corpus.name}. Expected word times and audio; "
             f"'serbench words align' makes word times.{reason}"
         )
-    filled, lengths = _standardised(found, config, seed)
+    filled, lengths = _standardised(sounds, config, seed)
     return Cuts(said, owners, filled, lengths, failed, short)
 
 
@@ -177,14 +177,14 @@ def _parts(
     return out
 
 
-def _standardised(found: list[Array], config: CutConfig, seed: int) -> tuple[Array, npt.NDArray[np.int64]]:
+def _standardised(sounds: list[Array], config: CutConfig, seed: int) -> tuple[Array, npt.NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(found))[: config.sampled].tolist()
-    frames = np.concatenate([found[i] for i in chosen]).astype(np.float64)
+    chosen = rng.permutation(len(sounds))[: config.sampled].tolist()
+    frames = np.concatenate([sounds[i] for i in chosen]).astype(np.float64)
     mean, deviation = frames.mean(0), frames.std(0)
     deviation[deviation == 0] = 1
-    out = np.zeros((len(found), config.frames, config.coefficients), np.float32)
-    lengths = np.array([len(part) for part in found], np.int64)
-    for k, part in enumerate(found):
+    out = np.zeros((len(sounds), config.frames, config.coefficients), np.float32)
+    lengths = np.array([len(part) for part in sounds], np.int64)
+    for k, part in enumerate(sounds):
         out[k, : len(part)] = (part - mean) / deviation
     return out, lengths

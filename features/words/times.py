@@ -126,18 +126,18 @@ def forced(words: Sequence[str], signal: Array, start: float, aligner: Aligner) 
     text, all words are spread.
     """
     end = start + len(signal) / aligner.sampling_rate
-    found = aligner.spans(words, signal)
-    if not any(found):
+    spans = aligner.spans(words, signal)
+    if not any(spans):
         return spread(words, start, end)
     out: list[Word] = []
     k = 0
     while k < len(words):
-        if (span := found[k]) is not None:
+        if (span := spans[k]) is not None:
             out.append((words[k], start + span[0], start + span[1], "forced"))
             k += 1
             continue
-        run = next((n for n in range(k, len(words)) if found[n] is not None), len(words))
-        following = found[run] if run < len(words) else None
+        run = next((n for n in range(k, len(words)) if spans[n] is not None), len(words))
+        following = spans[run] if run < len(words) else None
         out += spread(words[k:run], out[-1][2] if out else start, end if following is None else start + following[0])
         k = run
     return out

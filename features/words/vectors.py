@@ -107,18 +107,18 @@ class Vectors:
     @cached_property
     def normalised(self) -> dict[str, int]:
         """Normalised word -> row of `matrix`; the first of several."""
-        found: dict[str, int] = {}
+        rows: dict[str, int] = {}
         for row, word in enumerate(self.words):
-            found.setdefault(normalise(word), row)
-        return found
+            rows.setdefault(normalise(word), row)
+        return rows
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of words and numbers, 64 hexadecimal digits; the same for a text and a binary file of them."""
-        found = hashlib.sha256(f"{len(self)} {self.dim}\n".encode())
-        found.update("\n".join(self.words).encode("utf-8", "surrogatepass"))
-        found.update(np.ascontiguousarray(self.matrix, "<f4").tobytes())
-        return found.hexdigest()
+        hashed = hashlib.sha256(f"{len(self)} {self.dim}\n".encode())
+        hashed.update("\n".join(self.words).encode("utf-8", "surrogatepass"))
+        hashed.update(np.ascontiguousarray(self.matrix, "<f4").tobytes())
+        return hashed.hexdigest()
 
     def row(self, word: str) -> int | None:
         """Row of a word of a transcript by the rules above; None where it has no vector (silence included)."""
@@ -237,15 +237,15 @@ def spans(words: pd.DataFrame, hop_seconds: float) -> list[Span]:
     hop = Fraction(str(hop_seconds))
     if hop <= 0:
         raise SerbenchError(f"hop_seconds={hop_seconds} is out of range. Expected a positive number of seconds.")
-    found = []
+    covered = []
     for row, (start, end) in enumerate(zip(*columns, strict=True)):
         if not start <= end:
             raise SerbenchError(
                 f"word {row + 1} ({_texts(words)[row]!r}) lasts from {start} to {end} s. Expected start <= end, both "
                 "known; correct the word times."
             )
-        found.append((round(Fraction(start) / hop), round(Fraction(end) / hop)))
-    return found
+        covered.append((round(Fraction(start) / hop), round(Fraction(end) / hop)))
+    return covered
 
 
 def _texts(words: pd.DataFrame) -> list[str]:

@@ -64,7 +64,7 @@ def load_runs(
     Every file is read and checked. A damaged folder does not end the reading: it is left out and stands in `.problems`
     (damaged folders are reported whatever the filters say).
     """
-    found = Runs()
+    runs = Runs()
     wanted = {"model": model, "dataset": dataset, "task": task}
     for path in track(sorted((Path(results) / "runs").glob("[!.]*/")), "reading runs"):
         if not any(path.glob("[!.]*")):
@@ -75,11 +75,11 @@ def load_runs(
                 raise SerbenchError(f"{path} holds the run {run.run_id}. Rename the folder so, or delete the copy.")
             run.verify()
         except (SerbenchError, OSError) as error:
-            found.problems[path] = str(error)
+            runs.problems[path] = str(error)
             continue
         if all(_chosen(run.spec[key]["name"], names) for key, names in wanted.items()):
-            found.append(run)
-    return found
+            runs.append(run)
+    return runs
 
 
 def some_runs(results: Path, *, dataset: str | None = None, task: str | None = None) -> Runs:

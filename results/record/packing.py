@@ -74,11 +74,11 @@ def _paths(run: Run) -> list[str]:
     """Paths of this machine that texts of the record may hold, the longest first."""
     arguments = run.spec.get("arguments") or {}
     corpora = [arguments, arguments.get("test") or {}, *(arguments.get("also") or ())]
-    found = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
+    places = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
     for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
-        found |= {str(given), str(Path(given).expanduser().resolve())}
-    found |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
-    return sorted((p for p in found if len(p) > 1 and p != "/"), key=len, reverse=True)
+        places |= {str(given), str(Path(given).expanduser().resolve())}
+    places |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
+    return sorted((p for p in places if len(p) > 1 and p != "/"), key=len, reverse=True)
 
 
 def _without_root(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def protocol_conflicts(runs: Sequence[Run]) -> list[str]:
     first, lines = runs[0], []
     for run in runs[1:]:
         if run.protocol_digest != first.protocol_digest:
-            found = differences(comparable(first.spec), comparable(run.spec))
-            shown = "; ".join(found[:6]) + (f"; and {len(found) - 6} more" if len(found) > 6 else "")
+            fields = differences(comparable(first.spec), comparable(run.spec))
+            shown = "; ".join(fields[:6]) + (f"; and {len(fields) - 6} more" if len(fields) > 6 else "")
             lines.append(f"{first.run_id} ({first.protocol_digest}) and {run.run_id} ({run.protocol_digest}): {shown}")
     return lines
 

@@ -70,8 +70,8 @@ class Run:
         if fresh:
             write_json(path / "run.json", content)
         run = replace(cls.open(path), fresh=fresh)
-        if found := differences(identity(run.spec), identity(content)):
-            raise SerbenchError(f"{path / 'run.json'} describes another run: {'; '.join(found)}. Delete this folder.")
+        if changed := differences(identity(run.spec), identity(content)):
+            raise SerbenchError(f"{path / 'run.json'} describes another run: {'; '.join(changed)}. Delete this folder.")
         return run
 
     @classmethod
@@ -192,8 +192,8 @@ class Run:
     def units(self) -> list[dict[str, Any]]:
         """Facts of all units, by trial and fold in the protocol's order."""
         order = {fold: i for i, fold in enumerate(self.folds)}
-        found = [self._read_unit(path) for path in self.path.glob("unit-*.json")]
-        return sorted(found, key=lambda u: (u["trial"], order.get(u["fold"], len(order)), u["fold"]))
+        facts = [self._read_unit(path) for path in self.path.glob("unit-*.json")]
+        return sorted(facts, key=lambda u: (u["trial"], order.get(u["fold"], len(order)), u["fold"]))
 
     def finished(self, trials: int, folds: Iterable[str], *, retry: bool = True) -> list[tuple[int, str]]:
         """What is still to do: (trial, fold) without a finished unit; failed ones are to do again under `retry`."""

@@ -102,9 +102,9 @@ def _read_all(folders: Iterable[Path], places: Mapping[str, str]) -> tuple[list[
     runs: list[Run] = []
     notes: list[str] = []
     for folder in folders:
-        found = load_runs(folder)
-        runs += found
-        for path, reason in found.problems.items():
+        here = load_runs(folder)
+        runs += here
+        for path, reason in here.problems.items():
             notes.append(f"left out: {reason.replace(str(folder), places.get(str(folder), str(folder)))} ({path.name})")
     return runs, notes
 
@@ -119,9 +119,9 @@ def _choose(runs: Sequence[Run], places: Mapping[str, str]) -> tuple[list[_Unit]
             first = held.get(key)
             if first is None or (first.facts["status"] == "failed" and facts["status"] == "done"):
                 held[key] = _Unit(run, facts)
-            elif facts["status"] == "done" and (found := _difference(first, _Unit(run, facts))):
+            elif facts["status"] == "done" and (conflict := _difference(first, _Unit(run, facts))):
                 where = [places.get(str(r.results), str(r.results)) for r in (first.run, run)]
-                conflicts.append(f"{key[0]}, trial {key[1]}, fold {key[2]}: {found}, in {where[0]} and {where[1]}")
+                conflicts.append(f"{key[0]}, trial {key[1]}, fold {key[2]}: {conflict}, in {where[0]} and {where[1]}")
             else:
                 duplicates += 1
                 if not _gold_is_there(first) and _gold_is_there(_Unit(run, facts)):
@@ -206,12 +206,12 @@ def _copy_items(runs: Iterable[Run], out: Path) -> None:
 
 def _versions(runs: Iterable[Run]) -> Iterator[str]:
     """A note for each run whose units were made by different versions of serbench."""
-    found: dict[str, set[str]] = {}
+    versions_of: dict[str, set[str]] = {}
     for run in runs:
         for unit in run.units():
             version = (unit.get("versions") or {}).get("serbench") or run.spec.get("serbench") or "unknown"
-            found.setdefault(run.run_id, set()).add(str(version))
-    for run_id, versions in found.items():
+            versions_of.setdefault(run.run_id, set()).add(str(version))
+    for run_id, versions in versions_of.items():
         if len(versions) > 1:
             yield f"{run_id} mixes units of serbench {', '.join(sorted(versions))}"
 

@@ -81,15 +81,15 @@ def choose_clusters(items: pd.DataFrame | None, ids: Sequence[str], by: str = "a
         return _named(items, wanted, by, line)
     reasons = []
     for column in AUTO:
-        found = None if items is None or column not in items else items[column].reindex(wanted)
-        if found is None or found.isna().all():
+        values = None if items is None or column not in items else items[column].reindex(wanted)
+        if values is None or values.isna().all():
             reasons.append(f"no {column} is known")
-        elif found.isna().any():
-            reasons.append(f"the {column} of {int(found.isna().sum())} is unknown")
-        elif found.nunique() < LEAST_CLUSTERS:
-            reasons.append(f"there are only {found.nunique()} {column}s")
+        elif values.isna().any():
+            reasons.append(f"the {column} of {int(values.isna().sum())} is unknown")
+        elif values.nunique() < LEAST_CLUSTERS:
+            reasons.append(f"there are only {values.nunique()} {column}s")
         else:
-            return Clusters(column, found.astype(str))
+            return Clusters(column, values.astype(str))
     why = "the record holds no items" if items is None else ", ".join(reasons)
     remedy = " (repeating a 'serbench run' line adds them and trains nothing)" if items is None else ""
     return Clusters(
@@ -107,10 +107,10 @@ def _named(items: pd.DataFrame | None, wanted: pd.Index[str], by: str, line: str
     there = [column for column in items if items[column].notna().any()]
     if by not in there:
         raise SerbenchError(f"--cluster {by}: expected auto, utterance or one of: {', '.join(map(str, there))}.")
-    found = items[by].reindex(wanted)
-    if found.isna().any():
+    values = items[by].reindex(wanted)
+    if values.isna().any():
         raise SerbenchError(
-            f"--cluster {by}: it is unknown for {int(found.isna().sum())} of {len(found)} items. "
+            f"--cluster {by}: it is unknown for {int(values.isna().sum())} of {len(values)} items. "
             "Type --cluster utterance."
         )
-    return Clusters(by, found.astype(str))
+    return Clusters(by, values.astype(str))

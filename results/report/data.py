@@ -16,12 +16,13 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import track
 from ...datasets.schema.task import Task
+from ..display.table import records
 from ..record.folder import Run, run_row
 from ..record.pairing import Scored, load_scored
 from ..scores.scoring import score_predictions, scored_targets
 from ..tables.compare import compare
 from ..tables.leaderboard import ALPHA, leaderboard, with_intervals
-from ..tables.pair_tests import Options, further_tests
+from ..tables.pair_tests import Resampling, further_tests
 from .letters import letters
 
 GROUPS = ("speaker", "gender", "duration")
@@ -73,18 +74,17 @@ class Ranking:
         """Rows of the leaderboard of one target, the best first."""
         if not len(self.frame):
             return []
-        found = self.frame[self.frame["target"].eq(target)].sort_values("rank")
-        return [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
+        return records(self.frame[self.frame["target"].eq(target)].sort_values("rank"))
 
 
 def gather(runs: Sequence[Run], bootstrap: int = 0) -> list[Ranking]:
     """The rankings of the runs, by dataset, task and protocol digest; `bootstrap` resamples for intervals (0: none)."""
-    found: dict[tuple[str, str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        found.setdefault((str(run.spec["dataset"]["name"]), run.task.name, run.protocol_digest), []).append(run)
-    several = Counter(key[:2] for key in found)
+        groups.setdefault((str(run.spec["dataset"]["name"]), run.task.name, run.protocol_digest), []).append(run)
+    several = Counter(key[:2] for key in groups)
     rankings = []
-    for (dataset, task, digest), group in track(sorted(found.items()), "rankings"):
+    for (dataset, task, digest), group in track(sorted(groups.items()), "rankings"):
         ranking = Ranking(dataset, digest, group[0].task, list(group))
         if several[dataset, task] > 1:
             ranking.notes.append(
@@ -114,8 +114,8 @@ def breakdown(ranking: Ranking, by: str) -> tuple[pd.DataFrame, str]:
         if groups is None:
             lacking.append(ranking.names[run.run_id])
             continue
-        found = _group_scores(ranking.scored[run.run_id], groups)
-        tables.append(found.assign(run_id=run.run_id, name=ranking.names[run.run_id]))
+        scores = _group_scores(ranking.scored[run.run_id], groups)
+        tables.append(scores.assign(run_id=run.run_id, name=ranking.names[run.run_id]))
     note = f"The {by} of test items is not recorded for {', '.join(lacking)}: the record holds no items or the corpus "
     note = note + "does not say; repeating the run's command adds items and trains nothing." if lacking else ""
     return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), note
@@ -193,7 +193,7 @@ def _rank(ranking: Ranking, bootstrap: int) -> None:
     ranking.scored = {run.run_id: load_scored(run) for run in ranking.runs if run.run_id in order}
     if bootstrap and len(frame):
         try:
-            frame = with_intervals(frame, ranking.runs, Options(bootstrap=bootstrap))
+            frame = with_intervals(frame, ranking.runs, Resampling(bootstrap=bootstrap))
         except SerbenchError as error:
             ranking.notes.append(f"Intervals are those over the scores, there is no bootstrap: {error}")
     ranking.pairs = _pairs(ranking)
@@ -230,13 +230,15 @@ def _pairs(ranking: Ranking) -> pd.DataFrame:
 
 def _letters(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """Letters of each row of the leaderboard; empty for runs that were not compared."""
-    found: dict[tuple[str, str], str] = {}
+    letters_of: dict[tuple[str, str], str] = {}
     for target, part in pairs.groupby("target", sort=False) if len(pairs) else ():
         compared = {*part["run_a"], *part["run_b"]}
         names = [run_id for run_id in frame.loc[frame["target"].eq(target), "run_id"] if run_id in compared]
         different = part.loc[part["p_crossed_holm"] < ALPHA, ["run_a", "run_b"]].itertuples(index=False, name=None)
-        found |= {(str(target), run_id): text for run_id, text in letters(names, different).items()}
-    return [found.get((target, run_id), "") for target, run_id in zip(frame["target"], frame["run_id"], strict=True)]
+        letters_of |= {(str(target), run_id): text for run_id, text in letters(names, different).items()}
+    return [
+        letters_of.get((target, run_id), "") for target, run_id in zip(frame["target"], frame["run_id"], strict=True)
+    ]
 
 
 def _groups(run: Run, predictions: pd.DataFrame, by: str) -> pd.Series[str] | None:
@@ -261,9 +263,9 @@ def _group_scores(scored: Scored, groups: pd.Series[str]) -> pd.DataFrame:
     scores = scores[scores["metric"].eq(scored.run.task.metric)]
     items = scored.predictions.assign(group=groups.to_numpy()).groupby("group")["id"].nunique()
     made = scores.groupby(["target", "subset"], sort=False)["value"].agg(mean="mean", sd="std", trials="count")
-    found = made.reset_index().assign(metric=scored.run.task.metric)
-    found["group"] = [names[int(code)] for code in found.pop("subset")]
-    return found.assign(items=found["group"].map(items))
+    table = made.reset_index().assign(metric=scored.run.task.metric)
+    table["group"] = [names[int(code)] for code in table.pop("subset")]
+    return table.assign(items=table["group"].map(items))
 
 
 def _by_number(name: str) -> tuple[float, str]:

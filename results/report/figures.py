@@ -7,6 +7,7 @@ differ by marker too. Every axis has a label with its unit. Each function takes 
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -180,14 +181,15 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure
     return figure
 
 
-def inline(svg_file: bytes, prefix: str) -> str:
+def inline(svg_file: bytes, prefix: str, title: str) -> str:
     """An SVG file as an element of a page; its ids start with `prefix`, so that no two figures share one."""
     text = svg_file.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r"url\(#", f"url(#{prefix}-", text)
-    return re.sub(r'href="#', f'href="#{prefix}-', text)
+    text = re.sub(r'href="#', f'href="#{prefix}-', text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
 
 
 @_styled
@@ -229,10 +231,10 @@ def _panels(count: int, height: float, width: float = 0.0) -> tuple[Figure, list
     width = width or (WIDTH if count > 1 else 0.6 * WIDTH)
     figure = Figure(figsize=(width, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    found = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-    for unused in found[count:]:
+    panels = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    for unused in panels[count:]:
         unused.remove()
-    return figure, found[:count]
+    return figure, panels[:count]
 
 
 def _mark(index: int) -> dict[str, Any]:
@@ -254,8 +256,8 @@ def _plain_ticks(axes: Axes) -> None:
 
 
 def _legend(figure: Figure, entries: int) -> None:
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(3, max(entries, 1)))
+            handles.setdefault(label, handle)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(3, max(entries, 1)))

@@ -19,19 +19,19 @@ def groups(names: Sequence[str], different: Iterable[tuple[str, str]]) -> list[f
     names : models, the best first
     different : pairs that differ significantly
     """
-    found: list[frozenset[str]] = [frozenset(names)] if names else []
+    sets: list[frozenset[str]] = [frozenset(names)] if names else []
     for a, b in different:
-        split = [g - {x} for g in found if a in g and b in g for x in (a, b)]
-        kept = [g for g in found if not (a in g and b in g)]
-        found = _absorb([*kept, *split])
+        split = [g - {x} for g in sets if a in g and b in g for x in (a, b)]
+        kept = [g for g in sets if not (a in g and b in g)]
+        sets = _absorb([*kept, *split])
     place = {name: i for i, name in enumerate(names)}
-    return sorted(found, key=lambda group: sorted(place[name] for name in group))
+    return sorted(sets, key=lambda group: sorted(place[name] for name in group))
 
 
 def letters(names: Sequence[str], different: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The letters of each model, "a" for the group of the best one; after z come aa, ab ... in brackets."""
-    found = groups(names, different)
-    return {name: "".join(_letter(i) for i, group in enumerate(found) if name in group) for name in names}
+    joined = groups(names, different)
+    return {name: "".join(_letter(i) for i, group in enumerate(joined) if name in group) for name in names}
 
 
 def _absorb(sets: Collection[frozenset[str]]) -> list[frozenset[str]]:

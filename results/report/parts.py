@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..display.numbers import count, duration, interval, number, p_value
+from ..display.table import Cell, Table, task_and_target
 from ..record.folder import Run
 from ..scores.scoring import confusion_table
 from ..tables import references as published
-from ..tables.display import count, duration, interval, number, p_value
 from . import figures
 from .data import GROUPS, Ranking, breakdown, cost, epochs, excluded, failed
-from .tables import Cell, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,24 +47,22 @@ class Drawing:
 
 def leaderboard_table(ranking: Ranking, target: str, stem: str) -> Table:
     """Rank, score with interval and letters, test against chance, cost."""
-    rows, metric = ranking.rows(target), ranking.task.metric
-    frame = ranking.frame[ranking.frame["target"].eq(target)]
-    what = ranking.task.name if target == ranking.task.name else f"{ranking.task.name}, {target}"
+    rows, what = ranking.rows(target), task_and_target(ranking.task.name, target)
     return Table(
-        f"{stem}-leaderboard-{target}",
-        f"{ranking.dataset}, {what}: {metric} as a share",
-        [_board(r) for r in rows],
-        frame,
+        f"{ranking.dataset}, {what}: {ranking.task.metric} as a share",
+        [_board(row) for row in rows],
         _board_note(rows, ranking),
-        ["chance" if r["chance"] else "" for r in rows],
+        ["chance" if row["chance"] else "" for row in rows],
+        f"{stem}-leaderboard-{target}",
+        ranking.frame[ranking.frame["target"].eq(target)],
         kind="leaderboard",
     )
 
 
 def reference_table(ranking: Ranking, stem: str) -> Table | None:
     """Published results on the same corpus and task, beside ours and never among them."""
-    found = published.beside(ranking.frame) if len(ranking.frame) else pd.DataFrame()
-    if not len(found):
+    published_here = published.beside(ranking.frame) if len(ranking.frame) else pd.DataFrame()
+    if not len(published_here):
         return None
     rows: list[Row] = [
         {
@@ -79,13 +77,13 @@ def reference_table(ranking: Ranking, stem: str) -> Table | None:
             "place": str(r["place"]) or "not ranked",
             "source": str(r["source"]),
         }
-        for r in found.to_dict("records")
+        for r in published_here.to_dict("records")
     ]
     note = (
         "Numbers as published, as shares. A place in our ranking is named only where the protocol distance is "
         '"same"; all others were measured on other data, splits or with other selection.'
     )
-    return Table(f"{stem}-references", f"{ranking.title}: published results", rows, found, note)
+    return Table(f"{ranking.title}: published results", rows, note, name=f"{stem}-references", frame=published_here)
 
 
 def pair_table(ranking: Ranking, stem: str) -> Table | None:
@@ -124,12 +122,13 @@ def pair_table(ranking: Ranking, stem: str) -> Table | None:
         note += " Where both models train deterministically their trials repeat one another: p and d overstate."
     if (ranking.pairs["untrained"] != "no").any():
         note += " Weights without training are one set of weights for all trials: the tests hold for these weights."
-    return Table(f"{stem}-pairs", f"{ranking.title}: differences between models", rows, ranking.pairs, note)
+    title = f"{ranking.title}: differences between models"
+    return Table(title, rows, note, name=f"{stem}-pairs", frame=ranking.pairs)
 
 
 def bad_file_table(ranking: Ranking, stem: str) -> Table | None:
     """Files that runs had to leave out, counted, and units that failed."""
-    found = [
+    entries = [
         {
             "model": ranking.names.get(run.run_id, run.name),
             "what": kind,
@@ -140,23 +139,22 @@ def bad_file_table(ranking: Ranking, stem: str) -> Table | None:
         for run in ranking.runs
         for kind, item, why in _bad(run)
     ]
-    if not found:
+    if not entries:
         return None
-    keys = ("model", "what", "item", "reason")
-    rows = [{key: entry[key] for key in keys} for entry in found[:FILES_SHOWN]]
-    more = f" The first {FILES_SHOWN} of {len(found)} are shown; the CSV has all." if len(found) > len(rows) else ""
-    note = f"{len(found)} entries. A file that could not be used counts for no score of its run.{more}"
-    return Table(f"{stem}-left-out", f"{ranking.title}: left out and failed", rows, pd.DataFrame(found), note)
+    rows = [{key: entry[key] for key in ("model", "what", "item", "reason")} for entry in entries[:FILES_SHOWN]]
+    more = f" The first {FILES_SHOWN} of {len(entries)} are shown; the CSV has all." if len(entries) > len(rows) else ""
+    note = f"{len(entries)} entries. A file that could not be used counts for no score of its run.{more}"
+    title = f"{ranking.title}: left out and failed"
+    return Table(title, rows, note, name=f"{stem}-left-out", frame=pd.DataFrame(entries))
 
 
 def cost_table(ranking: Ranking) -> pd.DataFrame:
     """One row per ranked run: name, mean, low, high (first target) and its costs."""
     rows = {r["run_id"]: r for r in ranking.rows(ranking.targets[0])}
-    found = [
-        {"run_id": run.run_id, **{key: rows[run.run_id][key] for key in ("name", "mean", "low", "high")}, **cost(run)}
-        for run in ranking.ranked
-    ]
-    return pd.DataFrame(found)
+    shown = ("name", "mean", "low", "high")
+    return pd.DataFrame(
+        [{"run_id": run.run_id, **{key: rows[run.run_id][key] for key in shown}, **cost(run)} for run in ranking.ranked]
+    )
 
 
 def drawings(ranking: Ranking) -> Iterator[Drawing]:

@@ -7,9 +7,8 @@ Damaged runs and whatever can't be shown stand on the page with their reason.
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, write_text
-from ...datasets.core.stages import track
+from ..display.table import Table, write_table
 from ..record.folder import Run, Runs
-from ..tables.ranking import across_datasets, critical_difference_diagram, rank_models
+from ..record.storage import write_csv
+from ..tables.mean_ranks import across_datasets, critical_difference_diagram, rank_models
 from . import figures
 from .data import GROUPS, Ranking, breakdown, excluded, failed, gather
-from .page import details, facts, page, problem
+from .page import Part, Picture, Section, page
 from .parts import Drawing, bad_file_table, cost_table, drawings, leaderboard_table, pair_table, reference_table
-from .tables import Table, to_html, write_table
 
 RESAMPLES = 10_000
 
@@ -61,53 +60,48 @@ def write_report(runs: Runs, out: Path, bootstrap: int = RESAMPLES) -> Report:
         raise SerbenchError(f"--out {str(out)!r}: expected the name of an HTML file, such as report.html.")
     problems = {path.name: reason for path, reason in runs.problems.items()}
     if not runs:
-        found = "".join(f"\n  {name}: {reason}" for name, reason in problems.items())
-        raise SerbenchError(f"there are no runs to report. Type: serbench run --dataset demo --model linear{found}")
+        damaged = "".join(f"\n  {name}: {reason}" for name, reason in problems.items())
+        raise SerbenchError(f"there are no runs to report. Type: serbench run --dataset demo --model linear{damaged}")
     report = Report(out, runs=len(runs), problems=problems)
-    folder = out.with_name(f"{out.stem}_files")
-    writer = _Writer(folder, report)
+    files = _Files(out.with_name(f"{out.stem}_files"), report)
     rankings = gather(runs, bootstrap)
     report.rankings = len(rankings)
-    sections = _sections(rankings, writer)
-    write_text(out, page("serbench report", _intro(rankings, problems), sections))
+    sections = [*_sections(rankings, files), _across(rankings, files)]
+    texts, notes = _intro(rankings)
+    notes += [f"Left out, {name}: {reason}" for name, reason in problems.items()]
+    write_text(out, page("serbench report", sections, texts, notes, quote(files.folder.name)))
     return report
 
 
-class _Writer:
-    """Writes figures and tables beside the page and gives the HTML that shows them."""
+class _Files:
+    """Writes figures and tables beside the page and gives what stands on it."""
 
     def __init__(self, folder: Path, report: Report) -> None:
         self.folder, self.report = folder, report
-        self.link = quote(folder.name)
 
-    def table(self, table: Table | None) -> str:
-        if table is None or not table.rows:
-            return ""
-        self.report.files += write_table(table, self.folder)
-        return to_html(table, self.link)
+    def tables(self, *tables: Table | None) -> list[Table]:
+        """Those that have rows."""
+        shown = [table for table in tables if table is not None and table.rows]
+        for table in shown:
+            self.report.files += write_table(table, self.folder)
+        return shown
 
-    def data(self, name: str, frame: pd.DataFrame) -> str:
-        """A table that is a file only; returns the link."""
-        from ..record.storage import write_csv
-
+    def data(self, name: str, frame: pd.DataFrame) -> list[str]:
+        """The name of a table that is a file only, unless it is empty."""
+        if not len(frame):
+            return []
         self.report.files.append(write_csv(self.folder / f"{name}.csv", frame))
-        return f'<p class="files">Data: <a href="{self.link}/{quote(name)}.csv">{html.escape(name)}.csv</a></p>'
+        return [name]
 
-    def figure(self, drawing: Drawing, stem: str) -> str:
+    def picture(self, drawing: Drawing, stem: str) -> Picture:
+        """A figure, as SVG and PNG."""
         name = slug(f"{stem}-{drawing.name}")
         vector = figures.svg(drawing.figure)
-        self._bytes(f"{name}.svg", vector)
-        self._bytes(f"{name}.png", figures.png(drawing.figure))
-        links = ", ".join(f'<a href="{self.link}/{quote(name)}.{s}">{s}</a>' for s in ("png", "svg"))
-        drawn = figures.inline(vector, name).replace(
-            "<svg ", f'<svg role="img" aria-label="{html.escape(drawing.title)}" ', 1
-        )
-        return (
-            f"<figure><h3>{html.escape(drawing.title)}</h3>{drawn}<figcaption>{html.escape(drawing.caption)} "
-            f'<span class="files">This figure: {links}</span></figcaption></figure>'
-        )
+        self._write(f"{name}.svg", vector)
+        self._write(f"{name}.png", figures.png(drawing.figure))
+        return Picture(name, drawing.title, drawing.caption, figures.inline(vector, name, drawing.title))
 
-    def _bytes(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, content: bytes) -> None:
         atomic_write(self.folder / name, lambda stream: stream.write(content))
         self.report.files.append(self.folder / name)
 
@@ -117,83 +111,74 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", text).strip("-") or "x"
 
 
-def _sections(rankings: Sequence[Ranking], writer: _Writer) -> list[tuple[str, str, str]]:
-    several = [ranking.title for ranking in rankings]
-    found = []
-    for ranking in track(rankings, "drawing rankings"):
-        double = several.count(ranking.title) > 1
-        title = f"{ranking.title} ({ranking.digest[:8]})" if double else ranking.title
-        stem = slug(f"{ranking.dataset}-{ranking.task.name}" + (f"-{ranking.digest[:8]}" if double else ""))
-        found.append((stem, title, _section(ranking, stem, writer)))
-    return [*found, ("across-datasets", "Across datasets", _across(rankings, writer))]
+def _sections(rankings: Sequence[Ranking], files: _Files) -> Iterator[Section]:
+    titles = [ranking.title for ranking in rankings]
+    for ranking in rankings:
+        digest = ranking.digest[:8] if titles.count(ranking.title) > 1 else ""
+        title = f"{ranking.title} ({digest})" if digest else ranking.title
+        stem = slug("-".join([ranking.dataset, ranking.task.name, *([digest] if digest else [])]))
+        yield _section(ranking, stem, title, files)
 
 
-def _section(ranking: Ranking, stem: str, writer: _Writer) -> str:
+def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
     targets = ranking.targets if len(ranking.frame) else ()
-    boards = [writer.table(leaderboard_table(ranking, target, stem)) for target in targets]
-    drawn = [(drawing, writer.figure(drawing, stem)) for drawing in drawings(ranking)]
+    boards = files.tables(*(leaderboard_table(ranking, target, stem) for target in targets))
+    pictures: dict[str, list[Picture]] = {}
+    for drawing in drawings(ranking):
+        pictures.setdefault(drawing.name.split("-")[0], []).append(files.picture(drawing, stem))
 
-    def those(*kinds: str) -> str:
-        found = "".join(text for drawing, text in drawn if drawing.name.split("-")[0] in kinds)
-        return f'<div class="figures">{found}</div>' if found else ""
+    def drawn(kind: str) -> list[Picture]:
+        return pictures.get(kind, [])
 
-    groups = "".join(writer.data(f"{stem}-by-{by}", table) for by in GROUPS if len(table := breakdown(ranking, by)[0]))
-    costs = cost_table(ranking)
+    groups = [name for by in GROUPS for name in files.data(f"{stem}-by-{by}", breakdown(ranking, by)[0])]
+    left_out = files.tables(bad_file_table(ranking, stem))
     parts = [
-        *(problem(note) for note in dict.fromkeys(ranking.notes)),
-        boards[0] if boards else "",
-        details("Leaderboards of the single targets", "".join(boards[1:])),
-        details("Published results", writer.table(reference_table(ranking, stem)), is_open=True),
-        details("Differences between models", those("forest") + writer.table(pair_table(ranking, stem)), is_open=True),
-        details("Confusion matrices", those("confusion"), is_open=True),
-        details("Prediction against gold", those("scatter"), is_open=True),
-        details("Score by speaker, gender, duration", those("by") + groups, is_open=True),
-        details("Learning curves", those("curves"), is_open=True),
-        details(
-            "Accuracy against cost",
-            those("cost") + (writer.data(f"{stem}-cost", costs) if len(costs) else ""),
-            is_open=True,
-        ),
-        details("Protocol card", facts(_card(ranking)), is_open=True),
-        details(
+        Part("Leaderboards of the single targets", tables=boards[1:], is_open=False),
+        Part("Published results", tables=files.tables(reference_table(ranking, stem))),
+        Part("Differences between models", figures=drawn("forest"), tables=files.tables(pair_table(ranking, stem))),
+        Part("Confusion matrices", figures=drawn("confusion")),
+        Part("Prediction against gold", figures=drawn("scatter")),
+        Part("Score by speaker, gender, duration", figures=drawn("by"), data=groups),
+        Part("Learning curves", figures=drawn("curves")),
+        Part("Accuracy against cost", figures=drawn("cost"), data=files.data(f"{stem}-cost", cost_table(ranking))),
+        Part("Protocol card", facts=_card(ranking)),
+        Part(
             f"Left out: {_bad_count(ranking)}",
-            writer.table(bad_file_table(ranking, stem)) or "<p>No file was left out and no unit failed.</p>",
+            texts=[] if left_out else ["No file was left out and no unit failed."],
+            tables=left_out,
+            is_open=False,
         ),
-        details("Signatures, and how to repeat each row", _recipes(ranking, stem, writer)),
+        Part("Signatures, and how to repeat each row", tables=files.tables(_recipes(ranking, stem)), is_open=False),
     ]
-    return "\n".join(part for part in parts if part)
+    return Section(stem, title, list(dict.fromkeys(ranking.notes)), tables=boards[:1], parts=parts)
 
 
-def _across(rankings: Sequence[Ranking], writer: _Writer) -> str:
+def _across(rankings: Sequence[Ranking], files: _Files) -> Section:
     """The critical-difference diagram, or why there is none."""
+    place = "across-datasets", "Across datasets"
     frames = [ranking.frame for ranking in rankings if len(ranking.frame)]
     try:
         if not frames:
             raise SerbenchError("no run has a complete trial.")
         scores, left_out = across_datasets(pd.concat(frames, ignore_index=True))
-        ranking = rank_models(scores)
+        ranks = rank_models(scores)
     except SerbenchError as error:
-        return problem(f"There is no critical-difference diagram: {error}")
+        return Section(*place, [f"There is no critical-difference diagram: {error}"])
     caption = (
         "Mean ranks over datasets, 1 is best; a bar joins models that Nemenyi's test does not tell apart (Demsar 2006)."
     )
-    drawing = Drawing(
-        "critical-difference", "Critical-difference diagram", caption, critical_difference_diagram(ranking)
-    )
-    return "".join(problem(line) for line in left_out) + writer.figure(drawing, "across-datasets")
+    diagram = critical_difference_diagram(ranks)
+    drawing = Drawing("critical-difference", "Critical-difference diagram", caption, diagram)
+    return Section(*place, left_out, [files.picture(drawing, place[0])])
 
 
-def _intro(rankings: Sequence[Ranking], problems: dict[str, str]) -> str:
-    runs = sum(len(ranking.runs) for ranking in rankings)
-    versions = sorted({name for r in rankings for run in r.runs for name in _versions(run)})
-    lines = [
-        f"<p>Runs: {runs}; rankings: {len(rankings)}; made by serbench {html.escape(', '.join(versions))}. "
-        f"Click a column's head to sort by it.</p>"
-    ]
-    if len(versions) > 1:
-        lines.append(problem("The runs were made by different versions of serbench; each run's recipe names its own."))
-    lines += [problem(f"Left out, {name}: {reason}") for name, reason in problems.items()]
-    return "\n".join(lines)
+def _intro(rankings: Sequence[Ranking]) -> tuple[list[str], list[str]]:
+    """What stands below the title: a line of facts, and a note where versions are mixed."""
+    runs = [run for ranking in rankings for run in ranking.runs]
+    versions = sorted({version for run in runs for version in _versions(run)})
+    facts = f"Runs: {len(runs)}; rankings: {len(rankings)}; made by serbench {', '.join(versions)}."
+    mixed = "The runs were made by different versions of serbench; each run's recipe names its own."
+    return [f"{facts} Click a column's head to sort by it."], [mixed] if len(versions) > 1 else []
 
 
 def _card(ranking: Ranking) -> list[tuple[str, str]]:
@@ -229,7 +214,7 @@ def _card(ranking: Ranking) -> list[tuple[str, str]]:
     ]
 
 
-def _recipes(ranking: Ranking, stem: str, writer: _Writer) -> str:
+def _recipes(ranking: Ranking, stem: str) -> Table:
     rows = [
         {
             "model": ranking.names.get(run.run_id, run.name),
@@ -243,7 +228,7 @@ def _recipes(ranking: Ranking, stem: str, writer: _Writer) -> str:
         for run in ranking.runs
     ]
     title = f"{ranking.title}: recipe of each run"
-    return writer.table(Table(f"{stem}-recipes", title, rows, pd.DataFrame(rows)))
+    return Table(title, rows, name=f"{stem}-recipes", frame=pd.DataFrame(rows))
 
 
 def _versions(run: Run) -> set[str]:

@@ -25,7 +25,6 @@ Conventions, the same for every function:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -86,25 +85,6 @@ def rmse(gold: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
         return NAN
     with np.errstate(over="ignore"):
         return _finite(math.sqrt(_mean((pairs[0] - pairs[1]) ** 2)))
-
-
-def mae(gold: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
-    """Mean absolute error, on the label scale; lower is better."""
-    pairs = _pairs(gold, predicted)
-    if pairs is None:
-        return NAN
-    with np.errstate(over="ignore"):
-        return _finite(_mean(np.abs(pairs[0] - pairs[1])))
-
-
-def mean_over_targets(
-    metric: Callable[[npt.ArrayLike, npt.ArrayLike], float], gold: npt.ArrayLike, predicted: npt.ArrayLike
-) -> float:
-    """Mean of a continuous metric over the columns of two (utterance, target) arrays; undefined if one of them is."""
-    g, p = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
-    if g.ndim != 2 or g.shape != p.shape:
-        raise SerbenchError(f"gold has shape {g.shape}, predicted {p.shape}. Expected (utterance, target) for both.")
-    return float(np.mean([metric(g[:, k], p[:, k]) for k in range(g.shape[1])])) if g.shape[1] else NAN
 
 
 def confusion(gold: npt.ArrayLike, predicted: npt.ArrayLike, n_classes: int) -> Integers:

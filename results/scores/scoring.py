@@ -182,8 +182,8 @@ def class_indices(predictions: pd.DataFrame, column: str, task: Task) -> npt.NDA
 
 def _groups(predictions: pd.DataFrame) -> Groups:
     """Row numbers of each (trial, subset), sorted by that key."""
-    found: dict[Any, Any] = predictions.groupby(["trial", "subset"], sort=True).indices
-    return {(int(trial), int(subset)): np.asarray(rows) for (trial, subset), rows in sorted(found.items())}
+    rows_of: dict[Any, Any] = predictions.groupby(["trial", "subset"], sort=True).indices
+    return {(int(trial), int(subset)): np.asarray(rows) for (trial, subset), rows in sorted(rows_of.items())}
 
 
 def _concatenate(labels: Labels, predictions: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

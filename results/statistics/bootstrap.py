@@ -135,16 +135,16 @@ def replicates(sums: Sequence[CellSums], resamples: int, seed: int = 0) -> list[
     n_clusters, n_trials = sums[0].n_clusters, len(sums[0].cells)
     draws = (Rotations if n_clusters > ROTATE_FROM else Products)(n_clusters, generator)
     prepared = [[[draws.prepare(*cell) for cell in row] for row in one.cells] for one in sums]
-    found = [np.empty(resamples) for _ in sums]
+    drawn = [np.empty(resamples) for _ in sums]
     done = 0
     with stage("resamples", resamples) as at:
         for size in draws.blocks(resamples):
             trials = generator.multinomial(max(1, n_trials - 1), np.full(n_trials, 1 / n_trials), size=size)
-            for out, one, cells in zip(found, sums, prepared, strict=True):
+            for out, one, cells in zip(drawn, sums, prepared, strict=True):
                 out[done : done + size] = _scores(one, cells, draws.sums, trials)
             done += size
             at(done)
-    return found
+    return drawn
 
 
 class Products:

@@ -179,13 +179,13 @@ def _mean_squares(table: Floats) -> tuple[float, float, float]:
     t, s = table.shape
     rows, columns, mean = table.mean(axis=1), table.mean(axis=0), table.mean()
     residual = table - rows[:, None] - columns[None, :] + mean
-    found = (
+    squares = (
         s * float(np.sum((rows - mean) ** 2)) / (t - 1),
         t * float(np.sum((columns - mean) ** 2)) / (s - 1),
         float(np.sum(residual**2)) / ((t - 1) * (s - 1)),
     )
-    floor = LEAST_SHARE * max(*found, float(np.max(table**2)) * LEAST_SHARE)
-    return (_above(found[0], floor), _above(found[1], floor), _above(found[2], floor))
+    floor = LEAST_SHARE * max(*squares, float(np.max(table**2)) * LEAST_SHARE)
+    return (_above(squares[0], floor), _above(squares[1], floor), _above(squares[2], floor))
 
 
 def _above(value: float, floor: float) -> float:

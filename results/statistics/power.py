@@ -101,7 +101,7 @@ def detectable_normal(error: float, power: float = POWER, alpha: float = ALPHA) 
 
 
 def trials_needed(
-    found: Components, difference: float, power: float = POWER, alpha: float = ALPHA, *, elsewhere: bool = False
+    parts: Components, difference: float, power: float = POWER, alpha: float = ALPHA, *, elsewhere: bool = False
 ) -> int | None:
     """Trials that give the wanted power for a difference; None where none up to 1000 do.
 
@@ -112,9 +112,9 @@ def trials_needed(
         raise SerbenchError(f"difference={difference} can't be planned for. Expected the smallest one that matters.")
     for trials in range(2, MOST_TRIALS + 1):
         if elsewhere:
-            reached = normal_power(difference, math.sqrt(found.variance_of_mean(trials)), alpha)
+            reached = normal_power(difference, math.sqrt(parts.variance_of_mean(trials)), alpha)
         else:
-            reached = t_power(difference, same_test_error(found, trials), trials - 1, alpha)
+            reached = t_power(difference, same_test_error(parts, trials), trials - 1, alpha)
         if math.isnan(reached):
             return None
         if reached >= power:
@@ -122,23 +122,23 @@ def trials_needed(
     return None
 
 
-def plan(found: Components, difference: float, power: float = POWER, alpha: float = ALPHA) -> Plan:
+def plan(parts: Components, difference: float, power: float = POWER, alpha: float = ALPHA) -> Plan:
     """What the experiment with these components can find, and what a wanted difference needs."""
-    trials = found.trials
-    here, elsewhere = same_test_error(found, trials), math.sqrt(found.variance_of_mean())
+    trials = parts.trials
+    here, elsewhere = same_test_error(parts, trials), math.sqrt(parts.variance_of_mean())
     return Plan(
         detectable_difference(here, trials - 1, power, alpha),
         detectable_normal(elsewhere, power, alpha),
-        detectable_normal(math.sqrt(found.subset / found.subsets), power, alpha),
+        detectable_normal(math.sqrt(parts.subset / parts.subsets), power, alpha),
         t_power(difference, here, trials - 1, alpha),
-        trials_needed(found, difference, power, alpha),
-        trials_needed(found, difference, power, alpha, elsewhere=True),
+        trials_needed(parts, difference, power, alpha),
+        trials_needed(parts, difference, power, alpha, elsewhere=True),
     )
 
 
-def same_test_error(found: Components, trials: int) -> float:
+def same_test_error(parts: Components, trials: int) -> float:
     """Standard error of the mean difference over trials on the same test utterances."""
-    return math.sqrt((found.trial + found.rest / found.subsets) / trials) if trials else NAN
+    return math.sqrt((parts.trial + parts.rest / parts.subsets) / trials) if trials else NAN
 
 
 def _check(share: float, name: str) -> None:

@@ -63,12 +63,12 @@ def approximate_randomisation(
 
 def swapped_differences(a: CellSums, b: CellSums, swaps: int, seed: int = 0) -> Floats:
     """Difference of the scores after each swap, (swap,)."""
-    found: list[Floats] = []
+    differences: list[Floats] = []
     with stage("swaps", swaps) as at:
         for swapped in _patterns(a.n_clusters, swaps, seed):
-            found.append(_differences(a, b, swapped))
-            at(sum(map(len, found)))
-    return np.concatenate(found)
+            differences.append(_differences(a, b, swapped))
+            at(sum(map(len, differences)))
+    return np.concatenate(differences)
 
 
 def _differences(a: CellSums, b: CellSums, swapped: Floats) -> Floats:

@@ -184,17 +184,17 @@ def rejections(
     differences as standard deviations (trial, subset, rest)
     """
     chosen, sizes = tests or TESTS, draws or Draws()
-    found, defined = np.zeros(len(chosen), dtype=np.int64), np.zeros(len(chosen), dtype=np.int64)
+    rejected, defined = np.zeros(len(chosen), dtype=np.int64), np.zeros(len(chosen), dtype=np.int64)
     facts = []
     for k in track(range(experiments), "experiments"):
         experiment = draw(world, [seed, k])
         paired = scores(experiment)
         p = np.array([test(experiment, paired, sizes) for test in chosen.values()])
-        found += p < alpha
+        rejected += p < alpha
         defined += ~np.isnan(p)
         parts = components(paired["a"], paired["b"], paired["trial"], paired["subset"])
         facts.append((parts.mean, parts.trial, parts.subset, parts.rest))
-    rows = [(*_rate(int(n), int(of)), experiments) for n, of in zip(found, defined, strict=True)]
+    rows = [(*_rate(int(n), int(of)), experiments) for n, of in zip(rejected, defined, strict=True)]
     frame = pd.DataFrame(rows, index=list(chosen), columns=["rate", "low", "high", "experiments"])
     mean = np.mean(facts, axis=0)
     trial, subset, rest = map(float, np.sqrt(mean[1:]))

@@ -1,1 +1,1 @@
-"""What is read out of runs: leaderboard, comparison, matrix, ranking, planning, references, verification."""
+"""What is read out of runs: leaderboard, comparison, matrix, mean ranks, needed trials, references, verification."""

@@ -16,13 +16,14 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.stages import track
+from ..display.numbers import interval, number, p_value
+from ..display.table import on_screen, per_target, records
 from ..record.folder import Run
 from ..record.identity import UNTRAINED, short_names, signature
 from ..record.pairing import Scored, load_scored, pair, protocol_conflicts
 from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.significance import holm, paired_over_trials, paired_t, wilcoxon
-from .display import interval, number, p_value, screen_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -89,26 +90,15 @@ def write_compare(frame: pd.DataFrame, path: Path) -> Path:
 
 def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
     """The comparison for the screen, one table per target, then the signatures; with `path` written as CSV too."""
-    from rich.console import Group
-    from rich.text import Text
-
     if path is not None:
         write_compare(frame, path)
-    tables = []
-    for target, group in frame.groupby("target", sort=False):
-        first = group.iloc[0]
-        what = first["task"] if target == first["task"] else f"{first['task']}, {target}"
-        title = f"{first['dataset']}, {what}: {first['metric']}, {first['n']} scores of {first['trials']} trials"
-        cells = [_cells({str(k): v for k, v in row.items()}) for row in group.to_dict("records")]
-        tables.append(screen_table(title, "", cells, [False] * len(cells)))
-    recipes = {row[side]: row[f"signature_{side}"] for row in frame.to_dict("records") for side in ("a", "b")}
+    rows = records(frame)
+    recipes = {row[side]: row[f"signature_{side}"] for row in rows for side in ("a", "b")}
+    fixed = dict.fromkeys(row[side] for row in rows for side in row["untrained"].split("+") if side != "no")
     notes = [NOTE, *([REPEATED] if frame["repeated_trials"].any() else [])]
-    fixed = dict.fromkeys(
-        row[side] for row in frame.to_dict("records") for side in row["untrained"].split("+") if side != "no"
-    )
     notes += [WITHOUT_TRAINING.format(names=", ".join(fixed))] if fixed else []
-    lines = [*notes, *(f"{name}  {recipe}" for name, recipe in recipes.items())]
-    return Group(*tables, *(Text(line, style="dim") for line in lines))
+    notes += [f"{name}  {recipe}" for name, recipe in recipes.items()]
+    return on_screen(per_target(frame, "{metric}, {n} scores of {trials} trials", _cells), notes)
 
 
 def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dict[str, Any]]:

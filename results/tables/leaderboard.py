@@ -17,6 +17,8 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import track
+from ..display.numbers import count, duration, interval, number, p_value
+from ..display.table import Table, on_screen, records, task_and_target, to_markdown as table_markdown
 from ..record.folder import COSTS, Run, Runs, run_row
 from ..record.identity import short_names
 from ..record.pairing import Scored, load_scored, pair, protocol_conflicts
@@ -24,8 +26,7 @@ from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import holm, mean_interval, paired_t
-from .display import count, duration, interval, markdown_table, number, p_value, screen_table
-from .pair_tests import Options, score_intervals
+from .pair_tests import Resampling, score_intervals
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -114,7 +115,7 @@ def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] |
     return frame
 
 
-def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Options) -> pd.DataFrame:
+def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Resampling) -> pd.DataFrame:
     """The leaderboard with bootstrap intervals over speakers (or what `options.cluster` says) and trials.
 
     Further columns: boot_low, boot_high, boot_cluster, boot_clusters (their number), boot_resamples, boot_asked (the
@@ -122,10 +123,10 @@ def with_intervals(frame: pd.DataFrame, runs: Iterable[Run], options: Options) -
     """
     by_id = {run.run_id: run for run in runs}
     wanted = track(frame["run_id"].unique().tolist(), "intervals of runs")
-    found = {run_id: score_intervals(by_id[run_id], options=options) for run_id in wanted}
+    intervals = {run_id: score_intervals(by_id[run_id], options=options) for run_id in wanted}
     rows = []
     for run_id, target in zip(frame["run_id"], frame["target"], strict=True):
-        one, name = found[run_id][0][target], found[run_id][1].name
+        one, name = intervals[run_id][0][target], intervals[run_id][1].name
         rows.append((one.low, one.high, name, one.clusters, one.resamples, options.cluster))
     columns = ["boot_low", "boot_high", "boot_cluster", "boot_clusters", "boot_resamples", "boot_asked"]
     whole = pd.concat([frame, pd.DataFrame(rows, columns=columns, index=frame.index)], axis=1)
@@ -140,11 +141,7 @@ def write_leaderboard(frame: pd.DataFrame, results: Path) -> Path:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """The rankings as Markdown tables, then the signature of each run."""
-    parts = [
-        f"### {title}\n\n{markdown_table([_cells(row) for row in rows])}\n\n{_note(rows)}"
-        for title, rows in _tables(frame)
-    ]
-    parts += [f"### {title}\n\n{markdown_table(rows)}\n\n{COST_NOTE}" for title, rows, _ in _cost_tables(frame)]
+    parts = [table_markdown(table) for table in _tables(frame)]
     recipes = [f"- {row['dataset']}, {row['task']}, {row['name']}: `{row['signature']}`" for row in _recipes(frame)]
     return "\n\n".join([*parts, "\n".join(recipes), *_unranked(frame)]) + "\n"
 
@@ -154,13 +151,8 @@ def to_rich(frame: pd.DataFrame) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    tables = [
-        screen_table(title, _note(rows), [_cells(row) for row in rows], [row["chance"] for row in rows])
-        for title, rows in _tables(frame)
-    ]
-    tables += [screen_table(title, COST_NOTE, rows, dim) for title, rows, dim in _cost_tables(frame)]
-    recipes = [Text(f"{row['name']}  {row['signature']}", style="dim") for row in _recipes(frame)]
-    return Group(*tables, *recipes, *map(Text, _unranked(frame)))
+    recipes = [f"{row['name']}  {row['signature']}" for row in _recipes(frame)]
+    return Group(on_screen(_tables(frame), recipes), *map(Text, _unranked(frame)))
 
 
 def _ranking(run: Run) -> tuple[str, str]:
@@ -193,12 +185,12 @@ def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
     scored: dict[str, Scored] = {}
     for run in track(group, "scoring runs"):
         try:
-            found = load_scored(run)
+            one = load_scored(run)
         except SerbenchError as error:
             problems[run.run_id] = str(error)
             continue
-        if found.trials:
-            scored[run.run_id] = found
+        if one.trials:
+            scored[run.run_id] = one
         else:
             problems[run.run_id] = f"no trial is complete. Type: {run.fill_line(5)}"
     names = short_names([s.run.spec for s in scored.values()])
@@ -270,15 +262,25 @@ def mixed_versions(rows: Iterable[Mapping[str, Any]]) -> str:
     return f"The scores were made by serbench {made}: numbers may differ between versions." if made else ""
 
 
-def _tables(frame: pd.DataFrame) -> list[tuple[str, list[Row]]]:
-    """(title, rows) of each dataset, task and target."""
+def _tables(frame: pd.DataFrame) -> list[Table]:
+    """A ranking of each dataset, task and target; then, where it was measured, what the runs of each task cost."""
     tables = []
     for (dataset, task, target), group in frame.groupby(["dataset", "task", "target"], sort=False):
-        first = group.iloc[0]
-        what = task if target == task else f"{task}, {target}"
-        title = f"{dataset}, {what}: {first['metric']} (protocol {first['protocol']}+{first['protocol_digest']})"
-        tables.append((title, [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]))
+        rows = records(group)
+        protocol = f"(protocol {rows[0]['protocol']}+{rows[0]['protocol_digest']})"
+        title = f"{dataset}, {task_and_target(task, target)}: {rows[0]['metric']} {protocol}"
+        tables.append(Table(title, [_cells(row) for row in rows], _note(rows), _styles(rows)))
+    for (dataset, task), group in frame.drop_duplicates("run_id").groupby(["dataset", "task"], sort=False):
+        if group["real_time_factor"].notna().any():
+            rows = records(group)
+            tables.append(
+                Table(f"{dataset}, {task}: cost", [_cost_cells(row) for row in rows], COST_NOTE, _styles(rows))
+            )
     return tables
+
+
+def _styles(rows: Sequence[Row]) -> list[str]:
+    return ["chance" if row["chance"] else "" for row in rows]
 
 
 def _cells(row: Row) -> dict[str, str]:
@@ -298,16 +300,6 @@ def _cells(row: Row) -> dict[str, str]:
         "size": count(float("nan") if pd.isna(row["parameters"]) else row["parameters"]),
         "out": str(row["left_out"]),
     }
-
-
-def _cost_tables(frame: pd.DataFrame) -> list[tuple[str, list[dict[str, str]], list[bool]]]:
-    """(title, rows, which rows are chance rows) of each dataset and task with a measured cost, one row per run."""
-    tables = []
-    for (dataset, task), group in frame.drop_duplicates("run_id").groupby(["dataset", "task"], sort=False):
-        if group["real_time_factor"].notna().any():
-            rows = [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]
-            tables.append((f"{dataset}, {task}: cost", [_cost_cells(row) for row in rows], group["chance"].tolist()))
-    return tables
 
 
 def _cost_cells(row: Row) -> dict[str, str]:
@@ -330,8 +322,7 @@ COST_NOTE = (
 
 def _recipes(frame: pd.DataFrame) -> list[Row]:
     """One row per run."""
-    rows = frame.drop_duplicates("run_id")[["dataset", "task", "name", "signature"]]
-    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
+    return records(frame.drop_duplicates("run_id"))
 
 
 def _unranked(frame: pd.DataFrame) -> list[str]:

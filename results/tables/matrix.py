@@ -20,6 +20,8 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write
+from ..display.numbers import interval, number
+from ..display.table import Table, on_screen
 from ..record.folder import Run
 from ..record.identity import short_names
 from ..record.pairing import KEY, Scored, load_scored, pair
@@ -27,7 +29,6 @@ from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import NAN, holm
-from .display import interval, number, screen_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,16 +107,16 @@ def corpora(run: Run) -> tuple[str, str]:
 
 def _models(runs: Sequence[Run]) -> dict[str, Cells]:
     """Cells of each model, by its short name."""
-    found: dict[str, Cells] = {}
+    models: dict[str, Cells] = {}
     by_corpora: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         by_corpora.setdefault(corpora(run), []).append(run)
     for place, group in by_corpora.items():
         for run, name in zip(group, short_names([run.spec for run in group]), strict=True):
-            if place in found.get(name, {}):
+            if place in models.get(name, {}):
                 raise SerbenchError(f"two runs of {name} are trained on {place[0]} and tested on {place[1]}.")
-            found.setdefault(name, {})[place] = load_scored(run)
-    return found
+            models.setdefault(name, {})[place] = load_scored(run)
+    return models
 
 
 def _rows(name: str, cells: Cells, chance: Sequence[Cells]) -> list[Row]:
@@ -198,9 +199,6 @@ def write_matrix(frame: pd.DataFrame, folder: Path) -> list[Path]:
 
 def render_matrix(frame: pd.DataFrame) -> Group:
     """The matrix for the screen, one table per model and target."""
-    from rich.console import Group
-    from rich.text import Text
-
     tables = []
     for title, part in _parts(frame):
         tested = list(dict.fromkeys(part["tested_on"]))
@@ -208,8 +206,8 @@ def render_matrix(frame: pd.DataFrame) -> Group:
         for trained, line in part.groupby(part["trained_on"].map(_trained), sort=False):
             by_test = {row["tested_on"]: row for row in line.to_dict("records")}
             rows.append({"model": str(trained), **{t: _text(by_test[t]) if t in by_test else "" for t in tested}})
-        tables.append(screen_table(f"{title}, {part['metric'].iloc[0]}", "", rows, [False] * len(rows)))
-    return Group(*tables, Text(NOTE, style="dim"))
+        tables.append(Table(f"{title}, {part['metric'].iloc[0]}", rows))
+    return on_screen(tables, [NOTE])
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ..display.numbers import number
+from ..display.table import on_screen, per_target
 from ..record.folder import Run
 from ..record.identity import short_names
 from ..record.pairing import load_scored, pair, protocol_conflicts
 from ..scores.scoring import scored_targets
 from ..statistics import power
 from ..statistics.dependence import components
-from .display import number, screen_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -61,7 +62,7 @@ def power_table(
         table = pair(a, b, name).scores
         for target in scored_targets(a.run.task):
             part = table[table["target"].eq(target)]
-            found = components(part["a"], part["b"], part["trial"], part["subset"])
+            parts = components(part["a"], part["b"], part["trial"], part["subset"])
             rows.append(
                 {
                     "dataset": a.run.spec["dataset"]["name"],
@@ -72,14 +73,14 @@ def power_table(
                     "b": b.run.run_id,
                     "name_a": name_a,
                     "name_b": name_b,
-                    "trials": found.trials,
-                    "subsets": found.subsets,
-                    "difference": found.mean,
-                    "sd_trial": found.trial**0.5,
-                    "sd_subset": found.subset**0.5,
-                    "sd_rest": found.rest**0.5,
+                    "trials": parts.trials,
+                    "subsets": parts.subsets,
+                    "difference": parts.mean,
+                    "sd_trial": parts.trial**0.5,
+                    "sd_subset": parts.subset**0.5,
+                    "sd_rest": parts.rest**0.5,
                     "planned": difference,
-                    **asdict(power.plan(found, difference, wanted, alpha)),
+                    **asdict(power.plan(parts, difference, wanted, alpha)),
                 }
             )
     return pd.DataFrame(rows)
@@ -87,18 +88,7 @@ def power_table(
 
 def render_power(table: pd.DataFrame) -> Group:
     """The table for the screen, one per target."""
-    from rich.console import Group
-    from rich.text import Text
-
-    tables = []
-    for target, group in table.groupby("target", sort=False):
-        first = group.iloc[0]
-        wanted = f"to find a {first['metric']} difference of {first['planned']:g}"
-        what = first["task"] if target == first["task"] else f"{first['task']}, {target}"
-        title = f"{first['dataset']}, {what}: {wanted}"
-        rows = [_cells({str(k): v for k, v in row.items()}) for row in group.to_dict("records")]
-        tables.append(screen_table(title, "", rows, [False] * len(rows)))
-    return Group(*tables, Text(NOTE, style="dim"))
+    return on_screen(per_target(table, "to find a {metric} difference of {planned:g}", _cells), [NOTE])
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import track
+from ..display.numbers import interval, number, p_value
+from ..display.table import on_screen, per_target
 from ..record.folder import Run
 from ..record.pairing import Scored, align, load_scored, pair
 from ..record.test_items import Clusters, choose_clusters
@@ -28,14 +31,13 @@ from ..statistics.bootstrap import Interval, bootstrap_difference, bootstrap_sco
 from ..statistics.dependence import benjamini_hochberg, components, corrected_t, crossed_t, effect_sizes, two_way
 from ..statistics.randomisation import approximate_randomisation
 from ..statistics.significance import NAN, holm
-from .display import interval, number, p_value, screen_table
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 ADJUST = {"holm": holm, "bh": benjamini_hochberg}
 Adjust = Literal["holm", "bh"]
-TESTS = {"p_crossed": "crossed", "p_corrected": "corrected", "p_bootstrap": "bootstrap", "p_random": "random"}
+HEADERS = {"p_crossed": "crossed", "p_corrected": "corrected", "p_bootstrap": "bootstrap", "p_random": "random"}
 """Column of the p-value -> its header on the screen."""
 PRINTED = (("bootstrap", "random"), ("crossed", "corrected"))
 """Tests that share a column of the screen."""
@@ -52,7 +54,7 @@ ADJUSTED = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Resampling:
     """What `further_tests` does: numbers of resamples and swaps (0 = not asked for), clusters, level and seed."""
 
     bootstrap: int = 0
@@ -62,7 +64,7 @@ class Options:
     level: float = 0.95
 
 
-def further_tests(frame: pd.DataFrame, runs: Sequence[Run], options: Options | None = None) -> pd.DataFrame:
+def further_tests(frame: pd.DataFrame, runs: Sequence[Run], options: Resampling | None = None) -> pd.DataFrame:
     """The frame of `compare` with further columns.
 
     Parameters
@@ -75,34 +77,34 @@ def further_tests(frame: pd.DataFrame, runs: Sequence[Run], options: Options | N
     p_bootstrap, boot_low, boot_high, boot_se; with swaps p_random; cluster, clusters, cluster_note; and every p with
     `_holm` and `_bh`, the p of `compare` among them
     """
-    chosen = options or Options()
+    chosen = options or Resampling()
     metric = str(frame["metric"].iloc[0])
     scored = {run.run_id: load_scored(run) for run in runs}
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    tests: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for a, b in track(list(combinations(runs, 2)), "testing pairs"):
-        found[a.run_id, b.run_id] = _pair_rows(scored[a.run_id], scored[b.run_id], metric, chosen)
-    rows = [found[row["run_a"], row["run_b"]][row["target"]] for row in frame.to_dict("records")]
+        tests[a.run_id, b.run_id] = _pair_rows(scored[a.run_id], scored[b.run_id], metric, chosen)
+    rows = [tests[row["run_a"], row["run_b"]][row["target"]] for row in frame.to_dict("records")]
     whole = pd.concat([frame, pd.DataFrame(rows, index=frame.index)], axis=1)
     whole = whole.loc[:, ~whole.columns.duplicated(keep="last")]
-    for column in [c for c in whole if c in TESTS or c in ("p", "p_trials", "p_wilcoxon")]:
+    for column in [c for c in whole if c in HEADERS or c in ("p", "p_trials", "p_wilcoxon")]:
         for name, adjust in ADJUST.items():
             whole[f"{column}_{name}"] = adjust(whole[column])
     return whole
 
 
 def score_intervals(
-    run: Run, metric: str | None = None, options: Options | None = None
+    run: Run, metric: str | None = None, options: Resampling | None = None
 ) -> tuple[dict[str, Interval], Clusters]:
     """Bootstrap interval of a run's score per target, over clusters and trials, and what the clusters are.
 
     10,000 resamples unless the options say another number.
     """
-    chosen = options or Options()
+    chosen = options or Resampling()
     predictions = run.scored_predictions()
     if not len(predictions):
         raise SerbenchError(f"no trial of {run.run_id} is complete. Type: {run.fill_line(5)}")
     clusters = run_clusters([run], predictions, chosen.cluster)
-    found = bootstrap_scores(
+    intervals = bootstrap_scores(
         predictions,
         run.task,
         metric,
@@ -111,12 +113,12 @@ def score_intervals(
         level=chosen.level,
         seed=chosen.seed,
     )
-    return found, clusters
+    return intervals, clusters
 
 
 def run_clusters(runs: Sequence[Run], predictions: pd.DataFrame, by: str = "auto") -> Clusters:
     """What is drawn together for these runs' predictions, from the items of the first run that has them."""
-    items = next((found for run in runs if (found := run.items()) is not None), None)
+    items = next((known for run in runs if (known := run.items()) is not None), None)
     return choose_clusters(items, list(predictions["id"].unique()), by, runs[0].fill_line(5) if runs else "")
 
 
@@ -133,23 +135,13 @@ def train_ratio(run: Run) -> float:
 
 def render_further(frame: pd.DataFrame, adjust: Adjust = "holm") -> Group:
     """The further tests for the screen, one table per target."""
-    from rich.console import Group
-    from rich.text import Text
-
-    tables = []
-    for target, group in frame.groupby("target", sort=False):
-        rows = [_cells({str(k): v for k, v in row.items()}, adjust) for row in group.to_dict("records")]
-        first = group.iloc[0]
-        what = first["task"] if target == first["task"] else f"{first['task']}, {target}"
-        title = f"{first['dataset']}, {what}: tests that know of the dependence"
-        tables.append(screen_table(title, "", rows, [False] * len(rows)))
     first = frame.iloc[0]
     notes = [NOTE.format(cluster=first["cluster"], clusters=first["clusters"], adjust=ADJUSTED[adjust])]
     notes += [f"Note: {text}" for text in dict.fromkeys(frame["cluster_note"]) if text]
-    return Group(*tables, *(Text(line, style="dim") for line in notes))
+    return on_screen(per_target(frame, "tests that know of the dependence", partial(_cells, adjust=adjust)), notes)
 
 
-def _pair_rows(a: Scored, b: Scored, metric: str, options: Options) -> dict[str, dict[str, Any]]:
+def _pair_rows(a: Scored, b: Scored, metric: str, options: Resampling) -> dict[str, dict[str, Any]]:
     sides, scores = align(a, b), pair(a, b, metric).scores
     clusters = run_clusters([a.run, b.run], sides.a, options.cluster)
     rows: dict[str, dict[str, Any]] = {}
@@ -168,13 +160,18 @@ def _pair_rows(a: Scored, b: Scored, metric: str, options: Options) -> dict[str,
             level=options.level,
             seed=options.seed,
         )
-    for target, found in boot.items():
-        rows[target] |= {"p_bootstrap": found.p, "boot_low": found.low, "boot_high": found.high, "boot_se": found.se}
+    for target, resampled in boot.items():
+        rows[target] |= {
+            "p_bootstrap": resampled.p,
+            "boot_low": resampled.low,
+            "boot_high": resampled.high,
+            "boot_se": resampled.se,
+        }
     if options.swaps:
-        found_p = approximate_randomisation(
+        p_values = approximate_randomisation(
             sides.a, sides.b, a.run.task, metric, clusters.of, swaps=options.swaps, seed=options.seed
         )
-        for target, p in found_p.items():
+        for target, p in p_values.items():
             rows[target]["p_random"] = p
     n = sides.a["id"].nunique() if clusters.of is None else clusters.of.nunique()
     what = {"cluster": clusters.name, "clusters": n, "cluster_note": clusters.note}
@@ -198,14 +195,14 @@ def _score_tests(part: pd.DataFrame, ratio: float, level: float) -> dict[str, An
         two_way(*keys)
     except SerbenchError:
         return row  # a cell without a score: the two-way table has a hole
-    crossed, found = crossed_t(*keys, level), components(*keys)
-    here = power.same_test_error(found, found.trials)
-    mdd = power.detectable_difference(here, found.trials - 1) if here > 0 else NAN  # 0: the trials repeat one another
+    crossed, parts = crossed_t(*keys, level), components(*keys)
+    here = power.same_test_error(parts, parts.trials)
+    mdd = power.detectable_difference(here, parts.trials - 1) if here > 0 else NAN  # 0: the trials repeat one another
     return row | {"p_crossed": crossed.p, "crossed_low": crossed.low, "crossed_high": crossed.high, "mdd": mdd}
 
 
 def _cells(row: dict[str, Any], adjust: str) -> dict[str, str]:
-    p = {head: p_value(row[f"{column}_{adjust}"]) for column, head in TESTS.items() if column in row}
+    p = {head: p_value(row[f"{column}_{adjust}"]) for column, head in HEADERS.items() if column in row}
     asked = {
         "\n".join(pair): "\n".join(p[head] for head in pair)
         for pair in (tuple(h for h in two if h in p) for two in PRINTED)

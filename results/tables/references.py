@@ -20,7 +20,8 @@ from typing import Any
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from .display import markdown_table, number, screen_table
+from ..display.numbers import number
+from ..display.table import Table, on_screen, records, task_and_target, to_markdown as table_markdown
 
 COLUMNS = (
     "dataset",
@@ -36,7 +37,6 @@ COLUMNS = (
     "distance",
     "reason",
 )
-DISTANCES = ("same", "near", "not comparable")
 
 
 def references(dataset: str | None = None, task: str | None = None) -> pd.DataFrame:
@@ -69,52 +69,38 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     first."""
     parts = []
     for (dataset, task), group in frame.groupby(["dataset", "task"], sort=False):
-        found = references(str(dataset), str(task))
+        rows = references(str(dataset), str(task))
         releases = set(group["release"].fillna("").astype(str))
-        found = found[found["target"].isin(group["target"])].copy()
-        other = found["release"].ne("") & ~found["release"].isin(releases)
+        rows = rows[rows["target"].isin(group["target"])].copy()
+        other = rows["release"].ne("") & ~rows["release"].isin(releases)
         mine = group["release"].iloc[0] or "unknown"
-        found.loc[other & found["distance"].ne("not comparable"), "reason"] += f"; another release than {mine}"
-        found.loc[other, "distance"] = "not comparable"
-        found["place"] = [
-            place({str(k): v for k, v in row.items()}, group[group["target"].eq(row["target"])])
-            for row in found.to_dict("records")
-        ]
-        first = found["metric"].eq(group["metric"].iloc[0])
-        parts.append(pd.concat([found[first], found[~first]]))
+        rows.loc[other & rows["distance"].ne("not comparable"), "reason"] += f"; another release than {mine}"
+        rows.loc[other, "distance"] = "not comparable"
+        rows["place"] = [place(row, group[group["target"].eq(row["target"])]) for row in records(rows)]
+        first = rows["metric"].eq(group["metric"].iloc[0])
+        parts.append(pd.concat([rows[first], rows[~first]]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS, "place"])
 
 
-def render(found: pd.DataFrame) -> Any:
+def render(rows: pd.DataFrame) -> Any:
     """References for the screen: a table per dataset, task and target, then each source once."""
-    from rich.console import Group
     from rich.text import Text
 
-    if not len(found):
+    if not len(rows):
         return Text("No published results are known for these datasets and tasks.")
-    sources = {source: i + 1 for i, source in enumerate(dict.fromkeys(found["source"]))}
-    tables = [
-        screen_table(title, "", rows, [row["distance"] == "not comparable" for row in rows])
-        for title, rows in _titled(found, sources)
-    ]
-    notes = [f"[{i}] {source}" for source, i in sources.items()]
-    why = [f"({i}) {reason}" for reason, i in _reasons(found).items()]
-    return Group(*tables, *(Text(line, style="dim") for line in [*why, *notes]))
+    return on_screen(_tables(rows), _notes(rows))
 
 
-def to_markdown(found: pd.DataFrame) -> str:
+def to_markdown(rows: pd.DataFrame) -> str:
     """References as Markdown tables, then each reason and source once."""
-    sources = {source: i + 1 for i, source in enumerate(dict.fromkeys(found["source"]))}
-    parts = [f"#### {title}\n\n{markdown_table(rows)}" for title, rows in _titled(found, sources)]
-    notes = [f"- ({i}) {reason}" for reason, i in _reasons(found).items()]
-    notes += [f"- [{i}] {source}" for source, i in sources.items()]
-    return "\n\n".join([*parts, "\n".join(notes)]) + "\n" if parts else ""
+    parts = [table_markdown(table, "####") for table in _tables(rows)]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(rows))]) + "\n" if parts else ""
 
 
-def _titled(found: pd.DataFrame, sources: Mapping[str, int]) -> list[tuple[str, list[dict[str, str]]]]:
-    reasons, tables = _reasons(found), []
-    for (dataset, task, target), group in found.groupby(["dataset", "task", "target"], sort=False):
-        what = task if target == task else f"{task}, {target}"
+def _tables(shown: pd.DataFrame) -> list[Table]:
+    """A table per dataset, task and target; what can't be compared is grey."""
+    reasons, sources, tables = _numbered(shown["reason"]), _numbered(shown["source"]), []
+    for (dataset, task, target), group in shown.groupby(["dataset", "task", "target"], sort=False):
         ranked = group["place"].any()
         rows = [
             {
@@ -130,12 +116,20 @@ def _titled(found: pd.DataFrame, sources: Mapping[str, int]) -> list[tuple[str, 
             }
             for row in group.to_dict("records")
         ]
-        tables.append((f"{dataset}, {what}: published results, not ranked with ours", rows))
+        styles = ["grey" if row["distance"] == "not comparable" else "" for row in rows]
+        title = f"{dataset}, {task_and_target(task, target)}: published results, not ranked with ours"
+        tables.append(Table(title, rows, styles=styles))
     return tables
 
 
-def _reasons(found: pd.DataFrame) -> dict[str, int]:
-    return {reason: i + 1 for i, reason in enumerate(dict.fromkeys(found["reason"]))}
+def _notes(rows: pd.DataFrame) -> list[str]:
+    """Each reason and source once, by its number."""
+    reasons, sources = _numbered(rows["reason"]), _numbered(rows["source"])
+    return [*(f"({i}) {reason}" for reason, i in reasons.items()), *(f"[{i}] {text}" for text, i in sources.items())]
+
+
+def _numbered(texts: pd.Series[str]) -> dict[str, int]:
+    return {text: i + 1 for i, text in enumerate(dict.fromkeys(texts))}
 
 
 @lru_cache(maxsize=1)

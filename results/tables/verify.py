@@ -18,7 +18,7 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ..record.folder import Run, Runs, load_runs
 from .leaderboard import COLUMNS, leaderboard, with_intervals
-from .pair_tests import Options
+from .pair_tests import Resampling
 
 KEY = ["run_id", "target"]
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
@@ -73,7 +73,7 @@ def _recomputed(written: pd.DataFrame, chosen: Sequence[Run]) -> pd.DataFrame:
         return frame
     asked = written.iloc[0]
     try:
-        options = Options(bootstrap=int(asked["boot_resamples"]), cluster=asked["boot_asked"])
+        options = Resampling(bootstrap=int(asked["boot_resamples"]), cluster=asked["boot_asked"])
         return with_intervals(frame, chosen, options)
     except (ValueError, KeyError, SerbenchError):
         return frame

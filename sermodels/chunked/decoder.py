@@ -18,10 +18,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from .fast.convolutions import convolution_stack
-from .network import LINEAR_STD, map_sizes
+from .network import LINEAR_STD, convolution_stack, map_sizes, rectified
 
 ACTIVATIONS = ("relu", "leaky-relu")
 OUTPUTS = ("linear", "tanh")
@@ -72,24 +70,12 @@ class Decoder(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         """(chunk, dim) -> (chunk, time, mel)."""
-        maps = self._active(self.expand(code)).reshape(len(code), *self.shape)  # (chunk, channel, time, mel)
+        maps = rectified(self.expand(code), self.slope).reshape(len(code), *self.shape)  # (chunk, channel, time, mel)
         maps = maps.contiguous(memory_format=torch.channels_last)
         *hidden, last = self.convolutions
-        if self._plain:
-            for convolution, norm in zip(hidden, self.norms, strict=True):
-                maps = self._active(norm(convolution(maps)))
-        elif hidden:
-            maps = convolution_stack(maps, hidden, list(self.norms), self.training)
+        maps = convolution_stack(maps, hidden, self.norms, self.slope)
         out: Tensor = last(maps).squeeze(1)
         return out if self.bound is None else self.bound * torch.tanh(out)
-
-    @property
-    def _plain(self) -> bool:
-        """Whether the layers are not those that `convolution_stack` computes."""
-        return self.slope > 0 or any(isinstance(norm, nn.Identity) for norm in self.norms)
-
-    def _active(self, values: Tensor) -> Tensor:
-        return functional.leaky_relu(values, self.slope) if self.slope else functional.relu(values)
 
 
 def initialise_decoder(decoder: Decoder, generator: torch.Generator) -> None:

@@ -18,8 +18,9 @@ the (channel, time, mel) order of the release, so that its weights fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,11 @@ from torch.nn import functional
 
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
+from ..core.speed import computed_by
 from ..inputs.chunks import RULES, SHORT
 from ..training.losses import EPSILON
-from ..training.training import TrainConfig
-from .fast.convolutions import convolution_stack
+from ..training.settings import TrainConfig
+from .fast.convolutions import can_stack, fast_stack
 
 CHANNELS = (32, 32, 64, 64, 128, 128, 128)
 STRIDES = (1, 1, 2, 2, 2, 2, 2)
@@ -70,6 +72,40 @@ class EncoderConfig:
             )
 
 
+C = TypeVar("C", bound=EncoderConfig)
+
+
+def paper(config: C) -> C:
+    """Section 5.1: 64 sentences per step, Adam 5e-4 for the head, plain SGD 1e-3 for the encoder."""
+    return replace(config, train=TrainConfig(batch_size=64), encoder_optimiser="sgd", encoder_rate=1e-3)
+
+
+def small(config: C) -> C:
+    """For a CPU: five narrow convolutions, 3 chunks of 1 s, Adam 1e-3, at most 10 epochs."""
+    return replace(
+        config,
+        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
+        max_seconds=3.0,
+        channels=(16, 32, 32, 64, 64),
+        strides=(2, 2, 1, 2, 2),
+        width=128,
+    )
+
+
+def tiny(config: C) -> C:
+    """For tests: trains in about a second on a few short utterances."""
+    return replace(
+        config,
+        train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
+        chunk_seconds=0.25,
+        max_seconds=0.5,
+        channels=(4, 8),
+        strides=(4, 2),
+        width=16,
+        dropout=0.0,
+    )
+
+
 def map_sizes(frames: int, bands: int, strides: Sequence[int]) -> list[tuple[int, int]]:
     """Size (time, mel) of each convolution's output: a 3x3 kernel with padding 1 gives floor((n - 1) / stride) + 1."""
     sizes = []
@@ -101,6 +137,21 @@ class Normaliser(nn.Module):
         return torch.nan_to_num_((frames - self.mean) * self.inverse, nan=0.0).clamp_(-self.clip, self.clip)
 
 
+@computed_by(fast_stack, where=can_stack)
+def convolution_stack(
+    maps: Tensor, convolutions: Iterable[nn.Module], norms: Iterable[nn.Module], slope: float = 0.0
+) -> Tensor:
+    """Convolution, normalisation and (leaky) ReLU, layer after layer: (item, channel, time, mel) -> the same axes."""
+    for convolution, norm in zip(convolutions, norms, strict=True):
+        maps = rectified(norm(convolution(maps)), slope)
+    return maps
+
+
+def rectified(values: Tensor, slope: float) -> Tensor:
+    """ReLU, or with a slope below 0 the leaky one."""
+    return functional.leaky_relu(values, slope) if slope else functional.relu(values)
+
+
 class Encoder(nn.Module):
     """f_enc: convolutions with batch normalisation and ReLU, then one fully connected layer (section 4.2).
 
@@ -123,7 +174,7 @@ class Encoder(nn.Module):
     def forward(self, chunks: Tensor) -> Tensor:
         """(chunk, time, mel), normalised -> h (chunk, width)."""
         maps = chunks.unsqueeze(1)  # (chunk, channel, time, mel)
-        maps = convolution_stack(maps, list(self.convolutions), list(self.norms), self.training)
+        maps = convolution_stack(maps, self.convolutions, self.norms)
         hidden: Tensor = self.dropout(functional.relu(self.latent(torch.flatten(maps, 1))))
         return hidden
 

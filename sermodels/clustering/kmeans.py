@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library
-from ..core.threads import one_thread
+from ...features.core.threads import one_thread
 from .points import HeldPoints, Points
 
 Indices = npt.NDArray[np.int64]
@@ -106,14 +106,14 @@ def _lloyd(points: Points, start: Tensor, iterations: int, empty: str) -> Cluste
         changed, sums, counts = _step(points, mean, centroids, assignment)
         if not changed:
             break
-        found = (sums / counts.clamp(min=1)[:, None]).to(centroids.dtype)
-        found[counts == 0] = centroids[counts == 0]
+        means = (sums / counts.clamp(min=1)[:, None]).to(centroids.dtype)
+        means[counts == 0] = centroids[counts == 0]
         holes = torch.nonzero(counts == 0).flatten().tolist()
         if holes and empty == "farthest":
-            refilled += _farthest(points, mean, centroids, assignment, found, counts, holes)
+            refilled += _farthest(points, mean, centroids, assignment, means, counts, holes)
         elif holes and empty == "split":
-            refilled += _split(found, mean, counts, holes)
-        centroids, done = found, done + 1
+            refilled += _split(means, mean, counts, holes)
+        centroids, done = means, done + 1
     else:
         _step(points, mean, centroids, assignment)
     inertia = float(_distances(points, mean, centroids, assignment).sum(dtype=widest(points.device)))
@@ -157,7 +157,7 @@ def _distances(points: Points, mean: Tensor, centroids: Tensor, assignment: Tens
 
 
 def _farthest(
-    points: Points, mean: Tensor, old: Tensor, assignment: Tensor, found: Tensor, counts: Tensor, holes: list[int]
+    points: Points, mean: Tensor, old: Tensor, assignment: Tensor, means: Tensor, counts: Tensor, holes: list[int]
 ) -> int:
     """Give each empty cluster the farthest point that is left, and take it out of its cluster; how many were given."""
     values, which = _distances(points, mean, old, assignment).topk(len(holes))
@@ -169,24 +169,24 @@ def _farthest(
             break  # every point lies on a centroid: there are fewer distinct points than clusters
         donor, size = int(donors[j]), int(counts[donors[j]])
         if size > 1:
-            found[donor] += (found[donor] - rows[j]) / (size - 1)
+            means[donor] += (means[donor] - rows[j]) / (size - 1)
             counts[donor] -= 1
-        found[hole], counts[hole] = rows[j], 1
+        means[hole], counts[hole] = rows[j], 1
         given += 1
     return given
 
 
-def _split(found: Tensor, mean: Tensor, counts: Tensor, holes: list[int]) -> int:
+def _split(means: Tensor, mean: Tensor, counts: Tensor, holes: list[int]) -> int:
     """Halve the largest cluster for each empty one; how many were given."""
-    found += mean  # the centroids are moved apart in proportion to their coordinates
-    sign = torch.where(torch.arange(found.shape[1], device=found.device) % 2 == 0, _NUDGE, -_NUDGE).to(found.dtype)
+    means += mean  # the centroids are moved apart in proportion to their coordinates
+    sign = torch.where(torch.arange(means.shape[1], device=means.device) % 2 == 0, _NUDGE, -_NUDGE).to(means.dtype)
     for hole in holes:
         largest = int(counts.argmax())
-        found[hole] = found[largest] * (1 + sign)
-        found[largest] *= 1 - sign
+        means[hole] = means[largest] * (1 + sign)
+        means[largest] *= 1 - sign
         counts[hole] = counts[largest] // 2
         counts[largest] -= counts[hole].clone()
-    found -= mean
+    means -= mean
     return len(holes)
 
 
@@ -252,8 +252,8 @@ def _faiss(points: Points, centroids: Tensor, iterations: int) -> Clusters:
     )
     machine.train(rows, init_centroids=centroids.float().cpu().numpy())
     squared, nearest = machine.index.search(rows, 1)
-    found = torch.from_numpy(np.array(machine.centroids)).to(points.device)
-    return Clusters(found, nearest[:, 0].astype(np.int64), float(squared.sum(dtype=np.float64)), iterations, 0)
+    last = torch.from_numpy(np.array(machine.centroids)).to(points.device)
+    return Clusters(last, nearest[:, 0].astype(np.int64), float(squared.sum(dtype=np.float64)), iterations, 0)
 
 
 def block_rows(points: Points, columns: int) -> int:

@@ -23,7 +23,7 @@ from ...datasets.core.config import from_dict, to_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, canonical_json
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from .. import registry
 from .sermodel import Resources, SERModel
 
@@ -115,10 +115,10 @@ def trained_on(head: Mapping[str, Any]) -> dict[str, FeatureRequest]:
     if held is not None:
         return {role: FeatureRequest(r["name"], tuple((k, v) for k, v in r["settings"])) for role, r in held.items()}
     module = registry.load(head["model"])
-    found: dict[str, FeatureRequest] = module.Model.requests(
+    asked: dict[str, FeatureRequest] = module.Model.requests(
         from_dict(module.Config, head["config"]), Task.from_dict(head["task"])
     )
-    return found
+    return asked
 
 
 def expect(arrays: Mapping[str, npt.NDArray[Any]], key: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
@@ -131,10 +131,10 @@ def expect(arrays: Mapping[str, npt.NDArray[Any]], key: str, shape: tuple[int | 
     """
     if key not in arrays:
         raise ValueError(f"there is no array {key!r}; there are: {', '.join(sorted(arrays)) or 'none'}")
-    found = arrays[key].shape
-    if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
+    held = arrays[key].shape
+    if len(held) != len(shape) or any(want not in (None, have) for want, have in zip(shape, held, strict=True)):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"the array {key!r} has shape {found}, expected ({wanted})")
+        raise ValueError(f"the array {key!r} has shape {held}, expected ({wanted})")
     return arrays[key]
 
 

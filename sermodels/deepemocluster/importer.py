@@ -26,7 +26,8 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import file_sha256
 from ...datasets.schema.task import Task
 from ..core.sermodel import Resources
-from .model import RELEASED, Model
+from .config import RELEASED
+from .model import Model
 
 TARGETS = {"Act": "arousal", "Dom": "dominance", "Val": "valence"}
 """Attribute as the release spells it -> target."""
@@ -82,13 +83,13 @@ def convert(file: Path, norm: Path, target: str | None = None) -> tuple[Model, d
 
 
 def _target_of(file: Path) -> str:
-    found = re.search(rf"_({'|'.join(TARGETS)})\.", file.name)
-    if not found:
+    named = re.search(rf"_({'|'.join(TARGETS)})\.", file.name)
+    if not named:
         raise SerbenchError(
             f"the name of {str(file)!r} does not say which attribute it predicts (..._Act.pth.tar, _Dom or _Val). "
             "Type --target arousal, dominance or valence."
         )
-    return TARGETS[found[1]]
+    return TARGETS[named[1]]
 
 
 def _state(file: Path) -> dict[str, Tensor]:
@@ -112,7 +113,7 @@ def _state(file: Path) -> dict[str, Tensor]:
 
 def _renamed(file: Path, state: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
     """The tensors under our names; every one of theirs has to have a place."""
-    found = {}
+    arrays = {}
     for key, value in state.items():
         layer, (module, _, name) = _LAYER.fullmatch(key), key.rpartition(".")
         if layer is not None:
@@ -122,10 +123,10 @@ def _renamed(file: Path, state: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]
             ours = f"{_HEADS[module]}.{name}"
         else:
             raise _another(file, f"it has a tensor {key!r} that the released network does not have")
-        found[ours] = value.numpy()
-    if "cluster.2.bias" not in found:
+        arrays[ours] = value.numpy()
+    if "cluster.2.bias" not in arrays:
         raise _another(file, "it has no tensor 'top_layer_class.bias'")
-    return found
+    return arrays
 
 
 def _constant(folder: Path, name: str, size: int) -> npt.NDArray[np.float64]:

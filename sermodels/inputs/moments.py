@@ -56,8 +56,8 @@ def moments(blocks: Iterable[npt.NDArray[np.floating]], dim: int) -> Moments:
     return total
 
 
-def inverse_std(found: Moments) -> Vector:
+def inverse_std(given: Moments) -> Vector:
     """1 / standard deviation, (dim,); 0 for a column that is constant, so that it is 0 after z-normalisation."""
-    noise = np.finfo(np.float32).eps * np.abs(found.mean)  # what rounding to float32 leaves of equal values
-    varies = found.std > noise
-    return np.divide(1.0, found.std, out=np.zeros_like(found.std), where=varies)
+    noise = np.finfo(np.float32).eps * np.abs(given.mean)  # what rounding to float32 leaves of equal values
+    varies = given.std > noise
+    return np.divide(1.0, given.std, out=np.zeros_like(given.std), where=varies)

@@ -95,8 +95,8 @@ class Waves(Sequence[Array]):
 
     def moments(self) -> tuple[float, float]:
         """Mean and standard deviation of all samples together; a deviation of 0 counts as 1."""
-        found = moments((self._data.array(i) for i in range(len(self))), 1)
-        return float(found.mean[0]), float(found.std[0]) or 1.0
+        samples = moments((self._data.array(i) for i in range(len(self))), 1)
+        return float(samples.mean[0]), float(samples.std[0]) or 1.0
 
     def _made(self, signal: Array) -> Array:
         if self._moments is not None:
@@ -113,7 +113,7 @@ def cuts(data: Data, waves: Waves, max_seconds: float, piece_seconds: float) -> 
         whole = [waves.samples(i) for i in range(len(data))]
         return [Cut(i, 0, min(n, most), max(0, n - most)) for i, n in enumerate(whole)]
     assert data.task.frame_seconds is not None
-    step, found = data.task.frame_seconds, []
+    step, pieces = data.task.frame_seconds, []
     frames = max(1, round(piece_seconds / step))
     for i, count in enumerate(frame_counts(data)):
         for first in range(0, count, frames):
@@ -121,8 +121,8 @@ def cuts(data: Data, waves: Waves, max_seconds: float, piece_seconds: float) -> 
             start, end = round(first * step * rate), round(stop * step * rate)
             labels = data.labels[i][first:stop]
             if start < waves.samples(i) and not np.isnan(labels).all():
-                found.append(Cut(i, start, end - start, 0, first, stop - first))
-    return found
+                pieces.append(Cut(i, start, end - start, 0, first, stop - first))
+    return pieces
 
 
 def time_masks(frames: Sequence[int], share: float, length: int, generator: torch.Generator) -> Tensor:

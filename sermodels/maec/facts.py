@@ -54,22 +54,22 @@ def collapses(
     predictions : of the dev data at the best epoch, (item, class) scores or (item, target)
     labels : of the training data
     """
-    found = []
+    sentences = []
     if task.kind == "classification":
         classes = np.unique(predictions.argmax(axis=1))
         if len(classes) == 1 and len(predictions) > 1 and len(np.unique(labels)) > 1:
-            found.append(f"every dev item is predicted as {task.labels[int(classes[0])]!r}")
+            sentences.append(f"every dev item is predicted as {task.labels[int(classes[0])]!r}")
     else:
         spread, wanted = predictions.std(axis=0), labels.std(axis=0)
         for target, have, want in zip(task.targets, spread, wanted, strict=True):
             if len(predictions) > 1 and have < FLAT * want:
-                found.append(f"{target} is predicted as a constant")
+                sentences.append(f"{target} is predicted as a constant")
     judged = [row["discriminator_accuracy"] for row in epochs if "discriminator_accuracy" in row]
     late = judged[len(judged) // 2 :]  # it starts from nothing
     if late and min(late) >= SURE:
         since = len(judged) - len(late) + 1
-        found.append(f"the discriminator is right {SURE:.1%} of the time or more from epoch {since} on")
-    return found
+        sentences.append(f"the discriminator is right {SURE:.1%} of the time or more from epoch {since} on")
+    return sentences
 
 
 def _context(bags: Bags, config: NetworkConfig) -> str:

@@ -14,18 +14,21 @@ instances.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from ...datasets.core.config import option
 from ..core.sermodel import Data
-from .normalisation import MODES, FrameNormaliser
 
 Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+Normaliser = Callable[[str, Array], Array]
+"""Frames (frame, dim) of an utterance -> the same, normalised; see `maec/normalisation.py`."""
+MODES = ("train", "speaker", "none")
 CONTEXT = ("previous", "interlocutor")
 """Columns of the corpus table that name the context turns."""
 
@@ -63,9 +66,9 @@ class BagConfig:
         pooled = average(frames, self.pool)
         if self.bag == "whole":
             return stretch(pooled, self.window), 0
-        found = self.count(len(pooled))
-        kept = min(found, self.instances)
-        skipped = found - kept if self.keep == "last" else 0
+        count = self.count(len(pooled))
+        kept = min(count, self.instances)
+        skipped = count - kept if self.keep == "last" else 0
         bag = np.zeros(((kept - 1) * self.hop + self.window, frames.shape[1]), dtype=np.float32)
         piece = pooled[skipped * self.hop :][: len(bag)]
         bag[: len(piece)] = piece
@@ -109,7 +112,7 @@ class Bags:
     """
 
     def __init__(
-        self, data: Data, config: BagConfig, normaliser: FrameNormaliser, context: bool, keep_bytes: int = 0
+        self, data: Data, config: BagConfig, normaliser: Normaliser, context: bool, keep_bytes: int = 0
     ) -> None:
         self.data, self.config = data, config
         self._table, self._normaliser = data.features["input"], normaliser
@@ -125,18 +128,30 @@ class Bags:
     def gather(self, positions: Sequence[int] | Indices) -> list[tuple[Array, Indices]]:
         """Bags of some items: for each turn (current, previous, interlocutor) the stretches of all items end to end,
         (frame, dim), and the number of instances of each item, (item,); 0 where there is no such turn."""
-        found = []
+        gathered = []
         for ids in self.turns:
             bags = [self._bag(ids[int(i)]) for i in positions]
             counts = [0 if bag is None else self._instances(bag) for bag in bags]
             there = [bag for bag in bags if bag is not None]
             frames = np.concatenate(there) if there else np.zeros((0, self._table.dim), dtype=np.float32)
-            found.append((frames, np.asarray(counts, dtype=np.int64)))
-        return found
+            gathered.append((frames, np.asarray(counts, dtype=np.int64)))
+        return gathered
 
     def skipped(self, position: int) -> int:
         """Number of windows of an item that lie before the first one kept."""
         return self.config.cut(self._table[self.data.ids[position]])[1]
+
+    def weighted(self, position: int, weights: npt.NDArray[np.float64]) -> pd.DataFrame:
+        """Start and end in seconds, and weight, of the instances of an item's bag."""
+        config, table = self.config, self._table
+        assert table.hop_seconds is not None
+        frames = table.frames(self.data.ids[position])
+        if config.bag == "whole":
+            return pd.DataFrame({"start": [0.0], "end": [frames * table.hop_seconds], "weight": [1.0]})
+        count, step = config.instances_of(frames), config.pool * table.hop_seconds
+        start = (self.skipped(position) + np.arange(count)) * config.hop * step
+        end = np.minimum(start + config.window * step, frames * table.hop_seconds)
+        return pd.DataFrame({"start": start, "end": end, "weight": weights[:count]})
 
     def _instances(self, bag: Array) -> int:
         return (len(bag) - self.config.window) // self.config.hop + 1

@@ -34,7 +34,6 @@ are one instance, filled up with zeros.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,95 +44,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
 from ..training.losses import balanced_weights, ccc_losses
 from ..training.torch_model import TorchModel
-from ..training.training import TrainConfig, Training, make_optimiser
+from ..training.training import Training
+from .adversarial import adversarial_losses
+from .config import FIXED, ISO, PAPER, RELEASED, SMALL, TINY, Config
 from .facts import collapses, genders, training_facts
 from .instances import CONTEXT, Bags, context_ids
-from .losses import (
-    LatentMoments,
-    Prior,
-    accuracy,
-    discriminator_loss,
-    drawn_loss,
-    encoded_loss,
-    encoder_loss,
-    gender_loss,
-)
-from .network import MaecNetwork, NetworkConfig, Turn, initialise
+from .losses import LatentMoments, Prior, gender_loss
+from .network import MaecNetwork, Turn, initialise
 from .normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
 
-PASSES = ("adversarial", "discriminator", "none")
-DRAWS = ("shuffled", "replacement")
-TRAINING: TrainConfig = option(
-    TrainConfig(epochs=100, patience=15, batch_size=32, learning_rate=1e-3), "training settings, set with train.KEY"
-)
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
-
-@dataclass(frozen=True)
-class Config(NetworkConfig):
-    """Settings of `maec`: those of instances, blocks and network, and these."""
-
-    train: TrainConfig = TRAINING
-    first_pass: str = option("adversarial", "who steps in the first pass of an epoch", source="Eq. 8", choices=PASSES)
-    adversarial_weight: float = option(0.1, "share of the step size in steps on that term", source="Eq. 8: 1", low=0)
-    saturating: bool = option(False, "log(1 - D(Z)) for the encoder instead of -log D(Z)", source="Eq. 8: true")
-    prior_means: tuple[float, ...] = option((0.0,), "means of the prior's components", source="released code")
-    prior_std: float = option(1.0, "their standard deviation", source="released code", low=1e-6)
-    split_steps: bool = option(False, "one discriminator step for drawn, one for encoded", source="released code: true")
-    discriminator_rate: float = option(1e-3, "step size of the discriminator", source="released code", low=0)
-    epsilon: float = option(1e-7, "added to Adam's denominator", source="released code", low=0)
-    gender_weight: float = option(1.0, "weight of the gender loss", source="Eq. 7", low=0)
-    draw: str = option("shuffled", "items of a pass", source="released: replacement", choices=DRAWS)
-    class_weights: str = option("none", "weights of the classes", source="free choice", choices=("none", "balanced"))
-
-
-FIXED = Config()
-PAPER = replace(FIXED, masked=False, gate="softmax", adversarial_weight=1.0, saturating=True, normalise="speaker")
-RELEASED = replace(
-    PAPER,
-    train=replace(FIXED.train, epochs=1000, patience=0),
-    dilated_kernel=1,
-    value="bottleneck",
-    latent="all",
-    attention_sigmoid=True,
-    leaky=True,
-    first_pass="discriminator",
-    prior_means=(1.0,),
-    prior_std=0.3,
-    split_steps=True,
-    draw="replacement",
-)
-SMALL = replace(
-    FIXED,
-    train=replace(FIXED.train, epochs=20, patience=6),
-    widths=(64, 64, 32),
-    width=64,
-    instances=20,
-    discriminator_width=64,
-)
 PRESETS: dict[str, Config] = {
     "default": FIXED,
     "fixed": FIXED,
     "paper": PAPER,
     "released": RELEASED,
-    "iso": replace(FIXED, prior_means=(0.0, 1.0, 2.0, 3.0), prior_std=0.3),
+    "iso": ISO,
     "small": SMALL,
 }
-TINY = replace(
-    SMALL,
-    train=replace(SMALL.train, epochs=30, batch_size=8, learning_rate=3e-3),
-    widths=(16, 16, 8),
-    width=16,
-    instances=12,
-    discriminator_width=16,
-)
 SEARCH = {
     "train.learning_rate": "1e-4..3e-3:log",
     "model.adversarial_weight": "0.03..1:log",
@@ -141,7 +77,7 @@ SEARCH = {
 }
 
 
-class Model(TorchModel):
+class Model(TorchModel[MaecNetwork]):
     """MAEC."""
 
     name: ClassVar[str] = "maec"
@@ -172,7 +108,7 @@ class Model(TorchModel):
         gender = self.config.gender and {0, 1} <= set(genders(train).tolist())
         return {"dim": table.dim, "context": context, "gender": gender}
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> MaecNetwork:
         """The network with Keras's initial weights."""
         network = MaecNetwork(
             sizes["dim"],
@@ -185,9 +121,8 @@ class Model(TorchModel):
         initialise(network, generator)
         return network
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: MaecNetwork, train: Data) -> None:
         """Moments of the training items' frames, and of their labels (population)."""
-        assert isinstance(network, MaecNetwork)
         mean, scale = scale_of(train.features["input"], train.ids)
         network.frame_mean.copy_(torch.from_numpy(mean))
         network.frame_scale.copy_(torch.from_numpy(scale))
@@ -196,19 +131,18 @@ class Model(TorchModel):
             network.label_mean.copy_(torch.from_numpy(train.labels.mean(axis=0)))
             network.label_scale.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: MaecNetwork) -> dict[str, Optimizer]:
         """One for each thing that is minimised: Eq. 7, and of the first pass Eq. 6 and the encoder's term of Eq. 8."""
-        assert isinstance(network, MaecNetwork)
         judge = list(network.discriminator.parameters()) if network.discriminator is not None else []
         others = [p for name, p in network.named_parameters() if not name.startswith("discriminator.")]
-        found = {"classification": self._optimiser(others, self.train_config.learning_rate)}
+        optimisers = {"classification": self._optimiser(others, self.train_config.learning_rate)}
         if self.config.first_pass != "none":
-            found["discriminator"] = self._optimiser(judge, self.config.discriminator_rate)
+            optimisers["discriminator"] = self._optimiser(judge, self.config.discriminator_rate)
         if self.config.first_pass == "adversarial":
             encoder = list(network.encoder.parameters())
             rate = self.config.adversarial_weight * self.train_config.learning_rate  # Adam is blind to a loss's scale
-            found["regularisation"] = self._optimiser(encoder, rate)
-        return found
+            optimisers["regularisation"] = self._optimiser(encoder, rate)
+        return optimisers
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train as the base does; a collapse is looked for at the end and stands in `facts.collapse`."""
@@ -220,10 +154,9 @@ class Model(TorchModel):
             self._prepared = []
         return log
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[MaecNetwork]) -> None:
         """Cut the training bags, and note what they are."""
         network = training.network
-        assert isinstance(network, MaecNetwork)
         self._prepared = [self._make_bags(network, data) for data in (training.train, training.dev)]
         self._targets = torch.tensor(self._labels(network, training.train))
         self._genders = torch.from_numpy(genders(training.train))
@@ -232,9 +165,8 @@ class Model(TorchModel):
             self._class_weights = torch.from_numpy(balanced_weights(training.train.labels, self.task.n_outputs))
         training.log.facts |= training_facts(self._prepared[0], self.config, self._sizes)
 
-    def epoch(self, training: Training) -> Mapping[str, float]:
+    def epoch(self, training: Training[MaecNetwork]) -> Mapping[str, float]:
         """The pass of the discriminator (and the encoder against it), then the pass of the classification."""
-        assert isinstance(training.network, MaecNetwork)
         prior, moments = Prior(self.config.prior_means, self.config.prior_std), LatentMoments()
         numbers: dict[str, float] = {}
         if self.config.first_pass != "none":
@@ -243,7 +175,7 @@ class Model(TorchModel):
             numbers = training.sweep(
                 "regularisation",
                 self._batches(training, "regularisation"),
-                lambda batch: self.first_losses(training, batch, prior, draws),
+                lambda batch: adversarial_losses(training, turns_of(batch[:-2]), prior, draws, self.config),
                 [training.optimisers[optimiser]],
                 (0.0, 0.5),
             )
@@ -257,34 +189,11 @@ class Model(TorchModel):
         )
         return {**numbers, "latent_distance": moments.distance(prior)}
 
-    def first_losses(
-        self, training: Training, batch: Batch, prior: Prior, draws: torch.Generator
+    def second_losses(
+        self, training: Training[MaecNetwork], batch: Batch, moments: LatentMoments
     ) -> Mapping[str, Tensor]:
-        """Steps of the discriminator (Eq. 6), then the encoder's loss against it (first term of Eq. 8).
-
-        In a pass of the discriminator alone its last step is left to the caller, and nothing reaches the encoder.
-        """
-        network, config = training.network, self.config
-        assert isinstance(network, MaecNetwork)
-        with torch.set_grad_enabled(config.first_pass == "adversarial"):
-            latent, _ = network.encode(turns_of(batch[:-2]))
-        drawn = prior.draw(len(latent), latent.shape[1], draws).to(latent)
-        real, fake = network.judge(drawn).float(), network.judge(latent.detach()).float()
-        numbers = {"loss_discriminator": discriminator_loss(real, fake), "discriminator_accuracy": accuracy(real, fake)}
-        loss = numbers["loss_discriminator"]
-        if config.split_steps:
-            self._step_discriminator(training, drawn_loss(real))
-            loss = encoded_loss(network.judge(latent.detach()).float())
-        if config.first_pass == "discriminator":
-            return {"loss": loss, **numbers}
-        self._step_discriminator(training, loss)
-        adversarial = encoder_loss(network.judge(latent).float(), config.saturating)
-        return {"loss": adversarial, "loss_adversarial": adversarial, **numbers}
-
-    def second_losses(self, training: Training, batch: Batch, moments: LatentMoments) -> Mapping[str, Tensor]:
         """Eq. 7: cross-entropy (or 1 - CCC) of the emotion, and of the gender where it is known."""
         network = training.network
-        assert isinstance(network, MaecNetwork)
         *_, targets, gender = batch
         latent, _ = network.encode(turns_of(batch[:-2]))
         moments.add(latent)
@@ -299,9 +208,8 @@ class Model(TorchModel):
         second = gender_loss(voices, gender)
         return {"loss": emotion + self.config.gender_weight * second, "loss_emotion": emotion, "loss_gender": second}
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: MaecNetwork, data: Data) -> Predictions:
         """Class scores (item, class), or attributes (item, target) on the label scale."""
-        assert isinstance(network, MaecNetwork)
         outputs = self._in_batches(network, data, lambda turns: network.heads(network.encode(turns)[0])[0])
         if self.task.kind == "classification":
             return np.asarray(torch.softmax(outputs, dim=1).numpy())
@@ -314,11 +222,11 @@ class Model(TorchModel):
         queries; the weights of an utterance sum to 1.
         """
         network = self.network
-        assert isinstance(network, MaecNetwork), "the model is trained"
+        assert network is not None, "the model is trained"
         with torch.inference_mode():
             weights = self._in_batches(network, data, lambda turns: _widened(network.encode(turns)[1][0], self.config))
         bags = self._bags(network, data)
-        return [instance_times(bags, i, row) for i, row in enumerate(weights.numpy())]
+        return [bags.weighted(i, row) for i, row in enumerate(weights.numpy())]
 
     def _in_batches(self, network: MaecNetwork, data: Data, infer: Callable[[list[Turn]], Tensor]) -> Tensor:
         """What `infer` gives for all items, (item, ...) float64 on the CPU."""
@@ -327,7 +235,7 @@ class Model(TorchModel):
         batches = Batches(indices, lambda some: as_tensors(bags, some), self.device)
         return map_batches(batches, lambda batch: infer(turns_of(batch))).cpu().double()
 
-    def _batches(self, training: Training, purpose: str) -> Batches:
+    def _batches(self, training: Training[MaecNetwork], purpose: str) -> Batches:
         size, n = self.train_config.batch_size, len(training.train)
         generator = training.generator(purpose)
         if self.config.draw == "shuffled":
@@ -364,16 +272,11 @@ class Model(TorchModel):
         return np.asarray((data.labels - mean) / scale, dtype=np.float32)
 
     def _optimiser(self, parameters: list[nn.Parameter], rate: float) -> Optimizer:
-        train = self.train_config
-        found = make_optimiser(train.optimiser, parameters, rate, train.weight_decay, train.momentum)
-        for group in found.param_groups:
+        optimiser = self.optimiser(parameters, rate=rate)
+        for group in optimiser.param_groups:
             if "eps" in group:
                 group["eps"] = self.config.epsilon
-        return found
-
-    def _step_discriminator(self, training: Training, loss: Tensor) -> None:
-        training.backward(loss)
-        training.update([training.optimisers["discriminator"]])
+        return optimiser
 
 
 def as_tensors(bags: Bags, items: npt.NDArray[np.int64]) -> tuple[Tensor, ...]:
@@ -384,20 +287,6 @@ def as_tensors(bags: Bags, items: npt.NDArray[np.int64]) -> tuple[Tensor, ...]:
 def turns_of(batch: Batch) -> list[Turn]:
     """Inverse of `as_tensors`: frames and counts of each turn, as pairs."""
     return list(zip(batch[::2], batch[1::2], strict=True))
-
-
-def instance_times(bags: Bags, position: int, weights: npt.NDArray[np.float64]) -> pd.DataFrame:
-    """Start and end in seconds, and weight, of the instances of an item's bag."""
-    config, table = bags.config, bags.data.features["input"]
-    assert table.hop_seconds is not None
-    frames = table.frames(bags.data.ids[position])
-    if config.bag == "whole":
-        return pd.DataFrame({"start": [0.0], "end": [frames * table.hop_seconds], "weight": [1.0]})
-    count, skipped = config.instances_of(frames), bags.skipped(position)
-    step = config.pool * table.hop_seconds
-    start = (skipped + np.arange(count)) * config.hop * step
-    end = np.minimum(start + config.window * step, frames * table.hop_seconds)
-    return pd.DataFrame({"start": start, "end": end, "weight": weights[:count]})
 
 
 def _widened(weights: Tensor, config: Config) -> Tensor:

@@ -5,9 +5,9 @@ classifier for speech emotion recognition", ICASSP 2021, section 2. What the pap
 authors' release (github.com/CZFuChason/ISEMOR); where the two differ there is a setting. For each of the three turns,
 with weights of its own:
 
-    h_i = DilatedConv(x_i)              H = [h_1 ... h_n]                             (2)  `maec/convolutions.py`
+    h_i = DilatedConv(x_i)              H = [h_1 ... h_n]                             (2)  `maec/layers.py`
     bt_i = Bottleneck(h_i)              BT = [bt_1 ... bt_n]                          (3)
-    Key = BiGRU(H)                                                                    (4a) `maec/gru.py`
+    Key = BiGRU(H)                                                                    (4a) `maec/layers.py`
     A = Attention(Key, BT) = softmax(BT Key') Key                                     (4b)
     KQ = GlobalPooling(A)               V = GlobalPooling(Key)   [released: of BT]    (4c)
     HF = KQ * V                                                                       (4d)
@@ -38,8 +38,7 @@ from torch.nn import functional
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from .bag_rows import Layout
-from .convolutions import BlockConfig, Convolutions
-from .gru import BiGru, Direction
+from .layers import BiGru, BlockConfig, Convolutions, Direction
 
 SLOPE = 0.2
 """Slope of LeakyReLU below 0, in the discriminator and where the release has one after (4d)."""
@@ -191,8 +190,8 @@ class MaecNetwork(nn.Module):
 
     def encode(self, turns: Sequence[Turn]) -> tuple[Tensor, list[Tensor]]:
         """Z (item, latent) of the turns (current, previous, interlocutor), and the attention within each turn."""
-        found = [branch(*turn) for branch, turn in zip(self.encoder.values(), turns, strict=True)]
-        fused, weights = [hf for hf, _ in found], [w for _, w in found]
+        branches = [branch(*turn) for branch, turn in zip(self.encoder.values(), turns, strict=True)]
+        fused, weights = [hf for hf, _ in branches], [w for _, w in branches]
         latent = fused[0] if len(fused) == 1 else fuse(fused[0], fused[1], fused[2], self.config)
         return latent, weights
 

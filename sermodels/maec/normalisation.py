@@ -22,7 +22,6 @@ from ..inputs.moments import Vector, inverse_std, moments
 Array = npt.NDArray[np.float32]
 Scale = tuple[Vector, Vector]
 """Mean and inverse standard deviation, each (dim,); the inverse of a constant column is 0, so that it becomes 0."""
-MODES = ("train", "speaker", "none")
 TRANSDUCTIVE = "transductive: features z-normalised by speaker"
 
 
@@ -65,8 +64,8 @@ class FrameNormaliser:
 
 def scale_of(table: FeatureTable, items: list[str]) -> Scale:
     """Mean and inverse standard deviation over all frames of some utterances."""
-    found = moments((table[item] for item in items), table.dim)
-    return found.mean, inverse_std(found)
+    frames = moments((table[item] for item in items), table.dim)
+    return frames.mean, inverse_std(frames)
 
 
 def speakers_of(data: Data) -> dict[str, str]:

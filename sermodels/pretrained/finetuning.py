@@ -20,12 +20,12 @@ from ...features.encoders.encoder import Inputs, SpeechEncoder, blocks, no_mask_
 from ...features.encoders.families import AST, WAVEFORM
 from ...features.encoders.long_signals import average
 from ..training.objective import LabelScale, Objective
-from ..training.pooling import Head
+from ..training.pooling import PoolingHead
 from ..training.training import Training
 
 
 @dataclass(frozen=True)
-class Part:
+class StepPart:
     """Some utterances of a step.
 
     Attributes
@@ -56,13 +56,13 @@ class FineTuned(LabelScale):
     wave_mean: Tensor
     wave_std: Tensor
 
-    def __init__(self, encoder: SpeechEncoder, head: Head, outputs: int, frame_seconds: float | None) -> None:
+    def __init__(self, encoder: SpeechEncoder, head: PoolingHead, outputs: int, frame_seconds: float | None) -> None:
         super().__init__(outputs)
         self.encoder, self.head, self._frame_seconds = encoder, head, frame_seconds
         self.register_buffer("wave_mean", torch.zeros(1))
         self.register_buffer("wave_std", torch.ones(1))
 
-    def forward(self, part: Part) -> Tensor:
+    def forward(self, part: StepPart) -> Tensor:
         """(utterance, output), or (piece, label frame, output) for traces."""
         with no_mask_warnings():
             states = self.encoder(part.inputs, part.masked, layers=(self.encoder.geometry.layers,))[0]
@@ -83,11 +83,11 @@ class FineTuned(LabelScale):
         assert self._frame_seconds is not None
         hop = shape.hop / shape.sampling_rate
         if self._frame_seconds >= hop:
-            found = average(frames, shape, self._frame_seconds)
+            rows = average(frames, shape, self._frame_seconds)
             index = torch.arange(count)
         else:
-            found, index = frames, torch.round(torch.arange(count) * (self._frame_seconds / hop)).long()
-        return found[index.clamp(max=len(found) - 1).to(found.device)]
+            rows, index = frames, torch.round(torch.arange(count) * (self._frame_seconds / hop)).long()
+        return rows[index.clamp(max=len(rows) - 1).to(rows.device)]
 
 
 def freeze(encoder: SpeechEncoder, front_end: bool, layers: int) -> None:
@@ -138,7 +138,7 @@ def by_depth(encoder: SpeechEncoder) -> list[list[nn.Parameter]]:
 
 
 def step_losses(
-    training: Training, network: FineTuned, parts: Sequence[Part], targets: Tensor, objective: Objective
+    training: Training[Any], network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """Losses of a step; the gradients of all parts but the last are gathered here, the last one's hang on "loss".
 
@@ -152,7 +152,7 @@ def step_losses(
 
 
 def _once(
-    training: Training, network: FineTuned, parts: Sequence[Part], targets: Tensor, objective: Objective
+    training: Training[Any], network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """A loss that is a weighted mean: each part brings its share."""
     whole, value = objective.weight(targets), torch.zeros((), device=targets.device)
@@ -166,16 +166,16 @@ def _once(
 
 
 def _twice(
-    training: Training, network: FineTuned, parts: Sequence[Part], targets: Tensor, objective: Objective
+    training: Training[Any], network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """Any loss of the whole batch: outputs first, then their gradients part by part."""
-    states, found = [], []
+    states, outcomes = [], []
     with torch.no_grad():
         for part in parts:
             states.append(_random_state(targets.device))
-            found.append(network(part).float())
+            outcomes.append(network(part).float())
     with torch.enable_grad():
-        outputs = [o.requires_grad_() for o in found]
+        outputs = [o.requires_grad_() for o in outcomes]
         losses = objective.losses(_ordered(outputs, parts, targets), targets)
         gradients = torch.autograd.grad(losses["loss"], outputs)
     for i, (part, state, gradient) in enumerate(zip(parts, states, gradients, strict=True)):
@@ -187,7 +187,7 @@ def _twice(
     return {**values, "loss": values["loss"] + carrier - carrier.detach()}
 
 
-def _ordered(outputs: Sequence[Tensor], parts: Sequence[Part], targets: Tensor) -> Tensor:
+def _ordered(outputs: Sequence[Tensor], parts: Sequence[StepPart], targets: Tensor) -> Tensor:
     """The outputs of all parts in the order of the batch, traces padded to the length of the targets."""
     if outputs[0].dim() == 3:
         outputs = [nn.functional.pad(o, (0, 0, 0, targets.shape[1] - o.shape[1])) for o in outputs]

@@ -71,13 +71,13 @@ def corpora_seen(name: str, config: Mapping[str, Any] | None = None) -> frozense
     name : folder or name on the hub
     config : contents of its config.json, which keeps the name that a copied checkpoint had
     """
-    found: set[str] = set()
+    seen: set[str] = set()
     for candidate in _names(name, config or {}):
         for pattern, corpora in KNOWN.items():
             if re.fullmatch(pattern, candidate) or re.fullmatch(pattern.partition("/")[2], candidate):
-                found |= set(corpora)
-        found |= {corpus for pattern, corpus in MENTIONS.items() if re.search(pattern, candidate)}
-    return frozenset(found)
+                seen |= set(corpora)
+        seen |= {corpus for pattern, corpus in MENTIONS.items() if re.search(pattern, candidate)}
+    return frozenset(seen)
 
 
 def tuned_on_emotions(config: Mapping[str, Any]) -> bool:

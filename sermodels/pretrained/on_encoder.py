@@ -8,10 +8,11 @@ from typing import Any
 
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
-from ...features.encoders.checkpoint import Source, locate
+from ...features.encoders.checkpoint import Checkpoint, locate
 from ...features.encoders.families import geometry
 from ...features.encoders.library import transformers
 from ..training.torch_model import TorchModel
+from ..training.training import N
 from .known_corpora import TUNED, corpora_seen, tuned_on_emotions
 
 FREE = "free choice"
@@ -25,21 +26,21 @@ class EncoderChoice:
     revision: str = option("main", "branch, tag or commit of a repository", source=FREE)
 
 
-def source_of(config: EncoderChoice) -> Source:
+def source_of(config: EncoderChoice) -> Checkpoint:
     """The checkpoint that a configuration names."""
     return locate(config.encoder, config.revision)
 
 
-def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Source:
+def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Checkpoint:
     """The source of a saved model's encoder, from what stands in its file: no checkpoint is looked up."""
     settings = dict(sizes["encoder"])
-    found = transformers().AutoConfig.for_model(settings.pop("model_type"), **settings)
-    shape = geometry(found, sizes["preprocessor"], config.encoder)
+    encoder = transformers().AutoConfig.for_model(settings.pop("model_type"), **settings)
+    shape = geometry(encoder, sizes["preprocessor"], config.encoder)
     identity = tuple((str(k), str(v)) for k, v in sizes["identity"].items())
-    return Source(config.encoder, config.encoder, None, identity, found, sizes["preprocessor"], shape)
+    return Checkpoint(config.encoder, config.encoder, None, identity, encoder, sizes["preprocessor"], shape)
 
 
-class OnEncoder(TorchModel):
+class OnEncoder(TorchModel[N]):
     """A torch model on a pre-trained encoder; its configuration is an `EncoderChoice`."""
 
     @classmethod

@@ -64,12 +64,12 @@ def delay_scores(
     scale = np.concatenate(train[0]).std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     x_train, x_dev = ([(x - mean) / scale for x in features] for features in (train[0], dev[0]))
-    found = []
+    scores = []
     for delay in candidates:
         weights = _ridge(*_rows(x_train, train[1], delay))
         x, y = _rows(x_dev, dev[1], delay)
-        found.append(_correlation(_with_one(x) @ weights, y))
-    return found
+        scores.append(_correlation(_with_one(x) @ weights, y))
+    return scores
 
 
 def best_delay(scores: Sequence[float], candidates: Sequence[int]) -> int:

@@ -7,25 +7,28 @@ A turn lasts from frame round(start / hop) to round(end / hop), both included, a
 the utterances of its speaker in its dialogue; without any, and for utterances, all is the person's own. Sound that
 ends before the labels is followed by silence; sound behind the last label is not used.
 
-Words: see `features/_wordvec`. Items without words, and all items where no vectors are given, have zero vectors.
+Words: see `words/vectors.py`. Items without words, and all items where no vectors are given, have zero vectors.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from ...datasets.core.errors import SerbenchError
 from ...features.words.vectors import Vectors, frames_of_words, spans
 from ..core.rows import frame_counts
 from ..core.sermodel import Data
+from ..inputs.batches import Batch
 from ..inputs.waveforms import Waves
+from .network import NetworkConfig, reach_frames, whole_frames
 
 Array = npt.NDArray[np.float32]
 PLACES = ("dialogue", "speaker", "dialogue_start", "dialogue_end")
@@ -174,16 +177,50 @@ def turns_of(data: Data) -> Mapping[str, pd.DataFrame]:
         return {}
     placed = rows.dropna(subset=list(PLACES))
     known = {str(key): part for key, part in placed.groupby(_key(placed), sort=False)}
-    found = {}
+    turns = {}
     for item, key in _key(data.items.dropna(subset=["dialogue", "speaker"])).items():
         if key in known:
             part = known[key]
-            found[str(item)] = pd.DataFrame(
+            turns[str(item)] = pd.DataFrame(
                 {"word": "", "start": part["dialogue_start"].to_numpy(), "end": part["dialogue_end"].to_numpy()}
             )
-    return found
+    return turns
 
 
 def _key(rows: pd.DataFrame) -> pd.Series[str]:
     """Dialogue and speaker of each row as one text."""
     return rows["dialogue"].astype(str) + "\n" + rows["speaker"].astype(str)
+
+
+def utterance_batch(frames: Frames, items: Sequence[int] | npt.NDArray[np.int64], config: NetworkConfig) -> Batch:
+    """Sound (utterance, frame, samples), words (utterance, frame, dim) and lengths, with silence behind each.
+
+    At least so much silence that more of it changes nothing, and a number of frames that the pools divide.
+    """
+    counts = [frames.counts[i] for i in items]
+    samples = 2 * frames.size
+    whole = whole_frames(samples, config)
+    length = -(-(max(counts) + reach_frames(samples, config)) // whole) * whole
+    sound, words = block_batch(frames, [(int(i), 0) for i in items], length)
+    return sound, words, torch.tensor(counts)
+
+
+def block_batch(frames: Frames, blocks: Sequence[tuple[int, int]], length: int) -> Batch:
+    """Sound and words of `length` frames from (position, first frame) on, with silence behind an item's end."""
+    sound = np.zeros((len(blocks), length, 2 * frames.size), dtype=np.float32)
+    words = np.zeros((len(blocks), length, frames.words.dim), dtype=np.float32)
+    for k, (position, start) in enumerate(blocks):
+        part = frames.audio(position, start, start + length)
+        sound[k, : len(part)] = part
+        if frames.words.vectors is not None:
+            words[k, : len(part)] = frames.vectors(position)[start : start + length]
+    return torch.from_numpy(sound), torch.from_numpy(words)
+
+
+def root_mean_square(data: Data) -> float:
+    """Of all samples of a data set; 1 where all is silent."""
+    total, count = 0.0, 0
+    for i in range(len(data)):
+        signal = data.array(i).astype(np.float64)
+        total, count = total + float(np.square(signal).sum()), count + signal.size
+    return float(np.sqrt(total / count)) if total > 0 else 1.0

@@ -30,122 +30,37 @@ the score (`words:none`) or the record (`facts.words`) says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ..core.rows import frame_counts
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
 from ..training.objective import Objective
 from ..training.torch_model import TorchModel
-from ..training.training import TrainConfig, Training
+from ..training.training import Training
 from . import words as semantic_words
+from .config import FIXED, PAPER, RELEASE, SMALL, TINY, Config
 from .delay import best_delay, delay_scores, delayed, loudness, shifted
-from .frames import Frames, Words, frame_samples
-from .network import (
-    FREE,
-    RELEASED,
-    NetworkConfig,
-    SemanticNetwork,
-    check_shapes,
-    initialise,
-    reach_frames,
-    whole_frames,
-)
-from .words import WordConfig
+from .frames import Frames, Words, block_batch, frame_samples, root_mean_square, utterance_batch
+from .network import SemanticNetwork, check_shapes, initialise
 
-CHOSEN = -1.0
-"""The delay is chosen on the data."""
-WEIGHTS = ("equal", "harmonic")
-TRAINING: TrainConfig = option(
-    TrainConfig(epochs=60, patience=15, batch_size=5, learning_rate=5e-4, clip_norm=5.0),
-    "training settings, set with train.KEY; batch_size counts sequences of recordings",
-)
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
-
-@dataclass(frozen=True)
-class Config(NetworkConfig, WordConfig):
-    """Settings of `semantic-fusion`: those of network and words, and these."""
-
-    train: TrainConfig = TRAINING
-    sampling_rate: int = option(22050, "rate of the sound in Hz", source="section 4", low=1000)
-    sequence: int = option(100, "frames of a training sequence", source="released code; paper: 300", low=1)
-    frame_seconds: float = option(0.1, "frames of utterances [s]; traces have their own", source=FREE, low=0.01, high=1)
-    utterance_batch: int = option(32, "utterances per step, where utterances are predicted", source=FREE, low=1)
-    masked: bool = option(True, "silence behind a recording's end counts nowhere", source="released code: false")
-    target_weights: str = option(
-        "equal", "weights of the targets; harmonic: 1, 1/2, 1/3", source=RELEASED, choices=WEIGHTS
-    )
-    delay_seconds: float = option(
-        CHOSEN,
-        "how late annotators react [s]; -1 = chosen on training and dev data",
-        source="released code: 0; AVEC 2018: 2",
-        low=-1,
-        high=20,
-    )
-    max_delay_seconds: float = option(4.0, "longest delay that is tried [s]", source=FREE, low=0, high=20)
-    delay_step_seconds: float = option(0.2, "distance of the delays that are tried [s]", source=FREE, low=0.01, high=5)
-    scaled: bool = option(True, "divide sound by the training data's root mean square", source="released code: false")
-    beta2: float = option(0.999, "Adam's second coefficient", source="released code: 0.99", low=0, high=0.99999)
-    class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
-
-
-FIXED = Config()
-RELEASE = Config(
-    train=replace(FIXED.train, epochs=100, patience=0, clip_norm=0.0),
-    masked=False,
-    target_weights="harmonic",
-    delay_seconds=0.0,
-    scaled=False,
-    beta2=0.99,
-)
-PAPER = Config(
-    train=replace(FIXED.train, batch_size=25, learning_rate=1e-4, clip_norm=5.0),
-    sequence=300,
-    order="alv",
-    delay_seconds=0.0,
-    scaled=False,
-)
-SMALL = Config(
-    train=replace(FIXED.train, epochs=20, patience=6, batch_size=8, learning_rate=1e-3),
-    sampling_rate=8000,
-    filters=(16, 32, 40),
-    projection=128,
-    width=96,
-    units=64,
-    dropout=0.2,
-)
 PRESETS: dict[str, Config] = {"default": FIXED, "fixed": FIXED, "released": RELEASE, "paper": PAPER, "small": SMALL}
-TINY = replace(
-    SMALL,
-    train=replace(SMALL.train, epochs=30, patience=0, batch_size=8, learning_rate=1e-2),
-    sampling_rate=2000,
-    filters=(8, 8, 8),
-    pools=(5, 4, 2),
-    projection=32,
-    width=32,
-    units=16,
-    dropout=0.0,
-    sequence=25,
-    utterance_batch=8,
-    max_delay_seconds=1.0,
-    word_dim=5,
-)
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.dropout": "0.2..0.6"}
 
 
-class Model(TorchModel):
+class Model(TorchModel[SemanticNetwork]):
     """Semantic fusion."""
 
     name: ClassVar[str] = "semantic-fusion"
@@ -189,7 +104,7 @@ class Model(TorchModel):
             "delay": self._delay,
         }
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> SemanticNetwork:
         """The network with TensorFlow's initial weights."""
         bounded = self.task.kind != "classification"
         network = SemanticNetwork(
@@ -198,9 +113,8 @@ class Model(TorchModel):
         initialise(network, generator)
         return network
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: SemanticNetwork, train: Data) -> None:
         """The labels' scales (tanh reaches their ends), and the root mean square of the sound."""
-        assert isinstance(network, SemanticNetwork)
         if self.task.kind != "classification":
             scales = np.array([self.task.scales[target] for target in self.task.targets], dtype=np.float64)
             network.label_mean.copy_(torch.from_numpy(scales.mean(axis=1)))
@@ -208,14 +122,14 @@ class Model(TorchModel):
         if self.config.scaled:
             network.gain.fill_(1 / root_mean_square(train))
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: SemanticNetwork) -> dict[str, Optimizer]:
         """That of the base, with Adam's second coefficient."""
-        found = super().optimisers(network)
-        for optimiser in found.values():
+        optimisers = super().optimisers(network)
+        for optimiser in optimisers.values():
             for group in optimiser.param_groups:
                 if "betas" in group:
                     group["betas"] = (0.9, self.config.beta2)
-        return found
+        return optimisers
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Choose the delay, then train as the base does; `facts` say what became of words, speakers and delay."""
@@ -229,10 +143,9 @@ class Model(TorchModel):
             log.facts |= self._frames(train).sides()
         return log
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[SemanticNetwork]) -> None:
         """Lay out training items and targets."""
         network = training.network
-        assert isinstance(network, SemanticNetwork)
         self.objective.begin(training.train.labels)
         self._train = self._frames(training.train)
         labels = training.train.labels
@@ -244,31 +157,29 @@ class Model(TorchModel):
         blocks = self._train.blocks(self.config.sequence)
         self._blocks = [b for b in blocks if not torch.isnan(self._piece(self._targets, b)).all()]
 
-    def batches(self, training: Training) -> Batches:
+    def batches(self, training: Training[SemanticNetwork]) -> Batches:
         """Every utterance, or sequence of a recording, once, in random order."""
         traces = self.task.kind == "continuous"
         order = shuffled(len(self._blocks) if traces else len(self._train), training.generator("order"))
         size = self.train_config.batch_size if traces else self.config.utterance_batch
         return Batches(even_batches(order, size), self._load_blocks if traces else self._load, training.device)
 
-    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, training: Training[SemanticNetwork], batch: Batch) -> Mapping[str, Tensor]:
         """The loss of a batch."""
         network = training.network
-        assert isinstance(network, SemanticNetwork)
         *given, targets = batch
         outputs = network(*given) if self.task.kind == "continuous" else network.utterances(*given)
         return self.losses_of(outputs, targets)
 
     def losses_of(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         """ "loss", and that of each target, of outputs and targets of one shape (or of classes)."""
-        found = self.objective.losses(outputs, targets)
-        if self.config.target_weights == "harmonic" and len(found) > 1:
-            found["loss"] = torch.stack([found[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()
-        return found
+        losses = self.objective.losses(outputs, targets)
+        if self.config.target_weights == "harmonic" and len(losses) > 1:
+            losses["loss"] = torch.stack([losses[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()
+        return losses
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: SemanticNetwork, data: Data) -> Predictions:
         """Predictions of utterances, or of recordings sequence by sequence."""
-        assert isinstance(network, SemanticNetwork)
         frames = self._frames(data)
         if self.task.kind == "continuous":
             return self._traces(network, frames)
@@ -285,8 +196,8 @@ class Model(TorchModel):
         indices = micro_batches(len(blocks), self.micro_batch(cpu=4, card=32))
         batches = Batches(indices, lambda items: block_batch(frames, [blocks[i] for i in items], length), self.device)
         for items, batch in zip(indices, batches, strict=True):
-            found = network(*batch).float().cpu().double().numpy()
-            for (position, start), rows in zip([blocks[i] for i in items], found, strict=True):
+            outputs = network(*batch).float().cpu().double().numpy()
+            for (position, start), rows in zip([blocks[i] for i in items], outputs, strict=True):
                 part = traces[position][start : start + length]
                 part[:] = self.objective.predictions(network, rows[: len(part)])
         return [delayed(np.asarray(trace, dtype=np.float64), delay) for trace in traces]
@@ -345,37 +256,3 @@ class Model(TorchModel):
                 "the feature waveform: leave feature settings out."
             )
         return int(table.sampling_rate)
-
-
-def utterance_batch(frames: Frames, items: Sequence[int] | npt.NDArray[np.int64], config: Config) -> Batch:
-    """Sound (utterance, frame, samples), words (utterance, frame, dim) and lengths, with silence behind each.
-
-    At least so much silence that more of it changes nothing, and a number of frames that the pools divide.
-    """
-    counts = [frames.counts[i] for i in items]
-    samples = 2 * frames.size
-    whole = whole_frames(samples, config)
-    length = -(-(max(counts) + reach_frames(samples, config)) // whole) * whole
-    sound, words = block_batch(frames, [(int(i), 0) for i in items], length)
-    return sound, words, torch.tensor(counts)
-
-
-def block_batch(frames: Frames, blocks: Sequence[tuple[int, int]], length: int) -> Batch:
-    """Sound and words of `length` frames from (position, first frame) on, with silence behind an item's end."""
-    sound = np.zeros((len(blocks), length, 2 * frames.size), dtype=np.float32)
-    words = np.zeros((len(blocks), length, frames.words.dim), dtype=np.float32)
-    for k, (position, start) in enumerate(blocks):
-        part = frames.audio(position, start, start + length)
-        sound[k, : len(part)] = part
-        if frames.words.vectors is not None:
-            words[k, : len(part)] = frames.vectors(position)[start : start + length]
-    return torch.from_numpy(sound), torch.from_numpy(words)
-
-
-def root_mean_square(data: Data) -> float:
-    """Of all samples of a data set; 1 where all is silent."""
-    total, count = 0.0, 0
-    for i in range(len(data)):
-        signal = data.array(i).astype(np.float64)
-        total, count = total + float(np.square(signal).sum()), count + signal.size
-    return float(np.sqrt(total / count)) if total > 0 else 1.0

@@ -3,15 +3,17 @@
 P. Tzirakis, A. Nguyen, S. Zafeiriou and B. W. Schuller, "Speech emotion recognition using semantic information",
 ICASSP 2021 (arXiv:2103.02993), and the authors' release (glam-imperial/semantic_speech_emotion_recognition, BSD-3).
 
+Blocks and LSTM: `semantic_fusion/layers.py`.
+
 - Paralinguistic extractor: the frames of a sequence end to end as one signal, three blocks of convolution, ReLU,
-  maximum and dropout (`semantic_fusion/convolutions.py`). The result (time, channel) is laid out flat and cut into one
-  row per frame. At 22,050 Hz a frame holds 2 x 2205 samples and 17.64 steps, so rows begin within a step.
+  maximum and dropout. The result (time, channel) is laid out flat and cut into one row per frame. At 22,050 Hz a frame
+  holds 2 x 2205 samples and 17.64 steps, so rows begin within a step.
 - Semantic extractor: a word vector per frame, from outside.
 - Fusion of the two, each brought to the same size u first, where Att(u1, u2) = a u1 + (1 - a) u2 with scores
   w . u_k / sqrt(size) and a their softmax:
   `concat`: both side by side, one layer; `attention`: Att, one layer; `disentangled`: Att, three parallel layers (for
   arousal, valence and liking, which nothing but their names ties to them), Att(Att(first, second), third).
-- LSTM with peepholes (`semantic_fusion/lstm.py`), a linear layer, and for attributes tanh.
+- LSTM with peepholes, a linear layer, and for attributes tanh.
 
 Order of the three: `avl` is Att(Att(a, v), l) as released, `alv` Att(Att(a, l), v) as in the paper. The release's
 constant added to the scores has no effect and is left out. With one stream alone there is nothing to attend to.
@@ -30,8 +32,7 @@ from torch.nn import functional
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from ..training.objective import LabelScale
-from .convolutions import ConvPool
-from .lstm import PeepholeLstm
+from .layers import ConvPool, PeepholeLstm
 
 STREAMS = ("both", "audio", "words")
 FUSIONS = ("disentangled", "attention", "concat")

@@ -45,13 +45,13 @@ def resolved(config: C) -> C:
     """
     if not config.vectors:
         return replace(config, words_digest="")
-    found = digest([_sha256(path) for path in _files(config)], 64)
-    if config.words_digest not in ("", found):
+    current = digest([_sha256(path) for path in _files(config)], 64)
+    if config.words_digest not in ("", current):
         raise SerbenchError(
-            f"what {config.vectors!r} (and word_times) holds has the digest {found[:16]}, but the configuration was "
+            f"what {config.vectors!r} (and word_times) holds has the digest {current[:16]}, but the configuration was "
             f"made with {config.words_digest[:16]}. Expected the same files: put them back, or start a new run."
         )
-    return replace(config, words_digest=found)
+    return replace(config, words_digest=current)
 
 
 def labels(config: WordConfig) -> tuple[str, ...]:
@@ -89,14 +89,14 @@ def coverage_facts(config: WordConfig, words: Words, data: Data) -> dict[str, An
             without[item] = reason
         else:
             spoken += table["word"].astype(str).tolist()
-    found = need_overlap(coverage(spoken, words.vectors), f"the training data in {config.vectors!r}")
+    known = need_overlap(coverage(spoken, words.vectors), f"the training data in {config.vectors!r}")
     facts = {
         "vectors": config.vectors,
         "digest": resolved(config).words_digest,
-        "tokens": found.tokens,
-        "known_tokens": found.known_tokens,
-        "types": found.types,
-        "known_types": found.known_types,
+        "tokens": known.tokens,
+        "known_tokens": known.known_tokens,
+        "types": known.types,
+        "known_types": known.known_types,
         "items": len(data),
         "items_without_words": len(without),
     }

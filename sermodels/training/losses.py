@@ -43,13 +43,6 @@ def ccc_losses(
     return 1 - 2 * covariance / (variances + (mean_p - mean_t).square() + epsilon)
 
 
-def ccc_loss(
-    prediction: Tensor, target: Tensor, mask: Tensor | None = None, *, epsilon: float = EPSILON, correction: int = 0
-) -> Tensor:
-    """Mean over the targets of `ccc_losses`: the joint loss of several attributes, a scalar."""
-    return ccc_losses(prediction, target, mask, epsilon=epsilon, correction=correction).mean()
-
-
 def balanced_weights(labels: npt.NDArray[np.integer], n_classes: int) -> npt.NDArray[np.float32]:
     """Cross-entropy weights n / (classes present * count), (class,) float32: each class present weighs the same in sum.
 

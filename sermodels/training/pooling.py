@@ -72,7 +72,7 @@ class LayerSum(nn.Module):
         return torch.einsum("...lw,l->...w", apart, self.weights)
 
 
-class Head(nn.Module):
+class PoolingHead(nn.Module):
     """From frames to outputs: projection, pooling, hidden layer, outputs.
 
     Parameters

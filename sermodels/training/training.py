@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,62 +20,23 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
+from ...features.core.course import Course, under
 from ..core.sermodel import Data, FitLog
 from ..inputs.batches import Batch, Batches
-from .device import AMP, autocast, derived_seed
+from .device import autocast, derived_seed
+from .settings import TrainConfig, rate_factor
 
+N = TypeVar("N", bound=nn.Module)
+"""The network of a model."""
+STATE = "training.safetensors"
+"""File of an unfinished training's state."""
 LOOK_EVERY = 50
 """Steps between two looks at the losses on an accelerator; each look waits for the device."""
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings that every torch model shares: `--set train.KEY=VALUE`."""
-
-    epochs: int = option(50, "most epochs", low=1)
-    patience: int = option(10, "epochs without a better dev score after which training stops; 0 = never", low=0)
-    batch_size: int = option(16, "utterances (of all their chunks) per training step", low=1)
-    learning_rate: float = option(5e-4, "step size", low=0)
-    optimiser: str = option("adam", "rule of the step", choices=("adam", "adamw", "sgd"))
-    momentum: float = option(0.0, "momentum of sgd", low=0, high=1)
-    weight_decay: float = option(0.0, "L2 penalty (adam, sgd) or decoupled decay (adamw)", low=0)
-    schedule: str = option("constant", "course of the step size", choices=("constant", "linear", "cosine"))
-    warmup_epochs: float = option(0.0, "epochs in which the step size rises from 0", low=0)
-    clip_norm: float = option(0.0, "largest norm of all gradients together; 0 = unlimited", low=0)
-    amp: str = option("off", "number format of products and convolutions; fp16 needs a CUDA card", choices=AMP)
-    deterministic: bool = option(True, "same seed and machine give the same bits; false may be faster on a card")
-    micro_batch: int = option(0, "utterances at once in passes without training; 0 = by the device", low=0)
-    keep_mb: int = option(512, "megabytes of features held between training batches", low=0)
-    checkpoint_epochs: int = option(1, "epochs between two saved states; 0 = none", low=0)
-
-
-def make_optimiser(
-    kind: str, parameters: Iterable[nn.Parameter], rate: float, weight_decay: float = 0.0, momentum: float = 0.0
-) -> Optimizer:
-    """An "adam", "adamw" or "sgd" optimiser; on a CUDA card one kernel updates all parameters."""
-    trained = list(parameters)
-    fused = bool(trained) and trained[0].device.type == "cuda"
-    if kind == "sgd":
-        return torch.optim.SGD(trained, lr=rate, momentum=momentum, weight_decay=weight_decay, fused=fused)
-    rule = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
-    return rule(trained, lr=rate, weight_decay=weight_decay, fused=fused)
-
-
-def rate_factor(settings: TrainConfig, epochs_done: float) -> float:
-    """Factor on every step size after some (broken) number of epochs: warm-up, then the schedule down to 0."""
-    if epochs_done < settings.warmup_epochs:
-        return epochs_done / settings.warmup_epochs
-    left = settings.epochs - settings.warmup_epochs
-    share = (epochs_done - settings.warmup_epochs) / left if left > 0 else 1.0
-    if settings.schedule == "linear":
-        return 1 - share
-    return (1 + math.cos(math.pi * share)) / 2 if settings.schedule == "cosine" else 1.0
-
-
 @dataclass
-class Training:
+class Training(Course, Generic[N]):
     """A training run in progress, handed to `TorchModel.epoch`.
 
     Attributes
@@ -87,7 +49,7 @@ class Training:
     """
 
     model: str
-    network: nn.Module
+    network: N
     settings: TrainConfig
     device: torch.device
     seed: int
@@ -150,10 +112,10 @@ class Training:
         for step, batch in enumerate(batches):
             share = span[0] + (span[1] - span[0]) * (step + 0.5) / len(batches)
             with autocast(self.device, self.settings.amp):
-                found = losses(batch)
-            self.backward(found["loss"])
+                named = losses(batch)
+            self.backward(named["loss"])
             self.update(optimisers, share)
-            meter.add(found)
+            meter.add(named)
             self.report(name, share)
         return meter.means()
 
@@ -197,17 +159,39 @@ class Training:
         rank = score if rank is None else rank
         value = -math.inf if math.isnan(rank) else rank
         if value > self.best_score or not self.best:
-            self.best_score, self.best_epoch = value, self.epoch
-            self.best = {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
+            self.best_score = value
+            self.keep_best()
         seconds = round(time.perf_counter() - self._begun, 3)
         self.log.epochs.append({"epoch": self.epoch, **losses, "dev_score": score, "seconds": seconds})
         self.log.best_epoch = self.best_epoch
 
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs ran, or `patience` of them brought nothing better."""
-        stale = self.epoch - self.best_epoch
-        return self.epoch >= self.settings.epochs or (0 < self.settings.patience <= stale and self.epoch > 0)
+    def save(self, folder: Path, identity: str) -> None:
+        """Write the state after an epoch."""
+        facts = {
+            "best_score": _json_number(self.best_score),
+            "scaler": self.scaler.state_dict(),
+            "rows": [{k: _json_number(v) for k, v in row.items()} for row in self.log.epochs],
+        }
+        kept = {f"kept.{k}": torch.from_numpy(np.array(v)) for k, v in self.kept.items()}
+        self.save_state(folder / STATE, identity, facts, kept)
+
+    def resume(self, folder: Path, identity: str) -> bool:
+        """Go on from a saved state; False, and nothing changed, when there is none that fits."""
+        held = self.take_up(folder / STATE, identity)
+        if held is None:
+            return False
+        facts, tensors = held
+        self.kept = {k: v.numpy() for k, v in under("kept.", tensors).items()}
+        if facts["scaler"]:
+            self.scaler.load_state_dict(facts["scaler"])
+        self.best_score = float(facts["best_score"])
+        self.log.epochs = [{k: float(v) if isinstance(v, str) else v for k, v in row.items()} for row in facts["rows"]]
+        self.log.best_epoch = self.best_epoch
+        return True
+
+
+def _json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
 
 
 class Meter:
@@ -216,7 +200,7 @@ class Meter:
     They stand in one buffer: a small tensor per step, left between large ones, would keep the heap from being reused.
     """
 
-    def __init__(self, training: Training, name: str) -> None:
+    def __init__(self, training: Training[Any], name: str) -> None:
         self._training, self._name = training, name
         self._every = 1 if training.device.type == "cpu" else LOOK_EVERY
         self._steps = torch.empty(0, 0)
@@ -240,8 +224,8 @@ class Meter:
         if not self._count:
             return {}
         self._look()
-        found = self._steps[: self._count].double().mean(0).tolist()
-        return dict(zip(self._keys, found, strict=True))
+        means = self._steps[: self._count].double().mean(0).tolist()
+        return dict(zip(self._keys, means, strict=True))
 
     def _look(self) -> None:
         if self._seen == self._count:
@@ -259,7 +243,7 @@ class Meter:
         )
 
 
-def not_finite(training: Training, what: str) -> SerbenchError:
+def not_finite(training: Training[Any], what: str) -> SerbenchError:
     """The error for a number that is not finite, with what to try."""
     settings = training.settings
     tries = [f"--set train.learning_rate={settings.learning_rate / 10:g}"]

@@ -32,7 +32,8 @@ import torch
 from ....features.core.allocator import keep_freed_memory
 from ....sermodels.clustering.kmeans import kmeans
 from ....sermodels.core.sermodel import Resources
-from ....sermodels.deepemocluster.model import FIXED, PAPER, Model
+from ....sermodels.deepemocluster.config import FIXED, PAPER
+from ....sermodels.deepemocluster.model import Model
 from ..material import endless, plain_loop, renamed, speech_files, three_networks
 from ..measure import timed
 from ..rows import Facts, Row, apart, main, row, rows_of
@@ -52,24 +53,24 @@ def rows() -> list[Row]:
 
 def kmeans_rows() -> list[Row]:
     """k-means at paper scale, from both starts, and faiss."""
-    found = []
+    shown = []
     for start, backend in (("random", "torch"), ("k-means++", "torch"), ("random", "faiss")):
         facts = _apart("kmeans", start=start, backend=backend)
         if "cpu_seconds" not in facts:
             continue
         title = f"k-means, {CHUNKS:,} x {WIDTH}, K {CLUSTERS}, 20 iterations: {backend}, {start} start"
-        found.append(row(title, facts, **_limit(facts, LIMITS["kmeans"]) if backend == "torch" else {}))
-    return found
+        shown.append(row(title, facts, **_limit(facts, LIMITS["kmeans"]) if backend == "torch" else {}))
+    return shown
 
 
 def epoch_rows() -> list[Row]:
     """A semi-supervised and a supervised epoch."""
-    found = []
+    shown = []
     for kind in ("semi-supervised", "supervised"):
         facts = _apart("epoch", kind=kind)
         title = f"deepemocluster, {kind} epoch: 64 sentences of 11 chunks of each set"
-        found.append(row(title, facts, **_limit(facts, LIMITS[kind], PEAK_LIMIT)))
-    return found
+        shown.append(row(title, facts, **_limit(facts, LIMITS[kind], PEAK_LIMIT)))
+    return shown
 
 
 def prediction_rows() -> list[Row]:
@@ -93,10 +94,10 @@ def prediction_rows() -> list[Row]:
 def memory_rows(pools: Sequence[int] = POOLS) -> list[Row]:
     """Peak memory for each size of the unlabelled pool."""
     title = "training with {:,} unlabelled sentences, peak memory"
-    found = [row(title.format(pool), _apart("memory", pool=pool)) for pool in pools]
-    growth = (found[-1]["peak_mib"] - found[0]["peak_mib"]) * 2**20 / max(pools[-1] - pools[0], 1)
-    found[-1] |= {"limit": "2 kB more per sentence", "met": growth <= 2000}
-    return found
+    shown = [row(title.format(pool), _apart("memory", pool=pool)) for pool in pools]
+    growth = (shown[-1]["peak_mib"] - shown[0]["peak_mib"]) * 2**20 / max(pools[-1] - pools[0], 1)
+    shown[-1] |= {"limit": "2 kB more per sentence", "met": growth <= 2000}
+    return shown
 
 
 # What runs in a process of its own

@@ -23,7 +23,8 @@ import torch
 
 from ....sermodels.clustering.kmeans import kmeans
 from ....sermodels.core.sermodel import Resources
-from ....sermodels.deepemocluster.model import PAPER, Config, Model
+from ....sermodels.deepemocluster.config import PAPER, Config
+from ....sermodels.deepemocluster.model import Model
 from ...grid.cost import counting
 from ..device_speed import matrix_speed, mean_seconds, precision, with_peak
 from ..material import endless
@@ -38,7 +39,7 @@ def rows() -> list[Row]:
     """Measurements on the card; none where there is no card."""
     if not torch.cuda.is_available():
         return []
-    name, found = torch.cuda.get_device_name(), []
+    name, shown = torch.cuda.get_device_name(), []
     for amp in ("off", "bf16"):
         facts = epoch("cuda", amp)
         text = (
@@ -46,11 +47,11 @@ def rows() -> list[Row]:
             f"{POOL:,} sentences, {facts['share_of_card']:.0%} of a large matrix product, card busy "
             f"{facts['utilisation']:.0%}, {facts['waits_per_step']:.2g} waits for each step"
         )
-        found.append(row(text, {"wall_seconds": facts["seconds"], "peak_mib": facts["peak_mib"]}))
+        shown.append(row(text, {"wall_seconds": facts["seconds"], "peak_mib": facts["peak_mib"]}))
         seconds = feature_pass("cuda", amp)
-        found.append(row(f"feature pass, {amp}: {CHUNKS / seconds:,.0f} chunks/s", {"wall_seconds": seconds}))
+        shown.append(row(f"feature pass, {amp}: {CHUNKS / seconds:,.0f} chunks/s", {"wall_seconds": seconds}))
     title = f"k-means on {name}, {CHUNKS:,} x {WIDTH}, K {CLUSTERS}, 20 iterations"
-    return [*found, row(title, {"wall_seconds": clustering("cuda")})]
+    return [*shown, row(title, {"wall_seconds": clustering("cuda")})]
 
 
 def epoch(
@@ -122,7 +123,7 @@ def _fit(device: str, amp: str, sizes: tuple[int, int, int], frames: int, config
 
 def _products(config: Config, frames: int) -> int:
     """Multiply-accumulates of one chunk through encoder and both heads."""
-    from ....sermodels.deepemocluster.model import ClusterNetwork
+    from ....sermodels.deepemocluster.network import ClusterNetwork
 
     network = ClusterNetwork(frames, BANDS, 1, config).eval()
     with counting() as counted, torch.no_grad():

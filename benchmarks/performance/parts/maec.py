@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ....sermodels.maec.convolutions import KERNEL
-from ....sermodels.maec.model import PRESETS, Config
+from ....sermodels.maec.config import Config
+from ....sermodels.maec.layers import KERNEL
+from ....sermodels.maec.model import PRESETS
 from ....sermodels.maec.network import MaecNetwork, NetworkConfig, Turn, initialise
 from ..device_speed import matrix_speed, mean_seconds, precision, training_step
 from ..measure import SERBENCH, measure, timed
@@ -51,7 +52,7 @@ def rows() -> list[Row]:
 
 def step_rows(batch: int = BATCH) -> list[Row]:
     """A training step, shared and plain, of the released and of the default network."""
-    found = []
+    shown = []
     for preset in ("released", "fixed"):
         for bags in ("full", "iemocap"):
             step = partial(_apart, "step", preset=preset, bags=bags, batch=batch)
@@ -59,9 +60,9 @@ def step_rows(batch: int = BATCH) -> list[Row]:
             title = f"maec:{preset}, training step, {batch} items, {'full' if bags == 'full' else 'IEMOCAP-like'} bags"
             ratio = plain["cpu_seconds"] / shared["cpu_seconds"]
             limit = {"limit": f"ratio {RATIO:g}", "met": ratio >= RATIO} if bags == "full" else {}
-            found.append(row(f"{title}: every window by itself", plain))
-            found.append(row(f"{title}: shared", shared, ratio=ratio, **limit))
-    return found
+            shown.append(row(f"{title}: every window by itself", plain))
+            shown.append(row(f"{title}: shared", shared, ratio=ratio, **limit))
+    return shown
 
 
 def memory_rows(batch: int = 32) -> list[Row]:
@@ -84,7 +85,7 @@ def card_rows(batch: int = 64) -> list[Row]:
     """Speed on a graphics card; no rows where there is none."""
     if not torch.cuda.is_available():
         return []
-    found = []
+    shown = []
     for amp in (False, True):
         facts = card_speed("fixed", "cuda", amp=amp, batch=batch)
         title = (
@@ -92,8 +93,8 @@ def card_rows(batch: int = 64) -> list[Row]:
             f"{facts['items_per_second']:.0f} items/s, an epoch of {IEMOCAP_ITEMS} items "
             f"{facts['epoch_seconds']:.0f} s, {facts['share_of_card']:.0%} of a large matrix product"
         )
-        found.append(row(title, {"wall_seconds": facts["epoch_seconds"]}))
-    return found
+        shown.append(row(title, {"wall_seconds": facts["epoch_seconds"]}))
+    return shown
 
 
 def run_step(preset: str, bags: str, sharing: str, batch: str) -> Facts:
@@ -158,19 +159,11 @@ def classification_loss(network: MaecNetwork, turns: Sequence[Turn], classes: to
     return functional.cross_entropy(outputs.float(), classes)
 
 
-def plain_products(config: NetworkConfig) -> int:
-    """Multiplications of one forward pass of an item with three full bags, every window by itself."""
-    first, second, last = config.widths
-    frames = config.instances * config.window
-    total = 0
-    for channels, positions in ((DIM, frames), (last, frames // 2)):
-        weights = channels * first + KERNEL * first * second + config.dilated_kernel * second * last + channels * last
-        total += positions * weights
-    return TURNS * (total + _dense_products(config))
-
-
 def shared_products(config: NetworkConfig) -> int:
-    """The same where what windows share is computed once: all frames once, and each window's own first frames."""
+    """Multiplications of one forward pass of an item with three full bags.
+
+    What windows share is computed once: all frames once, and each window's own first frames.
+    """
     first, second, last = config.widths
     windows, total, own = config.instances, 0, 0
     frames = (windows - 1) * config.hop + config.window
@@ -180,7 +173,7 @@ def shared_products(config: NetworkConfig) -> int:
         own_dilated = own + KERNEL - 1  # a window's own frames after the second convolution
         total += positions * (before + dilated) + windows * (own * before + own_dilated * dilated)
         own = (own_dilated + (config.dilated_kernel - 1) * 2 + 1) // 2
-    return TURNS * (total + _dense_products(config))
+    return TURNS * (total + dense_products(config))
 
 
 def generated(config: Config, items: int, bags: str) -> list[Turn]:
@@ -192,7 +185,7 @@ def generated(config: Config, items: int, bags: str) -> list[Turn]:
     return [(torch.randn(frames, DIM, generator=generator), counts) for _ in range(TURNS)]
 
 
-def _dense_products(config: NetworkConfig) -> int:
+def dense_products(config: NetworkConfig) -> int:
     """Bottleneck, BiGRU and attention of one full bag."""
     features = config.window // 2 * config.widths[-1]
     gru = 3 * config.width * (features + config.width // 2)

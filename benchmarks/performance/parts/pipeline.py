@@ -81,10 +81,10 @@ def help_cost(rounds: int = 5) -> Cost:
 
 def rows() -> list[Row]:
     """One row per measurement: title, costs, limit and whether it is kept."""
-    found = []
+    shown = []
     for title, cost in linear_costs().items():
-        found.append(_row(f"`serbench run --model linear`, 200 clips, {title}", cost, "CPU-seconds", LIMITS[title]))
-    found.append(
+        shown.append(_row(f"`serbench run --model linear`, 200 clips, {title}", cost, "CPU-seconds", LIMITS[title]))
+    shown.append(
         _row(
             "`serbench run --model cnn-regressor`, nothing left to do",
             finished_cost("cnn-regressor:small"),
@@ -92,8 +92,8 @@ def rows() -> list[Row]:
             2.0,
         )
     )
-    found.append(_row("`serbench --help`", help_cost(), "wall seconds", 0.4))
-    return found
+    shown.append(_row("`serbench --help`", help_cost(), "wall seconds", 0.4))
+    return shown
 
 
 def _row(title: str, cost: Cost, measure_: str, limit: float) -> Row:

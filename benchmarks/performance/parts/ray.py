@@ -56,10 +56,10 @@ def rows() -> list[Row]:
     return lines(learnt) + empty_lines(chance["few"], chance["many"])
 
 
-def lines(found: dict[tuple[str, int], Cost]) -> list[Row]:
+def lines(costs: dict[tuple[str, int], Cost]) -> list[Row]:
     """The rows of `learning`."""
-    serial, two = (found[way, START + TRIALS] for way in ("serial", "two"))
-    more = {way: found[way, START + TRIALS].wall_seconds - found[way, START].wall_seconds for way in ("serial", "two")}
+    serial, two = (costs[way, START + TRIALS] for way in ("serial", "two"))
+    more = {way: costs[way, START + TRIALS].wall_seconds - costs[way, START].wall_seconds for way in ("serial", "two")}
     ratio = more["two"] / more["serial"]
     return [
         row(f"{START + TRIALS} trials of cnn-regressor:small, one process, one thread", serial),

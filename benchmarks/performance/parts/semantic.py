@@ -3,10 +3,10 @@
     python -m serbench.benchmarks.performance.parts.semantic [--out FILE.json] [--only steps memory prediction card]
 
 - A training step of the released network (forward, loss, backward, Adam) on 5 sequences of 100 frames, one half of each
-  frame silent, as the network's input is made: as the model does it, and as one would write it down with the library's
-  layers (`PlainNetwork`: nn.Conv1d, nn.ReLU, nn.MaxPool1d, nn.Dropout, the LSTM as a loop over frames). The two differ
-  by rounding: their largest difference of predictions and gradients, without dropout, stands in the row. So does the
-  part of a step that the recurrence takes.
+  frame silent, as the network's input is made: as the model does it, and as it is written down with the library's
+  layers (`as_written`: convolution, maximum, ReLU, dropout, the LSTM as a loop over frames). The two differ by
+  rounding: their largest difference of predictions and gradients, without dropout, stands in the row. So does the part
+  of a step that the recurrence takes.
 - Peak memory of one step on 25 sequences of 300 frames.
 - Prediction of a recording of three minutes, per second of sound.
 - Where there is a graphics card: steps per second in float32 and bf16, and the share of what a large matrix product
@@ -20,13 +20,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ....sermodels.semantic_fusion.convolutions import ConvPool
-from ....sermodels.semantic_fusion.lstm import FORGET_BIAS, PeepholeLstm
+from ....sermodels.core.speed import as_written
+from ....sermodels.semantic_fusion.layers import ConvPool
 from ....sermodels.semantic_fusion.network import NetworkConfig, SemanticNetwork, initialise
 from ....sermodels.training.losses import ccc_losses
 from ..device_speed import matrix_speed, mean_seconds, precision, training_step, with_peak
@@ -40,49 +41,6 @@ LSTM_SHARE = 0.15
 PEAK_LIMIT = 10e9 / 2**20
 ROUNDS = 3
 _apart = partial(apart, __spec__.name)
-
-
-class PlainNetwork(nn.Module):
-    """The released network in the library's own layers, with the weights of another one."""
-
-    def __init__(self, network: SemanticNetwork) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for block in blocks_of(network):
-            kernel, channels, filters = block.weight.shape
-            left = (kernel - 1) // 2
-            convolution = nn.Conv1d(channels, filters, kernel)
-            weights = {"weight": block.weight.detach().permute(2, 1, 0), "bias": block.bias.detach()}
-            convolution.load_state_dict(weights)
-            layers += [
-                nn.ConstantPad1d((left, kernel - 1 - left), 0.0),
-                convolution,
-                nn.ReLU(),
-                nn.MaxPool1d(block.pool),
-                nn.Dropout(block.dropout),
-            ]
-        self.blocks = nn.Sequential(*layers)
-        self.fusion, self.head = network.fusion, network.head
-        self.lstm: PeepholeLstm = network.lstm
-
-    def forward(self, audio: Tensor, words: Tensor) -> Tensor:
-        """As `SemanticNetwork`."""
-        maps = self.blocks(audio.reshape(len(audio), 1, -1)).transpose(1, 2)
-        sound = maps.reshape(len(audio), audio.shape[1], -1)
-        return torch.tanh(self.head(self.states(self.fusion(sound, words))))
-
-    def states(self, inputs: Tensor) -> Tensor:
-        """The LSTM, frame by frame."""
-        lstm, states = self.lstm, []
-        hidden = cell = inputs.new_zeros(len(inputs), lstm.units)
-        inner_i, inner_f, inner_o = lstm.peepholes
-        for t in range(inputs.shape[1]):
-            joined = torch.cat([inputs[:, t], hidden], dim=1) @ lstm.kernel + lstm.bias
-            i, f, g, o = joined.chunk(4, dim=1)
-            cell = torch.sigmoid(f + FORGET_BIAS + inner_f * cell) * cell + torch.sigmoid(i + inner_i * cell) * g.tanh()
-            hidden = torch.sigmoid(o + inner_o * cell) * cell.tanh()
-            states.append(hidden)
-        return torch.stack(states, dim=1)
 
 
 def rows() -> list[Row]:
@@ -139,7 +97,7 @@ def card_rows() -> list[Row]:
     """Speed on a graphics card; no rows where there is none."""
     if not torch.cuda.is_available():
         return []
-    found = []
+    shown = []
     for amp in (False, True):
         for batch, frames in ((5, 100), (25, 300)):
             facts, peak = with_peak(partial(card_speed, "cuda", amp=amp, batch=batch, frames=frames), "cuda")
@@ -148,41 +106,36 @@ def card_rows() -> list[Row]:
                 f"{frames} frames: {facts['steps_per_second']:.1f} steps/s, {facts['share_of_card']:.0%} of a "
                 "large matrix product"
             )
-            found.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
-    return found
+            shown.append(row(title, {"wall_seconds": 1 / facts["steps_per_second"], "peak_mib": peak}))
+    return shown
 
 
 def run_step(way: str, batch: str = "5", frames: str = "100", steps: str = "2") -> Facts:
     """Training steps after one on a single short sequence; the cheapest of them."""
     network = network_of(int(frames))
-    trained = PlainNetwork(network) if way == "plain" else network
-    optimiser = torch.optim.Adam(trained.parameters(), lr=5e-4)
-    found = []
+    optimiser = torch.optim.Adam(network.parameters(), lr=5e-4)
+    costs = []
     for step in range(int(steps) + 1):
         given = generated(int(batch) if step else 1, int(frames))
-        with timed() as spent:
-            loss = training_loss(trained, *given)
+        with as_written() if way == "plain" else nullcontext(), timed() as spent:
+            loss = training_loss(network, *given)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
-        found.append(spent)
-    return min(found[1:], key=lambda one: one["cpu_seconds"])
+        costs.append(spent)
+    return min(costs[1:], key=lambda one: one["cpu_seconds"])
 
 
 def run_same() -> Facts:
     """Largest difference of predictions, and of gradients over their norm, without dropout."""
     network, given = network_of(100).eval(), generated(2, 100)
-    plain = PlainNetwork(network).eval()
     outputs, gradients = [], []
-    for one in (network, plain):
-        predictions = one(*given[:2])
-        ccc_losses(predictions.flatten(0, 1), given[2].flatten(0, 1)).mean().backward()  # type: ignore[no-untyped-call]
+    for way in (nullcontext(), as_written()):
+        with way:
+            predictions = network(*given[:2])
+            ccc_losses(predictions.flatten(0, 1), given[2].flatten(0, 1)).mean().backward()  # type: ignore[no-untyped-call]
         outputs.append(predictions.detach())
-        if one is network:
-            gradients.append([_gradient(block.weight).permute(2, 1, 0).clone() for block in blocks_of(network)])
-        else:
-            layers = [layer for layer in plain.blocks if isinstance(layer, nn.Conv1d)]
-            gradients.append([_gradient(layer.weight) for layer in layers])
+        gradients.append([_gradient(block.weight).clone() for block in blocks_of(network)])
         network.zero_grad()
     apart = [float((a - b).norm() / b.norm()) for a, b in zip(*gradients, strict=True)]
     return {"predictions": float((outputs[0] - outputs[1]).abs().max()), "gradients": max(apart)}

@@ -100,16 +100,16 @@ def run_side(side: str) -> Facts:
 
 def rows() -> list[Row]:
     """One row per measurement: title, cpu_seconds, wall_seconds, peak_mib; for ours also ratio, limit and met."""
-    found = []
+    shown = []
     for unit in ("utterances", "speakers"):
         mine, theirs = _apart(f"ours-{unit}"), _apart(f"loop-{unit}")
         what = f"one million bootstrap resamples of 10,000 predictions, CCC, over {unit}"
         ratio = theirs["cpu_seconds"] / mine["cpu_seconds"]
         limit = f"at least {LEAST_RATIO:g} times faster than the loop"
-        found.append(row(what, mine, ratio=ratio, limit=limit, met=ratio >= LEAST_RATIO))
-        found.append(row(f"reference, plain loop ({LOOP} resamples, scaled): {what}", theirs))
+        shown.append(row(what, mine, ratio=ratio, limit=limit, met=ratio >= LEAST_RATIO))
+        shown.append(row(f"reference, plain loop ({LOOP} resamples, scaled): {what}", theirs))
     title = "10,000 resamples of the difference of two models over 100 speakers and 5 trials of 10,000 utterances"
-    return [*found, row(title, _apart("comparison"))]
+    return [*shown, row(title, _apart("comparison"))]
 
 
 RUNS = {side: partial(run_side, side) for side in SIDES}

@@ -66,10 +66,9 @@ class PlainEncoder(nn.Module):
 class PlainModel(Model):
     """The CNN regressor with the plain encoder and the same weights."""
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> ChunkNetwork:
         """The network with its encoder replaced."""
         network = super().build(sizes, generator)
-        assert isinstance(network, ChunkNetwork)
         network.encoder = PlainEncoder(network.encoder)  # type: ignore[assignment]
         return network
 
@@ -103,15 +102,15 @@ def compare_layouts(rounds: int = 3, sentences: int = 64, layouts: Sequence[str]
     """Interleaved rounds of all layouts, after one small warm-up each; medians, and each one's ratio to `plain`."""
     for layout in layouts:
         measure_layout(layout, sentences=2)
-    found: dict[str, list[dict[str, float]]] = {layout: [] for layout in layouts}
+    measured: dict[str, list[dict[str, float]]] = {layout: [] for layout in layouts}
     for _ in range(rounds):
         for layout in layouts:
-            found[layout].append(measure_layout(layout, sentences))
+            measured[layout].append(measure_layout(layout, sentences))
     result: dict[str, Any] = {}
-    for layout, runs in found.items():
+    for layout, runs in measured.items():
         result[layout] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         result[layout]["rounds_cpu_seconds"] = [round(run["cpu_seconds"], 3) for run in runs]
-        pairs = zip(runs, found["plain"], strict=True)
+        pairs = zip(runs, measured["plain"], strict=True)
         result[layout]["cpu_ratio_to_plain"] = statistics.median(a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs)
     return result
 

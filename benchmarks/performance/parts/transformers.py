@@ -116,22 +116,22 @@ def card_row(name: str = "wav2vec2-base", precision: str = "float16", seconds: f
     with counting() as counted:
         made.extract_many(signals[:32])
     operations = 2 * counted() * float(lengths.sum() / lengths[:32].sum())
-    found = {**heard(lambda: float(len(made.extract_many(signals)) and lengths.sum())), "peak_mib": peak_mib()}
-    wall, limit = found["wall_seconds"], matrix_speed("cuda", getattr(torch, precision))
-    speed, share = found["audio_seconds"] / wall, operations / wall / limit
+    facts = {**heard(lambda: float(len(made.extract_many(signals)) and lengths.sum())), "peak_mib": peak_mib()}
+    wall, limit = facts["wall_seconds"], matrix_speed("cuda", getattr(torch, precision))
+    speed, share = facts["audio_seconds"] / wall, operations / wall / limit
     where = f"{name}, an hour of clips on {torch.cuda.get_device_name()}, {precision}"
-    return row(f"{where}: {speed:.0f} x real time, {share:.1%} of its matrix rate", found)
+    return row(f"{where}: {speed:.0f} x real time, {share:.1%} of its matrix rate", facts)
 
 
 def rows(data: Path) -> list[Row]:
     """One row per encoder, number of threads and side; ratios of both kinds of seconds stand on our own side."""
     import torch
 
-    found = []
+    shown = []
     for name, count in ENCODERS:
         for threads in THREADS:
-            found += compared(data, name, count, threads)
-    return [*found, card_row()] if torch.cuda.is_available() else found
+            shown += compared(data, name, count, threads)
+    return [*shown, card_row()] if torch.cuda.is_available() else shown
 
 
 def compared(data: Path, name: str, count: int, threads: str) -> list[Row]:

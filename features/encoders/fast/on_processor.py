@@ -39,29 +39,6 @@ ELEMENTWISE = ("GELUActivation", "GELU", "FastGELUActivation", "NewGELUActivatio
 """Activations that treat each number by itself, so that axes may lie in any order."""
 _CHECK_SECONDS = (0.6, 0.4)
 
-_plain = False
-
-
-@contextmanager
-def plain_networks() -> Iterator[None]:
-    """Region in which encoders are loaded as transformers wrote them, to count their operations."""
-    global _plain
-    before, _plain = _plain, True
-    try:
-        yield
-    finally:
-        _plain = before
-
-
-def streams(device: torch.device) -> int:
-    """How many batches an encoder there works on at a time: one for each thread of torch on a processor."""
-    return torch.get_num_threads() if device.type == "cpu" and not _plain else 1
-
-
-def wanted(device: str, precision: str) -> bool:
-    """Whether an encoder there is to be made faster."""
-    return device == "cpu" and precision == "float32" and not _plain
-
 
 @torch.inference_mode()
 def accelerate(encoder: SpeechEncoder) -> SpeechEncoder:
@@ -79,8 +56,8 @@ def accelerate(encoder: SpeechEncoder) -> SpeechEncoder:
             undo.append(_swap_front_end(encoder, front))
         if packs():
             undo += [_pack(linear) for linear in linears if linear.weight.numel() >= LEAST_WEIGHTS]
-        found = [state for batch in batches for state in _states(encoder, batch)]
-        same = all(_close(a, b) for a, b in zip(found, truth, strict=True))
+        changed = [state for batch in batches for state in _states(encoder, batch)]
+        same = all(_close(a, b) for a, b in zip(changed, truth, strict=True))
     except Exception:  # an operation that this build of torch lacks, or another release of transformers calls otherwise
         same = False
     for back in undo if not same else ():
@@ -129,7 +106,7 @@ class FrontEnd:
     norm : the group norm behind the first convolution, if there is one
     """
 
-    def __init__(self, layers: Sequence[Layer], norm: nn.GroupNorm | None) -> None:
+    def __init__(self, layers: Sequence[FrontLayer], norm: nn.GroupNorm | None) -> None:
         self.layers, self.norm = tuple(layers), norm
         self.field, self.hop, self.blocked = 1, 1, 0
         for layer in self.layers:
@@ -141,12 +118,12 @@ class FrontEnd:
     @classmethod
     def of(cls, module: nn.Module) -> FrontEnd | None:
         """The convolutions of a feature extractor of transformers, None if they are not the known ones."""
-        found = list(getattr(module, "conv_layers", ()))
-        if not found or set(dict(module.named_children())) != {"conv_layers"}:
+        parts = list(getattr(module, "conv_layers", ()))
+        if not parts or set(dict(module.named_children())) != {"conv_layers"}:
             return None
-        layers: list[Layer] = []
+        layers: list[FrontLayer] = []
         norm: nn.GroupNorm | None = None
-        for part in found:
+        for part in parts:
             conv, own, activation = (getattr(part, name, None) for name in ("conv", "layer_norm", "activation"))
             if isinstance(own, nn.GroupNorm) and not layers and own.num_groups == own.num_channels:
                 norm, own = own, None
@@ -156,7 +133,7 @@ class FrontEnd:
                 return None
             if conv.in_channels != (layers[-1].width if layers else 1):
                 return None
-            layers.append(Layer(conv, own, activation))
+            layers.append(FrontLayer(conv, own, activation))
         return cls(layers, norm)
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -171,19 +148,19 @@ class FrontEnd:
             first = first.with_norm(signal, self.norm)
         low, high = (first, *self.layers[1 : self.blocked]), self.layers[self.blocked :]
         count = (len(signal) - self.field) // self.hop + 1
-        found = signal.new_empty(count, low[-1].width)
+        frames = signal.new_empty(count, low[-1].width)
         for start in range(0, count, BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, count)
             part = signal[start * self.hop : (stop - 1) * self.hop + self.field]
             for layer in low:
                 part = layer(part)
-            found[start:stop] = part
+            frames[start:stop] = part
         for layer in high:
-            found = layer(found)
-        return found
+            frames = layer(frames)
+        return frames
 
 
-class Layer:
+class FrontLayer:
     """Convolution, norm over channels and activation, with time first: (time, inputs) to (time, outputs)."""
 
     def __init__(self, conv: nn.Conv1d, norm: nn.LayerNorm | None, activation: nn.Module) -> None:
@@ -193,7 +170,7 @@ class Layer:
         self.packed = conv.in_channels > 1 and weight.numel() >= LEAST_WEIGHTS and packs()
         self.weight = packed(weight) if self.packed else weight
 
-    def with_norm(self, signal: Tensor, norm: nn.GroupNorm) -> Layer:
+    def with_norm(self, signal: Tensor, norm: nn.GroupNorm) -> FrontLayer:
         """This first layer with the norm of its outputs over the time of a waveform (samples,) put into its kernel."""
         taps = signal.unfold(0, self.kernel, self.stride).double()
         mean = taps.mean(0)
@@ -205,7 +182,7 @@ class Layer:
         shift = torch.zeros_like(scale)
         if norm.affine:
             scale, shift = scale * norm.weight.double(), norm.bias.double()
-        made = object.__new__(Layer)
+        made = object.__new__(FrontLayer)
         made.__dict__ |= self.__dict__
         made.weight = weight * scale[:, None]
         made.bias = (shift - made.weight @ mean).float()  # a bias of its own goes with the mean
@@ -218,10 +195,10 @@ class Layer:
         inputs = rows[0].numel()
         count = (len(rows) - self.kernel) // self.stride + 1
         taps = rows.as_strided((count, self.kernel * inputs), (self.stride * inputs, 1))
-        found = (product if self.packed else nn.functional.linear)(taps, self.weight, self.bias)
+        outputs = (product if self.packed else nn.functional.linear)(taps, self.weight, self.bias)
         if self.norm is not None:
-            found = self.norm(found)
-        return self.activation(found)  # type: ignore[no-any-return]
+            outputs = self.norm(outputs)
+        return self.activation(outputs)  # type: ignore[no-any-return]
 
 
 def _plain_convolution(conv: Any) -> TypeGuard[nn.Conv1d]:
@@ -234,17 +211,17 @@ def _plain_convolution(conv: Any) -> TypeGuard[nn.Conv1d]:
 @contextmanager
 def _called(encoder: SpeechEncoder) -> Iterator[list[nn.Linear]]:
     """The linear layers that are called within; what else a network has may be used by its weights alone."""
-    found: dict[int, nn.Linear] = {}
+    called: dict[int, nn.Linear] = {}
     linears: list[nn.Linear] = []
     hooks = [
-        m.register_forward_hook(lambda m, *_: found.setdefault(id(m), m) and None)
+        m.register_forward_hook(lambda m, *_: called.setdefault(id(m), m) and None)
         for m in encoder.modules()
         if type(m) is nn.Linear
     ]
     try:
         yield linears
     finally:
-        linears += found.values()
+        linears += called.values()
         for hook in hooks:
             hook.remove()
 
@@ -268,8 +245,8 @@ def _swap_attention(module: Any) -> Callable[[], None]:
         bias = bias.view(len(hidden), module.num_heads, *bias.shape[1:])
         if attention_mask is not None:
             bias = bias.masked_fill(attention_mask.ne(1)[:, None, None], -torch.inf)
-        found = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return module.out_proj(found.transpose(1, 2).flatten(2)), None
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return module.out_proj(attended.transpose(1, 2).flatten(2)), None
 
     module.torch_multi_head_self_attention = attend
 
@@ -301,5 +278,5 @@ def _swap_front_end(encoder: SpeechEncoder, front: FrontEnd) -> Callable[[], Non
     return back
 
 
-def _close(found: Tensor, truth: Tensor) -> bool:
-    return bool((found - truth).abs().max() <= LARGEST_CHANGE * truth.abs().max().clamp(min=1))
+def _close(changed: Tensor, truth: Tensor) -> bool:
+    return bool((changed - truth).abs().max() <= LARGEST_CHANGE * truth.abs().max().clamp(min=1))

@@ -1,7 +1,8 @@
 """Stacks of convolution, batch normalisation and ReLU, computed so that memory traffic does not rule the time.
 
-Written plainly, a training step on 704 chunks of 62 x 128 spends as much processor time on getting, clearing and
-crossing gigabytes of temporary maps as on the convolutions. Three things bring that down, with the same mathematics:
+Computed as `chunked/network.py` writes it, a training step on 704 chunks of 62 x 128 spends as much processor time on
+getting, clearing and crossing gigabytes of temporary maps as on the convolutions. Three things bring that down, with
+the same mathematics:
 
 - maps are in channels-last order, which the kernels want;
 - in evaluation mode, batch normalisation is folded into the convolution;
@@ -22,7 +23,7 @@ a convolution before batch normalisation has no effect, and its gradient is exac
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ NO_EPS = 1e-30
 """1 + NO_EPS is 1: torch 2.11 refuses a batch normalisation whose eps is 0."""
 
 
-class Layer(NamedTuple):
+class Geometry(NamedTuple):
     """Geometry of one convolution or transposed convolution."""
 
     channels: int
@@ -48,7 +49,7 @@ class Layer(NamedTuple):
     output_padding: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, module: nn.Module) -> Layer:
+    def of(cls, module: nn.Module) -> Geometry:
         """The geometry of a module."""
         assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
         assert isinstance(module.padding, tuple)
@@ -75,8 +76,10 @@ class Layer(NamedTuple):
     def backward(self, gradient: Tensor, maps: Tensor, weight: Tensor, want_maps: bool) -> tuple[Tensor, Tensor]:
         """Gradients for the maps (if wanted) and for the weight."""
         geometry = (self.stride, self.padding, (1, 1), self.transposed, self.output_padding, 1)
-        found = aten.convolution_backward(gradient, maps, weight, None, *geometry, (want_maps, True, False))
-        return found[0], found[1]
+        by_maps, by_weight, _ = aten.convolution_backward(
+            gradient, maps, weight, None, *geometry, (want_maps, True, False)
+        )
+        return by_maps, by_weight
 
 
 @dataclass
@@ -98,10 +101,10 @@ class Norm:
 
     def pull(self, dy: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """gamma / sqrt(var + eps) * dy, sum(dy * zhat), sum(dy) of a block."""
-        found = aten.native_batch_norm_backward(
+        pulled: tuple[Tensor, Tensor, Tensor] = aten.native_batch_norm_backward(
             dy, z, self.gamma, self.mean, self.variance, None, None, False, self.eps, (True, True, True)
         )
-        return found[0], found[1], found[2]
+        return pulled
 
     def rest(self, dy_zhat: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Factor and shift of the part of dz that is linear in z, from the sums over the whole batch."""
@@ -110,25 +113,26 @@ class Norm:
         return factor, -self.gamma * inverse * dy / self.positions - factor * self.mean
 
 
-def convolution_stack(
-    maps: Tensor, convolutions: Sequence[nn.Module], norms: Sequence[nn.Module], training: bool
-) -> Tensor:
-    """Convolution, batch normalisation and ReLU, layer after layer: (item, channel, time, mel) -> the same axes.
+def can_stack(maps: Tensor, convolutions: Iterable[nn.Module], norms: Iterable[nn.Module], slope: float = 0.0) -> bool:
+    """Whether the layers are those that `fast_stack` computes: batch normalisation and ReLU behind each of some."""
+    each = list(norms)
+    return slope == 0 and bool(each) and all(isinstance(norm, nn.BatchNorm2d) for norm in each)
 
-    Parameters
-    ----------
-    convolutions : `nn.Conv2d` or `nn.ConvTranspose2d` with a bias and weights in channels-last order
-    norms : one `nn.BatchNorm2d` per convolution; in training their running statistics are updated
-    """
-    layers = [Layer.of(convolution) for convolution in convolutions]
+
+def fast_stack(
+    maps: Tensor, convolutions: Iterable[nn.Module], norms: Iterable[nn.Module], slope: float = 0.0
+) -> Tensor:
+    """`convolution_stack` of `chunked/network.py`, where it `can_stack`; weights in channels-last order."""
+    pairs = list(zip(convolutions, norms, strict=True))
+    layers, training = [Geometry.of(convolution) for convolution, _ in pairs], pairs[0][1].training
     if training and _pays(maps, layers):
-        return _train_in_blocks(maps, layers, convolutions, norms)
-    for convolution, norm in zip(convolutions, norms, strict=True):
+        return _train_in_blocks(maps, layers, pairs)
+    for convolution, norm in pairs:
         maps = functional.relu_(norm(convolution(maps)) if training else _folded(maps, convolution, norm))
     return maps
 
 
-def _pays(maps: Tensor, layers: Sequence[Layer]) -> bool:
+def _pays(maps: Tensor, layers: Sequence[Geometry]) -> bool:
     """Whether blocks are for this device and number format, and some layer's maps are too large for one block."""
     if maps.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
@@ -140,16 +144,12 @@ def _pays(maps: Tensor, layers: Sequence[Layer]) -> bool:
     return False
 
 
-def _train_in_blocks(
-    maps: Tensor, layers: list[Layer], convolutions: Sequence[nn.Module], norms: Sequence[nn.Module]
-) -> Tensor:
-    parameters: list[Any] = []
-    for convolution, norm in zip(convolutions, norms, strict=True):
-        parameters += [convolution.weight, convolution.bias, norm.weight, norm.bias]
-    found: list[Norm] = []
-    epsilons = [float(norm.eps) for norm in norms if isinstance(norm, nn.BatchNorm2d)]
-    out: Tensor = _Blocks.apply(maps, layers, epsilons, found, *parameters)  # type: ignore[no-untyped-call]
-    for norm, batch in zip(norms, found, strict=True):
+def _train_in_blocks(maps: Tensor, layers: list[Geometry], pairs: Sequence[tuple[nn.Module, nn.Module]]) -> Tensor:
+    parameters = [p for module, norm in pairs for p in (module.weight, module.bias, norm.weight, norm.bias)]
+    epsilons = [float(norm.eps) for _, norm in pairs if isinstance(norm, nn.BatchNorm2d)]
+    batches: list[Norm] = []
+    out: Tensor = _Blocks.apply(maps, layers, epsilons, batches, *parameters)  # type: ignore[no-untyped-call]
+    for (_, norm), batch in zip(pairs, batches, strict=True):
         assert isinstance(norm, nn.BatchNorm2d)
         _update_running(norm, batch)
     return out
@@ -160,20 +160,20 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, maps: Tensor, layers: list[Layer], epsilons: list[float], found: list[Norm], *parameters: Tensor
+        ctx: Any, maps: Tensor, layers: list[Geometry], epsilons: list[float], norms: list[Norm], *parameters: Tensor
     ) -> Tensor:
-        """Returns the last layer's active maps; `found` takes the norms with the batch's statistics."""
+        """Returns the last layer's active maps; `norms` takes them with the batch's statistics."""
         outputs: list[Tensor] = []
         weights, biases, gammas, betas = (parameters[k::4] for k in range(4))
         before = maps
         for k, layer in enumerate(layers):
-            z, mean, variance = _layer_forward(layer, before, found[-1] if k else None, weights[k], biases[k])
-            found.append(Norm(gammas[k], betas[k], mean, variance, epsilons[k], z.numel() // z.shape[1]))
+            z, mean, variance = _layer_forward(layer, before, norms[-1] if k else None, weights[k], biases[k])
+            norms.append(Norm(gammas[k], betas[k], mean, variance, epsilons[k], z.numel() // z.shape[1]))
             outputs.append(z)
             before = z
-        active = found[-1].active(before)
+        active = norms[-1].active(before)
         ctx.save_for_backward(maps, active, *weights, *outputs)
-        ctx.layers, ctx.norms = layers, list(found)
+        ctx.layers, ctx.norms = layers, list(norms)
         return active
 
     @staticmethod
@@ -183,14 +183,15 @@ class _Blocks(torch.autograd.Function):
         layers, norms = ctx.layers, ctx.norms
         weights, outputs = saved[: len(layers)], saved[len(layers) :]
         pulled = norms[-1].pull(aten.threshold_backward(gradients[0], active, 0), outputs[-1])
-        found: list[Any] = []
+        by_parameter: list[Any] = []
         for k in reversed(range(len(layers))):
             _, gamma_gradient, beta_gradient = pulled
             below = _Below(outputs[k - 1], norms[k - 1]) if k else _Below(maps, None)
             want = k > 0 or bool(ctx.needs_input_grad[0])
             weight_gradient, pulled = _layer_backward(layers[k], pulled, outputs[k], norms[k], weights[k], below, want)
-            found = [weight_gradient, torch.zeros_like(beta_gradient), gamma_gradient, beta_gradient, *found]
-        return (pulled[0], None, None, None, *found)
+            own = (weight_gradient, torch.zeros_like(beta_gradient), gamma_gradient, beta_gradient)
+            by_parameter = [*own, *by_parameter]
+        return (pulled[0], None, None, None, *by_parameter)
 
 
 class _Below(NamedTuple):
@@ -201,7 +202,7 @@ class _Below(NamedTuple):
 
 
 def _layer_forward(
-    layer: Layer, below: Tensor, norm: Norm | None, weight: Tensor, bias: Tensor
+    layer: Geometry, below: Tensor, norm: Norm | None, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Convolution outputs z of the whole batch, with their mean and population variance per channel."""
     z: Tensor | None = None
@@ -224,7 +225,7 @@ def _layer_forward(
 
 
 def _layer_backward(
-    layer: Layer, pulled: Sequence[Tensor], z: Tensor, norm: Norm, weight: Tensor, below: _Below, want: bool
+    layer: Geometry, pulled: Sequence[Tensor], z: Tensor, norm: Norm, weight: Tensor, below: _Below, want: bool
 ) -> tuple[Tensor, tuple[Any, Any, Any]]:
     """The weight's gradient, and what the layer below gets: its pulled gradient (or that of the input) and its sums.
 
@@ -265,7 +266,7 @@ class _Total(NamedTuple):
         return _Total(n, self.mean + gap * share, variance)
 
 
-def _blocks(layer: Layer, count: int, below: Sequence[int], item_bytes: int) -> list[slice]:
+def _blocks(layer: Geometry, count: int, below: Sequence[int], item_bytes: int) -> list[slice]:
     """Even blocks of `count` items, so that the larger of the maps read and made stays under `BLOCK_BYTES`."""
     largest = max(math.prod(below), math.prod(layer.size(below))) * item_bytes
     parts = min(count, max(1, -(-count * largest // BLOCK_BYTES)))
@@ -291,7 +292,7 @@ def _folded(maps: Tensor, convolution: nn.Module, norm: nn.Module) -> Tensor:
     assert convolution.bias is not None
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    layer = Layer.of(convolution)
+    layer = Geometry.of(convolution)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = convolution.weight * (scale[None, :, None, None] if layer.transposed else scale[:, None, None, None])
     return layer.convolve(maps, weight, (convolution.bias - norm.running_mean) * scale + norm.bias)

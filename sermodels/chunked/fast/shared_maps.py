@@ -16,8 +16,9 @@ How many layers are shared is chosen by counting multiplications; sentences with
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Indices = npt.NDArray[np.integer]
+
+
+def can_share(model: Any, network: Any, chunks: Any) -> bool:
+    """Whether one sentence at a time is right: an encoder of convolutions, on a CPU, no other number asked for."""
+    own = hasattr(network.encoder, "convolutions")
+    return own and model.device.type == "cpu" and not model.train_config.micro_batch
+
+
+def latents_of_sentences(model: Any, network: Any, chunks: Any) -> Iterator[Tensor]:
+    """`ChunkedModel.latents` sentence by sentence, where it `can_share`."""
+    encoder = network.encoder
+    layers = [Folded.of(c, n) for c, n in zip(encoder.convolutions, encoder.norms, strict=True)]
+    for position in range(len(chunks) // chunks.chunking.count):
+        frames = network.normaliser(torch.tensor(chunks.sentence(position)))
+        maps = chunk_maps(frames, chunks.starts[position], chunks.chunking.length, layers)
+        yield functional.relu(encoder.latent(torch.flatten(maps, 1)))
 
 
 @dataclass(frozen=True)
@@ -70,10 +87,10 @@ class Reach:
 
 def reaches(frames: int, strides: Sequence[int]) -> list[Reach]:
     """The reach of the input and of every layer, for chunks of `frames` frames."""
-    found = [Reach(frames, 0, frames - 1, 1)]
+    each = [Reach(frames, 0, frames - 1, 1)]
     for stride in strides:
-        found.append(found[-1].next(stride))
-    return found
+        each.append(each[-1].next(stride))
+    return each
 
 
 def chunk_maps(frames: Tensor, starts: Indices, length: int, layers: Sequence[Folded]) -> Tensor:

@@ -1,1 +1,1 @@
-"""The convolutions of semantic fusion, faster: the same numbers as the plain ones."""
+"""The blocks and the LSTM of semantic fusion, faster: the same numbers as `semantic_fusion/layers.py`."""

@@ -1,4 +1,4 @@
-"""Pieces of a map over time, small enough for the cache: what `convolutions.py` computes of one.
+"""Pieces of a map over time, small enough for the cache: what is computed of one (see `fast/convolutions.py`).
 
 A piece covers whole groups of `pool` steps. Its convolution is written into room of (row, K, filters), whose rows lie
 one behind the other, so the same memory is also (group, pool, filters), of which the maximum is taken. Axis order
@@ -93,10 +93,10 @@ def spread(gradient: Tensor, places: Tensor, like: Tensor) -> Tensor:
     """Gradient of `largest`: (group, channel) put at its places in zeros like (group, step, channel)."""
     steps = like.shape[1]
     given, seen, where = (t.permute(0, 3, 1, 2) for t in (gradient[None, :, None], like[None], places[None, :, None]))
-    found: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+    spread_out: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
         given, seen, [1, steps], [1, steps], [0, 0], [1, 1], False, where
     )
-    return found[0].permute(1, 2, 0)
+    return spread_out[0].permute(1, 2, 0)
 
 
 def banded(weight: Tensor, pool: int) -> Tensor:

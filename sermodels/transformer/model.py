@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,26 +38,28 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..datasets.core.config import option
-from ..datasets.core.errors import SerbenchError
-from ..datasets.schema.task import Task
-from ..features.core.feature_extractor import FeatureRequest
-from ..features.encoders.encoder import Inputs
-from ..features.encoders.families import WAVEFORM
-from ..features.encoders.loading import load, skeleton
-from ..features.encoders.long_signals import Recipe, encode
-from .core.rows import frame_counts
-from .core.sermodel import Data, FitLog, Predictions, Score
-from .inputs.batches import Batch, Batches, even_batches, shuffled
-from .inputs.waveforms import Waves, cuts, time_masks
-from .pretrained import on_encoder
-from .pretrained.finetuning import FineTuned, Part, by_depth, freeze, save_memory, step_losses
-from .pretrained.on_encoder import FREE, EncoderChoice, OnEncoder
-from .training.objective import Objective
-from .training.pooling import Head
-from .training.training import TrainConfig, Training, make_optimiser
+from ...datasets.core.errors import SerbenchError
+from ...datasets.schema.task import Task
+from ...features.core.feature_request import FeatureRequest
+from ...features.encoders.encoder import Inputs
+from ...features.encoders.families import WAVEFORM
+from ...features.encoders.loading import load, skeleton
+from ...features.encoders.long_signals import Recipe, encode
+from ..core.rows import frame_counts
+from ..core.sermodel import Data, FitLog, Predictions, Score
+from ..inputs.batches import Batch, Batches, even_batches, shuffled
+from ..inputs.waveforms import Waves, cuts, time_masks
+from ..pretrained import on_encoder
+from ..pretrained.finetuning import FineTuned, StepPart, by_depth, freeze, save_memory, step_losses
+from ..pretrained.on_encoder import OnEncoder
+from ..training.objective import Objective
+from ..training.pooling import PoolingHead
+from ..training.training import Training
+from .config import MSP_PODCAST, TINY, Config
 
-NORMALISE = ("checkpoint", "utterance", "corpus", "none")
+__all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
+
+PRESETS: dict[str, Config] = {"default": Config(), "msp-podcast": MSP_PODCAST}
 _DROPOUTS = (
     "hidden_dropout",
     "attention_dropout",
@@ -68,82 +69,10 @@ _DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
 )
-_TRAIN = TrainConfig(
-    epochs=15,
-    patience=5,
-    batch_size=16,
-    learning_rate=1e-3,
-    optimiser="adamw",
-    weight_decay=0.01,
-    schedule="linear",
-    warmup_epochs=1.0,
-    clip_norm=1.0,
-    checkpoint_epochs=1,
-)
-_BASELINE = "MSP-Podcast challenge"
-
-
-@dataclass(frozen=True)
-class Config(EncoderChoice):
-    """Settings of `transformer`."""
-
-    train: TrainConfig = option(_TRAIN, "training; learning_rate is the head's", source=FREE)  # noqa: RUF009
-    encoder_rate: float = option(3e-5, "step size of the encoder's highest block", source=FREE, low=0)
-    layer_decay: float = option(1.0, "factor on it from a block to the one below", source=FREE, low=0.1, high=1)
-    freeze_front_end: bool = option(True, "leave the convolutional front end as it is", source=_BASELINE)
-    frozen_layers: int = option(0, "lowest blocks that are left as they are", source=FREE, low=0)
-    normalise: str = option(
-        "checkpoint", "waveforms to mean 0, variance 1, by whose moments", source=FREE, choices=NORMALISE
-    )
-    max_seconds: float = option(12.0, "longest input in training [s]", source=_BASELINE, low=0.1)
-    crop: str = option("random", "which part of longer utterances is taken", source=FREE, choices=("random", "start"))
-    overlap_seconds: float = option(2.0, "overlap of windows in prediction [s]", source=FREE, low=0)
-    pooling: str = option(
-        "attentive", "over the frames of an utterance", source=_BASELINE, choices=("mean", "attentive")
-    )
-    hidden: int = option(256, "dimensions of a layer behind the pooling; 0 = none", source=FREE, low=0)
-    dropout: float = option(0.1, "share of pooled and hidden dimensions dropped", source=FREE, low=0, high=1)
-    encoder_dropout: float | None = option(None, "dropout in the encoder; none = its own", source=FREE, low=0, high=1)
-    layerdrop: float | None = option(None, "share of blocks skipped; none = its own", source=FREE, low=0, high=1)
-    mask_time: float | None = option(None, "share of frames masked; none = its own", source=FREE, low=0, high=1)
-    parts: int = option(1, "parts that a step's batch is worked through in", source=FREE, low=1)
-    gradient_checkpointing: bool = option(False, "compute activations twice instead of keeping them", source=FREE)
-    class_weights: str = option("none", "of the cross-entropy", source=FREE, choices=("none", "balanced"))
-    piece_seconds: float = option(10.0, "length of the pieces that recordings are cut into [s]", source=FREE, low=1)
-
-
-PRESETS: dict[str, Config] = {
-    "default": Config(),
-    "msp-podcast": Config(
-        encoder="microsoft/wavlm-large",
-        train=TrainConfig(
-            epochs=20, patience=0, batch_size=32, learning_rate=1e-5, optimiser="adamw", weight_decay=0.01
-        ),
-        encoder_rate=1e-5,
-        normalise="corpus",
-        crop="start",
-        hidden=1024,
-        dropout=0.5,
-        parts=4,
-        class_weights="balanced",
-    ),
-}
-TINY = Config(
-    encoder="random:wav2vec2-tiny",
-    train=TrainConfig(epochs=16, patience=0, batch_size=8, learning_rate=2e-2, optimiser="adamw"),
-    encoder_rate=3e-3,
-    hidden=16,
-    dropout=0.0,
-    encoder_dropout=0.0,
-    layerdrop=0.0,
-    mask_time=0.0,
-    piece_seconds=3.0,
-)
 SEARCH = {"model.encoder_rate": "1e-5..1e-4:log", "train.learning_rate": "1e-4..3e-3:log"}
-"""For tests: a random encoder that needs no checkpoint, trained to learn a few utterances by heart."""
 
 
-class Model(OnEncoder):
+class Model(OnEncoder[FineTuned]):
     """Encoder and head, trained together."""
 
     name: ClassVar[str] = "transformer"
@@ -183,7 +112,7 @@ class Model(OnEncoder):
         settings = json.loads(source.config.to_json_string(use_diff=False))
         return {"encoder": settings, "preprocessor": dict(source.preprocessor), "identity": dict(source.identity)}
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> FineTuned:
         """The checkpoint's encoder (an empty one for a saved model) and a head as torch initialises it."""
         c, traces = self.config, self.task.kind == "continuous"
         source = on_encoder.rebuilt(c, sizes) if self._restored else on_encoder.source_of(c)
@@ -191,7 +120,7 @@ class Model(OnEncoder):
         freeze(encoder, c.freeze_front_end, c.frozen_layers)
         if c.gradient_checkpointing:
             save_memory(encoder)
-        head = Head(
+        head = PoolingHead(
             source.geometry.width, self.task.n_outputs, 0, "none", "none" if traces else c.pooling, c.hidden, c.dropout
         )
         return FineTuned(encoder, head, self.task.n_outputs, self.task.frame_seconds if traces else None)
@@ -204,37 +133,34 @@ class Model(OnEncoder):
     @property
     def parameters(self) -> int:
         """Number of trained scalars; what is frozen does not count."""
-        found = self.network.parameters() if self.network is not None else ()
-        return sum(p.numel() for p in found if p.requires_grad)
+        trained = self.network.parameters() if self.network is not None else ()
+        return sum(p.numel() for p in trained if p.requires_grad)
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: FineTuned, train: Data) -> None:
         """Moments of the labels and, if waveforms are normalised by them, of all training samples."""
-        assert isinstance(network, FineTuned)
         self.objective.calibrate(network, train.labels)
         if self.config.normalise == "corpus":
             mean, std = Waves(train, 0).moments()
             network.wave_mean.fill_(mean)
             network.wave_std.fill_(std)
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: FineTuned) -> dict[str, Optimizer]:
         """One for the head, and one for the encoder or, where step sizes fall downwards, for each of its blocks."""
-        assert isinstance(network, FineTuned)
-        t, c = self.train_config, self.config
+        c = self.config
         head = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
         groups = by_depth(network.encoder)
         if c.layer_decay == 1:
             groups = [[p for group in groups for p in group]]
         rates = [c.encoder_rate * c.layer_decay ** (len(groups) - 1 - k) for k in range(len(groups))]
-        found = {"head": make_optimiser(t.optimiser, head, t.learning_rate, t.weight_decay, t.momentum)}
+        optimisers = {"head": self.optimiser(head)}
         for k, (group, rate) in enumerate(zip(groups, rates, strict=True)):
             if group:
-                found[f"encoder.{k}"] = make_optimiser(t.optimiser, group, rate, t.weight_decay, t.momentum)
-        return found
+                optimisers[f"encoder.{k}"] = self.optimiser(group, rate=rate)
+        return optimisers
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[FineTuned]) -> None:
         """Lay out the training items and their targets."""
         network = training.network
-        assert isinstance(network, FineTuned)
         self.objective.begin(training.train.labels)
         self._train = self._waves(network, training.train)
         self._cuts = cuts(training.train, self._train, self.config.max_seconds, self.config.piece_seconds)
@@ -250,13 +176,12 @@ class Model(OnEncoder):
             frames = [training.train.features["input"].frames(item) for item in training.train.ids]
             training.log.facts["cut_in_training"] = sum(n > most for n in frames)
 
-    def batches(self, training: Training) -> Batches:
+    def batches(self, training: Training[FineTuned]) -> Batches:
         """Every utterance, or piece of a recording, once, in random order."""
         place = training.generator("crop") if self.config.crop == "random" else None
         masks = training.generator("masks")
         indices = even_batches(shuffled(len(self._cuts), training.generator("order")), self.train_config.batch_size)
         network = training.network
-        assert isinstance(network, FineTuned)
 
         def load_batch(items: npt.NDArray[np.int64]) -> Batch:
             signals = [self._train.cut(self._cuts[i], place) for i in items]
@@ -267,11 +192,10 @@ class Model(OnEncoder):
 
         return Batches(indices, load_batch, training.device)
 
-    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, training: Training[FineTuned], batch: Batch) -> Mapping[str, Tensor]:
         """The loss of a batch, in as many parts as the configuration says."""
         values, samples, masked, items = batch
         network, chosen = training.network, items.cpu()
-        assert isinstance(network, FineTuned)
         counts = [self._cuts[int(i)].count for i in chosen]
         targets = self._targets[chosen].to(values.device)
         if self.task.kind == "continuous":
@@ -281,17 +205,16 @@ class Model(OnEncoder):
         parts = [_part(rows, values, lengths, masked, counts, network) for rows in groups]
         return step_losses(training, network, parts, targets, self.objective)
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: FineTuned, data: Data) -> Predictions:
         """Predictions from windows of each utterance or recording, as many at once as the device likes."""
-        assert isinstance(network, FineTuned)
         traces = self.task.kind == "continuous"
         counts = frame_counts(data) if traces else [0] * len(data)
-        found: list[Any] = [None] * len(data)
+        predictions: list[Any] = [None] * len(data)
         waves = self._waves(network, data)
         for i, frames in encode(network.encoder, waves, self._recipe(network), self.device, torch.float32):
             outputs = network.from_frames([torch.from_numpy(frames).to(self.device)], [counts[i]])[0]
-            found[i] = self.objective.predictions(network, outputs.float().cpu().double().numpy())
-        return found if traces else np.stack(found)
+            predictions[i] = self.objective.predictions(network, outputs.float().cpu().double().numpy())
+        return predictions if traces else np.stack(predictions)
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train; the record says what the encoder is and how much of it was trained."""
@@ -350,7 +273,7 @@ class Model(OnEncoder):
 
 def _part(
     rows: list[int], values: Tensor, lengths: list[int], masked: Tensor, counts: list[int], network: FineTuned
-) -> Part:
+) -> StepPart:
     """Some rows of a batch, without the zeros that only longer ones need."""
     shape, own = network.encoder.geometry, tuple(lengths[row] for row in rows)
     chosen = values[rows]
@@ -358,6 +281,6 @@ def _part(
     if shape.kind == WAVEFORM:
         chosen = chosen[:, : max(*own, shape.field, 0)]
     inside = masked[rows, :frames]
-    return Part(
+    return StepPart(
         tuple(rows), Inputs(chosen, own), inside if bool(inside.any()) else None, tuple(counts[row] for row in rows)
     )

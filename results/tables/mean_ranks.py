@@ -20,10 +20,12 @@ import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError, unknown
+from ..display.numbers import p_value
+from ..display.table import Table, on_screen
 from ..statistics.significance import holm
-from .display import p_value, screen_table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from rich.console import Group
 
@@ -32,7 +34,7 @@ PostHoc = Literal["nemenyi", "holm"]
 
 
 @dataclass(frozen=True)
-class Ranking:
+class MeanRanks:
     """Mean ranks of models over datasets, and what can be said about them.
 
     Attributes
@@ -56,7 +58,7 @@ class Ranking:
     pairs: pd.DataFrame
 
 
-def rank_models(scores: pd.DataFrame, alpha: float = ALPHA, *, higher_is_better: bool = True) -> Ranking:
+def rank_models(scores: pd.DataFrame, alpha: float = ALPHA, *, higher_is_better: bool = True) -> MeanRanks:
     """Rank models over datasets.
 
     Parameters
@@ -80,7 +82,7 @@ def rank_models(scores: pd.DataFrame, alpha: float = ALPHA, *, higher_is_better:
     ranks = scores.rank(axis=1, ascending=not higher_is_better).mean().sort_values(kind="stable")
     chi2, p = _friedman(scores)
     f, p_f = _iman_davenport(chi2, n, k)
-    return Ranking(scores, ranks, chi2, p, f, p_f, critical_difference(k, n, alpha), alpha, _pairs(ranks, n))
+    return MeanRanks(scores, ranks, chi2, p, f, p_f, critical_difference(k, n, alpha), alpha, _pairs(ranks, n))
 
 
 def across_datasets(
@@ -134,30 +136,27 @@ def critical_difference(models: int, datasets: int, alpha: float = ALPHA) -> flo
     return q * math.sqrt(models * (models + 1) / (6 * datasets))
 
 
-def cliques(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> list[tuple[str, ...]]:
+def cliques(mean_ranks: MeanRanks, post_hoc: PostHoc = "nemenyi") -> list[tuple[str, ...]]:
     """Largest groups of neighbouring models, in rank order, of which no pair differs significantly."""
-    names = [str(name) for name in ranking.ranks.index]
-    p = {frozenset((row["a"], row["b"])): row[f"p_{post_hoc}"] for row in ranking.pairs.to_dict("records")}
-    found: list[tuple[str, ...]] = []
+    names = [str(name) for name in mean_ranks.ranks.index]
+    p = {frozenset((row["a"], row["b"])): row[f"p_{post_hoc}"] for row in mean_ranks.pairs.to_dict("records")}
+    groups: list[tuple[str, ...]] = []
     for first in range(len(names)):
         last = first
         while last + 1 < len(names) and all(
-            p[frozenset((names[i], names[last + 1]))] >= ranking.alpha for i in range(first, last + 1)
+            p[frozenset((names[i], names[last + 1]))] >= mean_ranks.alpha for i in range(first, last + 1)
         ):
             last += 1
         group = tuple(names[first : last + 1])
-        if len(group) > 1 and not any(set(group) <= set(other) for other in found):
-            found.append(group)
-    return found
+        if len(group) > 1 and not any(set(group) <= set(other) for other in groups):
+            groups.append(group)
+    return groups
 
 
-def render_ranking(ranking: Ranking) -> Group:
+def render_mean_ranks(mean_ranks: MeanRanks) -> Group:
     """Mean ranks, the tests and the pairs for the screen."""
-    from rich.console import Group
-    from rich.text import Text
-
-    n = len(ranking.scores)
-    ranks = [{"model": str(name), "mean rank": f"{rank:.2f}"} for name, rank in ranking.ranks.items()]
+    n = len(mean_ranks.scores)
+    ranks = [{"model": str(name), "mean rank": f"{rank:.2f}"} for name, rank in mean_ranks.ranks.items()]
     pairs = [
         {
             "a": str(row["a"]),
@@ -166,25 +165,23 @@ def render_ranking(ranking: Ranking) -> Group:
             "Nemenyi": p_value(row["p_nemenyi"]),
             "Holm": p_value(row["p_holm"]),
         }
-        for row in ranking.pairs.to_dict("records")
+        for row in mean_ranks.pairs.to_dict("records")
     ]
     note = (
-        f"Friedman: chi2 = {ranking.chi2:.3f}, p = {p_value(ranking.p)}; Iman and Davenport: F = {ranking.f:.3f}, "
-        f"p = {p_value(ranking.p_f)}. Critical difference of two mean ranks (Nemenyi, {ranking.alpha:g}): "
-        f"{ranking.critical:.3f}. Datasets: {'; '.join(map(str, ranking.scores.index))}."
+        f"Friedman: chi2 = {mean_ranks.chi2:.3f}, p = {p_value(mean_ranks.p)}; Iman and Davenport: "
+        f"F = {mean_ranks.f:.3f}, p = {p_value(mean_ranks.p_f)}. "
+        f"Critical difference of two mean ranks (Nemenyi, {mean_ranks.alpha:g}): "
+        f"{mean_ranks.critical:.3f}. Datasets: {'; '.join(map(str, mean_ranks.scores.index))}."
     )
-    return Group(
-        screen_table(f"Mean ranks over {n} datasets (1 = best)", "", ranks, [False] * len(ranks)),
-        screen_table("Pairs of models: p-values", "", pairs, [False] * len(pairs)),
-        Text(note, style="dim"),
-    )
+    tables = [Table(f"Mean ranks over {n} datasets (1 = best)", ranks), Table("Pairs of models: p-values", pairs)]
+    return on_screen(tables, [note])
 
 
-def critical_difference_diagram(ranking: Ranking, post_hoc: PostHoc = "nemenyi") -> Figure:
+def critical_difference_diagram(mean_ranks: MeanRanks, post_hoc: PostHoc = "nemenyi") -> Figure:
     """The diagram of Demsar (2006, figure 1): models on an axis of mean ranks, bars join those that don't differ."""
     from matplotlib.figure import Figure
 
-    names, groups = list(ranking.ranks.index), cliques(ranking, post_hoc)
+    names, groups = list(mean_ranks.ranks.index), cliques(mean_ranks, post_hoc)
     half = math.ceil(len(names) / 2)
     height = 1.1 + 0.16 * len(groups) + 0.28 * half
     figure = Figure(figsize=(7.0, height), layout="constrained")
@@ -198,25 +195,22 @@ def critical_difference_diagram(ranking: Ranking, post_hoc: PostHoc = "nemenyi")
     for rank in range(1, len(names) + 1):
         axes.vlines(rank, 0, 0.18, color="black", lw=1)
         axes.text(rank, 0.28, str(rank), ha="center", va="bottom", fontsize=9)
-    _draw_names(axes, ranking, half, -1.0 - 0.55 * len(groups), margin)
+    _draw_names(axes, mean_ranks, half, -1.0 - 0.55 * len(groups), margin)
     for i, group in enumerate(groups):
-        ends = ranking.ranks[group[0]], ranking.ranks[group[-1]]
+        ends = mean_ranks.ranks[group[0]], mean_ranks.ranks[group[-1]]
         pad = 0.012 * (highest - lowest)
         axes.hlines(-0.4 - 0.55 * i, ends[0] - pad, ends[1] + pad, color="black", lw=4)
     if post_hoc == "nemenyi":
-        axes.hlines(1.2, lowest, min(lowest + ranking.critical, highest + margin), color="black", lw=1)
-        axes.text(lowest, 1.35, f"critical difference {ranking.critical:.2f}", ha="right", va="bottom", fontsize=8)
-    axes.set_title(_caption(ranking, post_hoc), fontsize=9)
+        axes.hlines(1.2, lowest, min(lowest + mean_ranks.critical, highest + margin), color="black", lw=1)
+        axes.text(lowest, 1.35, f"critical difference {mean_ranks.critical:.2f}", ha="right", va="bottom", fontsize=8)
+    axes.set_title(_caption(mean_ranks, post_hoc), fontsize=9)
     return figure
 
 
-def _draw_names(axes: object, ranking: Ranking, half: int, top: float, margin: float) -> None:
+def _draw_names(axes: Axes, mean_ranks: MeanRanks, half: int, top: float, margin: float) -> None:
     """Names with their mean ranks: the better half on the right, the others on the left, elbows to the axis."""
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
-    k = len(ranking.ranks)
-    for i, (name, rank) in enumerate(ranking.ranks.items()):
+    k = len(mean_ranks.ranks)
+    for i, (name, rank) in enumerate(mean_ranks.ranks.items()):
         right = i < half
         level = top - (i if right else k - 1 - i)
         edge = 1 - 0.25 * margin if right else k + 0.25 * margin
@@ -225,11 +219,11 @@ def _draw_names(axes: object, ranking: Ranking, half: int, top: float, margin: f
         axes.text(edge, level, f" {text} ", ha="left" if right else "right", va="center", fontsize=9)
 
 
-def _caption(ranking: Ranking, post_hoc: PostHoc) -> str:
+def _caption(mean_ranks: MeanRanks, post_hoc: PostHoc) -> str:
     test = "Nemenyi" if post_hoc == "nemenyi" else "z-tests of mean ranks, Holm-adjusted"
     return (
-        f"Mean rank over {len(ranking.scores)} datasets (1 = best). Friedman test p = {ranking.p_f:.3g}\n"
-        f"bars join models that do not differ ({test}, {ranking.alpha:g})"
+        f"Mean rank over {len(mean_ranks.scores)} datasets (1 = best). Friedman test p = {mean_ranks.p_f:.3g}\n"
+        f"bars join models that do not differ ({test}, {mean_ranks.alpha:g})"
     )
 
 
@@ -239,8 +233,8 @@ def _friedman(scores: pd.DataFrame) -> tuple[float, float]:
     columns = [scores[name].to_numpy(dtype=np.float64) for name in scores]
     if (scores.nunique(axis=1) == 1).all():
         return 0.0, 1.0
-    found = friedmanchisquare(*columns)
-    return float(found.statistic), float(found.pvalue)
+    test = friedmanchisquare(*columns)
+    return float(test.statistic), float(test.pvalue)
 
 
 def _iman_davenport(chi2: float, n: int, k: int) -> tuple[float, float]:

@@ -1,11 +1,7 @@
-"""Convolution, maximum over time, ReLU and dropout of the waveform network, without its large intermediate maps.
+"""The block of the waveform network (`ConvPool` of `semantic_fusion/layers.py`) without its large intermediate maps.
 
-A block of Tzirakis et al. 2021 (see `semantic_fusion/network.py`): a convolution over time with zero padding ("same",
-the odd zero at the end), ReLU, the maximum of `pool` steps (a rest is left out), dropout. Axis order (batch, time,
-channel).
-
-Written plainly, ten seconds of sound make maps of 88 MB in the first block alone; most of the time goes into fetching
-that memory, and into convolutions of one long row, which libraries are slow at. On a processor it is done so instead:
+Computed as it is written, ten seconds of sound make maps of 88 MB in the first block alone; most of the time goes into
+fetching that memory, and into convolutions of one long row, which libraries are slow at. On a processor it is done so:
 
 - The maximum comes before bias and ReLU, which change nothing about which step is largest, and piece by piece: the map
   of a piece of time stays in the cache, and what is kept of it is the maximum and where it was (two bytes).
@@ -34,11 +30,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .fast.pieces import (
+from .pieces import (
     as_groups,
     banded,
     convolve,
@@ -59,50 +55,23 @@ LEVELS = 2**16
 """Steps in which the share of dropped values can be set; a half is exact."""
 
 
-class ConvPool(nn.Module):
-    """One block: (batch, time, channels) -> (batch, time // pool, filters).
-
-    Parameters
-    ----------
-    channels, filters : of input and output
-    kernel, pool : width of the convolution, and number of steps that one maximum is taken of
-    dropout : share of the outputs that are zero in training; the others are divided by 1 - share
-    chunked : compute piece by piece on a processor; false = plainly
-    """
-
-    def __init__(
-        self, channels: int, filters: int, kernel: int, pool: int, dropout: float = 0.0, *, chunked: bool = True
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(kernel, channels, filters))
-        self.bias = nn.Parameter(torch.zeros(filters))
-        self.pool, self.dropout, self.chunked = pool, dropout, chunked
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """The block's output; dropout only in training mode."""
-        dropout = self.dropout if self.training else 0.0
-        first = self.weight.shape[1] == 1
-        if not self.chunked or maps.device.type != "cpu" or (first and maps.requires_grad):
-            return functional.dropout(plain(maps, self.weight, self.bias, self.pool), dropout)
-        maps = maps.to(self.weight.dtype)
-        keep = None
-        if dropout:
-            keep = kept((len(maps), maps.shape[1] // self.pool, self.weight.shape[2]), dropout)
-        block = FirstBlock if first else Block
-        share = 1 - dropout
-        with torch.autocast("cpu", enabled=False):
-            result: Tensor = block.apply(  # type: ignore[no-untyped-call]
-                maps.contiguous(), self.weight / share, self.bias / share, keep, self.pool
-            )
-        return result
+def can_do_pieces(block: Any, maps: Tensor) -> bool:
+    """Whether a block is for it: on a processor, and nobody asks for the gradient of the sound."""
+    return block.chunked and maps.device.type == "cpu" and not (block.weight.shape[1] == 1 and maps.requires_grad)
 
 
-def plain(maps: Tensor, weight: Tensor, bias: Tensor, pool: int) -> Tensor:
-    """The block by the library's own layers, without dropout."""
-    left, right = padding(len(weight))
-    padded = functional.pad(maps.transpose(1, 2), (left, right))
-    found = functional.conv1d(padded, weight.permute(2, 1, 0), bias)
-    return functional.relu(functional.max_pool1d(found, pool)).transpose(1, 2)
+def piece_by_piece(block: Any, maps: Tensor) -> Tensor:
+    """`ConvPool.forward`, where it `can_do_pieces`."""
+    dropout = block.dropout if block.training else 0.0
+    maps, keep = maps.to(block.weight.dtype), None
+    if dropout:
+        keep = kept((len(maps), maps.shape[1] // block.pool, block.weight.shape[2]), dropout)
+    way, share = OneChannel if block.weight.shape[1] == 1 else SeveralChannels, 1 - dropout
+    with torch.autocast("cpu", enabled=False):
+        result: Tensor = way.apply(  # type: ignore[no-untyped-call]
+            maps.contiguous(), block.weight / share, block.bias / share, keep, block.pool
+        )
+    return result
 
 
 def kept(shape: tuple[int, ...], dropout: float) -> Tensor:
@@ -125,12 +94,12 @@ def activate(values: Tensor, bias: Tensor, keep: Tensor | None, out: Tensor) -> 
 
 def inwards(gradient: Tensor, output: Tensor) -> Tensor:
     """Gradient before dropout and ReLU: only where the output is positive."""
-    found: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
-    return found
+    inner: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return inner
 
 
-class Block(torch.autograd.Function):
-    """`ConvPool` for several channels, piece by piece."""
+class SeveralChannels(torch.autograd.Function):
+    """A block for several channels, piece by piece."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int) -> Tensor:
@@ -145,11 +114,11 @@ class Block(torch.autograd.Function):
             for first, stop in pieces(groups, weight, pool):
                 window = rows_under(maps[item], first * pool, stop * pool, len(weight))
                 convolve(window, weight, scratch, (stop - first) * pool)
-                values, found = largest(as_groups(scratch, stop - first, pool))
+                values, steps = largest(as_groups(scratch, stop - first, pool))
                 part = (item, slice(first, stop))
                 activate(values, bias, None if keep is None else keep[part], out[part])
                 if needed:
-                    places[part] = found
+                    places[part] = steps
 
         for_each(len(maps), one)
         ctx.save_for_backward(maps, weight, out, places)
@@ -182,12 +151,12 @@ class Block(torch.autograd.Function):
         return by_maps, by_weight, by_bias, None, None
 
 
-class FirstBlock(torch.autograd.Function):
-    """`ConvPool` for one channel, whose silent stretches are passed over; no gradient of the input."""
+class OneChannel(torch.autograd.Function):
+    """A block for one channel, whose silent stretches are passed over; no gradient of the input."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, keep: Tensor | None, pool: int) -> Tensor:
-        """As of `Block`, maps (batch, time, 1)."""
+        """As of `SeveralChannels`, maps (batch, time, 1)."""
         kernel, _, filters = weight.shape
         groups = maps.shape[1] // pool
         padded = functional.pad(maps[:, :, 0], padding(kernel))
@@ -205,18 +174,18 @@ class FirstBlock(torch.autograd.Function):
             for first, stop in pieces(len(busy), weight, pool, 1):
                 room = scratch[: stop - first]
                 torch.mm(rows[first:stop], matrix, out=room.view(stop - first, -1))
-                values, found = largest(room)
+                values, steps = largest(room)
                 activate(values, bias, None, heard[first:stop])
                 if needed:
-                    places[first:stop] = found
+                    places[first:stop] = steps
             out[item] = silence
             out[item].index_copy_(0, busy, heard)
             if keep is not None:
                 out[item].mul_(keep[item].to(out.dtype))
             return busy, rows, places
 
-        found = for_each(len(maps), one)
-        ctx.save_for_backward(weight, out, *(tensor for three in found for tensor in three))
+        busy_parts = for_each(len(maps), one)
+        ctx.save_for_backward(weight, out, *(tensor for three in busy_parts for tensor in three))
         ctx.pool = pool
         return out
 
@@ -260,10 +229,10 @@ def for_each(count: int, work: Callable[[int], T]) -> list[T]:
         return list(pool.map(alone, range(count)))
 
 
-def _summed(found: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
+def _summed(gradients: Iterable[tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of weight and bias of all items together, added in the items' order."""
     by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight[0, 0])
-    for one, other in found:
+    for one, other in gradients:
         by_weight += one
         by_bias += other
     return by_weight, by_bias

@@ -1,0 +1,1 @@
+"""A pre-trained speech encoder and a head, trained together."""
