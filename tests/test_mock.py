@@ -11,6 +11,7 @@ import pytest
 from serbench.benchmarks.conformance import datasets as checks
 from serbench.benchmarks.corpora.mock import write_mock
 from serbench.benchmarks.grid import grid
+from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.datasets import miniatures, registry
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
