@@ -7,8 +7,8 @@ is run again. The first row is the whole system; every other one differs from it
 
 On time-continuous tasks the challenge's own figure stands beside: CCC over the concatenated frames of all test
 recordings, and of those of each culture, by population moments and by those of the AVEC scorer
-(`results.metrics.ccc_avec`); and published results, which use video too and other recordings, apart from the ranking.
-The tests are paired over scores of subsets of whole recordings and trials, as everywhere.
+(`results.scores.metrics.ccc_avec`); and published results, which use video too and other recordings, apart from the
+ranking. The tests are paired over scores of subsets of whole recordings and trials, as everywhere.
 """
 
 from __future__ import annotations
