@@ -121,7 +121,7 @@ class ThisMachine:
                             shown.done(unit.name, worst(job.run(sources, shown.step)))
                     else:
                         _in_processes(
-                            plan, dict(zip((unit.name for unit in units), jobs, strict=True)), how.jobs, shown
+                            plan, {unit.name: job for unit, job in zip(units, jobs, strict=True)}, how.jobs, shown
                         )
             yield order
 

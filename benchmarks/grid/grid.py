@@ -8,7 +8,7 @@ training, one set of predictions for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -57,10 +57,8 @@ def run_requests(
     """Work through requests, those that share a training together; `config` is a model's complete configuration."""
     asked, corpora = list(requests), corpora or Corpora()
     corpora.open(asked)
-    runs = {} if config else {id(r): done for r in asked if (done := recall(how.folder, r, corpora.digests(r)))}
+    runs = _finished(asked, how, corpora) if config is None else {}
     plans = [make_plan(group, corpora, config) for group in sharing(r for r in asked if id(r) not in runs)]
-    for request in (r for r in asked if id(r) in runs):
-        how.display.message(_said(runs[id(request)], request))
     _tell(plans, how.display)
     with _nothing_left_of_refused(runs):
         orders = _recorded(plans, how.folder, runs)
@@ -107,6 +105,14 @@ def repeat(path: str | Path, how: Execution) -> list[Run]:
             f"type serbench check {request.dataset} to see what it holds."
         )
     return run_requests([request], how, corpora, spec["model"]["config"])
+
+
+def _finished(requests: Sequence[Request], how: Execution, corpora: Corpora) -> dict[int, Run]:
+    """id(request) -> run, of those that are noted as finished; nothing of them is looked at again."""
+    runs = {id(r): run for r in requests if (run := recall(how.folder, r, corpora.digests(r)))}
+    for request in (r for r in requests if id(r) in runs):
+        how.display.message(_said(runs[id(request)], request))
+    return runs
 
 
 def _recorded(plans: Iterable[Plan], results: Path, runs: dict[int, Run]) -> Iterator[Order]:
