@@ -307,7 +307,7 @@ def test_the_page_lists_the_known_encoders_and_every_preset() -> None:
     for pattern, corpora in KNOWN.items():
         assert rows[pattern] == ", ".join(corpora)
     for module in (probe, transformer):
-        name = module.__name__.rpartition(".")[2]
+        name = module.__name__.split(".")[2]
         assert {name if preset == "default" else f"{name}:{preset}" for preset in module.PRESETS} <= set(rows)
 
 

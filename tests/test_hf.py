@@ -19,6 +19,7 @@ import soundfile
 
 from serbench.benchmarks.corpora import doctor
 from serbench.benchmarks.grid import grid
+from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.datasets import nemo
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.hf import reader as hf
@@ -122,7 +123,7 @@ def test_both_forms_share_their_features(both: tuple[Path, Path], tmp_path: Path
 
 @pytest.mark.slow
 def test_a_run_from_one_end_to_the_other(both: tuple[Path, Path], tmp_path: Path) -> None:
-    protocol = grid.Protocol(subsets=2)
+    protocol = Protocol(subsets=2)
     (run,) = grid.run("linear", "hf", root=both[1], results=tmp_path, trials=1, threads=1, protocol=protocol)
     assert {unit["status"] for unit in run.units()} == {"done"}
     assert not any(unit["excluded"] for unit in run.units())

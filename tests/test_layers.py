@@ -71,6 +71,31 @@ def room(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
+def at_load(source: str) -> str:
+    """A module without the bodies of its functions and what only type checkers read."""
+
+    class Load(ast.NodeTransformer):
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+            return ast.Pass()
+
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            return None if "TYPE_CHECKING" in ast.unparse(node.test) else node
+
+    return ast.unparse(ast.fix_missing_locations(Load().visit(ast.parse(source))))
+
+
+def longest_chain(graph: Graph) -> list[str]:
+    """The longest way through a graph without circles."""
+    known: dict[str, list[str]] = {}
+
+    def chain(node: str) -> list[str]:
+        if node not in known:
+            known[node] = [node, *max((chain(other) for other in sorted(graph[node])), key=len, default=[])]
+        return known[node]
+
+    return max((chain(node) for node in sorted(graph)), key=len)
+
+
 def circle(graph: Graph) -> list[str]:
     """Some circle of a graph, in order, or nothing."""
     done: set[str] = set()
@@ -134,6 +159,31 @@ def test_no_module_imports_in_a_circle(graph: Graph):
 
 def test_no_room_imports_in_a_circle(graph: Graph):
     assert not circle(rooms(graph))
+
+
+def test_chains_of_imports_are_short(checkout: Path):
+    """What a module loads, loads, and so on: at most twelve modules one behind the other."""
+    paths = {dotted(checkout, p): p for floor in FLOORS for p in sorted((checkout / floor).rglob("[!_]*.py"))}
+    graph = {
+        name: imported(at_load(path.read_text(encoding="utf-8")), name, False, set(paths)) & set(paths)
+        for name, path in paths.items()
+    }
+    assert 4 < len(longest_chain(graph)) <= 12, longest_chain(graph)
+
+
+def test_a_run_enters_few_modules(tmp_path: Path):
+    """A training on a corpus that lies on the disk: the demo corpus is generated at its first use, before."""
+    code = "from serbench.datasets.reading.load import load_corpus\nload_corpus('demo')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = (
+        "import sys\nfrom serbench.benchmarks.cli.app import main\n"
+        "sys.argv = 'serbench run --model linear --dataset demo --trials 1'.split()\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "files = [getattr(m, '__file__', None) or '' for n, m in sys.modules.items() if n.startswith('serbench.')]\n"
+        "print(sum(bool(f) and not f.endswith('__init__.py') for f in files))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert 30 < int(done.stdout.split()[-1]) <= 60
 
 
 @pytest.mark.parametrize("floor", FLOORS)

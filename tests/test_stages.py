@@ -186,7 +186,6 @@ LONG = (
     "results/statistics/randomisation.py",
     "results/statistics/simulation.py",
     "results/record/sharing.py",
-    "results/report/writing.py",
     "results/report/data.py",
     "benchmarks/core/progress.py",
     "benchmarks/cli/app.py",

@@ -18,6 +18,7 @@ from serbench.benchmarks.core.progress import Silent
 from serbench.benchmarks.corpora import words as steps
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
+from serbench.features.spaces.mapping import MapReport
 from serbench.features.words.vectors import Vectors, read_vectors, write_vectors
 
 SMALL = ("--set", "dim=8", "--set", "min_count=2")
@@ -137,7 +138,7 @@ def test_a_failed_adversarial_mode_writes_its_report_and_no_vectors(tmp_path: Pa
     report = json.loads((tmp_path / "m.vec.json").read_text())["report"]
     assert not report["accepted"]
     assert len(report["games"]) == 2
-    assert "FAILED" in steps.report_lines(steps.Report(**{**report, "precision": {}, "before": {}}))[0]
+    assert "FAILED" in steps.report_lines(MapReport(**{**report, "precision": {}, "before": {}}))[0]
     assert "0 words that both vocabularies have" in bad("align-spaces", *files)
     (tmp_path / "pairs.txt").write_text("".join(f"a{c}a b{c}a\n" for c in "abcdefghij"))
     pairs = ("--dictionary", tmp_path / "pairs.txt")
@@ -150,7 +151,7 @@ def test_a_failed_adversarial_mode_writes_its_report_and_no_vectors(tmp_path: Pa
 def test_a_seeded_map_that_is_of_no_use_is_told() -> None:
     def lines(p10: float) -> str:
         found = {"csls": {1: 0.0, 5: 0.0, 10: p10}}
-        return "\n".join(steps.report_lines(steps.Report("identical", True, "", 50, 0.9, found, {}, 100, 1000)))
+        return "\n".join(steps.report_lines(MapReport("identical", True, "", 50, 0.9, found, {}, 100, 1000)))
 
     assert "no better than chance" in lines(0.01)
     assert "no better than chance" in lines(0.029)  # 0.01 + 2 x sqrt(0.01 x 0.99 / 100) = 0.0299

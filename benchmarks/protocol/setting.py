@@ -35,7 +35,6 @@ from ...datasets.reading.load import load_corpus
 from ...datasets.schema.corpus import Corpus, Fold
 from ...datasets.schema.labels import mapping_report
 from ...datasets.schema.task import Task
-from ...datasets.schema.union import join, joined_id
 from .protocol import Division, Protocol, assign_subsets, describe, divide
 from .request import Place, Request
 from .shared_tasks import ask, task_of
@@ -205,12 +204,16 @@ def _parts(corpora: Sequence[Corpus], task: Task, request: Request) -> Parts:
 
 def _joined(parts: Parts) -> tuple[Corpus, Task, tuple[Division, ...]]:
     """The union of several corpora, its task, and what is trained and selected on in each turn of the rotation."""
+    from ...datasets.schema.union import join
+
     union, joint = join([(corpus, task) for corpus, task, _ in parts])
     turns = max(len(divisions) for _, _, divisions in parts)
     return union, joint, tuple(_turn(parts, k) for k in range(turns))
 
 
 def _turn(parts: Parts, k: int) -> Division:
+    from ...datasets.schema.union import joined_id
+
     chosen = [(corpus, divisions[k % len(divisions)]) for corpus, _, divisions in parts]
     train, dev = (tuple(joined_id(c, i) for c, d in chosen for i in getattr(d, role)) for role in TRAINED)
     return Division(f"{JOINED}-{k}", train, dev, ())

@@ -18,7 +18,7 @@ from .errors import SerbenchError, unknown
 from .files import digest
 
 T = TypeVar("T")
-_MAIN_PARTS = ("model", "extractor", "reader")
+_MAIN_PARTS = ("model", "extractor", "reader", "config")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _READABLE = {"NoneType": "none", "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 

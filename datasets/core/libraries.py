@@ -51,6 +51,10 @@ def library_failure(error: BaseException | None) -> LibraryError | None:
             return error
         if (name := _loaded(error)) is not None:
             return _described(name, error)
+        if isinstance(error, ImportError) and not error.name:
+            return LibraryError(
+                f"a library can't be loaded ({error}). 'serbench env' shows every part, and what to type."
+            )
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
