@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,14 +248,7 @@ def test_downmix_is_in_the_corpus_digest(plain: Path) -> None:
 
 def test_missing_pyav_names_the_extra(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
-    whole = builtins.__import__
-
-    def without_av(name: str, *args: Any, **more: Any) -> Any:
-        if name == "av":
-            raise ModuleNotFoundError("No module named 'av'")
-        return whole(name, *args, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without_av)
+    monkeypatch.setitem(sys.modules, "av", None)
     corpus = meld.load(plain, downmix="mean")
     with pytest.raises(SerbenchError, match=r"serbench\[video\]"):
         corpus.audio_path("train/dia0_utt0")
