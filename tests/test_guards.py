@@ -226,7 +226,7 @@ def test_across_corpora_names_mean_nothing_but_content_does(tmp_path: Path) -> N
 def test_two_releases_of_one_corpus_share_their_speakers(tmp_path: Path) -> None:
     a, b = corpus(tmp_path / "a"), replace(corpus(tmp_path / "b"), release="2")
     assert leaks([(Side(a, a.utterances), Side(b, b.utterances))])["speaker"].count == 24
-    a, b = replace(a, generic=True), replace(b, generic=True)
+    a, b = replace(a, name="table", generic=True), replace(b, name="table", generic=True)
     assert leaks([(Side(a, a.utterances), Side(b, b.utterances))]) == {}
     b = replace(b, root=a.root)
     found = leaks([(Side(a, a.utterances), Side(b, b.utterances))])

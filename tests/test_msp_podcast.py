@@ -196,8 +196,8 @@ def test_half_copied_corpus_is_a_note_not_an_end(whole: Path, tmp_path: Path) ->
 MEASURE = """
 import re, sys
 from pathlib import Path
-from serbench.datasets.msp_podcast import reader as msp_podcast
-corpus = msp_podcast.load(Path(sys.argv[1]))
+from serbench.datasets.msp_podcast.reader import load
+corpus = load(Path(sys.argv[1]))
 rows, ratings = len(corpus.utterances), int(corpus.utterances["raters"].sum())
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())  # ru_maxrss would count the parent's peak
 print(rows, ratings, int(peak[1]) * 1024 / 1e9)

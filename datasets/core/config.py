@@ -18,7 +18,8 @@ from .errors import SerbenchError, unknown
 from .files import digest
 
 T = TypeVar("T")
-_MAIN_PARTS = ("model", "extractor", "reader", "config")
+_PARTS = ("model", "extractor", "reader", "config")
+"""Modules of a room whose classes are called by the room's name."""
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _READABLE = {"NoneType": "none", "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 
@@ -104,7 +105,7 @@ def describe(cls: type[Any]) -> list[dict[str, Any]]:
 
 def _owner(cls: type[Any]) -> str:
     room, module = ["", *cls.__module__.split(".")][-2:]
-    return f"{room if module in _MAIN_PARTS else module}.{cls.__name__}"
+    return f"{room if module in _PARTS else module}.{cls.__name__}"
 
 
 def _plain(value: Any) -> Any:
