@@ -7,18 +7,20 @@ if __name__ != "serbench.benchmarks":
         "'from serbench import benchmarks'; run Python with PYTHONSAFEPATH=1 (or -P) inside the checkout."
     )
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .grid.grid import from_record, run
+    from .grid.execution import Execution
+    from .grid.grid import from_record, run, run_grid
+    from .protocol.request import Grid
 
-__all__ = ["from_record", "run"]
+__all__ = ["Execution", "Grid", "from_record", "run", "run_grid"]
+_ROOMS = {"Grid": ".protocol.request", "Execution": ".grid.execution"}
 
 
 def __getattr__(name: str) -> Any:
-    """`run` and `from_record`, imported when they are asked for, so that the command line starts quickly."""
+    """What this floor offers to Python, imported when it is asked for, so that the command line starts quickly."""
     if name in __all__:
-        from importlib import import_module
-
-        return getattr(import_module(".grid.grid", __name__), name)
+        return getattr(import_module(_ROOMS.get(name, ".grid.grid"), __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..datasets.core.config import option, to_dict
 from ..datasets.core.errors import SerbenchError, SerbenchWarning
 from ..datasets.core.files import digest, file_sha256
-from .core.feature_extractor import Array
+from .core.feature_table import Array
 from .core.word_feature import WordFeature, Words
 from .words.coverage import coverage, need_overlap
 from .words.vectors import UNKNOWN, Vectors, frames_of_words, read_vectors, spans

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..datasets.core.config import option
 from ..datasets.core.errors import SerbenchError
 from ..datasets.schema.task import Task
-from ..features.core.feature_extractor import FeatureRequest
+from ..features.core.feature_request import FeatureRequest
 from .core.persist import expect
 from .core.rows import Matrix, frame_counts, label_rows, shape_rows
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .chunked.autoencoder import AutoencoderConfig, AutoencoderModel
-from .chunked.presets import paper, small, tiny
+from .chunked.network import paper, small, tiny
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,11 @@ Presets:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import nn
+from typing import ClassVar
 
 from .chunked.chunked_model import ChunkedModel
-from .chunked.network import ChunkNetwork, EncoderConfig, initialise
-from .chunked.presets import paper, small, tiny
+from .chunked.network import ChunkNetwork, EncoderConfig, paper, small, tiny
 
 
 @dataclass(frozen=True)
@@ -36,13 +31,7 @@ TINY = tiny(Config())
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "train.batch_size": "8,16,32", "model.dropout": "0.2..0.6"}
 
 
-class Model(ChunkedModel):
+class Model(ChunkedModel[ChunkNetwork]):
     """Encoder and emotion head."""
 
     name: ClassVar[str] = "cnn-regressor"
-
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
-        """The network, initialised as in the release."""
-        network = ChunkNetwork(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
-        initialise(network, generator)
-        return network

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from ..datasets.core.config import option
 from .chunked.autoencoder import AutoencoderConfig, AutoencoderModel, AutoencoderNetwork, Code
-from .chunked.network import Head
-from .chunked.presets import paper, small, tiny
+from .chunked.network import Head, paper, small, tiny
 from .training.training import Training
 
 EVIDENCE = {"mse": 2.0, "l1": 1.0, "smooth-l1": 1.0}
@@ -100,7 +99,7 @@ class Model(AutoencoderModel):
     network_class: ClassVar[type[AutoencoderNetwork]] = VariationalNetwork
     config: Config
 
-    def unsupervised(self, training: Training, chunks: Tensor, code: Code) -> dict[str, Tensor]:
+    def unsupervised(self, training: Training[AutoencoderNetwork], chunks: Tensor, code: Code) -> dict[str, Tensor]:
         """Reconstruction error plus weighted divergence."""
         losses, c = super().unsupervised(training, chunks, code), self.config
         assert code.divergence is not None

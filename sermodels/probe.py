@@ -35,12 +35,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..datasets.core.config import option
 from ..datasets.core.errors import SerbenchError
 from ..datasets.schema.task import Task
-from ..features.core.feature_extractor import FeatureRequest
+from ..features.core.feature_request import FeatureRequest
 from .chunked.network import Normaliser
 from .core.rows import frame_counts
 from .core.sermodel import Data, FitLog, Predictions, Score
@@ -113,7 +113,7 @@ class ProbeNetwork(LabelScale):
         return outputs
 
 
-class Model(OnEncoder):
+class Model(OnEncoder[ProbeNetwork]):
     """Frozen encoder, trained head."""
 
     name: ClassVar[str] = "probe"
@@ -152,24 +152,22 @@ class Model(OnEncoder):
             )
         return {"layers": dim // width, "width": width}
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> ProbeNetwork:
         """The head, as torch initialises it; all layers weigh the same."""
         pooling = "none" if self.task.kind == "continuous" else self.config.pooling
         return ProbeNetwork(sizes["layers"], sizes["width"], self.task.n_outputs, pooling, self.config)
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: ProbeNetwork, train: Data) -> None:
         """Moments of the features, if they are standardised, and of the labels."""
-        assert isinstance(network, ProbeNetwork)
         self.objective.calibrate(network, train.labels)
         if self.config.standardise:
             frames = self._sequences(train)
             dimensions = moments((frames[i] for i in range(len(frames))), train.features["input"].dim)
             network.normaliser.set(dimensions.mean, inverse_std(dimensions))
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[ProbeNetwork]) -> None:
         """Lay out the training items and their targets."""
         network = training.network
-        assert isinstance(network, ProbeNetwork)
         self.objective.begin(training.train.labels)
         self._train = self._sequences(training.train)
         self._pieces = self._train.pieces(self.config.piece_seconds)
@@ -181,19 +179,18 @@ class Model(OnEncoder):
         else:
             self._targets = self.objective.targets(network, labels)
 
-    def batches(self, training: Training) -> Batches:
+    def batches(self, training: Training[ProbeNetwork]) -> Batches:
         """Every utterance, or piece of a recording, once, in random order."""
         order = shuffled(len(self._pieces), training.generator("order"))
         return Batches(even_batches(order, self.train_config.batch_size), self._load, training.device)
 
-    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, training: Training[ProbeNetwork], batch: Batch) -> Mapping[str, Tensor]:
         """The loss of a batch."""
         frames, lengths, targets = batch
         return self.objective.losses(training.network(frames, lengths), targets)
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: ProbeNetwork, data: Data) -> Predictions:
         """Predictions of utterances, or of recordings piece by piece."""
-        assert isinstance(network, ProbeNetwork)
         frames = self._sequences(data)
         pieces = frames.pieces(self.config.piece_seconds)
         size = 1 if self.task.kind == "continuous" else self.micro_batch(cpu=8, card=64)
@@ -214,7 +211,7 @@ class Model(OnEncoder):
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train the head; the record says what the layers weigh, and what the encoder is."""
         log = super().fit(train, dev, score, unlabelled)
-        assert isinstance(self.network, ProbeNetwork)
+        assert self.network is not None
         weights = self.network.layers.weights.detach().cpu().tolist()
         log.facts |= {"encoder": on_encoder.described(self.config), "layer_weights": [round(w, 5) for w in weights]}
         return log

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import html
+import itertools
 import runpy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ BANDS = {
     "datasets": (0, 3, 1180),
 }
 """Floor -> left edge, storey from above, width; `results` stands beside two storeys, on `datasets` alone."""
-ROW, BOX, HEAD, GAP, MARGIN = 66, 38, 40, 46, 20
+ROW, BOX, HEAD, GAP, MARGIN, LEAST_SPACE = 66, 38, 40, 46, 20, 12
 STYLE = """
 text { font: 13px sans-serif; text-anchor: middle; fill: #1a1a1a } .floor { font-size: 17px; font-weight: bold }
 .what, .files { font-size: 11px; font-weight: normal; fill: #595959 } .floor, .what { text-anchor: start }
@@ -83,8 +84,13 @@ def inside(graph: Graph, floor: str) -> Graph:
     return {name: {o for o in others if not any(o in reached(p) for p in others)} for name, others in own.items()}
 
 
-def rows(graph: Graph) -> list[list[str]]:
-    """Rooms from the lowest row to the highest, each ordered so that arrows cross little."""
+def box_width(name: str) -> float:
+    """Width of the box of a room."""
+    return 26 + 7.4 * len(name.split(".")[1])
+
+
+def rows(graph: Graph, width: float) -> list[list[str]]:
+    """Rooms from the lowest row to the highest, each ordered so that arrows cross little; long rows are broken."""
     level: dict[str, int] = {}
 
     def height(name: str) -> int:
@@ -99,17 +105,25 @@ def rows(graph: Graph) -> list[list[str]]:
             near = {n: [place[o] for o in graph if o in place and (o in graph[n] or n in graph[o])] for n in row}
             row.sort(key=lambda n: (sum(near[n]) / len(near[n]) if near[n] else 0.5, n))
             place |= {n: (i + 0.5) / len(row) for i, n in enumerate(row)}
-    return ordered
+    return [part for row in ordered for part in broken(row, width)]
+
+
+def broken(row: list[str], width: float) -> list[list[str]]:
+    """A row in as many parts of about equal length as are needed to fit the width."""
+    needed = sum(box_width(name) + LEAST_SPACE for name in row)
+    count = -(-int(needed) // int(width - 2 * MARGIN))
+    cuts = [round(i * len(row) / count) for i in range(count + 1)]
+    return [row[a:b] for a, b in itertools.pairwise(cuts)]
 
 
 def boxes(root: Path, graph: Graph, floor: str, top: float, height: float) -> list[Box]:
     """The rooms of a floor in their places."""
     left, _, width = BANDS[floor]
-    known, levels = LAYERS["components"](root, floor) if floor in LAYERS["MAIN"] else set(), rows(graph)
+    known, levels = LAYERS["components"](root, floor) if floor in LAYERS["MAIN"] else set(), rows(graph, width)
     pitch = (height - HEAD - BOX - 12) / max(len(levels) - 1, 1)
     made = []
     for k, row in enumerate(levels):
-        wide = [26 + 7.4 * len(name.split(".")[1]) for name in row]
+        wide = [box_width(name) for name in row]
         space = (width - 2 * MARGIN - sum(wide)) / len(row)
         x = left + MARGIN + space / 2
         for name, one in zip(row, wide, strict=True):
@@ -164,7 +178,7 @@ def svg(root: Path) -> str:
     """The picture."""
     graph = rooms(root)
     floors = {floor: inside(graph, floor) for floor in BANDS}
-    place = places({floor: len(rows(part)) for floor, part in floors.items()})
+    place = places({floor: len(rows(part, BANDS[floor][2])) for floor, part in floors.items()})
     body = []
     for floor, part in floors.items():
         left, (top, height), width = BANDS[floor][0], place[floor], BANDS[floor][2]

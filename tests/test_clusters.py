@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.analyses.cluster_files import write
 from serbench.benchmarks.analyses.cluster_measures import class_nmi, in_order, measure, project, variance_ratio
-from serbench.benchmarks.analyses.clusters import Clustered, Options, analyse, find_baseline
+from serbench.benchmarks.analyses.clusters import Choices, Clustered, analyse, find_baseline
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.protocol.protocol import Protocol
@@ -121,7 +121,7 @@ def test_the_projection_holds_the_principal_components() -> None:
 
 
 def test_what_is_clustered_are_the_features_of_the_test_items(trained: tuple[Run, Run]) -> None:
-    found = analyse(*trained, Options())
+    found = analyse(*trained, Choices())
     assert [one.name for one in found] == ["deepemocluster", "cnn-regressor"]
     for one, run_ in zip(found, trained, strict=True):
         tested = run_.predictions(0)["id"]
@@ -137,12 +137,12 @@ def test_what_is_clustered_are_the_features_of_the_test_items(trained: tuple[Run
         clusters = one.chunks["cluster"].to_numpy()
         assert row["value"]["emotion"] == pytest.approx(normalized_mutual_info_score(one.chunks["emotion"], clusters))
         assert row["value"]["arousal"] == variance_ratio(one.chunks["arousal"].to_numpy(), clusters)
-    again = analyse(*trained, Options())
+    again = analyse(*trained, Choices())
     pd.testing.assert_frame_equal(found[0].chunks, again[0].chunks)
 
 
 def test_layers_are_those_of_the_network(trained: tuple[Run, Run]) -> None:
-    h, own = (analyse(trained[0], None, Options(layer=layer))[0].chunks for layer in ("h", "auto"))
+    h, own = (analyse(trained[0], None, Choices(layer=layer))[0].chunks for layer in ("h", "auto"))
     assert not np.allclose(h["x"], own["x"])
     model = load_model(trained[0].path / "unit-0-official.safetensors")
     assert model.config.cluster_input == "classifier"
@@ -150,7 +150,7 @@ def test_layers_are_those_of_the_network(trained: tuple[Run, Run]) -> None:
 
 @pytest.mark.parametrize("plot", ["box", "violin"])
 def test_files(trained: tuple[Run, Run], tmp_path: Path, plot: str) -> None:
-    paths = write(analyse(*trained, Options()), tmp_path, plot)
+    paths = write(analyse(*trained, Choices()), tmp_path, plot)
     stem = f"clusters_{trained[0].run_id}"
     assert {p.name for p in paths} == {
         f"{stem}{end}" for end in (".csv", "_chunks.csv", ".md", "_distribution.png", "_projection.png")
@@ -201,13 +201,13 @@ def test_missing_weights_are_answered_with_what_to_type(trained: tuple[Run, Run]
     shutil.copytree(trained[0].results, tmp_path / "results")
     bare = Run.open(tmp_path / "results" / "runs" / trained[0].run_id)
     with pytest.raises(SerbenchError, match=r"There are: unit-0-official.safetensors. Choose one with --trial"):
-        analyse(bare, None, Options(trial=3))
+        analyse(bare, None, Choices(trial=3))
     (bare.path / "unit-0-official.safetensors").unlink()
     with pytest.raises(SerbenchError, match=r"serbench run --from-record .*--save-models --results .*-models") as found:
-        analyse(bare, None, Options())
+        analyse(bare, None, Choices())
     assert f"serbench clusters {bare.run_id} --results" in str(found.value)
     with pytest.raises(SerbenchError, match=r"serbench run --model deepemocluster.*--trials 3.*--save-models"):
-        analyse(bare, None, Options(trial=2))
+        analyse(bare, None, Choices(trial=2))
     shutil.rmtree(tmp_path / "results" / "runs" / trained[1].run_id)
     with pytest.raises(SerbenchError, match=r"serbench run --model cnn-regressor .*--save-models") as found:
         find_baseline(bare)
@@ -217,8 +217,8 @@ def test_missing_weights_are_answered_with_what_to_type(trained: tuple[Run, Run]
 
 def test_bad_input(trained: tuple[Run, Run]) -> None:
     with pytest.raises(SerbenchError, match="chunks for 500 clusters"):
-        analyse(trained[0], None, Options(clusters=500))
+        analyse(trained[0], None, Choices(clusters=500))
     with pytest.raises(SerbenchError, match=r"has no such fold\. Expected one of: official"):
-        analyse(trained[0], None, Options(fold="x"))
+        analyse(trained[0], None, Choices(fold="x"))
     command = ["clusters", "deepemocluster", "--results", str(trained[0].results), "--plot", "pie"]
     assert "--plot pie: expected one of: box, violin" in str(CliRunner().invoke(app, command).exception)

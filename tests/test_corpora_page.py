@@ -13,6 +13,7 @@ from serbench.datasets.msp_podcast import labels
 from serbench.datasets.sewa import package
 
 PAGE = Path(__file__).parents[1] / "docs/corpora.md"
+FREE = (PAGE.parent / "free_corpora.md").read_text(encoding="utf-8")
 PARTS = ("Read", "Root", "Releases", "Tasks", "Splits", "Known traps", "Licence", "Cite")
 RELEASES = {"msp-podcast": labels.RELEASES, "sewa": package.RELEASES}
 
@@ -43,3 +44,32 @@ def test_a_section_says_everything(name: str) -> None:
     cited = getattr(registry.load(name), "CITATION", "")
     doi = re.search(r"doi (10\.\S+?)[,.]?(?:\s|$)", cited)
     assert doi is None or doi[1] in text
+
+
+# ---- docs/free_corpora.md
+
+
+def free() -> dict[str, list[str]]:
+    """Dataset -> the cells of its row: language, numbers, where, licence."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", FREE.partition("## The commands")[0], flags=re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
+
+
+def test_the_free_corpora_are_registered_and_have_one_command_each() -> None:
+    assert len(free()) > 10
+    assert set(free()) <= set(registry.names())
+    commands = FREE.partition("## The commands")[2].partition("## Results")[0]
+    assert sorted(re.findall(r"--dataset (\S+) --root", commands)) == sorted([*free(), "hf"])
+
+
+@pytest.mark.parametrize("name", free())
+def test_a_free_corpus_has_the_numbers_and_the_source_of_its_reader(name: str) -> None:
+    module = registry.load(name)
+    _, numbers, where, licence = free()[name]
+    if name != "esd":  # its numbers depend on the language
+        utterances, speakers = (int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d(?=,? )", numbers)[:2])
+        assert utterances == module.EXPECTED["utterances"]
+        assert speakers == module.EXPECTED["speakers"]
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    assert f'homepage="{where.split()[0]}"' in source
+    assert f'licence="{licence}"' in source

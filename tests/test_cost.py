@@ -174,7 +174,7 @@ def test_runs_with_and_without_it_predict_the_same(
     corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trial 1 is trained after the cost was measured in trial 0."""
-    import serbench.benchmarks.trial as module
+    import serbench.benchmarks.grid.trial as module
 
     path = clips_csv(corpus, tmp_path)
     settings = {"model.encoder": "random:wavlm-tiny", "train.epochs": "2"}
@@ -220,7 +220,7 @@ def test_of_a_large_test_set_few_headers_are_read() -> None:
         looked.append(data)
         return module_durations(corpus, data)
 
-    import serbench.benchmarks.cost as module
+    import serbench.benchmarks.grid.cost as module
 
     module_durations = module.durations
     with pytest.MonkeyPatch.context() as patch:
@@ -299,7 +299,7 @@ def test_costs_stand_in_records_and_leaderboard_and_leaks_are_marked(corpus: Any
 
 
 def test_a_leaking_encoder_is_marked_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serbench.benchmarks.grid.plan import _seen
+    from serbench.benchmarks.grid.plan import seen
     from serbench.sermodels import probe
 
     iemocap, emodb = (types.SimpleNamespace(name=n) for n in ("iemocap", "emodb"))
@@ -307,15 +307,15 @@ def test_a_leaking_encoder_is_marked_in_the_record(tmp_path: Path, monkeypatch: 
     inside = types.SimpleNamespace(corpus=iemocap, tested=iemocap)
     across = types.SimpleNamespace(corpus=emodb, tested=iemocap)
     clean = types.SimpleNamespace(corpus=emodb, tested=emodb)
-    assert _seen(probe.Model, config, inside) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
-    assert _seen(probe.Model, config, across) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
-    assert _seen(probe.Model, config, clean) == []  # type: ignore[arg-type]
+    assert seen(probe.Model, config, inside) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
+    assert seen(probe.Model, config, across) == ["encoder-saw:iemocap"]  # type: ignore[arg-type]
+    assert seen(probe.Model, config, clean) == []  # type: ignore[arg-type]
 
 
 def test_a_cost_that_cannot_be_measured_spoils_no_result(
     corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import serbench.benchmarks.cost as module
+    import serbench.benchmarks.grid.cost as module
 
     def fails(*_: Any) -> RunningCost:
         raise OSError("no clock")

@@ -12,6 +12,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
+from serbench.benchmarks import Execution, Grid
+from serbench.benchmarks.core.progress import Silent
 from serbench.benchmarks.grid import grid
 from serbench.benchmarks.protocol import setting
 from serbench.benchmarks.studies.cross import cross
@@ -44,7 +46,7 @@ def test_the_matrix_follows_from_the_predictions(
     toys: dict[str, Corpus], tmp_path: Path, silent_corpus: Callable[..., Corpus]
 ) -> None:
     toys["gamma"] = silent_corpus("gamma", 200, seed=2)
-    frame = cross(["chance:random", "chance"], ["alpha", "beta", "gamma"], task="emotion-4", results=tmp_path)
+    frame = cross(Grid(["chance:random", "chance"], ["alpha", "beta", "gamma"], task="emotion-4"), Execution(tmp_path))
     assert frame.empty  # chance rows are columns of other models, not rows
     runs = as_model(tmp_path, "toy")
     frame = matrix(runs)
@@ -85,9 +87,9 @@ def test_every_cell_has_the_classes_that_all_corpora_have(
     toys: dict[str, Corpus], tmp_path: Path, silent_corpora: dict[str, Corpus]
 ) -> None:
     said: list[str] = []
-    display = grid.Silent()
+    display = Silent()
     display.message = said.append  # type: ignore[method-assign]
-    cross(["chance"], list(silent_corpora), task="emotion-7", results=tmp_path, trials=1, display=display)
+    cross(Grid("chance", list(silent_corpora), task="emotion-7", trials=1), Execution(tmp_path, display=display))
     runs = load_runs(tmp_path)
     assert len(runs) == 2 * 9
     assert {run.task.name for run in runs} == {"emotion-7:anger+neutral+sadness"}
@@ -112,7 +114,9 @@ def left_out(tmp_path_factory: pytest.TempPathFactory, silent_corpora: dict[str,
         patch.setattr(setting, "load_corpus", lambda name, *_: silent_corpora[name])
         patch.setattr(Chance, "fit", counted)
         for _ in range(2):
-            cross(["chance"], list(silent_corpora), task="arousal", results=results, trials=2, leave_one_out=True)
+            cross(
+                Grid("chance", list(silent_corpora), task="arousal", trials=2), Execution(results), leave_one_out=True
+            )
             counts.append(seen[0])
     return results, counts[0], counts[1] - counts[0]
 
@@ -142,7 +146,7 @@ def test_leave_one_corpus_out_rows(left_out: tuple[Path, int, int], tmp_path: Pa
     ]
     assert joined["drop"].notna().all()
     with pytest.raises(SerbenchError, match="three or more to leave one out"):
-        cross(["chance"], ["alpha", "beta"], task="arousal", results=tmp_path, leave_one_out=True)
+        cross(Grid("chance", ["alpha", "beta"], task="arousal"), Execution(tmp_path), leave_one_out=True)
 
 
 def test_the_matrix_is_written_as_csv_png_and_svg(left_out: tuple[Path, int, int], tmp_path: Path) -> None:
@@ -209,4 +213,4 @@ def test_a_matrix_that_makes_no_sense_is_refused(
 ) -> None:
     toys["fearful"] = silent_corpus("fearful", 100, ("fear", "anger"))
     with pytest.raises(SerbenchError, match=said):
-        cross(["chance"], datasets, task=task, results=tmp_path)
+        cross(Grid("chance", datasets, task=task), Execution(tmp_path))

@@ -15,9 +15,8 @@ import pytest
 
 from serbench.benchmarks.cli.cross import spread
 from serbench.benchmarks.grid import grid
-from serbench.benchmarks.grid.plan import Request
 from serbench.benchmarks.protocol import setting
-from serbench.benchmarks.protocol.request import Place
+from serbench.benchmarks.protocol.request import Place, Request
 from serbench.benchmarks.protocol.setting import Corpora, resolve
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import Corpus

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks.core.progress import Silent
 from serbench.benchmarks.grid import grid
-from serbench.benchmarks.grid.plan import Request
 from serbench.benchmarks.protocol import setting
-from serbench.benchmarks.protocol.request import Place
+from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.protocol.request import Place, Request
 from serbench.benchmarks.protocol.setting import resolve
 from serbench.benchmarks.protocol.shared_tasks import task_of
 from serbench.datasets.core.errors import SerbenchError
@@ -109,7 +110,7 @@ def test_a_class_that_is_never_tested_stays_a_wrong_answer(toys: dict[str, Corpu
 
 def test_mapping_and_losses_are_printed_and_recorded(toys: dict[str, Corpus], tmp_path: Path) -> None:
     said: list[str] = []
-    display = grid.Silent()
+    display = Silent()
     display.message = said.append  # type: ignore[method-assign]
     common = {"task": "emotion-4", "results": tmp_path, "trials": 1, "display": display}
     (run,) = grid.run("chance", "alpha", test_dataset="beta", **common)
@@ -208,7 +209,7 @@ def test_a_shared_label_set_is_a_task_of_every_corpus(toys: dict[str, Corpus]) -
         ("alpha", "beta", {"task": "arousal", "classes": ("anger",)}, "has no classes"),
         ("alpha+beta", "beta", {"task": "emotion-4"}, "trained on and tested"),
         ("alpha+alpha", "beta", {"task": "emotion-4"}, "names a corpus twice"),
-        ("alpha+beta", "gamma", {"task": "arousal", "protocol": grid.Protocol(split="official")}, "--split"),
+        ("alpha+beta", "gamma", {"task": "arousal", "protocol": Protocol(split="official")}, "--split"),
     ],
 )
 def test_bad_requests_say_what_to_do(toys: dict[str, Corpus], trained: str, test: str, more: dict, said: str) -> None:

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from serbench.benchmarks.grid.finished import FLOORS, source_digest, sources
-from serbench.benchmarks.grid.plan import prepare
+from serbench.benchmarks.grid.training import plan_training
 from serbench.benchmarks.protocol.request import Request
+from serbench.benchmarks.protocol.setting import Corpora
 from serbench.datasets.core import config as configs
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.cache.cache import FeatureCache
 from serbench.features.core import audio
 from serbench.features.core.feature_extractor import build
+from serbench.results.record.folder import Run
 from serbench.sermodels import registry
 
 RUNS = {
@@ -43,10 +45,15 @@ SECTIONS = {
 """Feature -> its section of the cache where every library has version 1.0, and its signature."""
 
 
+def record(request: Request, results: Path) -> Run:
+    """The record that a request would have."""
+    return Run.create(results, plan_training([request], Corpora()).parts[0].spec)
+
+
 @pytest.mark.parametrize("model", RUNS)
 def test_run_ids_and_signatures_are_what_they_were(model: str, tmp_path: Path) -> None:
     name, _, preset = model.partition(":")
-    run = prepare(Request(name, "demo", preset=preset or None), tmp_path).run
+    run = record(Request(name, "demo", preset=preset or None), tmp_path)
     end, digest, features = RUNS[model]
     assert run.run_id == f"demo_emotion_{name}_{end}"
     recipe = f"model:{name}+{digest}|data:demo@1+b224d96b|task:emotion|protocol:4x5+ea4ecab0|features:{features}|"
@@ -63,7 +70,7 @@ def test_cache_keys_are_what_they_were(feature: str, tmp_path: Path, monkeypatch
 
 
 def test_no_run_names_a_module(tmp_path: Path) -> None:
-    run = prepare(Request("cnn-regressor", "demo", preset="small"), tmp_path).run
+    run = record(Request("cnn-regressor", "demo", preset="small"), tmp_path)
     assert "serbench." not in (run.path / "run.json").read_text(encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from serbench.benchmarks.grid.grid import run
-from serbench.benchmarks.grid.item_facts import item_table
+from serbench.benchmarks.grid.tables import item_table
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets.schema.task import Task
 from serbench.results.record.test_items import COLUMNS

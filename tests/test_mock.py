@@ -11,23 +11,32 @@ import pytest
 from serbench.benchmarks.conformance import datasets as checks
 from serbench.benchmarks.corpora.mock import write_mock
 from serbench.benchmarks.grid import grid
+from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.datasets import miniatures, registry
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 
 SIZES = {
+    "cafe": None,
     "crema-d": 144,
+    "emovo": None,
+    "esd": None,
     "iemocap": 100,
+    "jl-corpus": None,
     "meld": 80,
     "msp-improv": None,
     "msp-podcast": None,
+    "nemo": None,
     "ravdess": 192,
     "savee": 84,
     "sewa": None,
+    "shemo": None,
+    "subesco": None,
     "tess": None,
+    "urdu": None,
 }
-NO_TASKS = {"table", "audformat"}
+NO_TASKS = {"table", "audformat", "hf"}
 """Their tasks follow from the user's own columns."""
 
 
@@ -70,7 +79,7 @@ def test_a_users_own_corpus_declares_no_tasks(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_every_miniature_can_be_split_and_guarded(name: str, roots, tmp_path: Path) -> None:
-    (run,) = grid.run("chance", name, root=roots(name), results=tmp_path, trials=1, protocol=grid.Protocol(subsets=2))
+    (run,) = grid.run("chance", name, root=roots(name), results=tmp_path, trials=1, protocol=Protocol(subsets=2))
     assert {unit["status"] for unit in run.units()} == {"done"}
     assert not [label for label in run.spec["labels"] if label.startswith("leak:")]
 
@@ -104,14 +113,7 @@ def test_the_page_of_corpora_names_splits_and_licence(name: str, roots, checkout
 def test_a_miniature_runs_from_one_end_to_the_other(name: str, roots, tmp_path: Path) -> None:
     task = "attributes" if name == "sewa" else None
     (run,) = grid.run(
-        "linear",
-        name,
-        root=roots(name),
-        task=task,
-        results=tmp_path,
-        trials=1,
-        threads=1,
-        protocol=grid.Protocol(subsets=2),
+        "linear", name, root=roots(name), task=task, results=tmp_path, trials=1, threads=1, protocol=Protocol(subsets=2)
     )
     assert {unit["status"] for unit in run.units()} == {"done"}
     assert not any(unit["excluded"] for unit in run.units())

@@ -14,12 +14,16 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from serbench.benchmarks.budget import budget as planned
-from serbench.benchmarks.budget.budget import Budget, Training, UnitCost, audio_seconds, carried, estimate, size
+from serbench.benchmarks import Execution, Grid
+from serbench.benchmarks.budget import estimate as planned
+from serbench.benchmarks.budget.estimate import Budget, Training, UnitCost, audio_seconds, carried, estimate, size
 from serbench.benchmarks.budget.pilot import Pilot, Timed, some
-from serbench.benchmarks.cli.app import app, run as run_command
-from serbench.benchmarks.grid.grid import requests_for, run
-from serbench.benchmarks.grid.plan import prepare
+from serbench.benchmarks.cli.app import app
+from serbench.benchmarks.cli.plan import plan as plan_command
+from serbench.benchmarks.cli.run import run as run_command
+from serbench.benchmarks.grid.grid import run
+from serbench.benchmarks.grid.training import TrainingPlan, plan_training
+from serbench.benchmarks.protocol.setting import Corpora
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.extraction.file_tasks import FileTask, Segment
 
@@ -30,8 +34,12 @@ def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
     return toy_corpus()
 
 
-def asked(corpus_file: Path, *models: str, trials: int = 3) -> list:
-    return requests_for(list(models), "table", root=corpus_file, trials=trials)[0]
+def asked(corpus_file: Path, *models: str, trials: int = 3) -> Grid:
+    return Grid(models, "table", root=corpus_file, trials=trials)
+
+
+def planned_chance(corpus_file: Path) -> TrainingPlan:
+    return plan_training(asked(corpus_file, "chance").requests()[:1], Corpora())
 
 
 def command(corpus_file: Path, results: Path, *more: str) -> list[str]:
@@ -40,16 +48,18 @@ def command(corpus_file: Path, results: Path, *more: str) -> list[str]:
 
 def test_trainings_are_counted_against_the_records(corpus_file: Path, tmp_path: Path):
     run("chance", "table", root=corpus_file, results=tmp_path, trials=2)
-    found = estimate(asked(corpus_file, "chance"), tmp_path, pilots=False)
+    found = estimate(asked(corpus_file, "chance"), Execution(tmp_path), pilots=False)
     assert [(t.todo, t.done) for t in found.trainings] == [(1, 2), (1, 2)]
     (run_folder,) = [p for p in (tmp_path / "runs").iterdir() if "chance" in p.name and p.name != ".finished"][:1]
     assert run_folder.is_dir()
-    assert estimate(asked(corpus_file, "chance", trials=2), tmp_path, pilots=False).hours(on_card=False) == 0.0
+    assert (
+        estimate(asked(corpus_file, "chance", trials=2), Execution(tmp_path), pilots=False).hours(on_card=False) == 0.0
+    )
 
 
 def test_costs_are_those_of_the_records(corpus_file: Path, tmp_path: Path):
     (one,) = run("chance", "table", root=corpus_file, results=tmp_path, trials=2)
-    cost = planned.recorded([prepare(asked(corpus_file, "chance")[0], tmp_path)], tmp_path)
+    cost = planned.recorded(planned_chance(corpus_file), tmp_path)
     assert cost is not None
     units = one.units()
     assert cost.source == "its own trials"
@@ -65,8 +75,7 @@ def test_another_corpus_counts_in_proportion_to_its_training_items(corpus_file: 
     part = table[(table["partition"] != "train") | (table.index % 2 == 0)]
     half = corpus_file.parent / "half.csv"
     part.to_csv(half, index=False)
-    plan = prepare(asked(half, "chance")[0], tmp_path / "b")
-    cost = planned.recorded([plan], tmp_path)
+    cost = planned.recorded(planned_chance(half), tmp_path)
     assert cost is not None
     share = (part["partition"] == "train").sum() / (table["partition"] == "train").sum()
     assert 0 < share < 1
@@ -102,14 +111,14 @@ def test_plan_pilots_and_writes_nothing(corpus_file: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_features_to_make_are_counted_and_priced(corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
-    (feature,) = estimate(asked(corpus_file, "linear", trials=1), tmp_path).features
+    (feature,) = estimate(asked(corpus_file, "linear", trials=1), Execution(tmp_path)).features
     assert feature.files == 40
     lengths = [soundfile.info(path).duration for path in corpus_file.parent.glob("*.wav")]
     assert feature.audio_seconds == pytest.approx(sum(lengths))
     assert feature.cpu_seconds is not None
     assert feature.bytes == pytest.approx(88 * 4 / (feature.audio_seconds / 40), rel=0.05)  # 88 functionals each
     run("linear", "table", root=corpus_file, results=tmp_path, trials=1, threads=1)
-    assert estimate(asked(corpus_file, "linear", trials=2), tmp_path).features == []
+    assert estimate(asked(corpus_file, "linear", trials=2), Execution(tmp_path)).features == []
 
 
 def test_a_small_disk_is_refused(corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -144,7 +153,7 @@ def test_lengths_come_from_bounds_and_headers(tmp_path: Path):
 
 
 def test_plan_takes_the_options_of_run():
-    (own,) = [set(inspect.signature(c.callback).parameters) for c in app.registered_commands if c.name == "plan"]
+    own = set(inspect.signature(plan_command).parameters)
     assert own == set(inspect.signature(run_command).parameters) | {"pilot"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from serbench.benchmarks.grid.plan import prepare
+from serbench.benchmarks.grid.training import plan_training
 from serbench.benchmarks.protocol.guards import Side, guard_pool
 from serbench.benchmarks.protocol.request import Place, Request
+from serbench.benchmarks.protocol.setting import Corpora
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus, make_table
 from serbench.datasets.schema.task import Task
@@ -56,11 +56,7 @@ def changed(file: Path, row: int, **columns: str) -> None:
 
 def labels(file: Path, model: str = "deepemocluster", test: Place | None = None, **more: object) -> list[str]:
     request = Request(model, "table", root=str(file), test=test, **more)  # type: ignore[arg-type]
-    results = file.parent / "results"
-    try:
-        return list(prepare(request, results).run.spec["labels"])
-    finally:
-        shutil.rmtree(results / "runs", ignore_errors=True)
+    return list(plan_training([request], Corpora()).parts[0].spec["labels"])
 
 
 def test_a_pool_of_other_speech_needs_no_label(toy: Path) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from serbench.benchmarks import run
 from serbench.benchmarks.cli.app import app
-from serbench.benchmarks.grid.grid_weights import run_weights
 from serbench.benchmarks.weights.predict import AUDIO, audio_files, predict, to_csv
 from serbench.benchmarks.weights.submission import submission
 from serbench.datasets.core.errors import SerbenchError
@@ -385,12 +385,12 @@ def test_all_of_emodb_is_predicted_as_by_the_authors(official: list[Path], test_
 
 def test_official_networks_need_attributes(official: list[Path], test_data: Path, tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match=r"predicts arousal \(regression\), and emodb has no such task.*arousal"):
-        run_weights([official[0]], "emodb", root=test_data / "emodb", results=tmp_path)
+        run(dataset="emodb", weights=[official[0]], root=test_data / "emodb", results=tmp_path)
 
 
 @pytest.mark.slow
 def test_official_networks_give_ccc_rows_on_demo(official: list[Path], tmp_path: Path) -> None:
-    done = run_weights(official, "demo", results=tmp_path, device="cpu", threads=1)
+    done = run(dataset="demo", weights=official, results=tmp_path, device="cpu", threads=1)
     table = predict(official, load_corpus("demo"), partition="test", device="cpu").table
     assert [one.task.name for one in done] == ["arousal", "dominance", "valence"]
     for one in done:

@@ -175,6 +175,32 @@ def test_what_a_cluster_refuses(cluster: LocalCluster, corpus_file: Path, tmp_pa
 
 
 @pytest.mark.slow
+def test_given_weights_and_matrices_are_those_of_a_serial_run(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
+    """Weights in a folder that only the launcher's paths lead to; each of the two corpora is trained on and tested."""
+    trained = command(corpus_file, tmp_path / "trained", "--model", "linear", "--task", "arousal", "--trials", "1")
+    done = subprocess.run([*trained, "--save-models"], **on_cluster(cluster))
+    assert done.returncode == 0, done.stderr
+    (weights,) = (tmp_path / "trained").glob("runs/*linear*/*.safetensors")
+    scored = ("--weights", str(weights.relative_to(tmp_path)), "--trials", "2")
+    crossed = [*SERBENCH, "cross", "--models", "linear", "--datasets", "table", "demo", "--task", "arousal"]
+    crossed += ["--root", f"table={corpus_file}", "--trials", "1", "--threads", "1", "--results"]
+    here = {"cwd": tmp_path}
+    for of_weights, of_cross, more in (("a", "b", ()), ("c", "d", ray_options(cluster))):
+        for one in together(
+            cluster,
+            (command(corpus_file, tmp_path / of_weights, *scored, *more), here),
+            ([*crossed, str(tmp_path / of_cross), *more], here),
+        ):
+            assert one.returncode == 0, one.stderr
+    for serial, ray in (("a", "c"), ("b", "d")):
+        assert records(tmp_path / serial)
+        assert records(tmp_path / ray) == records(tmp_path / serial)
+    assert sorted(p.name for p in (tmp_path / "d").glob("*.csv")) == sorted(
+        p.name for p in (tmp_path / "b").glob("*.csv")
+    )
+
+
+@pytest.mark.slow
 def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
     cluster: LocalCluster, corpus_file: Path, tmp_path: Path
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,8 @@ def test_a_record_with_a_unit_stays(table: Path, tmp_path: Path) -> None:
 class Unreachable:
     """A launcher of a cluster that does not answer."""
 
-    def add(self, *plans: object) -> None:
-        pass
-
-    def run(self, display: object) -> None:
+    def work(self, orders: Iterable[object], *how: object) -> None:
+        assert [*orders]  # whose records are there now
         raise SerbenchError("nothing answers there")
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from serbench.benchmarks.core.progress import lasting_interrupts
 from serbench.benchmarks.grid.grid import from_record, run
-from serbench.benchmarks.grid.plan import Request
+from serbench.benchmarks.protocol.request import Request
 from serbench.datasets.core.errors import SerbenchError
 from serbench.results.record.folder import Run, load_runs
 
@@ -74,7 +74,7 @@ def test_a_finished_run_is_neither_repeated_nor_prepared(corpus_file: Path, tmp_
     (one,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     before = {p: p.stat().st_mtime_ns for p in one.path.iterdir()}
     again = "the run was prepared again"
-    monkeypatch.setattr("serbench.benchmarks.grid.grid.prepare", lambda *a, **k: pytest.fail(again))
+    monkeypatch.setattr("serbench.benchmarks.grid.grid.make_plan", lambda *a, **k: pytest.fail(again))
     (again,) = run("linear", "table", root=corpus_file, results=tmp_path, trials=2, threads=1)
     assert again.path == one.path
     assert {p: p.stat().st_mtime_ns for p in one.path.iterdir()} == before

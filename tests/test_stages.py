@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serbench.benchmarks.cli.arguments import called
+from serbench.benchmarks.cli.app import called
 from serbench.benchmarks.core import pulse as pulse_module
 from serbench.benchmarks.core.progress import Silent, Terminal
 from serbench.benchmarks.core.pulse import Pulse, pulsing
@@ -191,7 +191,7 @@ LONG = (
     "benchmarks/core/progress.py",
     "benchmarks/cli/app.py",
     "benchmarks/corpora/mock.py",
-    "benchmarks/budget/budget.py",
+    "benchmarks/budget/estimate.py",
     "benchmarks/analyses/clusters.py",
     "benchmarks/tune/search.py",
     "benchmarks/studies/significance.py",

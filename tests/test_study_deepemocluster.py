@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
+from serbench.benchmarks import Execution, Grid
 from serbench.benchmarks.cli.app import app
-from serbench.benchmarks.grid.plan import Request
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.studies import deepemocluster
-from serbench.benchmarks.studies.deepemocluster import fitted_sizes, table2, table3, table4
-from serbench.benchmarks.studies.study import Execution, Findings, Row, Study, default_tasks, run_study, summarise
+from serbench.benchmarks.studies.deepemocluster import fitted_sizes, run_study, table2, table3, table4
+from serbench.benchmarks.studies.study import Findings, Row, Study, default_tasks, summarise
 from serbench.benchmarks.studies.writing import markdown, write
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
@@ -46,9 +47,11 @@ def corpus(corpus_file: Path) -> Corpus:
     return load_corpus("table", corpus_file)
 
 
-def request(corpus_file: Path) -> Request:
+def asked(corpus_file: Path) -> Grid:
     settings = {**TINY, "model.cluster_weight": "0.5"}  # which only deepemocluster has
-    return Request("", "table", str(corpus_file), settings=settings, trials=2, protocol=Protocol(subsets=2))
+    return Grid(
+        dataset="table", root=corpus_file, task="arousal", settings=settings, trials=2, protocol=Protocol(subsets=2)
+    )
 
 
 # What is compared
@@ -163,7 +166,7 @@ def test_a_study_runs_and_leaves_its_files(name: str, corpus: Corpus, corpus_fil
         "table3": lambda: table3(corpus, [0, 8], 3),
         "table4": lambda: table4(corpus, [2, 3]),
     }[name]()
-    findings = run_study(study, ["arousal"], request(corpus_file), Execution(tmp_path, "cpu", threads=1))
+    findings = run_study(study, asked(corpus_file), Execution(tmp_path, "cpu", threads=1))
     assert list(findings.summary["row"]) == [row.label for row in study.rows]
     assert (findings.summary["n"] == 4).all()
     pairs = len(study.rows) * (len(study.rows) - 1) // 2
@@ -229,9 +232,9 @@ def test_the_command_runs_all_attributes_and_a_second_time_trains_nothing(corpus
 def test_the_studies_run_on_demo_in_a_reduced_form(tmp_path: Path) -> None:
     demo = load_corpus("demo")
     settings = {**TINY, "model.chunk_seconds": "1.0", "model.max_seconds": "2.0"}
-    base = Request("", "demo", settings=settings, trials=2)
+    base = Grid(dataset="demo", task="arousal", settings=settings, trials=2)
     for study in (table2(4), table3(demo, clusters=4), table4(demo, [4, 6])):
-        findings = run_study(study, ["arousal"], base, Execution(tmp_path, "cpu", threads=1))
+        findings = run_study(study, base, Execution(tmp_path, "cpu", threads=1))
         assert (findings.summary["n"] == 8).all()
         assert findings.summary["mean"].between(-1, 1).all()
         assert len(write(findings, tmp_path / "studies", "demo")) == 5
@@ -252,7 +255,6 @@ def test_bad_input_is_answered_in_words(corpus: Corpus, corpus_file: Path, tmp_p
         deepemocluster.table3(labelled)
     how = Execution(tmp_path, "cpu", threads=1)
     for key, match in (("model.clusters", "decides this setting itself"), ("model.clutters", "model.clusters")):
-        base = request(corpus_file)
-        wrong = Request(**{**vars(base), "settings": {key: "4"}})
+        wrong = replace(asked(corpus_file), settings={key: "4"})
         with pytest.raises(SerbenchError, match=match):
-            run_study(table2(), ["arousal"], wrong, how)
+            run_study(table2(), wrong, how)

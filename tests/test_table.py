@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from typer.testing import CliRunner
 
+from serbench.benchmarks.cli.app import app
 from serbench.datasets import registry
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.corpus import Corpus
@@ -427,3 +430,79 @@ def test_unknown_genders_and_missing_values_are_counted(tmp_path: Path) -> None:
     assert corpus.utterances["arousal"].isna().sum() == 12
     assert "gender 'divers' is taken as unknown (6 rows)" in corpus.notes
     assert "1 rows have no label" in corpus.notes
+
+
+# --- sound in another folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> tuple[Path, Path]:
+    """A table's folder, and the folder of the sound beside it."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "sound/audio").mkdir(parents=True)
+    return tmp_path / "tables", tmp_path / "sound"
+
+
+def test_paths_relative_to_the_audio_folder(elsewhere: tuple[Path, Path]) -> None:
+    tables, sound = elsewhere
+    rows().to_csv(tables / "mine.csv", index=False)
+    corpus = table.load(tables / "mine.csv", audio=sound)
+    assert corpus.root == sound
+    assert corpus.source_path("audio/00.wav") == sound / "audio/00.wav"
+    assert corpus.digest() == load(sound, rows()).digest()
+
+
+def test_absolute_paths_inside_the_audio_folder(elsewhere: tuple[Path, Path]) -> None:
+    """They make the same corpus as relative ones, so it does not depend on where the sound lies."""
+    tables, sound = elsewhere
+    relative = rows()
+    relative.assign(path=[str(sound / path) for path in relative["path"]]).to_csv(tables / "mine.csv", index=False)
+    corpus = table.load(tables / "mine.csv", audio=str(sound))
+    assert corpus.utterances["path"].tolist() == relative["path"].tolist()
+    assert corpus.digest() == load(sound, relative).digest()
+
+
+def test_absolute_paths_through_a_link(elsewhere: tuple[Path, Path]) -> None:
+    tables, sound = elsewhere
+    (tables / "link").symlink_to(sound)
+    relative = rows()
+    relative.assign(path=[str(sound / path) for path in relative["path"]]).to_csv(tables / "mine.csv", index=False)
+    assert table.load(tables / "mine.csv", audio=tables / "link").utterances["path"].iloc[0] == "audio/00.wav"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../a.wav", "x/../../a.wav", "C:/a.wav"])
+def test_paths_outside_the_audio_folder_are_refused(elsewhere: tuple[Path, Path], path: str) -> None:
+    tables, sound = elsewhere
+    (tables / "mine.csv").write_text(f"path,label\nok.wav,x\n{path},x\n")
+    with pytest.raises(SerbenchError, match=r"line 3 .*leaves the folder of --option audio=FOLDER"):
+        table.load(tables / "mine.csv", audio=sound)
+
+
+def test_an_absolute_path_that_climbs_out_again_is_refused(elsewhere: tuple[Path, Path]) -> None:
+    tables, sound = elsewhere
+    (tables / "mine.csv").write_text(f"path,label\n{sound}/../secret.wav,x\n")
+    with pytest.raises(SerbenchError, match="leaves the folder of --option"):
+        table.load(tables / "mine.csv", audio=sound)
+
+
+def test_the_refusal_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(SerbenchError, match=r"leaves the table's folder.*type --option audio=FOLDER"):
+        load(tmp_path, "path,label\n/data/a.wav,x\n")
+
+
+def test_an_audio_folder_that_is_not_there(tmp_path: Path) -> None:
+    rows().to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(SerbenchError, match=r"audio='/nowhere' is not a folder. Type --option audio=FOLDER"):
+        table.load(tmp_path / "mine.csv", audio="/nowhere")
+
+
+def test_the_command_line_takes_the_audio_folder(toy_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    labels = toy_corpus(count=12)
+    data = pd.read_csv(labels).assign(path=lambda t: [str(labels.parent / p) for p in t["path"]])
+    data.to_csv(tmp_path / "absolute.csv", index=False)
+    words = ["check", "table", "--root", str(tmp_path / "absolute.csv")]
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, SerbenchError)
+    taken = CliRunner().invoke(app, [*words, "--option", f"audio={labels.parent}"])
+    assert taken.exit_code == 0, taken.output
+    assert "12 of 12 files readable" in taken.output

@@ -17,11 +17,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from serbench.benchmarks.analyses.clusters import Options, find_weights
+from serbench.benchmarks.analyses.clusters import Choices, find_weights
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.grid import untrained
 from serbench.benchmarks.grid.grid import from_record, run
-from serbench.benchmarks.grid.grid_weights import run_weights
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.protocol.request import Request
 from serbench.benchmarks.weights.predict import predict
@@ -89,7 +88,7 @@ def weights_of(one: Run) -> Path:
 
 def score(files: list[Path], corpus_file: Path, results: Path, **more: Any) -> list[Run]:
     given: dict[str, Any] = {"protocol": TWO, "trials": 2, "threads": 1, **more}
-    return run_weights(files, "table", root=corpus_file, results=results, **given)
+    return run(dataset="table", weights=files, root=corpus_file, results=results, **given)
 
 
 def of_trial(one: Run, trial: int = 0) -> pd.DataFrame:
@@ -234,7 +233,7 @@ def test_files_for_the_targets_of_a_joint_task_make_one_row(
     (same,) = score(files[::-1], corpus_file, tmp_path, task="attributes")
     assert joint.run_id == same.run_id
     with pytest.raises(SerbenchError, match="scores given weights"):
-        find_weights(joint, Options())
+        find_weights(joint, Choices())
     alone = score(files, corpus_file, tmp_path)
     assert [one.task.name for one in alone] == ["valence", "arousal"]
     for one in alone:
@@ -295,7 +294,7 @@ def test_some_of_a_corpus_s_classes(corpus_file: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_weights_of_a_time_continuous_task(tmp_path: Path) -> None:
     (first,) = run("chance", "demo", task="traces", trials=1, results=tmp_path / "a", threads=1, save_models=True)
-    (one,) = run_weights([weights_of(first)], "demo", results=tmp_path / "b", trials=1, threads=1)
+    (one,) = run(dataset="demo", weights=[weights_of(first)], results=tmp_path / "b", trials=1, threads=1)
     order = ["id", "frame"]
     found, expected = (r.predictions(0).sort_values(order, ignore_index=True) for r in (one, first))
     pd.testing.assert_frame_equal(found, expected)
@@ -356,7 +355,6 @@ def test_the_command(trained: dict[str, Run], corpus_file: Path, tmp_path: Path)
         "--preset": ["--preset", "paper"],
         "--save-models": ["--save-models"],
         "--test-dataset": ["--test-dataset", "demo"],
-        "--launcher": ["--launcher", "ray"],
         "two --model": ["--model", "svm", "--model", "linear"],
     }
     for flag, more in refused.items():
@@ -435,7 +433,7 @@ def test_what_can_t_be_scored_is_said_in_words(trained: dict[str, Run], corpus_f
     with pytest.raises(SerbenchError, match="Expected weights for 'attributes'"):
         score([arousal, valence, emotion], corpus_file, tmp_path, task="attributes")
     with pytest.raises(SerbenchError, match="one corpus at a time"):
-        run_weights([arousal], "table+demo", results=tmp_path)
+        run(dataset="table+demo", weights=[arousal], results=tmp_path)
     with pytest.raises(SerbenchError, match="name that too"):
         score([emotion], corpus_file, tmp_path, classes=("anger", "neutral"))
     (tmp_path / "text.safetensors").write_text("no weights")

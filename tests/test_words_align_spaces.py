@@ -22,7 +22,7 @@ from serbench.features.spaces.adversarial import (
     play,
     random_rotation,
 )
-from serbench.features.spaces.mapping import Config, Report, align, read_pairs
+from serbench.features.spaces.mapping import Config, MapReport, align, read_pairs
 from serbench.features.spaces.orthogonal import mean_cosine
 from serbench.features.words.vectors import Vectors
 
@@ -313,7 +313,7 @@ def test_where_words_are_known_the_first_game_that_agrees_with_them_ends_it() ->
 def test_isotropic_data_are_refused() -> None:
     x, y = isotropic(800, 12)
     short = Game(hidden=64, epochs=2, samples=6_400)
-    reports: list[Report] = []
+    reports: list[MapReport] = []
     config, source = Config("adversarial", seeds=2, rounds=2), named(x, "s")
     for prefix, reason in (("t", "agrees with another one on"), ("s", "fitted to 800 known pairs")):
         with pytest.raises(SerbenchError, match=r"adversarial mode failed: .*--mode identical"):

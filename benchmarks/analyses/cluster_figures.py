@@ -18,14 +18,14 @@ SHOWN = 4000
 """Most chunks of a projection that are drawn: evenly spaced ones."""
 
 
-def distributions(found: Sequence[Clustered], plot: str = "box") -> Figure:
+def distributions(systems: Sequence[Clustered], plot: str = "box") -> Figure:
     """A row of panels per system, a panel per attribute: a box (or violin) per cluster."""
     from matplotlib.figure import Figure
 
-    attributes = found[0].attributes
-    drawn = Figure(figsize=(1 + 3.4 * len(attributes), 0.6 + 2.7 * len(found)), layout="constrained")
-    panels = drawn.subplots(len(found), len(attributes), squeeze=False, sharex="row", sharey="col")
-    for line, one in zip(panels, found, strict=True):
+    attributes = systems[0].attributes
+    drawn = Figure(figsize=(1 + 3.4 * len(attributes), 0.6 + 2.7 * len(systems)), layout="constrained")
+    panels = drawn.subplots(len(systems), len(attributes), squeeze=False, sharex="row", sharey="col")
+    for line, one in zip(panels, systems, strict=True):
         for axes, attribute in zip(line, attributes, strict=True):
             _by_cluster(axes, one, attribute, plot)
         line[0].set_ylabel(one.name)
@@ -33,14 +33,14 @@ def distributions(found: Sequence[Clustered], plot: str = "box") -> Figure:
     return drawn
 
 
-def projections(found: Sequence[Clustered]) -> Figure:
+def projections(systems: Sequence[Clustered]) -> Figure:
     """A row of panels per system: its chunks coloured by cluster, by each attribute, and by emotion."""
     from matplotlib.figure import Figure
 
-    columns = ["cluster", *found[0].attributes, *(["emotion"] if found[0].chunks["emotion"].notna().any() else [])]
-    drawn = Figure(figsize=(3.3 * len(columns), 0.4 + 2.9 * len(found)), layout="constrained")
-    panels = drawn.subplots(len(found), len(columns), squeeze=False)
-    for line, one in zip(panels, found, strict=True):
+    columns = ["cluster", *systems[0].attributes, *(["emotion"] if systems[0].chunks["emotion"].notna().any() else [])]
+    drawn = Figure(figsize=(3.3 * len(columns), 0.4 + 2.9 * len(systems)), layout="constrained")
+    panels = drawn.subplots(len(systems), len(columns), squeeze=False)
+    for line, one in zip(panels, systems, strict=True):
         chunks = one.chunks.iloc[np.unique(np.linspace(0, len(one.chunks) - 1, SHOWN).astype(int))]
         for axes, column in zip(line, columns, strict=True):
             _map(drawn, axes, chunks, column)

@@ -17,29 +17,29 @@ from .cluster_measures import SHUFFLES
 from .clusters import Clustered
 
 
-def write(found: Sequence[Clustered], folder: Path, plot: str = "box") -> list[Path]:
+def write(systems: Sequence[Clustered], folder: Path, plot: str = "box") -> list[Path]:
     """Write clusters_RUN.csv (measures), _chunks.csv, .md, _distribution.png and _projection.png; returns the paths."""
-    stem = f"clusters_{found[0].run_id}"
-    measures = pd.concat([one.measures.assign(system=one.name, run=one.run_id) for one in found], ignore_index=True)
-    chunks = pd.concat([one.chunks.assign(system=one.name) for one in found], ignore_index=True)
+    stem = f"clusters_{systems[0].run_id}"
+    measures = pd.concat([one.measures.assign(system=one.name, run=one.run_id) for one in systems], ignore_index=True)
+    chunks = pd.concat([one.chunks.assign(system=one.name) for one in systems], ignore_index=True)
     paths = [write_csv(folder / f"{stem}.csv", measures), write_csv(folder / f"{stem}_chunks.csv", chunks)]
-    write_text(folder / f"{stem}.md", markdown(found))
+    write_text(folder / f"{stem}.md", markdown(systems))
     paths.append(folder / f"{stem}.md")
-    drawings = {"projection": projections(found)}
-    if found[0].attributes:
-        drawings["distribution"] = distributions(found, plot)
+    drawings = {"projection": projections(systems)}
+    if systems[0].attributes:
+        drawings["distribution"] = distributions(systems, plot)
     for name, drawn in drawings.items():
         save_figure(drawn, folder / f"{stem}_{name}.png")
         paths.append(folder / f"{stem}_{name}.png")
     return paths
 
 
-def markdown(found: Sequence[Clustered]) -> str:
+def markdown(systems: Sequence[Clustered]) -> str:
     """The measures side by side, and each system's clusters."""
     rows = []
-    for r in found[0].measures.to_dict("records"):
+    for r in systems[0].measures.to_dict("records"):
         cells = {"measure": f"{r['measure']} {r['target']}"}
-        for one in found:
+        for one in systems:
             here = one.measures[one.measures["target"].eq(r["target"])].iloc[0]
             cells |= {one.name: number(here["value"]), f"{one.name}, by chance": number(here["chance"])}
         rows.append(cells)
@@ -51,7 +51,7 @@ def markdown(found: Sequence[Clustered]) -> str:
         "ratio: variance of the attribute between clusters over that within them. NMI: with the emotion classes. "
         f"By chance: mean over {SHUFFLES} shuffles of the labels among sentences.",
     ]
-    for one in found:
+    for one in systems:
         parts += ["", f"## {one.name}", "", f"{one.run_id}", "", to_markdown(Table("", _cluster_rows(one)))]
     return "\n".join([*parts, ""])
 

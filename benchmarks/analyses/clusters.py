@@ -21,9 +21,8 @@ from ...datasets.core.stages import track
 from ...datasets.schema.corpus import Corpus
 from ...results.record.folder import Run, load_runs
 from ..core.progress import Display, Silent
-from ..grid.plan import needed_rows, rebuild
-from ..grid.trial import build_data
-from ..grid.work import extract_features
+from ..grid.source import build_data, extract_features, needed_rows
+from ..grid.training import plan_training
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
 from ..studies.study import fitting
@@ -32,12 +31,17 @@ from .cluster_measures import Floats, in_order, measure, project
 CLUSTERS = 10
 """Where neither the model nor the user names a number (section 5.2)."""
 ITERATIONS = 20
-ITEMS = ("test", "dev", "train")
+KNOWN = {
+    "items": ("test", "dev", "train"),
+    "layer": ("auto", "h"),
+    "projection": ("pca", "tsne"),
+    "plot": ("box", "violin"),
+}
 BASELINE = "cnn-regressor"
 
 
 @dataclass(frozen=True)
-class Options:
+class Choices:
     """What is analysed: the unit, its items, number of clusters (None = the model's), layer, projection and seed."""
 
     trial: int = 0
@@ -48,6 +52,12 @@ class Options:
     projection: str = "pca"
     plot: str = "box"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what there is no choice of."""
+        for name, known in KNOWN.items():
+            if (value := getattr(self, name)) not in known:
+                raise SerbenchError(f"--{name} {value}: expected one of: {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Clustered:
 
 
 def analyse(
-    run: Run, against: Run | None, options: Options, device: str = "cpu", display: Display | None = None
+    run: Run, against: Run | None, choices: Choices, device: str = "cpu", display: Display | None = None
 ) -> list[Clustered]:
     """Cluster the features of a run, and of another one alike.
 
@@ -81,11 +91,21 @@ def analyse(
         clusters than chunks.
     """
     runs = [run] if against is None else [run, against]
-    weights = [find_weights(one, options) for one in runs]  # before any work
-    k = options.clusters or int(run.spec["model"]["config"].get("clusters", CLUSTERS))
+    weights = [find_weights(one, choices) for one in runs]  # before any work
+    k = choices.clusters or int(run.spec["model"]["config"].get("clusters", CLUSTERS))
     shown = display or Silent()
     pairs = track(list(zip(runs, weights, strict=True)), "clustering runs")
-    return [_clustered(one, file, k, options, device, shown) for one, file in pairs]
+    return [_clustered(one, file, k, choices, device, shown) for one, file in pairs]
+
+
+def rival(run: Run, named: Run | None, *, wanted: bool = True) -> Run | None:
+    """The run to compare with: the one that is named, else the baseline's (for the baseline itself, none)."""
+    if not wanted or (named is None and run.spec["model"]["name"] == BASELINE):
+        return None
+    other = named or find_baseline(run)
+    if other.run_id == run.run_id:
+        raise SerbenchError(f"--against {run.name} is the run itself. Name another one, or none.")
+    return other
 
 
 def find_baseline(run: Run) -> Run:
@@ -110,20 +130,20 @@ def find_baseline(run: Run) -> Run:
     )
 
 
-def find_weights(run: Run, options: Options, command: str = "clusters {run}") -> Path:
+def find_weights(run: Run, choices: Choices, command: str = "clusters {run}") -> Path:
     """The file of a unit's weights; an error that says how to get it, where it is missing.
 
     `command` is what the user typed after `serbench`, with `{run}` in the run's place.
     """
     if run.spec["model"].get("weights"):
         raise SerbenchError(f"{run.run_id} scores given weights. Expected a run that trained a model.")
-    fold = _fold(run, options.fold)
-    stem = run.unit_files(options.trial, fold)[0].with_suffix(".safetensors")
-    for file in (stem, run.path / f"unit-{options.trial}-{fold}.safetensors"):
+    fold = _fold(run, choices.fold)
+    stem = run.unit_files(choices.trial, fold)[0].with_suffix(".safetensors")
+    for file in (stem, run.path / f"unit-{choices.trial}-{fold}.safetensors"):
         if file.is_file():
             return file
     there = sorted(p.name for p in run.path.glob("unit-*.safetensors"))
-    unit = run.unit(options.trial, fold)
+    unit = run.unit(choices.trial, fold)
     if there:
         remedy = f"There are: {', '.join(there)}. Choose one with --trial and --fold."
     elif unit is not None and unit["status"] == "done":
@@ -134,29 +154,29 @@ def find_weights(run: Run, options: Options, command: str = "clusters {run}") ->
             f"  serbench {command.format(run=run.run_id)} --results {folder}"
         )
     else:
-        remedy = f"Type\n  {run.fill_line(max(options.trial + 1, 1))} --save-models"
-    raise SerbenchError(f"the run {run.run_id} has no weights of trial {options.trial}, fold {fold!r}. {remedy}")
+        remedy = f"Type\n  {run.fill_line(max(choices.trial + 1, 1))} --save-models"
+    raise SerbenchError(f"the run {run.run_id} has no weights of trial {choices.trial}, fold {fold!r}. {remedy}")
 
 
-def _clustered(run: Run, weights: Path, k: int, options: Options, device: str, display: Display) -> Clustered:
+def _clustered(run: Run, weights: Path, k: int, choices: Choices, device: str, display: Display) -> Clustered:
     import torch
 
     from ...sermodels.clustering.kmeans import kmeans
 
-    points, table, attributes = _features(run, weights, options, device, display)
+    points, table, attributes = _features(run, weights, choices, device, display)
     if len(points) < k:
         fewer = max(2, len(points) // 2)
         raise SerbenchError(f"there are {len(points)} chunks for {k} clusters. Type --clusters {fewer}.")
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(choices.seed)
     labels = kmeans(torch.from_numpy(points), k, generator, iterations=ITERATIONS).assignment
     by = table[attributes[0]].to_numpy(dtype=np.float64) if attributes else points[:, 0]
-    place = project(points, options.projection, options.seed)
+    place = project(points, choices.projection, choices.seed)
     chunks = table.assign(cluster=in_order(labels, by), x=place[:, 0], y=place[:, 1])
-    return Clustered(run.name, run.run_id, chunks, attributes, measure(chunks, attributes, options.seed))
+    return Clustered(run.name, run.run_id, chunks, attributes, measure(chunks, attributes, choices.seed))
 
 
 def _features(
-    run: Run, weights: Path, options: Options, device: str, display: Display
+    run: Run, weights: Path, choices: Choices, device: str, display: Display
 ) -> tuple[Floats, pd.DataFrame, tuple[str, ...]]:
     """Features (chunk, dim), a row of labels for each chunk, and the names of the attributes among them."""
     from ...sermodels.chunked.chunked_model import ChunkedModel
@@ -169,16 +189,17 @@ def _features(
             f"the model {model.name!r} has no chunks to cluster. Expected deepemocluster or one of the cnn models."
         )
     request = Request.from_dict(run.spec["arguments"])
-    plan = rebuild(request, run.path, run.spec["model"]["config"], Corpora())
+    plan = plan_training([request], Corpora(), run.spec["model"]["config"])
     setting = plan.setting
     if setting.dataset()["digest"] != run.spec["dataset"]["digest"]:
         raise SerbenchError(
             f"the corpus on disk is not the one that {run.run_id} was made with. Give the recorded one, or run again."
         )
-    corpus, task, ids = _items(setting, options.trial, _fold(run, options.fold), options.items)
-    tables = extract_features(corpus, needed_rows(corpus, task, ids, type(model)), plan, 1, display)
+    corpus, task, ids = _fold_items(setting, choices.trial, _fold(run, choices.fold), choices.items)
+    rows = needed_rows(corpus, task, ids, context=model.uses_context)
+    tables = extract_features(corpus, rows, plan.features, 1, display)
     data, _ = build_data(corpus, task, ids, tables, labelled=False)
-    points = model.chunk_features(data, options.layer)
+    points = model.chunk_features(data, choices.layer)
     count = len(points) // len(data)
     attributes = tuple(a for a in corpus.scales if data.items[a].notna().any())
     labels = data.items[[*attributes, "emotion"]].reset_index(names="id")
@@ -186,7 +207,7 @@ def _features(
     return points, table.assign(chunk=np.tile(np.arange(count), len(data))), attributes
 
 
-def _items(setting: Setting, trial: int, fold: str, items: str) -> tuple[Corpus, Any, tuple[str, ...]]:
+def _fold_items(setting: Setting, trial: int, fold: str, items: str) -> tuple[Corpus, Any, tuple[str, ...]]:
     division = setting.division(trial, fold)
     if items == "test":
         return setting.tested, setting.asked, tuple(division.test)

@@ -25,13 +25,12 @@ from ...sermodels import registry
 from ...sermodels.core.persist import load_model
 from ...sermodels.core.sermodel import Resources, SERModel
 from ..core.progress import Display, Silent
-from ..grid.plan import Plan, needed_rows, rebuild
-from ..grid.trial import build_data
-from ..grid.work import extract_features, open_sources
+from ..grid.source import build_data, extract_features, needed_rows
+from ..grid.training import TrainingPlan, plan_training
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
 from ..studies.figure import save_figure
-from .clusters import Options, find_weights
+from .clusters import Choices, find_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,16 +83,16 @@ def find_salience(
             f"{run.run_id} is a run of {name}, which has no attention over instances. Expected a run of a model that "
             "says where it listens."
         )
-    plan = rebuild(Request.from_dict(run.spec["arguments"]), run.path, run.spec["model"]["config"], Corpora())
+    plan = plan_training([Request.from_dict(run.spec["arguments"])], Corpora(), run.spec["model"]["config"])
     if plan.setting.dataset()["digest"] != run.spec["dataset"]["digest"]:
         raise SerbenchError(
             f"the corpus on disk is not the one that {run.run_id} was made with. Give the recorded one, or run again."
         )
     plan.setting.tested.row(item)  # raises for an unknown one
     fold = fold or _testing_fold(plan, trial, item)
-    weights = find_weights(run, Options(trial, fold), f"salience {{run}} {item}")
+    weights = find_weights(run, Choices(trial, fold), f"salience {{run}} {item}")
     model = load_model(weights, Resources(device=device))
-    data = _data(plan, item, cls, display or Silent())
+    data = _data(plan, item, run.run_id, display or Silent())
     (segments,) = model.salience(data)
     row = plan.setting.tested.row(item)
     bounds = (None if pd.isna(row[key]) else float(row[key]) for key in ("start", "end"))
@@ -112,65 +111,65 @@ def density(segments: pd.DataFrame, times: Floats) -> Floats:
     return np.asarray(np.divide(weighted, even, out=np.zeros(len(times)), where=even > 0))
 
 
-def figure(found: Salience) -> Figure:
+def figure(heard: Salience) -> Figure:
     """Waveform above, spectrogram below, the attention over both; the instance with the most weight is framed."""
     from matplotlib.figure import Figure
     from scipy.signal import spectrogram
 
     drawn = Figure(figsize=(8, 5), layout="constrained")
     above, below = drawn.subplots(2, 1, sharex=True)
-    time = np.arange(len(found.signal)) / found.rate
-    above.plot(time, found.signal, color="#8a8a8a", lw=0.5)
+    time = np.arange(len(heard.signal)) / heard.rate
+    above.plot(time, heard.signal, color="#8a8a8a", lw=0.5)
     above.set_ylabel("amplitude (share of full scale)")
-    frequencies, at, power = spectrogram(found.signal, found.rate, nperseg=400, noverlap=240)
+    frequencies, at, power = spectrogram(heard.signal, heard.rate, nperseg=400, noverlap=240)
     decibels = 10 * np.log10(np.maximum(power, 1e-12))
     below.pcolormesh(at, frequencies / 1000, decibels, cmap="Greys", vmin=decibels.max() - 70, rasterized=True)
-    below.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, found.seconds))
-    grid = np.linspace(0, found.seconds, 500, endpoint=False)
-    top = found.segments.nlargest(1, "weight").iloc[0]
+    below.set(xlabel="time (s)", ylabel="frequency (kHz)", xlim=(0, heard.seconds))
+    grid = np.linspace(0, heard.seconds, 500, endpoint=False)
+    top = heard.segments.nlargest(1, "weight").iloc[0]
     for axes in (above, below):
         other = axes.twinx()
-        other.plot(grid, density(found.segments, grid), color=OKABE_ITO[1], lw=1.4)
+        other.plot(grid, density(heard.segments, grid), color=OKABE_ITO[1], lw=1.4)
         other.axhline(1, color=OKABE_ITO[1], lw=0.6, ls="--")
         other.set_ylabel("attention (1 = even)", color=OKABE_ITO[1])
         other.set_ylim(bottom=0)
         axes.axvspan(top["start"], top["end"], color=OKABE_ITO[0], alpha=0.15, lw=0)
-    drawn.suptitle(f"{found.item}: {found.said}\n{found.run_id}, trial {found.trial}, fold {found.fold}", fontsize=9)
+    drawn.suptitle(f"{heard.item}: {heard.said}\n{heard.run_id}, trial {heard.trial}, fold {heard.fold}", fontsize=9)
     return drawn
 
 
-def write(found: Salience, folder: Path) -> list[Path]:
+def write(heard: Salience, folder: Path) -> list[Path]:
     """Write salience_RUN_UTTERANCE.csv (the segments) and .png; returns the paths."""
-    stem = f"salience_{found.run_id}_{found.item.replace('/', '-')}".replace(">", "-to-")
-    path = write_csv(folder / f"{stem}.csv", found.segments)
-    save_figure(figure(found), folder / f"{stem}.png")
+    stem = f"salience_{heard.run_id}_{heard.item.replace('/', '-')}".replace(">", "-to-")
+    path = write_csv(folder / f"{stem}.csv", heard.segments)
+    save_figure(figure(heard), folder / f"{stem}.png")
     return [path, folder / f"{stem}.png"]
 
 
-def _testing_fold(plan: Plan, trial: int, item: str) -> str:
+def _testing_fold(plan: TrainingPlan, trial: int, item: str) -> str:
     """The fold that tests an utterance, or the first one."""
     folds = plan.setting.folds
     return next((name for name in folds if item in plan.setting.division(trial, name).test), folds[0])
 
 
-def _data(plan: Plan, item: str, model: type[SERModel], display: Display) -> Any:
+def _data(plan: TrainingPlan, item: str, run_id: str, display: Display) -> Any:
     """The utterance with its context; what is transductive takes in all the test audio."""
     setting = plan.setting
-    if any(text.startswith("transductive") for text in model.labels(plan.config)):
-        sources = open_sources([plan], 1, display)
+    if any(text.startswith("transductive") for text in plan.model.labels(plan.config)):
+        sources = plan.sources(1, display)
         tables = sources[-1 if setting.crosses else 0].tables
         if any(item not in table for table in tables.values()):
-            raise SerbenchError(f"{item!r} takes no part in {plan.run.run_id}. Expected an utterance of its test set.")
+            raise SerbenchError(f"{item!r} takes no part in {run_id}. Expected an utterance of its test set.")
     else:
-        rows = needed_rows(setting.tested, setting.asked, [item], model)
-        tables = extract_features(setting.tested, rows, plan, 1, display)
+        rows = needed_rows(setting.tested, setting.asked, [item], context=plan.model.uses_context)
+        tables = extract_features(setting.tested, rows, plan.features, 1, display)
     data, failed = build_data(setting.tested, setting.asked, [item], tables, labelled=False)
     if failed:
         raise SerbenchError(f"{item!r} has no features: {failed[item]}")
     return data
 
 
-def _said(plan: Plan, item: str, predicted: Floats) -> str:
+def _said(plan: TrainingPlan, item: str, predicted: Floats) -> str:
     task, row = plan.setting.asked, plan.setting.tested.row(item)
     if task.kind == "classification":
         label = task.mapping.get(str(row[task.column]), row[task.column]) if task.mapping else row[task.column]

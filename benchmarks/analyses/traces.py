@@ -129,17 +129,17 @@ def find_traces(
     return _with_sound(bare, run, corpora or Corpora())
 
 
-def table(found: Traces) -> pd.DataFrame:
+def table(traces: Traces) -> pd.DataFrame:
     """One row per frame: time [s], the words that are spoken in it, and gold and prediction of each target.
 
     Predictions are `pred_TARGET` for one trial, and `pred_TARGET_trialN` for several.
     """
-    step = float(found.time[1] - found.time[0]) if len(found.time) > 1 else 0.1
-    frame = pd.DataFrame({"time": np.round(found.time, 6), "words": words_at(found.words, found.time, step)})
-    for k, target in enumerate(found.targets):
-        frame[f"gold_{target}"] = found.gold[:, k]
-        for trial, values in found.predicted.items():
-            name = f"pred_{target}" + (f"_trial{trial}" if len(found.predicted) > 1 else "")
+    step = float(traces.time[1] - traces.time[0]) if len(traces.time) > 1 else 0.1
+    frame = pd.DataFrame({"time": np.round(traces.time, 6), "words": words_at(traces.words, traces.time, step)})
+    for k, target in enumerate(traces.targets):
+        frame[f"gold_{target}"] = traces.gold[:, k]
+        for trial, values in traces.predicted.items():
+            name = f"pred_{target}" + (f"_trial{trial}" if len(traces.predicted) > 1 else "")
             frame[name] = values[:, k]
     return frame
 

@@ -6,19 +6,16 @@ items can be told from what does not. Features are made in a cache that is throw
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ...datasets.core.config import to_dict
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import canonical_json
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.task import Task
 from ...features.cache.cache import FeatureCache
@@ -26,13 +23,13 @@ from ...features.core.feature_extractor import FeatureExtractor, build
 from ...features.core.feature_table import FeatureTable
 from ...features.extraction.extract import extract
 from ...results.record.folder import Run
-from ...results.record.storage import plain
-from ...sermodels import registry
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
-from ..grid.plan import Plan, needed_rows, rebuild
-from ..grid.trial import Job, Source, Target, run_unit
-from ..protocol.protocol import Division, unit_seed
-from ..protocol.request import Request
+from ..grid.execution import read_plan
+from ..grid.plan import Unit
+from ..grid.source import Source, needed_rows
+from ..grid.training import TrainingPlan
+from ..grid.trial import Target
+from ..protocol.protocol import Division
 from ..protocol.setting import Corpora
 
 SIZES = {"classification": (24, 72), "regression": (24, 72), "continuous": (1, 3)}
@@ -69,12 +66,11 @@ class Pilot:
     problem: str = ""
 
 
-def pilot(plan: Plan, device: str, threads: int) -> Pilot:
+def pilot(plan: TrainingPlan, device: str, threads: int) -> Pilot:
     """Try a plan on a few items; whatever goes wrong is the pilot's `problem`."""
-    about = canonical_json(plain([asdict(plan.request), plan.run.spec, to_dict(plan.config)]))
     try:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            return pool.submit(_pilot, about, device, threads).result()
+            return pool.submit(_pilot, plan.text(), device, threads).result()
     except BrokenProcessPool:
         return Pilot(problem="the pilot's process died: too little memory?")
     except SerbenchError as error:
@@ -93,33 +89,24 @@ def one_epoch(config: Any) -> Any:
     return replace(config, train=replace(config.train, epochs=1, patience=0)) if hasattr(config, "train") else config
 
 
-def _pilot(about: str, device: str, threads: int) -> Pilot:
-    request, spec, config = json.loads(about)
+def _pilot(text: str, device: str, threads: int) -> Pilot:
     limit_threads(threads)
+    plan = read_plan(text, Corpora())
+    assert isinstance(plan, TrainingPlan)
     with tempfile.TemporaryDirectory() as name:
-        run = Run.create(Path(name), spec)
-        plan = rebuild(Request.from_dict(request), run.path, config, Corpora())
-        module = registry.load(plan.request.model)
-        where = resolve_device(device) if module.Model.uses_device else "cpu"
+        run = Run.create(Path(name), plan.parts[0].spec)
+        where = resolve_device(device) if plan.uses_device else "cpu"
         sizes = SIZES[plan.setting.task.kind]
         divisions = [_part(plan.setting.divisions[0], size) for size in sizes]
         sources, prices = _sources(plan, divisions[-1], FeatureCache(Path(name) / "features"))
+        short = replace(plan, config=one_epoch(plan.config))
+        whole = short.job(Unit("pilot", divisions[0].fold, (0,), (0,)), [run.path], where, threads)
         timed: list[Timed] = []
         facts: dict[str, Any] = {}
         for division in (divisions[0], *divisions):
             ids = division.test
             target = Target(run.path, ids, {i: plan.setting.subsets[i] for i in ids}, len(sources) - 1)
-            job = Job(
-                plan.request.model,
-                to_dict(one_epoch(plan.config)),
-                division,
-                (target,),
-                0,
-                unit_seed(plan.request.protocol, 0, division.fold),
-                where,
-                threads,
-            )
-            (facts,) = run_unit(job, sources)
+            (facts,) = replace(whole, division=division, targets=(target,), search=None).run(sources)
             if facts["status"] != "done":
                 return Pilot(features=prices, problem=str(facts["error"]))
             size = sum(path.stat().st_size for path in run.unit_files(0, division.fold))
@@ -135,10 +122,10 @@ def _part(division: Division, size: int) -> Division:
 
 
 def _sources(
-    plan: Plan, division: Division, cache: FeatureCache
+    plan: TrainingPlan, division: Division, cache: FeatureCache
 ) -> tuple[list[Source], dict[str, tuple[float, float]]]:
     """The corpora of the pilot with features of its items, and what those took by role."""
-    setting, model = plan.setting, registry.load(plan.request.model).Model
+    setting = plan.setting
     parts: list[tuple[Corpus, Task, list[str]]] = [(setting.corpus, setting.task, [*division.train, *division.dev])]
     if setting.crosses:
         parts.append((setting.tested, setting.asked, list(division.test)))
@@ -147,7 +134,7 @@ def _sources(
     prices: dict[str, tuple[float, float]] = {}
     sources = []
     for corpus, task, ids in parts:
-        rows, tables = needed_rows(corpus, task, ids, model), {}
+        rows, tables = needed_rows(corpus, task, ids, context=plan.model.uses_context), {}
         for role, wanted in plan.features.items():
             tables[role], price = _priced(corpus, rows, build(wanted), cache)
             prices.setdefault(role, price)

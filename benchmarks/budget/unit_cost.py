@@ -11,13 +11,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...datasets.core.errors import SerbenchError
 from ...results.record.folder import Run
-from ...results.record.storage import read_json
-from ..grid.plan import Plan
-from .pilot import Pilot
+from ...results.record.storage import plain, read_json
+
+if TYPE_CHECKING:
+    from ..grid.plan import Plan
+    from ..grid.training import TrainingPlan
+    from .pilot import Pilot
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,12 @@ class UnitCost:
     source: str
 
 
-def recorded(plans: Sequence[Plan], results: Path) -> UnitCost | None:
+def recorded(plan: Plan, results: Path) -> UnitCost | None:
     """What a training took in the records: the run's own, else runs of the same model, settings and features."""
-    for plan in plans:
-        if own := [u for u in plan.run.units() if u["status"] == "done"]:
-            return _mean(plan.run, own, 1.0, "its own trials")
-    wanted, items = plans[0].run.spec, _train_items(plans[0])
+    for run in (part.record(results) for part in plan.parts):
+        if run and (own := [u for u in run.units() if u["status"] == "done"]):
+            return _mean(run, own, 1.0, "its own trials")
+    wanted, items = plain(plan.parts[0].spec), _train_items(plan)
     for file in sorted(results.glob("runs/*/run.json")):
         try:
             spec = read_json(file)
@@ -54,7 +57,7 @@ def recorded(plans: Sequence[Plan], results: Path) -> UnitCost | None:
     return None
 
 
-def carried(tried: Pilot, plan: Plan) -> UnitCost:
+def carried(tried: Pilot, plan: TrainingPlan) -> UnitCost:
     """The cost of a whole training from the two of a pilot: a constant, and what grows with items and epochs."""
     small, large = tried.trainings
     epochs = int(plan.config.train.epochs) if hasattr(plan.config, "train") else 1

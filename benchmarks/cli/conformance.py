@@ -6,12 +6,10 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(conformance)
+app = typer.Typer()
 
 
+@app.command()
 def conformance(
     names: Annotated[
         list[str], typer.Argument(help="Distributions, or registered names of models, datasets and features.")

@@ -7,26 +7,18 @@ from typing import Annotated
 
 import typer
 
-Root = Annotated[str | None, typer.Option(help="Folder of the corpus.")]
-Release = Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")]
-Options = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")]
+from .options import CorpusOptions, Dataset, DatasetArgument, ProtocolOptions, Release, Texts, command, pairs
+
+app = typer.Typer()
 cache_app = typer.Typer(help="Look at, verify or empty the feature cache.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    app.command()(check)
-    app.command()(extract)
-    app.command()(card)
-    app.command()(mock)
-    app.add_typer(cache_app, name="cache")
-
-
+@app.command()
+@command
 def check(
-    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
+    dataset: DatasetArgument,
+    source: CorpusOptions,
     out: Annotated[Path | None, typer.Option(help="Write every finding to this CSV file.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,
     strict: Annotated[bool, typer.Option(help="End with status 1 if there is an error or a warning.")] = False,
@@ -34,9 +26,8 @@ def check(
     """The corpus doctor: counts, missing, broken, odd and doubled files, labels off the scale, speaker overlap."""
     from ..core.progress import Terminal
     from ..corpora import doctor
-    from .arguments import open_dataset
 
-    corpus = open_dataset(dataset, root, release, option)
+    corpus = source.open(dataset)
     shown = Terminal()
     with shown.extraction(f"checking {corpus.name}", len(corpus.utterances)) as progress:
         findings = doctor.check(corpus, jobs=jobs, progress=progress)
@@ -51,28 +42,23 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+@command
 def card(
-    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
+    dataset: DatasetArgument,
+    source: CorpusOptions,
+    protocol: ProtocolOptions,
     task: Annotated[str | None, typer.Option(help="Task of the dataset; default: its first.")] = None,
-    protocol: Annotated[str, typer.Option(help="Protocol.")] = "4x5",
-    split: Annotated[str | None, typer.Option(help="Split of the corpus; default: its first.")] = None,
-    subsets: Annotated[int, typer.Option(help="Parts that the test items are cut into.")] = 4,
-    group: Annotated[str, typer.Option(help="Column that subsets may not cut: auto, none or a column.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the subsets.")] = 0,
 ) -> None:
     """The protocol card: classes, merges, counts, folds, speakers, metric, known problems, licence, citation."""
     from ..corpora.card import lines
-    from ..protocol.protocol import Protocol
-    from .arguments import checked, open_dataset
 
-    corpus = open_dataset(dataset, root, release, option)
-    for line in lines(corpus, corpus.task(task), checked(Protocol(protocol, split, subsets, group, seed))):
+    corpus = source.open(dataset)
+    for line in lines(corpus, corpus.task(task), protocol.cut()):
         typer.echo(line)
 
 
+@app.command()
 def mock(
     corpus: Annotated[str, typer.Argument(help="Corpus, such as iemocap.")],
     folder: Annotated[Path, typer.Argument(help="New folder for the miniature copy.")],
@@ -88,13 +74,13 @@ def mock(
     typer.echo(f"{corpus} in miniature is in {folder}; type: serbench check {corpus} --root {folder}")
 
 
+@app.command()
+@command
 def extract(
     feature: Annotated[str, typer.Argument(help="Registered feature, such as mel or opensmile:IS10:lld.")],
-    dataset: Annotated[str, typer.Option(help="Registered dataset.")],
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="feature.KEY=VALUE.")] = None,
+    dataset: Dataset,
+    source: CorpusOptions,
+    set_: Annotated[Texts, typer.Option("--set", help="feature.KEY=VALUE.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Also write all arrays to this .npz file, by id.")] = None,
 ) -> None:
@@ -107,9 +93,8 @@ def extract(
     from ...features.core.feature_extractor import FeatureRequest, build
     from ...features.extraction.extract import extract as extract_all
     from ..core.progress import Terminal
-    from .arguments import open_dataset, pairs
 
-    corpus = open_dataset(dataset, root, release, option)
+    corpus = source.open(dataset)
     settings = {key.removeprefix("feature."): value for key, value in pairs("--set", set_).items()}
     extractor = build(FeatureRequest(feature, tuple(settings.items())))
     tables = [corpus.utterances] if corpus.recordings is None else [corpus.utterances, corpus.recordings]

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .results import Results
+from .options import Results
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(report)
-
-
+@app.command()
 def report(
     results: Results = Path("results"),
     out: Annotated[Path | None, typer.Option(help="The page; default: RESULTS/report.html.")] = None,

@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...datasets.core.errors import SerbenchError
+from .options import Results
 
 if TYPE_CHECKING:
-    from ...results.record.folder import Run
+    from ...results.record.folder import Run, Runs
 
-Results = Annotated[Path, typer.Option(help="Folder that holds runs/ and the leaderboard.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    app.command()(leaderboard)
-    app.command()(compare)
+app = typer.Typer()
 
 
+@app.command()
 def leaderboard(
     results: Results = Path("results"),
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
@@ -55,6 +51,7 @@ def leaderboard(
     typer.echo(f"written: {path} and {results / 'leaderboard.md'}")
 
 
+@app.command()
 def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more: MODEL, MODEL:PRESET or a run id.")],
     dataset: Annotated[str, typer.Option(help="The dataset.")],
@@ -79,7 +76,7 @@ def compare(
     if adjust not in ("holm", "bh"):
         raise SerbenchError(f"--adjust {adjust}: expected holm or bh.")
     runs = load(results, dataset=dataset, task=task)
-    chosen = [choose(runs, name) for name in models]
+    chosen = [runs.named(name) for name in models]
     frame = compare_runs(chosen, metric=metric)
     frame = further_tests(frame, chosen, Resampling(bootstrap, swaps, cluster, seed))
     path = write_compare(frame, out or results / f"compare_{dataset}.csv")
@@ -90,52 +87,31 @@ def compare(
     typer.echo(f"written: {path}")
 
 
-def load(results: Path, *, dataset: str | None = None, task: str | None = None) -> list[Run]:
+def load(results: Path, *, dataset: str | None = None, task: str | None = None) -> Runs:
     """Runs under a results folder; damaged ones are named on standard error."""
-    from ...results.record.folder import load_runs
+    from ...results.record.folder import some_runs
 
-    runs = load_runs(results, dataset=dataset, task=task)
+    runs = some_runs(results, dataset=dataset, task=task)
     for problem in runs.problems.values():
         typer.echo(f"serbench: left out: {problem}", err=True)
-    if not runs:
-        raise SerbenchError(
-            f"there are no runs under {str(results / 'runs')!r}"
-            f"{f' for {dataset}' if dataset else ''}{f' and the task {task}' if task else ''}. "
-            "Type 'serbench run --model chance --dataset demo' to make one."
-        )
     return runs
-
-
-def _verify(results: Path) -> None:
-    """Print what of leaderboard.csv does not follow from the predictions, and end with status 1 if anything."""
-    from ...results.tables.verify import verify_leaderboard
-
-    found = verify_leaderboard(results)
-    for problem in found.problems:
-        typer.echo(problem)
-    if found.problems:
-        typer.echo(f"{len(found.problems)} findings: leaderboard.csv does not follow from the predictions.", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"{found.rows} rows of {found.runs} runs follow from the stored predictions.")
 
 
 def open_run(name: str, results: Path, dataset: str | None = None, task: str | None = None) -> Run:
     """The run that a folder, `MODEL`, `MODEL:PRESET` or a run id (or its beginning) names."""
     from ...results.record.folder import Run
 
-    return Run.open(Path(name)) if Path(name).is_dir() else choose(load(results, dataset=dataset, task=task), name)
+    return Run.open(Path(name)) if Path(name).is_dir() else load(results, dataset=dataset, task=task).named(name)
 
 
-def choose(runs: list[Run], name: str) -> Run:
-    """The one run that `MODEL`, `MODEL:PRESET` or a run id (or its beginning) names."""
-    model, _, preset = name.partition(":")
-    found = [r for r in runs if r.run_id == name or r.run_id.startswith(name + "_")] or [
-        r for r in runs if r.spec["model"]["name"] == model and (not preset or r.spec["model"]["preset"] == preset)
-    ]
-    if len(found) > 1 and not preset:
-        found = [r for r in found if r.spec["model"]["preset"] == "default"] or found
-    if len(found) == 1:
-        return found[0]
-    there = ", ".join(sorted(r.run_id for r in found or runs))
-    problem = "names several runs" if found else "names no run"
-    raise SerbenchError(f"{name!r} {problem}. Expected MODEL, MODEL:PRESET, a run id, or a --task. There are: {there}.")
+def _verify(results: Path) -> None:
+    """Print what of leaderboard.csv does not follow from the predictions, and end with status 1 if anything."""
+    from ...results.tables.verify import verify_leaderboard
+
+    checked = verify_leaderboard(results)
+    for problem in checked.problems:
+        typer.echo(problem)
+    if checked.problems:
+        typer.echo(f"{len(checked.problems)} findings: leaderboard.csv does not follow from the predictions.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{checked.rows} rows of {checked.runs} runs follow from the stored predictions.")

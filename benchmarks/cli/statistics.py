@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from ...datasets.core.errors import SerbenchError
-from .results import Results, choose, load
+from .options import Results
+from .results import load, open_run
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    for command in (power, rank, merge, export):
-        app.command()(command)
-
-
+@app.command()
 def power(
     models: Annotated[list[str], typer.Argument(help="Two or more: MODEL, MODEL:PRESET or a run id.")],
     dataset: Annotated[str, typer.Option(help="The dataset.")],
@@ -34,10 +32,11 @@ def power(
     if len(set(models)) < 2:
         raise SerbenchError("power is about a difference: name two or more models.")
     runs = load(results, dataset=dataset, task=task)
-    table = power_table([choose(runs, name) for name in models], difference, metric=metric, wanted=power)
+    table = power_table([runs.named(name) for name in models], difference, metric=metric, wanted=power)
     Console().print(render_power(table))
 
 
+@app.command()
 def rank(
     models: Annotated[list[str] | None, typer.Argument(help="Three or more models; default: all but chance.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
@@ -70,6 +69,7 @@ def rank(
     typer.echo(f"written: {path}")
 
 
+@app.command()
 def merge(
     sources: Annotated[list[Path], typer.Argument(help="Results folders, or zip files of 'serbench export'.")],
     out: Annotated[Path, typer.Option(help="Results folder to join them into; may hold runs already.")],
@@ -83,6 +83,7 @@ def merge(
     typer.echo(f"{done.units} units of {done.runs} runs in {out}; {done.duplicates} duplicates dropped")
 
 
+@app.command()
 def export(
     run: Annotated[str, typer.Argument(help="A run folder, a run id, MODEL or MODEL:PRESET.")],
     out: Annotated[Path, typer.Option(help="The zip file.")],
@@ -90,8 +91,6 @@ def export(
     results: Results = Path("results"),
 ) -> None:
     """Pack a run with its predictions for sharing, without audio, gold labels and paths."""
-    from ...results.record.folder import Run
     from ...results.record.sharing import export_run
 
-    record = Run.open(Path(run)) if (Path(run) / "run.json").is_file() else choose(load(results), run)
-    typer.echo(f"written: {export_run(record, out, labels=labels)}")
+    typer.echo(f"written: {export_run(open_run(run, results), out, labels=labels)}")

@@ -1,66 +1,44 @@
-"""The command that searches for a model's settings."""
+"""The command `serbench tune`: a search for a model's settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .arguments import grid_arguments, launcher_of, resumable
-from .budget import with_options_of
+from .options import ExecutionOptions, GridOptions, command, resumable
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer, run: Callable[..., None]) -> None:
-    """Add the command, with the options of `run`, to the program."""
-    app.command(name="tune")(with_options_of(run, tune))
-
-
+@app.command()
+@command
 def tune(
+    grid: GridOptions,
+    execution: ExecutionOptions,
     budget: Annotated[int, typer.Option(help="Candidates of each training.")] = 20,
     sampler: Annotated[str, typer.Option(help="auto, tpe, random or grid.")] = "auto",
-    **given: Any,
 ) -> None:
     """Search settings inside each training, by the dev set alone.
 
     --set model.k=10,20,30 names candidates (with ; between where a value is a list itself), --set
     train.learning_rate=1e-4..1e-2:log a range. Without any, the model's default space is searched.
     """
-    from ...datasets.core.errors import SerbenchError
-    from ...sermodels import registry
-    from ..core.progress import Terminal
-    from ..grid.grid import run as run_grid
-    from ..tune.search import search_of
+    from ..grid.grid import run_grid
+    from ..tune.search import chosen_settings, searched_grid
+    from .run import count_failed
 
-    if given["from_record"] is not None or given["weights"]:
-        raise SerbenchError("serbench tune takes --model and --dataset; leave --from-record and --weights out.")
-    arguments = grid_arguments(given)
-    if len(arguments["model"]) > 1:
-        raise SerbenchError("serbench tune takes one --model: each has a space of its own. Type it once for each.")
-    name, _, named = arguments["model"][0].partition(":")
-    preset = named or given["preset"]
-    fixed, search = search_of(registry.load(name), name, arguments["settings"], budget, sampler, preset)
-    shown = Terminal()
-    shown.message(f"{search.budget} candidates in each training, proposed by {search.sampler}:")
+    asked, search = searched_grid(grid.trained("serbench tune"), budget, sampler)
+    how = execution.execution(grid.nodes)
+    how.display.message(f"{search.budget} candidates in each training, proposed by {search.sampler}:")
     for key, text in search.space.items():
-        shown.message(f"  {key} in {text}")
-    with resumable(shown):
-        runs = run_grid(
-            **(arguments | {"settings": fixed}),
-            search=search.plain(),
-            results=given["results"],
-            device=given["device"],
-            jobs=given["jobs"],
-            threads=given["threads"],
-            save_models=given["save_models"],
-            display=shown,
-            launcher=launcher_of(given),
-        )
+        how.display.message(f"  {key} in {text}")
+    with resumable(how.display):
+        runs = run_grid(asked, how)
     for one in runs:
         typer.echo(one.path)
         for unit in one.units():
-            chosen = ((unit.get("facts") or {}).get("search") or {}).get("chosen") or {}
-            said = ", ".join(f"{key}={text}" for key, text in chosen.items()) or unit["error"]
-            shown.message(f"trial {unit['trial'] + 1}, fold {unit['fold']}: {said}")
-    if any(unit["status"] != "done" for one in runs for unit in one.units()):
+            said = ", ".join(f"{key}={text}" for key, text in chosen_settings(unit).items()) or unit["error"]
+            how.display.message(f"trial {unit['trial'] + 1}, fold {unit['fold']}: {said}")
+    if count_failed(runs):
         raise typer.Exit(1)

@@ -9,26 +9,23 @@ from typing import Annotated
 import typer
 
 from ...datasets.core.errors import SerbenchError
+from .options import CorpusOptions, Device, command
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    app.command()(predict)
-    app.command(name="import")(import_)
-
-
+@app.command()
+@command
 def predict(
+    source: CorpusOptions,
     audio: Annotated[list[Path] | None, typer.Argument(help="Audio files, or folders of them.")] = None,
     weights: Annotated[list[Path] | None, typer.Option(help="Trained weights; may be repeated.")] = None,
     out: Annotated[Path, typer.Option(help="CSV file: file, then one column per target.")] = Path("predictions.csv"),
     model: Annotated[str | None, typer.Option(help="Model that the weights are of; default: any.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Predict every utterance of this dataset instead.")] = None,
-    root: Annotated[str | None, typer.Option(help="Folder of the corpus.")] = None,
-    release: Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")] = None,
     partition: Annotated[str | None, typer.Option(help="Only this partition of the dataset, such as test3.")] = None,
     submission: Annotated[bool, typer.Option(help="Write the columns of the dataset's own label file.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     jobs: Annotated[int, typer.Option(help="Processes that make features.")] = 1,
     threads: Annotated[int | None, typer.Option(help="Threads; default: the machine's cores.")] = None,
 ) -> None:
@@ -39,10 +36,9 @@ def predict(
     from ..core.machine import limit_threads
     from ..core.progress import Terminal
     from ..weights import predict as predictor
-    from .arguments import open_dataset
 
     shown = Terminal()
-    given = open_dataset(dataset, root, release, option) if dataset else list(audio or [])
+    given = source.open(dataset) if dataset else list(audio or [])
     if threads is not None:
         import torch  # noqa: F401  (so that the limit reaches it)
 
@@ -64,6 +60,7 @@ def predict(
     typer.echo(f"{done.table['file'].nunique()} files are in {out}{left}")
 
 
+@app.command(name="import")
 def import_(
     model: Annotated[str, typer.Argument(help="Model, such as deepemocluster.")],
     file: Annotated[Path, typer.Argument(help="Checkpoint of the authors' program.")],

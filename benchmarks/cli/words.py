@@ -7,35 +7,29 @@ from typing import Annotated
 
 import typer
 
-Root = Annotated[str | None, typer.Option(help="Folder of the corpus.")]
-Release = Annotated[str | None, typer.Option(help="Release of the corpus; default: detected.")]
-Options = Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the dataset.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+from .options import CorpusOptions, DatasetArgument, Device, Texts, command, pairs, resumable
+
 Partitions = Annotated[
-    list[str] | None, typer.Option("--partition", help="Partition to use, may be repeated; default: all but test ones.")
+    Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all but test ones.")
 ]
 words_app = typer.Typer(help="Word times, word vectors, and maps between spaces of them.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    app.add_typer(words_app, name="words")
+app = typer.Typer()
+app.add_typer(words_app, name="words")
 
 
 @words_app.command()
+@command
 def align(
-    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    dataset: DatasetArgument,
     out: Annotated[Path, typer.Option(help="CSV file for all items, or a folder for one CSV file each.")],
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
+    source: CorpusOptions,
     items: Annotated[str, typer.Option(help="utterances, recordings or all.")] = "all",
     model: Annotated[
         Path | None, typer.Option(help="Folder of a CTC model of transformers, for forced alignment.")
     ] = None,
     again: Annotated[bool, typer.Option(help="Align even what the corpus has times of.")] = False,
     partition: Annotated[
-        list[str] | None, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
+        Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -43,10 +37,9 @@ def align(
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words
-    from .arguments import open_dataset
 
-    corpus = open_dataset(dataset, root, release, option)
-    found = words.word_times(
+    corpus = source.open(dataset)
+    aligned = words.word_times(
         corpus,
         out,
         items=items,
@@ -56,24 +49,25 @@ def align(
         display=Terminal(),
         device=resolve_device(device) if model else "cpu",
     )
-    typer.echo(found.line())
-    if found.silent:
-        typer.echo(f"  {len(found.silent)} items have neither word times nor a transcript, such as {found.silent[0]}")
-    for item, reason in found.failed.items():
+    typer.echo(aligned.line())
+    if aligned.silent:
+        typer.echo(
+            f"  {len(aligned.silent)} items have neither word times nor a transcript, such as {aligned.silent[0]}"
+        )
+    for item, reason in aligned.failed.items():
         typer.echo(f"  left out: {item}: {reason}")
     typer.echo(out)
 
 
 @words_app.command()
+@command
 def speech2vec(
-    dataset: Annotated[str, typer.Argument(help="Registered dataset.")],
+    dataset: DatasetArgument,
     out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
+    source: CorpusOptions,
     words: Annotated[Path | None, typer.Option(help="Word times of 'serbench words align'.")] = None,
     preset: Annotated[str, typer.Option(help="default, quick for small corpora, or auto: by their size.")] = "auto",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
+    set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
     partition: Partitions = None,
     device: Device = "auto",
 ) -> None:
@@ -81,11 +75,10 @@ def speech2vec(
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words as steps
-    from .arguments import open_dataset, pairs, resumable
 
-    corpus, shown = open_dataset(dataset, root, release, option), Terminal()
+    corpus, shown = source.open(dataset), Terminal()
     with resumable(shown):
-        found = steps.speech2vec(
+        made = steps.speech2vec(
             corpus,
             out,
             words=words,
@@ -95,38 +88,36 @@ def speech2vec(
             device=resolve_device(device),
             display=shown,
         )
-    typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
+    typer.echo(f"{len(made)} words, {made.dim} numbers each: {out}")
 
 
 @words_app.command()
+@command
 def word2vec(
     out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
+    source: CorpusOptions,
     dataset: Annotated[str | None, typer.Argument(help="Registered dataset whose transcripts are the text.")] = None,
     text: Annotated[Path | None, typer.Option(help="Text file, one sentence in each line.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Take these vectors: word2vec, fastText or GloVe file.")] = None,
     limit: Annotated[int | None, typer.Option(help="Keep so many of them.", min=1)] = None,
-    root: Root = None,
-    release: Release = None,
-    option: Options = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE.")] = None,
+    set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE.")] = None,
     partition: Partitions = None,
 ) -> None:
     """Vectors of words from text, the same at every run; or vectors of a file in another form."""
     from ..corpora import words
-    from .arguments import open_dataset, pairs
 
-    found = words.word2vec(
+    made = words.word2vec(
         out,
-        corpus=None if dataset is None else open_dataset(dataset, root, release, option),
+        corpus=None if dataset is None else source.open(dataset),
         text=text,
         vectors=vectors,
         settings=pairs("--set", set_),
         partitions=partition or (),
         limit=limit,
     )
-    typer.echo(f"{len(found)} words, {found.dim} numbers each: {out}")
-    if found.doubled:
-        typer.echo(f"  {found.doubled} entries of {vectors} were left out: their words had come before")
+    typer.echo(f"{len(made)} words, {made.dim} numbers each: {out}")
+    if made.doubled:
+        typer.echo(f"  {made.doubled} entries of {vectors} were left out: their words had come before")
 
 
 @words_app.command(name="align-spaces")
@@ -142,7 +133,7 @@ def align_spaces(
     preset: Annotated[
         str, typer.Option(help="Of the adversarial game: default, or published for a graphics card.")
     ] = "default",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, or game.KEY=VALUE.")] = None,
+    set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or game.KEY=VALUE.")] = None,
     out_target: Annotated[Path | None, typer.Option(help="Write the target vectors too.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -150,9 +141,8 @@ def align_spaces(
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words
-    from .arguments import pairs
 
-    found = words.align_spaces(
+    aligned = words.align_spaces(
         source,
         target,
         out,
@@ -165,6 +155,6 @@ def align_spaces(
         device=resolve_device(device),
         display=Terminal(),
     )
-    for line in words.report_lines(found.report):
+    for line in words.report_lines(aligned.report):
         typer.echo(line)
     typer.echo(out)

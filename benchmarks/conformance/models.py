@@ -11,7 +11,7 @@ import numpy as np
 from ...datasets.core.config import describe, from_dict, to_dict, validate
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import canonical_json
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ...sermodels import registry
 from ...sermodels.core.persist import load_model, save_model
 from ...sermodels.core.sermodel import Resources, SERModel

@@ -84,11 +84,11 @@ def states() -> list[State]:
     return [state(part) for part in PARTS]
 
 
-def report(found: list[State]) -> Iterator[str]:
+def report(parts: list[State]) -> Iterator[str]:
     """Lines of `serbench env`."""
     yield f"serbench {installed_version('serbench') or 'not installed as a distribution'}"
     yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    yield from (one.line() for one in found)
+    yield from (one.line() for one in parts)
     yield f"device: {_device()}"
     from ...datasets.core.files import cache_root
 

@@ -18,6 +18,11 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 VERSIONS = ("serbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "opensmile", "librosa", "transformers")
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu_seconds() -> float:
     """CPU time of this process and its ended children, in seconds."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -35,13 +40,13 @@ def peak_mib() -> float:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that can change a number."""
-    found = {"python": platform.python_version()}
+    known = {"python": platform.python_version()}
     for name in VERSIONS:
         try:
-            found[name] = importlib.metadata.version(name)
+            known[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            known[name] = "not installed"
+    return known
 
 
 def resolve_device(device: str) -> str:

@@ -25,8 +25,8 @@ class UnitDisplay(Protocol):
     def step(self, text: str, share: float) -> None:
         """Progress within the current unit, in 0..1."""
 
-    def done(self, job: Any, facts: dict[str, Any]) -> None:
-        """A unit ended with these facts."""
+    def done(self, name: str, facts: dict[str, Any]) -> None:
+        """The unit of that name ended with these facts."""
 
 
 class Display(Protocol):
@@ -69,7 +69,7 @@ class _SilentUnits:
         """Note it."""
         self.at(self.count + min(max(share, 0.0), 1.0), text)
 
-    def done(self, job: Any, facts: dict[str, Any]) -> None:
+    def done(self, name: str, facts: dict[str, Any]) -> None:
         """Count it."""
         self.count += 1
         self.at(self.count)
@@ -150,19 +150,19 @@ class _TerminalUnits:
         self.bar.update(self.task, completed=done, note=text)
         self.at(done, text)
 
-    def done(self, job: Any, facts: dict[str, Any]) -> None:
+    def done(self, name: str, facts: dict[str, Any]) -> None:
         """Print the unit's outcome and move on."""
         self.check()
         self.count += 1
         self.bar.update(self.task, completed=self.count, note="")
         self.at(self.count)
-        where = f"{job.model} trial {job.trial + 1}, fold {job.division.fold} ({self.count} of {self.at.total:g})"
+        where = f"{name} ({self.count} of {self.at.total:g})"
         if facts["status"] != "done":
             self.terminal.message(f"{where}: FAILED: {facts['error']}")
         else:
-            score = facts.get("dev_score")
-            shown = "undefined" if score is None else f"{score:.3f}"
-            self.terminal.message(f"{where}: dev {shown}, {facts['seconds']:.1f} s")
+            score, counts = facts.get("dev_score"), facts.get("counts") or {}
+            dev = "" if counts.get("dev") == 0 else f"dev {'undefined' if score is None else f'{score:.3f}'}, "
+            self.terminal.message(f"{where}: {dev}{facts['seconds']:.1f} s")
 
 
 @contextmanager

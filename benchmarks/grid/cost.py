@@ -129,13 +129,13 @@ def durations(corpus: Corpus, data: Data) -> list[float]:
     """Seconds of each item, from its bounds or, where they are open, from the audio's header."""
     import soundfile
 
-    found = []
+    seconds = []
     for item in data.ids:
         start, end = _bounds(data, item)
         if end is None:
             end = float(soundfile.info(str(corpus.audio_path(item))).duration)
-        found.append(max(end - (start or 0.0), 1e-3))
-    return found
+        seconds.append(max(end - (start or 0.0), 1e-3))
+    return seconds
 
 
 def choose(lengths: Sequence[float], shortest: bool) -> list[int]:

@@ -1,7 +1,7 @@
 """One unit of work: train one model on one fold with one seed, predict test items, leave the records.
 
-`Job` holds everything a unit needs as plain data, so that it can be sent to another process or machine. One training
-may serve several records: the fold's own test items, and those of other corpora. The unit reads features from the
+`TrainingJob` holds everything a unit needs as plain data, so that it can be sent to another process or machine. It may
+serve several records: the fold's own test items, and those of other corpora. The unit reads features from the
 cache, never sees a test label before its predictions are made, and ends with finished records, whatever happens: an
 exception becomes a failed record with the reason.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,18 +22,19 @@ from ...datasets.core.config import from_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import raise_library_failure
 from ...datasets.schema.corpus import Corpus
-from ...datasets.schema.task import Task
 from ...features.core.allocator import keep_freed_memory
 from ...features.core.feature_extractor import FeatureRequest, build
-from ...features.core.feature_table import FeatureTable
 from ...results.record.folder import Run
 from ...results.scores.scoring import dev_score
 from ...sermodels import registry
-from ...sermodels.core.sermodel import TURN_COLUMNS, Data, Resources, SERModel
+from ...sermodels.core.sermodel import Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ..protocol.protocol import Division
-from ..tune.search import Tuned
-from .prediction_table import carry, prediction_table
+from .source import Source, build_data, expect_items
+from .tables import carry, prediction_table
+
+if TYPE_CHECKING:
+    from ..tune.search import Tuned
 
 LOG = logging.getLogger("serbench.trial")
 """Says where a failed unit failed, to who listens: a node of a cluster brings it home."""
@@ -50,16 +51,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A corpus, its task, and features by role. The first source of a unit is trained on."""
-
-    corpus: Corpus
-    task: Task
-    tables: Mapping[str, FeatureTable]
-
-
-@dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What a unit needs: the model, the division, the seed, the device, and the records that take its predictions."""
 
     model: str
@@ -73,69 +65,48 @@ class Job:
     save_model: bool = False
     search: Mapping[str, Any] | None = None
 
+    def run(
+        self, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """Train, predict and record the unit; returns the facts as written, one per target.
+
+        A `KeyboardInterrupt` passes through and leaves no record; any other exception is recorded as a failed unit: of
+        all targets if training fails, else of the one whose prediction fails.
+        """
+        started, cpu = time.perf_counter(), cpu_seconds()
+        facts: dict[str, Any] = {
+            "status": "failed",
+            "error": None,
+            "trial": self.trial,
+            "fold": self.division.fold,
+            "seed": self.seed,
+            "threads": self.threads,
+            "versions": versions(),
+        }
+        if len(self.targets) > 1:
+            facts["trained_for"] = [target.run.name for target in self.targets]
+        try:
+            outcomes = _train_and_predict(self, sources, facts, progress)
+        except Exception as error:
+            raise_library_failure(error)
+            LOG.debug("trial %d, fold %s", self.trial, self.division.fold, exc_info=True)
+            outcomes = [({"error": reason(error)}, None)] * len(self.targets)
+        aside = facts.pop("aside", (0.0, 0.0))  # measuring the cost is no part of it
+        facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
+        facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
+        facts["peak_mib"] = round(peak_mib())
+        return [
+            Run.open(target.run).write_unit(self.trial, self.division.fold, facts | outcome, predictions)
+            for target, (outcome, predictions) in zip(self.targets, outcomes, strict=True)
+        ]
+
 
 Outcome = tuple[dict[str, Any], "pd.DataFrame | None"]
 """Facts of a record's unit, and its predictions."""
 
 
-def run_unit(
-    job: Job, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
-) -> list[dict[str, Any]]:
-    """Train, predict and record one unit; returns the facts as written, one per target.
-
-    A `KeyboardInterrupt` passes through and leaves no record; any other exception is recorded as a failed unit: of all
-    targets if training fails, else of the one whose prediction fails.
-    """
-    started, cpu = time.perf_counter(), cpu_seconds()
-    facts: dict[str, Any] = {
-        "status": "failed",
-        "error": None,
-        "trial": job.trial,
-        "fold": job.division.fold,
-        "seed": job.seed,
-        "threads": job.threads,
-        "versions": versions(),
-    }
-    if len(job.targets) > 1:
-        facts["trained_for"] = [target.run.name for target in job.targets]
-    try:
-        outcomes = _train_and_predict(job, sources, facts, progress)
-    except Exception as error:
-        raise_library_failure(error)
-        LOG.debug("trial %d, fold %s", job.trial, job.division.fold, exc_info=True)
-        outcomes = [({"error": reason(error)}, None)] * len(job.targets)
-    aside = facts.pop("aside", (0.0, 0.0))  # measuring the cost is no part of it
-    facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
-    facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
-    facts["peak_mib"] = round(peak_mib())
-    return [
-        Run.open(target.run).write_unit(job.trial, job.division.fold, facts | outcome, predictions)
-        for target, (outcome, predictions) in zip(job.targets, outcomes, strict=True)
-    ]
-
-
-def build_data(
-    corpus: Corpus, task: Task, ids: Sequence[str], tables: Mapping[str, FeatureTable], *, labelled: bool
-) -> tuple[Data, dict[str, str]]:
-    """The data of some items, and the items left out because a feature could not be made (id -> reason)."""
-    table = corpus.recordings if task.kind == "continuous" and corpus.recordings is not None else corpus.utterances
-    excluded = {i: t.failed[i] for t in tables.values() for i in ids if i in t.failed}
-    kept = [i for i in ids if i not in excluded]
-    items = table.loc[kept]
-    frames: dict[str, int] = {}
-    labels: Any = None
-    if task.kind == "continuous":
-        traces = {i: corpus.trace(i) for i in kept}
-        frames = {i: len(t) for i, t in traces.items()}
-        labels = [traces[i][list(task.targets)].to_numpy(dtype=np.float64) for i in kept] if labelled else None
-    elif labelled:
-        labels = task.encode(items)
-    turns = corpus.utterances[list(TURN_COLUMNS)]
-    return Data(task, items, dict(tables), labels, corpus.words, frames, turns), excluded
-
-
 def _train_and_predict(
-    job: Job, sources: Sequence[Source], facts: dict[str, Any], progress: Callable[[str, float], None] | None
+    job: TrainingJob, sources: Sequence[Source], facts: dict[str, Any], progress: Callable[[str, float], None] | None
 ) -> list[Outcome]:
     """Train once and predict for every target; what holds for all of them is added to `facts`."""
     module = registry.load(job.model)
@@ -149,6 +120,8 @@ def _train_and_predict(
         model: SERModel = module.Model(config, sources[0].task, resources)
         trained = _train(model, config, job.division, sources[0])
     else:
+        from ..tune.search import Tuned
+
         tuned = Tuned(module, config, job.search, sources[0].task, resources)
         trained, model = _train(tuned, config, job.division, sources[0]), tuned.chosen
     outcomes = [_predict(model, job.division.fold, target, sources, trained) for target in job.targets]
@@ -160,7 +133,7 @@ def _train_and_predict(
     return outcomes
 
 
-def _save(model: SERModel, job: Job, corpus: Corpus) -> None:
+def _save(model: SERModel, job: TrainingJob, corpus: Corpus) -> None:
     """Keep the weights beside the record, with the features and the fold that they were trained on."""
     from ...sermodels.core.persist import save_model
 
@@ -236,30 +209,31 @@ def _predict(
     return {**trained, "status": "done", "seconds_predict": seconds, "counts": counts, "excluded": excluded}, table
 
 
-def _cost(model: SERModel, job: Job, sources: Sequence[Source]) -> dict[str, Any]:
+def _cost(model: SERModel, job: TrainingJob, sources: Sequence[Source]) -> dict[str, Any]:
     """What the model costs to run, measured once for each run in each process; the reason where it can't be."""
     target = job.targets[0]
     key = str(target.run.resolve())
     if key not in _COSTS:
-        from .cost import running_cost
-
-        source, asked = sources[target.source], _requested(Run.open(target.run))
-        extractors = {role: build(request) for role, request in asked.items()}
-        try:
-            test = build_data(source.corpus, sources[0].task, target.ids, source.tables, labelled=False)[0]
-            _COSTS[key] = running_cost(model, source.corpus, test, extractors).facts()
-        except Exception as error:  # a cost that can't be measured never spoils a result
-            _COSTS[key] = {"error": reason(error)}
+        source, task = sources[target.source], sources[0].task
+        asked = _requested(Run.open(target.run))
+        _COSTS[key] = cost_of(model, asked, replace(source, task=task), target.ids)
     return _COSTS[key]
 
 
 _COSTS: dict[str, dict[str, Any]] = {}
 
 
-def expect_items(data: Data, role: str, fold: str) -> None:
-    """Raise SerbenchError where no item is left."""
-    if not len(data):
-        raise SerbenchError(f"no usable {role} item is left in fold {fold!r}: every audio file failed.")
+def cost_of(
+    model: SERModel, features: Mapping[str, FeatureRequest], source: Source, ids: Sequence[str]
+) -> dict[str, Any]:
+    """What a model costs to run on some items; the reason where that can't be measured, which never spoils a result."""
+    from .cost import running_cost
+
+    try:
+        data, _ = build_data(source.corpus, source.task, ids, source.tables, labelled=False)
+        return running_cost(model, source.corpus, data, {role: build(r) for role, r in features.items()}).facts()
+    except Exception as error:
+        return {"error": reason(error)}
 
 
 def reason(error: Exception) -> str:

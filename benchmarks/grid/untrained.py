@@ -9,93 +9,121 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...datasets.schema.corpus import Corpus
+from ...datasets.core.config import from_dict
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import build
-from ...features.core.feature_table import FeatureTable
-from ...sermodels.core.sermodel import Data, Predictions
-from ..core.machine import cpu_seconds, device_name, limit_threads, resolve_device, versions
-from ..core.progress import Display
+from ...results.record.folder import Run
+from ...sermodels import registry
+from ...sermodels.core.sermodel import Predictions
+from ..core.machine import cpu_seconds, device_name, limit_threads, versions
 from ..protocol.protocol import unit_seed
-from ..protocol.request import Place, Request
+from ..protocol.request import Request
 from ..protocol.setting import Corpora
-from ..weights.predict import Applied, feature_tables
-from ..weights.trained import open_weights, rows
-from .plan import Plan
-from .prediction_table import carry, prediction_table
-from .trial import Outcome, build_data, expect_items, reason
+from ..weights.predict import Applied
+from ..weights.trained import Weights, described, features_of, labels, ordered, reopen, role_of
+from .plan import Part, Plan, Unit, seen, specification
+from .source import Rows, Source, build_data, expect_items, needed_rows
+from .tables import carry, prediction_table
+from .trial import Outcome, Target, cost_of, reason
 
 
-def requests(
-    weights: Sequence[str | Path], model: str | None, place: Place, base: Request, corpora: Corpora
-) -> list[Request]:
-    """One request for each row that the weights make on a corpus; `base` has task, classes, protocol and trials.
+@dataclass(frozen=True)
+class WeightsPlan(Plan):
+    """Given weights that together predict the task of one request."""
+
+    weights: tuple[Weights, ...]
+
+    @property
+    def uses_device(self) -> bool:
+        """As the weights' models say."""
+        return any(_model(one).uses_device for one in self.weights)
+
+    def rows(self) -> list[Rows]:
+        """The test items."""
+        tested, asked = self.setting.tested, self.setting.asked
+        context = any(_model(one).uses_context for one in self.weights)
+        return [(tested, needed_rows(tested, asked, self.setting.subsets, context=context), asked)]
+
+    def units(self, lacking: Sequence[Sequence[tuple[int, str]]]) -> list[Unit]:
+        """One for each fold that lacks a record, for all of the trials that lack it."""
+        trials: dict[str, tuple[int, ...]] = {}
+        for trial, fold in lacking[0]:
+            trials[fold] = (*trials.get(fold, ()), trial)
+        name = f"{self.request.model}, weights as they are"
+        return [Unit(f"{name}, fold {fold}", fold, each, (0,)) for fold, each in trials.items()]
+
+    def job(
+        self, unit: Unit, runs: Sequence[Path], device: str, threads: int, *, save_models: bool = False
+    ) -> PredictionJob:
+        """The predictions of a fold; there is nothing to save."""
+        ids = self.setting.division(0, unit.fold).test
+        seeds = {trial: unit_seed(self.request.protocol, trial, unit.fold) for trial in unit.trials}
+        target = Target(runs[0], ids, {i: self.setting.subsets[i] for i in ids})
+        return PredictionJob(self.request.model, self.weights, unit.fold, target, seeds, device, threads)
+
+
+def plan_weights(requests: Sequence[Request], corpora: Corpora) -> WeightsPlan:
+    """The plan of weights that are scored as they are; its config is the description that the record holds.
 
     Raises
     ------
     SerbenchError
-        For files that are no weights, of another model or task, or given twice.
+        For files that are gone or have changed, and weights that were trained on test items, unless that is allowed.
     """
-    found = rows(open_weights(weights, model), corpora.get(place), base.task, base.classes)
-    return [
-        replace(
-            base,
-            model=str(row.weights[0].head["model"]),
-            dataset=place.name,
-            root=place.root,
-            release=place.release,
-            options=dict(place.options),
-            task=row.task,
-            classes=row.classes,
-            weights=tuple(one.file for one in row.weights),
-        )
-        for row in found
-    ]
+    (request,) = requests
+    setting = corpora.setting(request)
+    weights = ordered(reopen(request.weights), setting.asked)
+    said = labels(weights, setting, allow_leak=request.allow_leak)
+    for one in weights:
+        module = registry.load(one.head["model"])
+        config = from_dict(module.Config, one.head["config"])
+        said += [*module.Model.labels(config), *seen(module.Model, config, setting)]
+    features = features_of(weights)
+    spec = specification(request, setting, described(weights), features, list(dict.fromkeys(said)))
+    return WeightsPlan((Part(request, setting, spec),), features, weights)
 
 
-def score(plan: Plan, device: str, jobs: int, threads: int, display: Display) -> None:
-    """Predict the test items of every fold that lacks a record, once, and record that for each trial that lacks it.
+@dataclass(frozen=True)
+class PredictionJob:
+    """One fold's predictions by given weights, as plain data: recorded once for each trial (trial -> its seed)."""
 
-    A `KeyboardInterrupt` passes through; any other exception becomes failed units with the reason.
-    """
-    lacking: dict[str, list[int]] = {}
-    for trial, fold in plan.missing():
-        lacking.setdefault(fold, []).append(trial)
-    setting, request = plan.setting, plan.request
-    applied = [Applied.load(Path(file.path), device, request.model) for file in request.weights]
-    limit_threads(threads)
-    needed = [i for fold in lacking for i in setting.division(0, fold).test]
-    table = _item_table(setting.tested, setting.asked)
-    tables = feature_tables(setting.tested, table.loc[needed], applied, max(jobs, threads), display)
-    where = resolve_device(device) if any(one.model.uses_device for one in applied) else "cpu"
-    for fold, trials in lacking.items():
-        facts, predictions = _outcome(plan, applied, tables, fold, setting.division(0, fold).test)
-        facts |= {"threads": threads, "versions": versions(), "device": device_name(where)}
-        for trial in trials:
-            cost = {} if trial == trials[0] else {"seconds": 0.0, "cpu_seconds": 0.0}
-            seed = unit_seed(request.protocol, trial, fold)
-            plan.run.write_unit(trial, fold, {**facts, **cost, "seed": seed}, predictions)
-        said = f"FAILED: {facts['error']}" if facts["status"] != "done" else f"{facts['seconds']:.1f} s"
-        display.message(f"{request.model}, weights as they are, fold {fold}: {said}")
+    model: str
+    weights: tuple[Weights, ...]
+    fold: str
+    target: Target
+    seeds: Mapping[int, int]
+    device: str
+    threads: int
 
+    def run(self, sources: Sequence[Source], progress: Any = None) -> list[dict[str, Any]]:
+        """Predict the items and record that for each trial; returns the facts as written.
 
-def _item_table(corpus: Corpus, task: Task) -> Any:
-    continuous = task.kind == "continuous" and corpus.recordings is not None
-    return corpus.recordings if continuous else corpus.utterances
+        A `KeyboardInterrupt` passes through; any other exception becomes failed units with the reason.
+        """
+        applied = [Applied.load(Path(one.file.path), self.device, self.model) for one in self.weights]
+        limit_threads(self.threads)
+        facts, predictions = _outcome(self, applied, sources[0])
+        facts |= {"threads": self.threads, "versions": versions(), "device": device_name(self.device)}
+        run, written = Run.open(self.target.run), list[dict[str, Any]]()
+        for trial, seed in self.seeds.items():
+            again = {"seconds": 0.0, "cpu_seconds": 0.0} if written else {}
+            written.append(run.write_unit(trial, self.fold, {**facts, **again, "seed": seed}, predictions))
+        return written
 
 
-def _outcome(
-    plan: Plan, applied: Sequence[Applied], tables: Mapping[str, FeatureTable], fold: str, ids: Sequence[str]
-) -> Outcome:
+def _model(one: Weights) -> Any:
+    return registry.load(one.head["model"]).Model
+
+
+def _outcome(job: PredictionJob, applied: Sequence[Applied], source: Source) -> Outcome:
     """Facts of a fold's units, and the predictions of its items beside their gold labels."""
-    setting, begun, cpu = plan.setting, time.perf_counter(), cpu_seconds()
+    begun, cpu = time.perf_counter(), cpu_seconds()
     facts: dict[str, Any] = {
         "error": None,
         "seconds": 0.0,
@@ -107,34 +135,25 @@ def _outcome(
         "parameters": sum(one.model.parameters for one in applied),
     }
     try:
-        excluded = {i: t.failed[i] for t in tables.values() for i in ids if i in t.failed}
-        kept = [i for i in ids if i not in excluded]
+        excluded = {i: t.failed[i] for t in source.tables.values() for i in job.target.ids if i in t.failed}
+        kept = [i for i in job.target.ids if i not in excluded]
         parts = []
-        for one in applied:
-            own = {role: tables[build(request).digest()] for role, request in one.features.items()}
-            data, _ = build_data(setting.tested, one.model.task, kept, own, labelled=False)
-            expect_items(data, "test", fold)
+        for one, weights in zip(applied, job.weights, strict=True):
+            own = {role: source.tables[role_of(weights, role, job.weights)] for role in one.features}
+            read = Source(source.corpus, one.model.task, own)
+            data, _ = build_data(read.corpus, read.task, kept, own, labelled=False)
+            expect_items(data, "test", job.fold)
             parts.append((one.model.task, one.model.predict(data)))
         facts |= {"seconds": round(time.perf_counter() - begun, 3), "cpu_seconds": round(cpu_seconds() - cpu, 3)}
         if len(applied) == 1:  # several may share features, and their costs can't be added
-            facts["cost"] = _cost(applied[0], setting.tested, data)
-        test, _ = build_data(setting.tested, setting.asked, kept, {}, labelled=True)
-        subsets = {i: setting.subsets[i] for i in kept}
-        table = prediction_table(setting.asked, test, together(parts, setting.asked), test.labels, subsets)
+            facts["cost"] = cost_of(applied[0].model, applied[0].features, read, kept)
+        test, _ = build_data(source.corpus, source.task, kept, {}, labelled=True)
+        subsets = {i: job.target.subsets[i] for i in kept}
+        table = prediction_table(source.task, test, together(parts, source.task), test.labels, subsets)
     except Exception as error:
         return {**facts, "status": "failed", "error": reason(error)}, None
     counts = {"train": 0, "dev": 0, "test": len(test)}
     return {**facts, "status": "done", "counts": counts, "excluded": excluded}, table
-
-
-def _cost(one: Applied, corpus: Corpus, data: Data) -> dict[str, Any]:
-    """What the model costs to run, or why that can't be measured."""
-    from .cost import running_cost
-
-    try:
-        return running_cost(one.model, corpus, data, {role: build(r) for role, r in one.features.items()}).facts()
-    except Exception as error:  # a cost that can't be measured never spoils a result
-        return {"error": reason(error)}
 
 
 def together(parts: Sequence[tuple[Task, Predictions]], asked: Task) -> Predictions:

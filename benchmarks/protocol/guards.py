@@ -76,11 +76,11 @@ def sides(corpus: Corpus, divisions: Iterable[Division], items: pd.DataFrame) ->
 
 def leaks(pairs: Pairs, *, texts: bool = False) -> dict[str, Crossing]:
     """What crosses, by kind: a column of `GUARDED`, "audio", and with `texts` "text"; kinds that don't are left out."""
-    found = {column: _columns(pairs, column) for column in GUARDED}
-    found["audio"] = _audio(pairs)
+    crossings = {column: _columns(pairs, column) for column in GUARDED}
+    crossings["audio"] = _audio(pairs)
     if texts:
-        found["text"] = _texts(pairs)
-    return {kind: crossing for kind, crossing in found.items() if crossing.count}
+        crossings["text"] = _texts(pairs)
+    return {kind: crossing for kind, crossing in crossings.items() if crossing.count}
 
 
 def guard(pairs: Pairs, *, texts: bool = False, allow_leak: bool = False) -> list[str]:
@@ -94,11 +94,11 @@ def guard(pairs: Pairs, *, texts: bool = False, allow_leak: bool = False) -> lis
     """
     trained, tested = pairs[0][0].corpus, pairs[0][1].corpus
     declared = tested.shared if trained is tested else ()
-    found = leaks(pairs, texts=texts)
-    undeclared = {kind: crossing for kind, crossing in found.items() if kind not in declared}
+    crossing_kinds = leaks(pairs, texts=texts)
+    undeclared = {kind: crossing for kind, crossing in crossing_kinds.items() if kind not in declared}
     if undeclared and not allow_leak:
         raise _refusal(trained, tested, undeclared)
-    labels = [f"{'shared' if kind in declared else 'leak'}:{kind}" for kind in found]
+    labels = [f"{'shared' if kind in declared else 'leak'}:{kind}" for kind in crossing_kinds]
     if trained is tested:
         unknown = pd.concat([side.rows["speaker"] for side in pairs[0]]).isna()
         labels += [("speakers-unknown" if unknown.all() else "speakers-partly-unknown")] if unknown.any() else []
@@ -113,21 +113,21 @@ def guard_pool(pool: Side, dev: Side, tested: Side, *, allow_leak: bool = False)
     SerbenchError
         When a recording of the pool is tested, and `allow_leak` is not set.
     """
-    found = leaks([(pool, tested)])
-    if "audio" in found and not allow_leak:
+    crossings = leaks([(pool, tested)])
+    if (heard := crossings.get("audio")) and not allow_leak:
         raise SerbenchError(
-            f"{found['audio'].count} test items of {tested.corpus.name} (such as {found['audio'].example}) are in the "
+            f"{heard.count} test items of {tested.corpus.name} (such as {heard.example}) are in the "
             f"unlabelled pool of {pool.corpus.name} too, so the model would be trained on test audio. Correct the "
             "partitions, type --set model.unlabelled=0 for a supervised training, or add --allow-leak, which labels "
             "the score."
         )
-    labels = [f"leak:pool-{kind}" if kind == "audio" else f"pool:{kind}" for kind in found]
+    labels = [f"leak:pool-{kind}" if kind == "audio" else f"pool:{kind}" for kind in crossings]
     return [*labels, *(f"pool-dev:{kind}" for kind in leaks([(pool, dev)]))]
 
 
-def _refusal(trained: Corpus, tested: Corpus, found: dict[str, Crossing]) -> SerbenchError:
-    what = ", ".join(f"{c.count} {NAMES[kind]} (such as {c.example})" for kind, c in found.items())
-    text = " The model reads transcripts." if "text" in found else ""
+def _refusal(trained: Corpus, tested: Corpus, crossings: dict[str, Crossing]) -> SerbenchError:
+    what = ", ".join(f"{c.count} {NAMES[kind]} (such as {c.example})" for kind, c in crossings.items())
+    text = " The model reads transcripts." if "text" in crossings else ""
     if trained is tested:
         where, remedy = f"of {tested.name}", f"another split ({', '.join(tested.splits)}) with --split"
     else:
@@ -206,11 +206,11 @@ def _contents(paths: Collection[str]) -> dict[str, str]:
             by_size.setdefault(signature(path)[0], []).append(path)
         except OSError:
             continue
-    found: dict[str, str] = {}
+    contents: dict[str, str] = {}
     for size, group in by_size.items():
-        found.update(dict.fromkeys(group, f"size {size}") if len(group) == 1 else _of_one_size(group, size, hashes))
+        contents.update(dict.fromkeys(group, f"size {size}") if len(group) == 1 else _of_one_size(group, size, hashes))
     hashes.save()
-    return found
+    return contents
 
 
 def _of_one_size(paths: Sequence[str], size: int, hashes: AudioHashes) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,26 @@
-"""What was asked for, as plain data: the record holds a `Request`, and `--from-record` runs it again."""
+"""What is asked for, as plain data: a `Grid` in names, read as one `Request` for each record.
+
+The record holds its request, and `--from-record` runs it again.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ...datasets.core.config import from_dict
-from .protocol import Protocol
+from ...datasets.core.errors import SerbenchError, unknown
+from .protocol import ROLES, Protocol
+
+CHANCE = (("chance", None), ("chance", "random"))
+"""(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
+Names = str | Sequence[str]
+"""A name, or several."""
+Given = str | Path | Mapping[str, str | Path] | None
+"""A text for every corpus, or corpus name -> text."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,11 @@ class Request:
         """The corpora that are trained on, and the tested one if it is another."""
         return (*self.places(), *(() if self.test is None else (self.test,)))
 
+    @property
+    def needed_roles(self) -> tuple[str, ...]:
+        """Roles that a fold must have items of: given weights train on none."""
+        return ("test",) if self.weights else ROLES
+
     def command(self) -> str:
         """The command line that runs this request."""
         verb = "run" if self.search is None else "tune"
@@ -103,6 +120,150 @@ class Request:
         return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Every model on every corpus, under one protocol. Plain names; no corpus or model is looked at.
+
+    Attributes
+    ----------
+    model : registered names; `MODEL:PRESET` names a preset of one model. With `weights`: the model that they are of
+    dataset : registered names; `A+B` trains on two corpora together (with a `test_dataset`)
+    root, release : folder and release of the corpus, or dataset name -> folder, release
+    options : for the readers of the corpora that are trained on; `DATASET.KEY` is for that corpus alone
+    test_dataset : corpora to test instead of the one that is trained on (rules: `setting`); naming that one too tests
+        it by its own folds. One training serves all of them
+    test_root, test_release, test_split : of the tested corpora
+    task : of the corpus that is trained on, or a label set that corpora share, such as "emotion-4"; none = its first
+    classes : classes of the task that are kept; all, if empty
+    preset, settings : for every model that is named; settings are `model.KEY`, `train.KEY` or `feature.KEY` -> text,
+        as after `--set`
+    trials : trainings with different seeds; of `weights`: equal ones, so that the row pairs with trained ones
+    search : what is searched inside each training, as `tune.space.Search.plain` gives it
+    weights : files (or folders) of trained weights to score as they are, without training
+
+    The two chance rows that every leaderboard holds are asked for with each dataset and task too.
+    """
+
+    model: Names = ()
+    dataset: Names = ()
+    root: Given = None
+    release: Given = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    test_dataset: Names = ()
+    test_root: Given = None
+    test_release: Given = None
+    test_split: str | None = None
+    task: Names | None = None
+    classes: Sequence[str] = ()
+    preset: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    protocol: Protocol = field(default_factory=Protocol)
+    trials: int = 5
+    allow_leak: bool = False
+    search: Mapping[str, Any] | None = None
+    weights: Sequence[str | Path] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a number of trials that no run can have."""
+        if self.trials < 1:
+            raise SerbenchError(f"trials={self.trials}: expected 1 or more.")
+
+    @property
+    def models(self) -> list[tuple[str, str | None]]:
+        """(name, preset) of the models that are named."""
+        return [(name, named or self.preset) for name, _, named in (m.partition(":") for m in _several(self.model))]
+
+    @property
+    def rows(self) -> list[tuple[str, str | None]]:
+        """(name, preset) of the models that are named, then of the chance rows that come beside them."""
+        return [*self.models, *(row for row in CHANCE if row not in self.models)]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that are named; empty = each corpus's first."""
+        return _several(self.task or ())
+
+    def trained(self) -> list[tuple[Place, ...]]:
+        """The corpora that are trained on, each alone or together with others."""
+        groups = [name.split("+") for name in _several(self.dataset)]
+        names = list(dict.fromkeys(name for group in groups for name in group))
+        roots, releases = _of_each("--root", self.root, names), _of_each("--release", self.release, names)
+        known = {n: Place(n, roots.get(n), releases.get(n), self._options(n, everywhere=True)) for n in names}
+        return [tuple(known[name] for name in group) for group in groups]
+
+    def tested(self) -> list[Place]:
+        """The corpora that are tested beside or instead of the trained ones.
+
+        One that is trained on too is taken as it is, unless another folder or release is given.
+        """
+        names = _several(self.test_dataset)
+        roots = _of_each("--test-root", self.test_root, names)
+        releases = _of_each("--test-release", self.test_release, names)
+        known = {place.name: place for group in self.trained() for place in group}
+        own = [known.get(name, Place(name, options=self._options(name, everywhere=False))) for name in names]
+        return [
+            replace(
+                place,
+                root=roots.get(place.name) or place.root,
+                release=releases.get(place.name) or place.release,
+                split=self.test_split,
+            )
+            for place in own
+        ]
+
+    def requests(self) -> list[Request]:
+        """One request for each corpus, row and tested corpus.
+
+        Raises
+        ------
+        SerbenchError
+            Where no model or no corpus is named.
+        """
+        if not self.model or not self.dataset:
+            raise SerbenchError("expected --model and --dataset (or --from-record). 'serbench list' shows both.")
+        return [
+            self.request(trained, test, *row)
+            for trained in self.trained()
+            for row in self.rows
+            for test in (self.tested() or (None,))
+        ]
+
+    def request(
+        self, trained: Sequence[Place], test: Place | None = None, model: str = "", preset: str | None = None
+    ) -> Request:
+        """One request of the grid; chance takes no settings, and is searched only if it is named.
+
+        A test on the only corpus that is trained on is one by its own folds.
+        """
+        first, *also = trained
+        return Request(
+            model,
+            first.name,
+            first.root,
+            first.release,
+            dict(first.options),
+            task=self.tasks[0] if self.tasks else None,
+            preset=preset,
+            settings={} if (model, preset) in CHANCE else dict(self.settings),
+            protocol=self.protocol,
+            trials=self.trials,
+            allow_leak=self.allow_leak,
+            also=tuple(also),
+            test=None if tuple(trained) == (test,) else test,
+            classes=tuple(self.classes),
+            search=self.search if (model, preset) in self.models else None,
+        )
+
+    def names(self, request: Request) -> bool:
+        """Whether a request is for a row that is named, not for a chance row beside it."""
+        return bool(request.weights) if self.weights else (request.model, request.preset) in self.models
+
+    def _options(self, name: str, *, everywhere: bool) -> dict[str, Any]:
+        """The options of one corpus: those that carry its name, and with `everywhere` those that carry none."""
+        given = {key: value for key, value in self.options.items() if "." not in key and everywhere}
+        return given | {k.partition(".")[2]: v for k, v in self.options.items() if k.startswith(f"{name}.")}
+
+
 def _corpora(trained: tuple[Place, ...], test: Place | None) -> Iterator[str]:
     for key in ("root", "release"):
         for place in trained:
@@ -120,3 +281,19 @@ def _options(trained: tuple[Place, ...], test: Place | None) -> Iterator[str]:
     for place in (*trained, *((test,) if test is not None else ())):
         for key, value in place.options.items():
             yield from ("--option", f"{key}={value}" if alone else f"{place.name}.{key}={value}")
+
+
+def _several(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _of_each(flag: str, given: Given, names: Sequence[str]) -> dict[str, str]:
+    """A text for all of the names, or texts by name."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, str(given))
+    for key in given:
+        if key not in names:
+            raise unknown(f"dataset of {flag}", key, names)
+    return {name: str(value) for name, value in given.items() if value is not None}

@@ -22,7 +22,7 @@ union's scale is the first corpus's.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from ...datasets.schema.corpus import Corpus, Fold
 from ...datasets.schema.labels import mapping_report
 from ...datasets.schema.task import Task
 from ...datasets.schema.union import join, joined_id
-from .protocol import ROLES, Division, Protocol, assign_subsets, describe, divide
+from .protocol import Division, Protocol, assign_subsets, describe, divide
 from .request import Place, Request
 from .shared_tasks import ask, task_of
 
@@ -45,20 +45,6 @@ JOINED = "joined"
 TRAINED = ("train", "dev")
 Parts = Sequence[tuple[Corpus, Task, Sequence[Division]]]
 """Corpora that are trained on, each with its task and folds."""
-
-
-class Corpora:
-    """Corpora opened so far, by place."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, Corpus] = {}
-
-    def get(self, place: Place) -> Corpus:
-        """The corpus of a place, loaded at its first use."""
-        key = canonical_json([place.name, place.root, place.release, {k: str(v) for k, v in place.options.items()}])
-        if key not in self._open:
-            self._open[key] = load_corpus(place.name, place.root, place.release, place.options)
-        return self._open[key]
 
 
 @dataclass(frozen=True)
@@ -141,6 +127,44 @@ class Setting:
         return {**kept, "task": self.task.to_dict(), "notes": list(self.notes), "left_out": dict(self.left_out)}
 
 
+class Corpora:
+    """Corpora opened so far, by place, and the settings that were resolved with them."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Corpus] = {}
+        self._settings: dict[str, Setting] = {}
+
+    def get(self, place: Place) -> Corpus:
+        """The corpus of a place, loaded at its first use."""
+        key = canonical_json([place.name, place.root, place.release, {k: str(v) for k, v in place.options.items()}])
+        if key not in self._open:
+            self._open[key] = load_corpus(place.name, place.root, place.release, place.options)
+        return self._open[key]
+
+    def open(self, requests: Iterable[Request]) -> None:
+        """Load all corpora of some requests."""
+        for place in (place for request in requests for place in request.all_places()):
+            self.get(place)
+
+    def digests(self, request: Request) -> list[str]:
+        """Digests of all corpora of a request."""
+        return [self.get(place).digest() for place in request.all_places()]
+
+    def setting(self, request: Request) -> Setting:
+        """The setting of a request; one for all models (`resolve`)."""
+        about = [
+            request.all_places(),
+            request.test,
+            request.task,
+            request.classes,
+            request.protocol,
+            request.needed_roles,
+        ]
+        if (key := repr(about)) not in self._settings:
+            self._settings[key] = resolve(request, self)
+        return self._settings[key]
+
+
 def resolve(request: Request, corpora: Corpora | None = None) -> Setting:
     """The setting of a request.
 
@@ -157,7 +181,7 @@ def resolve(request: Request, corpora: Corpora | None = None) -> Setting:
     if request.test is None:
         if len(places) > 1:
             raise SerbenchError(f"{'+'.join(p.name for p in places)} are trained on together. Name a --test-dataset.")
-        divisions = tuple(divide(first, task, protocol, ("test",) if request.weights else ROLES))
+        divisions = tuple(divide(first, task, protocol, request.needed_roles))
         subsets = assign_subsets(first, task, protocol, divisions)
         return Setting(first, task, divisions, first, task, subsets)
     tested = opened.get(request.test)

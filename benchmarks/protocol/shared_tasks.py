@@ -9,6 +9,8 @@ from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS, emotion_task, transfer
 from ...datasets.schema.task import Task
+from ..core.progress import Display
+from .protocol import Protocol, divide
 
 
 def task_of(corpus: Corpus, name: str | None, classes: Sequence[str] = ()) -> Task:
@@ -58,3 +60,44 @@ def ask(task: Task, corpus: Corpus, classes: Collection[str]) -> Task:
             )
     own_scales = {target: corpus.scales[target] for target in task.targets if target in corpus.scales}
     return asked if task.kind == "classification" else replace(asked, scales=own_scales)
+
+
+def shared_classes(corpora: Sequence[Corpus], name: str, classes: Sequence[str], shown: Display) -> tuple[str, ...]:
+    """The classes of all cells: those asked for, else those that every corpus can train and test; () for attributes.
+
+    Raises
+    ------
+    SerbenchError
+        When a task means different things in the corpora, or fewer than two classes are left.
+    """
+    tasks = [task_of(corpus, name, classes) for corpus in corpora]
+    for corpus, task in zip(corpora, tasks, strict=True):
+        if (task.kind, task.targets, set(task.labels)) != (tasks[0].kind, tasks[0].targets, set(tasks[0].labels)):
+            raise SerbenchError(
+                f"the task {name!r} is {_meaning(tasks[0])} in {corpora[0].name}, {_meaning(task)} in {corpus.name}. "
+                f"Expected a label set that corpora share ({', '.join(SETS)}), or an attribute that all of them have."
+            )
+    if tasks[0].kind != "classification" or classes:
+        return tuple(classes)
+    common = list(tasks[0].labels)
+    for corpus, task in zip(corpora, tasks, strict=True):
+        met = _met(corpus, task)
+        if lost := [label for label in common if label not in met]:
+            shown.message(f"left out everywhere: {', '.join(lost)}, which {corpus.name} can't train and test")
+        common = [label for label in common if label in met]
+    if len(common) < 2:
+        names = ", ".join(corpus.name for corpus in corpora)
+        raise SerbenchError(f"{names} share {len(common)} classes of {name!r}. Expected two or more.")
+    return () if len(common) == len(tasks[0].labels) else tuple(common)
+
+
+def _met(corpus: Corpus, task: Task) -> set[str]:
+    """Classes with items both to train on and to test."""
+    items, divisions = corpus.items(task), divide(corpus, task, Protocol())
+    roles = [{i for d in divisions for i in getattr(d, role)} for role in ("train", "test")]
+    trained, tested = ({task.labels[k] for k in task.encode(items[items.index.isin(ids)]).tolist()} for ids in roles)
+    return trained & tested
+
+
+def _meaning(task: Task) -> str:
+    return ", ".join(task.labels or task.targets)

@@ -1,1 +1,1 @@
-"""The grid on a Ray cluster: connection, nodes, slots, orders."""
+"""The grid on a Ray cluster: connection, nodes, slots, parcels."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library
-from .slots import Node, Options
+from .slots import Node, RayOptions
 
 CONNECT_SECONDS = 5.0
 """Longest wait for an address to answer at all."""
@@ -59,7 +59,7 @@ class Answer:
 
 
 @contextmanager
-def connected(options: Options) -> Iterator[Cluster]:
+def connected(options: RayOptions) -> Iterator[Cluster]:
     """The cluster of an address, or one of this machine; the connection ends with the block.
 
     Raises
@@ -87,7 +87,7 @@ def connected(options: Options) -> Iterator[Cluster]:
 class Cluster:
     """Nodes, tasks and answers. `caches` holds node id -> id of its cache, once the nodes were asked."""
 
-    def __init__(self, ray: Any, options: Options, address: str | None) -> None:
+    def __init__(self, ray: Any, options: RayOptions, address: str | None) -> None:
         self.ray, self.options, self.address = ray, options, address
         self.caches: dict[str, str] = {}
         self.nodes: list[Node] = []
@@ -162,8 +162,7 @@ class Cluster:
             return Answer(self.ray.get(reference))
         except self.ray.exceptions.RayTaskError as error:
             cause = getattr(error, "cause", None)
-            found = cause if isinstance(cause, SerbenchError) else error
-            return Answer(error=found, trace=str(error))
+            return Answer(error=cause if isinstance(cause, SerbenchError) else error, trace=str(error))
         except self.ray.exceptions.RayError as error:
             return Answer(error=error, trace=f"{type(error).__name__}: {error}\n")
 
@@ -189,14 +188,14 @@ class Cluster:
             pinned = self._call.options(num_cpus=0, scheduling_strategy=self._pinned(one))
             asked[pinned.remote(function, text, names, *rest)] = one
         ended, late = self.ray.wait(list(asked), num_returns=len(asked), timeout=seconds) if asked else ([], [])
-        found = {asked[reference]: {"error": f"it did not answer within {seconds:g} s"} for reference in late}
+        answers = {asked[reference]: {"error": f"it did not answer within {seconds:g} s"} for reference in late}
         for reference in ended:
             answer = self.answer(reference)
             if type(answer.error).__name__ in GONE:
                 self.nodes.remove(asked[reference])
             else:
-                found[asked[reference]] = {"error": _unusable(answer)} if answer.error else dict(answer.value or {})
-        return {one: found[one] for one in asked.values() if one in found}
+                answers[asked[reference]] = {"error": _unusable(answer)} if answer.error else dict(answer.value or {})
+        return {one: answers[one] for one in asked.values() if one in answers}
 
     def _pinned(self, one: Node) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -129,9 +129,9 @@ def descendants(pid: int) -> list[int]:
         except (OSError, ValueError):
             continue  # it has ended meanwhile
         children.setdefault(parent, []).append(int(folder.name))
-    found, waiting = [], [pid]
+    family, waiting = [], [pid]
     while waiting:
         one = waiting.pop()
-        found.append(one)
+        family.append(one)
         waiting += children.get(one, [])
-    return found
+    return family

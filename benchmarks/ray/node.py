@@ -1,10 +1,10 @@
 """What a node of a cluster does for the grid: it says what it has, makes features, and trains units.
 
-Plain functions that the launcher's Ray tasks call; nothing here knows of Ray. An *order* is one training configuration
-with the runs that it serves, as text, so that every process rebuilds the same plans from its own copy of the corpora. A
-unit is worked through by the code that a local run uses, in a run folder of this node (below the cache), and the files
-that it leaves there are the answer: the launcher alone writes records. Unfinished trainings stay in that folder, so a
-unit whose process died goes on after its last saved epoch wherever that folder can be seen.
+Plain functions that the launcher's Ray tasks call; nothing here knows of Ray. A *parcel* is an order (a plan with the
+runs that it serves) as text, so that every process makes the same plan again from its own copy of the corpora. A unit
+is worked through by the code that a local run uses, in a run folder of this node (below the cache), and the files that
+it leaves there are the answer: the launcher alone writes records. Unfinished trainings stay in that folder, so a unit
+whose process died goes on after its last saved epoch wherever that folder can be seen.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from ..protocol.setting import Corpora
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..grid.plan import Plan
-    from ..grid.trial import Source
+    from ...results.record.folder import Run
+    from ..grid.execution import Order
+    from ..grid.source import Source
 
 SMALL_SHARD = 16
 """Fewest files of a shard of feature extraction."""
@@ -148,9 +149,9 @@ def shards(files: int, slots: int) -> int:
 
 
 def make_features(
-    order: str, node: Sequence[str], threads: int, source: int, role: str, k: int, count: int
+    parcel: str, node: Sequence[str], threads: int, source: int, role: str, k: int, count: int
 ) -> dict[str, Any]:
-    """Shard k of `count` of the features of one role of an order's corpus number `source`, into this node's cache.
+    """Shard k of `count` of the features of one role of a parcel's corpus number `source`, into this node's cache.
 
     Returns
     -------
@@ -159,12 +160,11 @@ def make_features(
     limit_threads(threads)
     from ...features.core.feature_extractor import build
     from ...features.extraction.extract import extract
-    from ..grid.work import wanted_rows
 
-    plans = _plans(order, tuple(node))
-    corpus, rows, _ = wanted_rows(plans)[source]
-    extractor = build(plans[0].features[role])
-    batched = _batches(order, tuple(node), source, role) if extractor.batch_seconds else None
+    plan = _order(parcel, tuple(node)).plan
+    corpus, rows, _ = plan.rows()[source]
+    extractor = build(plan.features[role])
+    batched = _batches(parcel, tuple(node), source, role) if extractor.batch_seconds else None
     seconds = [0.0]
 
     def note(done: int, total: int, audio_seconds: float) -> None:
@@ -176,40 +176,38 @@ def make_features(
 
 
 @lru_cache(maxsize=4)
-def _batches(order: str, node: tuple[str, ...], source: int, role: str) -> list[list[str]]:
+def _batches(parcel: str, node: tuple[str, ...], source: int, role: str) -> list[list[str]]:
     """Relative paths of the files of each group that an extractor takes together; shards are runs of whole groups."""
     from ...features.core.feature_extractor import build
     from ...features.extraction.batched import BATCHES, groups
     from ...features.extraction.file_tasks import tasks_of
-    from ..grid.work import wanted_rows
 
-    plans = _plans(order, node)
-    corpus, rows, _ = wanted_rows(plans)[source]
+    plan = _order(parcel, node).plan
+    corpus, rows, _ = plan.rows()[source]
     tasks, _ = tasks_of(rows, corpus.root, corpus.audio_source)
     item_path = rows["path"].astype(str)
-    made = groups(tasks, tasks, BATCHES * build(plans[0].features[role]).batch_seconds) if tasks else []
+    made = groups(tasks, tasks, BATCHES * build(plan.features[role]).batch_seconds) if tasks else []
     return [list(dict.fromkeys(str(item_path[s.item]) for m in group for s in m.task.segments)) for group in made]
 
 
-def train(order: str, node: Sequence[str], trial: int, fold: str, lacking: Sequence[int]) -> dict[str, Any]:
-    """One unit of an order, for the runs that lack it.
+def work_through(parcel: str, node: Sequence[str], unit: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit of a parcel.
 
     Returns
     -------
-    `facts` (of each run, as written), `files` (run -> name -> bytes) and `log` (the end of what was printed)
+    `facts` and `files` (name -> bytes) of each of `Unit.records`, and `log` (the end of what was printed)
     """
-    about = json.loads(order)
-    log = log_file(about["home"], about["runs"][0]["run_id"], trial, fold)
+    about = json.loads(parcel)
+    log = log_file(about["home"], about["run_id"], unit["trials"][0], unit["fold"])
     with printed_into(log):
         limit_threads(about["threads"])
-        from ..grid.trial import run_unit
-        from ..grid.work import job_of
+        from ..grid.plan import Unit
 
-        plans = _plans(order, tuple(node))
-        lacked = [plans[i] for i in lacking]
-        job = job_of(plans, lacked, trial, fold, about["device"], about["threads"], about["save_models"])
-        facts = run_unit(job, _sources(order, tuple(node)))
-        files = {str(i): _taken(plan, trial, fold) for i, plan in zip(lacking, lacked, strict=True)}
+        asked = Unit(**unit)
+        order = _order(parcel, tuple(node))
+        job = order.job(asked, about["device"], about["threads"], save_models=about["save_models"])
+        facts = job.run(_sources(parcel, tuple(node)))
+        files = [_taken(order.runs[part], trial, asked.fold) for trial, part in asked.records()]
     text = tail(log)
     log.unlink(missing_ok=True)
     return {"facts": facts, "files": files, "log": text}
@@ -235,19 +233,19 @@ def _folder(home: str) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _plans(order: str, node: tuple[str, ...]) -> list[Plan]:
-    """The order's plans, with run folders of this node; SerbenchError where the node can't give the same numbers."""
+def _order(parcel: str, node: tuple[str, ...]) -> Order:
+    """The order with run folders of this node; SerbenchError where the node can't give the same numbers."""
     from ...results.record.folder import Run
-    from ..grid.plan import rebuild
+    from ..grid.execution import Order, make_plan
 
-    about = json.loads(order)
+    about = json.loads(parcel)
     check_versions(about["versions"])
     corpora = NodeCorpora(about["digests"], roots_of(about["roots"], node), about["folder"])
-    plans = []
-    for one in about["runs"]:
-        run = Run.create(_folder(about["home"]), one["spec"])
-        plans.append(rebuild(Request.from_dict(one["request"]), run.path, about["config"], corpora))
-    return plans
+    requests, config = json.loads(about["plan"])
+    for file in (file for request in requests for file in request["weights"]):
+        file["path"] = os.path.join(about["folder"], file["path"])
+    plan = make_plan([Request.from_dict(one) for one in requests], corpora, config)
+    return Order(plan, tuple(Run.create(_folder(about["home"]), spec) for spec in about["specs"]))
 
 
 def check_versions(expected: Mapping[str, str]) -> None:
@@ -262,20 +260,18 @@ def check_versions(expected: Mapping[str, str]) -> None:
 
 
 @lru_cache(maxsize=2)
-def _sources(order: str, node: tuple[str, ...]) -> list[Source]:
+def _sources(parcel: str, node: tuple[str, ...]) -> list[Source]:
     """Corpora with their features from this node's cache; what is missing there is made now."""
     from ..core.progress import Silent
-    from ..grid.work import open_sources
 
-    return open_sources(_plans(order, node), 1, Silent())
+    return _order(parcel, node).plan.sources(1, Silent())
 
 
-def _taken(plan: Plan, trial: int, fold: str) -> dict[str, bytes]:
+def _taken(run: Run, trial: int, fold: str) -> dict[str, bytes]:
     """The files of a unit, read and taken away."""
-    stem = plan.run.unit_files(trial, fold)[0].stem
-    found = {}
-    for path in sorted(plan.run.path.iterdir()):
+    stem, files = run.unit_files(trial, fold)[0].stem, {}
+    for path in sorted(run.path.iterdir()):
         if path.is_file() and path.name.startswith(f"{stem}."):
-            found[path.name] = path.read_bytes()
+            files[path.name] = path.read_bytes()
             path.unlink()
-    return found
+    return files

@@ -9,7 +9,7 @@ from ...datasets.core.errors import SerbenchError
 
 
 @dataclass(frozen=True)
-class Options:
+class RayOptions:
     """Where the cluster is and what a trial takes.
 
     Attributes
@@ -56,7 +56,7 @@ class Node:
         """What the node answers to in `--root DATASET@NODE=FOLDER`."""
         return self.name, self.address
 
-    def slots(self, options: Options, gpus: float) -> int:
+    def slots(self, options: RayOptions, gpus: float) -> int:
         """Trials that it can work on at the same time."""
         by_cpu = int(self.cpus // options.cpus_per_trial)
         return min(by_cpu, shares(self.gpus, gpus)) if gpus else by_cpu

@@ -14,7 +14,11 @@ from collections.abc import Sequence
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.corpus import Corpus
-from .study import Row, Study
+from ..grid.execution import Execution
+from ..grid.grid import run_requests
+from ..protocol.request import Grid
+from ..protocol.setting import Corpora
+from .study import Findings, Row, Study, base_request, default_tasks, findings_of, request_for
 
 CLUSTERS = 10
 """Section 5.2 and Table 3."""
@@ -74,6 +78,27 @@ def table4(corpus: Corpus, numbers: Sequence[int] = (), unlabelled: int | None =
         "clusters",
         (f"{size:,} unlabelled sentences.{note}",),
     )
+
+
+def run_study(study: Study, grid: Grid, how: Execution, corpora: Corpora | None = None) -> Findings:
+    """Run every row on every task and compare them.
+
+    Parameters
+    ----------
+    grid : corpus, protocol, trials, preset and settings; a setting is given to those models that have it. Tasks are of
+        one kind, usually one attribute each; none = `default_tasks`
+
+    Raises
+    ------
+    SerbenchError
+        For a setting that no row has or that the study decides, or when trials failed (says what to run).
+    """
+    corpora = corpora or Corpora()
+    base = base_request(grid)
+    tasks = default_tasks(corpora.get(base.places()[0]), grid.tasks)
+    requests = [request_for(study, row, task, base) for task in tasks for row in study.rows]
+    runs, width = run_requests(requests, how, corpora), len(study.rows)
+    return findings_of(study, [runs[i : i + width] for i in range(0, len(runs), width)])
 
 
 def fitted_sizes(pool: int) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -24,13 +24,14 @@ from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS
 from ...results.record.storage import write_csv
 from ...results.report.data import epochs
+from ..grid.execution import Execution
 from ..grid.grid import run_requests
-from ..protocol.request import Place, Request
+from ..protocol.request import Grid
 from ..protocol.setting import Corpora
+from ..protocol.shared_tasks import shared_classes
 from .claims import Tested, judge, to_markdown
-from .cross import shared_classes
 from .figure import save_figure
-from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for
+from .study import Findings, Row, Study, base_request, findings_of, fitting_preset, request_for
 from .writing import write
 
 if TYPE_CHECKING:
@@ -73,37 +74,28 @@ def ablations(corpus: Corpus, parts: Sequence[str] = (), baselines: Sequence[str
     return Study("maec", "MAEC and its parts", tuple(rows), "others", notes=tuple(notes))
 
 
-def run_ablations(
-    study: Study, base: Request, tests: Sequence[Place], how: Execution, corpora: Corpora | None = None
-) -> list[Tested]:
+def run_ablations(study: Study, grid: Grid, how: Execution, corpora: Corpora | None = None) -> list[Tested]:
     """Run every row within its corpus and on the tested corpora, and compare the rows on each.
 
     Parameters
     ----------
-    base : corpus, task (None: the corpus's first, or `emotion-4` where there are tests), protocol, trials, preset and
-        settings
-    tests : corpora that are tested beside the one that is trained on
+    grid : corpus, task (none: the corpus's first, or `emotion-4` where there are tests), protocol, trials, preset and
+        settings, and corpora that are tested beside the one that is trained on
     """
-    corpora = corpora or Corpora()
+    corpora, base, tests = corpora or Corpora(), base_request(grid), grid.tested()
     trained = corpora.get(base.places()[0])
     opened = [trained, *(corpora.get(place) for place in tests)]
     task = base.task or (SHARED_TASK if tests else trained.tasks[0].name)
     if tests and task in SETS and not base.classes:
-        from ..core.progress import Silent
-
-        base = replace(base, classes=shared_classes(opened, task, (), how.display or Silent()))
+        base = replace(base, classes=shared_classes(opened, task, (), how.display))
     rows = [fitting_preset(study, request_for(study, row, task, base)) for row in study.rows]
-    requests = [replace(row, test=test) for test in (None, *tests) for row in rows]
-    runs = run_requests(
-        requests, how.results, how.device, how.jobs, how.threads, how.save_models, how.display, corpora=corpora
-    )
-    width = len(rows)
-    groups = [runs[i : i + width] for i in range(0, len(runs), width)]
+    runs = run_requests([replace(row, test=test) for test in (None, *tests) for row in rows], how, corpora)
+    groups = [runs[i : i + len(rows)] for i in range(0, len(runs), len(rows))]
     return [Tested(str(group[0].spec["dataset"]["name"]), findings_of(study, [group])) for group in groups]
 
 
 def claims(tested: Sequence[Tested]) -> pd.DataFrame:
-    """The paper's claims (`_claims.judge`)."""
+    """The paper's claims (`claims.judge`)."""
     return judge(tested, {f"without {part}": what for part, (what, _) in PARTS.items()}, "MAEC")
 
 

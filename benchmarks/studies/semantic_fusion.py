@@ -7,8 +7,8 @@ is run again. The first row is the whole system; every other one differs from it
 
 On time-continuous tasks the challenge's own figure stands beside: CCC over the concatenated frames of all test
 recordings, and of those of each culture, by population moments and by those of the AVEC scorer
-(`results.metrics.ccc_avec`); and published results, which use video too and other recordings, apart from the ranking.
-The tests are paired over scores of subsets of whole recordings and trials, as everywhere.
+(`results.scores.metrics.ccc_avec`); and published results, which use video too and other recordings, apart from the
+ranking. The tests are paired over scores of subsets of whole recordings and trials, as everywhere.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from ...results.scores.metrics import ccc, ccc_avec
 from ...results.scores.scoring import MEAN
 from ...results.tables import references as published
 from ...results.tables.leaderboard import leaderboard
+from ..grid.execution import Execution
 from ..grid.grid import run_requests
-from ..protocol.request import Request
+from ..protocol.request import Grid
 from ..protocol.setting import Corpora
 from .claims import Tested, judge, to_markdown
-from .study import Execution, Findings, Row, Study, findings_of, fitting_preset, request_for
+from .study import Findings, Row, Study, base_request, findings_of, fitting_preset, request_for
 from .writing import write
 
 MODEL = "semantic-fusion"
@@ -74,25 +75,22 @@ def ablations(corpus: Corpus, vectors: Mapping[str, str], baselines: Sequence[st
     return Study("semantic", "Semantic fusion and its parts", tuple(rows), "others", notes=tuple(notes))
 
 
-def run_ablations(study: Study, base: Request, how: Execution, corpora: Corpora | None = None) -> Findings:
-    """Run every row on the base's task (None: the corpus's first) and compare them.
+def run_ablations(study: Study, grid: Grid, how: Execution, corpora: Corpora | None = None) -> Findings:
+    """Run every row on the grid's task (none: the corpus's first) and compare them.
 
     Raises
     ------
     SerbenchError
         For a setting that the study decides, a preset that there isn't, or when trials failed (says what to run).
     """
-    corpora = corpora or Corpora()
+    corpora, base = corpora or Corpora(), base_request(grid)
     task = base.task or corpora.get(base.places()[0]).tasks[0].name
     requests = [fitting_preset(study, request_for(study, row, task, base)) for row in study.rows]
-    runs = run_requests(
-        requests, how.results, how.device, how.jobs, how.threads, how.save_models, how.display, corpora=corpora
-    )
-    return findings_of(study, [runs])
+    return findings_of(study, [run_requests(requests, how, corpora)])
 
 
 def claims(findings: Findings, tested_on: str) -> pd.DataFrame:
-    """What the system's parts add, as planned comparisons with the first row (`_claims.judge`)."""
+    """What the system's parts add, as planned comparisons with the first row (`claims.judge`)."""
     system, *others = findings.study.rows
     names = {row.label: name for row in others if (name := _what_is_added(system, row))}
     return judge([Tested(tested_on, findings)], names, "semantic fusion")
@@ -122,8 +120,8 @@ def challenge_scores(run: Run, parts: Mapping[str, str]) -> pd.DataFrame:
     chosen = [(ALL, rows)]
     if named.nunique() > 1:
         chosen += [(str(name), part) for name, part in rows.groupby(named, sort=True)]
-    found = [row for name, part in chosen for row in _challenge_rows(run, name, part)]
-    return pd.DataFrame(found, columns=list(COLUMNS[1:]))
+    scored = [row for name, part in chosen for row in _challenge_rows(run, name, part)]
+    return pd.DataFrame(scored, columns=list(COLUMNS[1:]))
 
 
 def challenge_table(findings: Findings, corpus: Corpus) -> pd.DataFrame:
@@ -164,7 +162,7 @@ def challenge_markdown(table: pd.DataFrame, findings: Findings) -> str:
 
 
 def write_all(findings: Findings, folder: Path, corpus: Corpus) -> list[Path]:
-    """Write the claims, the study (`_study.write`) and, for traces, the challenge's scores; returns the paths.
+    """Write the claims, the study (`writing.write`) and, for traces, the challenge's scores; returns the paths.
 
     semantic-claims_DATASET.csv and .md; semantic_DATASET and its parts; semantic-challenge_DATASET.csv and .md.
     """

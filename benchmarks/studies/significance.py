@@ -49,10 +49,10 @@ def study(experiments: int = 1000, power: int = 500, seed: int = 0, draws: Draws
     parts = []
     for kind, name, world, n in _worlds(experiments, power):
         with stage(f"{kind}: {name}"):
-            found = rejections(world, n, seed=seed, draws=draws or Draws(500, 500))
-        facts = {"kind": kind, "world": name, **{str(k): v for k, v in found.attrs.items()}}
+            rates = rejections(world, n, seed=seed, draws=draws or Draws(500, 500))
+        facts = {"kind": kind, "world": name, **{str(k): v for k, v in rates.attrs.items()}}
         sys.stderr.write(f"{kind}: {name}: {n} experiments\n")
-        parts.append(found.reset_index(names="test").assign(**facts))
+        parts.append(rates.reset_index(names="test").assign(**facts))
     columns = ["kind", "world", "test", "rate", "low", "high", "experiments", "difference", "trial", "subset", "rest"]
     return pd.concat(parts, ignore_index=True)[columns]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -20,9 +19,7 @@ from ...results.record.folder import Run
 from ...results.scores.scoring import scored_targets
 from ...results.tables.compare import compare
 from ...sermodels import registry
-from ..core.progress import Display
-from ..grid.grid import run_requests
-from ..grid.plan import Request
+from ..protocol.request import Grid, Request
 
 LEVEL = 0.05
 
@@ -58,18 +55,6 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """Where and how a study runs; the arguments of `grid.run_requests`."""
-
-    results: Path = Path("results")
-    device: str = "auto"
-    jobs: int = 1
-    threads: int | None = None
-    save_models: bool = False
-    display: Display | None = None
-
-
-@dataclass(frozen=True)
 class Findings:
     """What a study found: `summary` (row, target), `tests` (pair, target) and `scores` (row, target, trial, subset)."""
 
@@ -80,23 +65,10 @@ class Findings:
     runs: tuple[Run, ...]
 
 
-def run_study(study: Study, tasks: Sequence[str], base: Request, how: Execution) -> Findings:
-    """Run every row on every task and compare them.
-
-    Parameters
-    ----------
-    tasks : names of tasks of one kind; usually one attribute each
-    base : corpus, protocol, trials, preset and settings; a setting is given to those models that have it
-
-    Raises
-    ------
-    SerbenchError
-        For a setting that no row has or that the study decides, or when trials failed (says what to run).
-    """
-    requests = [request_for(study, row, task, base) for task in tasks for row in study.rows]
-    runs = run_requests(requests, how.results, how.device, how.jobs, how.threads, how.save_models, how.display)
-    width = len(study.rows)
-    return findings_of(study, [runs[i : i + width] for i in range(0, len(runs), width)])
+def base_request(grid: Grid) -> Request:
+    """The request that a study's rows are variants of: its one corpus, protocol, preset and settings."""
+    (trained,) = grid.trained()
+    return grid.request(trained, preset=grid.preset)
 
 
 def findings_of(study: Study, groups: Sequence[Sequence[Run]]) -> Findings:
@@ -201,8 +173,8 @@ def _scores(run: Run, label: str) -> pd.DataFrame:
 def _mark(study: Study, label: str, tests: pd.DataFrame) -> str:
     rivals = [r.label for r in study.rows if r.label != label]
     rivals = rivals if study.rivals == "others" else [r for r in rivals if r == study.rows[0].label]
-    found = [_beats(tests, label, rival) for rival in rivals]
-    return "*" * min(found, default=0)
+    beaten = [_beats(tests, label, rival) for rival in rivals]
+    return "*" * min(beaten, default=0)
 
 
 def _beats(tests: pd.DataFrame, label: str, rival: str) -> int:

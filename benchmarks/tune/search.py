@@ -16,6 +16,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from ...datasets.core.files import digest, write_json
 from ...datasets.core.libraries import LibraryError, library
 from ...datasets.core.stages import stage
 from ...datasets.schema.task import Task
+from ...sermodels import registry
 from ...sermodels.core.sermodel import Data, FitLog, Predictions, Resources, Score, SERModel
+from ..protocol.request import Grid
 from .space import Choice, Range, Search, candidate, check, parse, resolved, search_of
 
 __all__ = ["Choice", "Range", "Search", "Tuned", "candidate", "check", "parse", "resolved", "search_of"]
@@ -71,15 +74,15 @@ class Tuned:
         data = train, dev, score, unlabelled
         self._recall(train, dev)
         self._propose(data)
-        found = {key: one for key, one in self._tried.items() if one["dev_score"] is not None}
-        if not found:
+        scored = {key: one for key, one in self._tried.items() if one["dev_score"] is not None}
+        if not scored:
             first = next(iter(self._tried.values()))
             raise SerbenchError(f"each of {len(self._tried)} candidates failed, the first one so: {first['error']}")
-        best = max(found, key=lambda key: found[key]["dev_score"])
+        best = max(scored, key=lambda key: scored[key]["dev_score"])
         if self._held != best:  # fitted before the process was interrupted
-            self.chosen, self._log = self._fitted(found[best]["settings"], best, data)
+            self.chosen, self._log = self._fitted(scored[best]["settings"], best, data)
         self._forget()
-        chosen = dict(found[best]["settings"])
+        chosen = dict(scored[best]["settings"])
         self._log.facts["search"] = {**self.search, "chosen": chosen, "candidates": list(self._tried.values())}
         return self._log
 
@@ -179,6 +182,21 @@ class Tuned:
     def parameters(self) -> int:
         """Trained scalars of the chosen candidate."""
         return self.chosen.parameters
+
+
+def searched_grid(grid: Grid, budget: int, sampler: str) -> tuple[Grid, Search]:
+    """The grid of one model whose settings are searched, and what is searched (`search_of`)."""
+    if len(grid.models) > 1:
+        raise SerbenchError("serbench tune takes one --model: each has a space of its own. Type it once for each.")
+    grid.requests()  # refuses a grid that names nothing
+    ((name, preset),) = grid.models
+    fixed, search = search_of(registry.load(name), name, grid.settings, budget, sampler, preset)
+    return replace(grid, settings=fixed, search=search.plain()), search
+
+
+def chosen_settings(unit: Mapping[str, Any]) -> Mapping[str, str]:
+    """What the search of a recorded unit has chosen; empty where it failed."""
+    return ((unit.get("facts") or {}).get("search") or {}).get("chosen") or {}
 
 
 def _suggest(trial: Any, key: str, dimension: Choice | Range) -> str:

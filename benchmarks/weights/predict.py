@@ -79,7 +79,7 @@ def predict(
     applied = [Applied.load(Path(path), device, model) for path in weights]
     _check_columns(applied)
     corpus, names = (audio, corpus_names(audio)) if isinstance(audio, Corpus) else corpus_of(audio)
-    items = _items(corpus, applied, partition)
+    items = _predicted_rows(corpus, applied, partition)
     tables = feature_tables(corpus, items, applied, jobs, shown)
     failed = {i: t.failed[i] for t in tables.values() for i in items.index if i in t.failed}
     kept = items.loc[[i for i in items.index if i not in failed]]
@@ -150,15 +150,15 @@ def _check_columns(applied: Sequence[Applied]) -> None:
 
 def corpus_of(paths: Sequence[str | Path]) -> tuple[Corpus, dict[str, str]]:
     """Audio files as a corpus without labels, and the name of each item."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     alone = len(paths) == 1
     for given in map(Path, paths):
         for path in audio_files(given):
             relative = path.relative_to(given) if alone and given.is_dir() else path
-            found.setdefault(os.path.abspath(path), relative.as_posix())
-    rows = [{"id": full, "path": Path(full).relative_to(Path(full).anchor).as_posix()} for full in found]
-    anchor = Path(next(iter(found))).anchor
-    return Corpus("files", "", Path(anchor), make_table(rows), tasks=(), splits={}), found
+            names.setdefault(os.path.abspath(path), relative.as_posix())
+    rows = [{"id": full, "path": Path(full).relative_to(Path(full).anchor).as_posix()} for full in names]
+    anchor = Path(next(iter(names))).anchor
+    return Corpus("files", "", Path(anchor), make_table(rows), tasks=(), splits={}), names
 
 
 def audio_files(path: Path) -> list[Path]:
@@ -170,10 +170,10 @@ def audio_files(path: Path) -> list[Path]:
         If there is no such path, or no audio in the folder.
     """
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO and p.is_file())
-        if not found:
+        sounds = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO and p.is_file())
+        if not sounds:
             raise SerbenchError(f"there is no audio in {str(path)!r}. Expected files that end in {', '.join(AUDIO)}.")
-        return found
+        return sounds
     if not path.exists():
         raise SerbenchError(f"there is no file or folder {str(path)!r}. Expected audio files, or a folder of them.")
     return [path]
@@ -186,7 +186,7 @@ def corpus_names(corpus: Corpus) -> dict[str, str]:
     return {str(i): str(i) if shared else str(path) for i, path in zip(table.index, table["path"], strict=True)}
 
 
-def _items(corpus: Corpus, applied: Sequence[Applied], partition: str | None) -> pd.DataFrame:
+def _predicted_rows(corpus: Corpus, applied: Sequence[Applied], partition: str | None) -> pd.DataFrame:
     """The rows that are predicted."""
     continuous = applied[0].model.task.kind == "continuous"
     rows = corpus.recordings if continuous and corpus.recordings is not None else corpus.utterances

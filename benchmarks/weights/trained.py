@@ -23,7 +23,7 @@ from ...datasets.core.files import digest, file_sha256
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ...results.record.identity import UNTRAINED
 from ...sermodels import registry
 from ...sermodels.core.persist import describe, trained_on, weights_file
@@ -68,7 +68,7 @@ def open_weights(paths: Iterable[str | Path], model: str | None = None) -> list[
     SerbenchError
         For a file that is missing, no weights, of another model than `model`, or given twice.
     """
-    found: list[Weights] = []
+    opened: list[Weights] = []
     for path in paths:
         head = describe(path)
         if model is not None and head["model"] != model:
@@ -77,22 +77,22 @@ def open_weights(paths: Iterable[str | Path], model: str | None = None) -> list[
                 f"{head['model']}, or leave --model out."
             )
         one = Weights(WeightsFile(str(path), file_sha256(weights_file(path))), head)
-        if (twin := next((w for w in found if w.file.sha256 == one.file.sha256), None)) is not None:
+        if (twin := next((w for w in opened if w.file.sha256 == one.file.sha256), None)) is not None:
             raise SerbenchError(f"{twin.file.path!r} and {str(path)!r} are the same weights. Give them once.")
-        found.append(one)
-    return found
+        opened.append(one)
+    return opened
 
 
 def reopen(files: Sequence[WeightsFile]) -> list[Weights]:
     """Describe the files of a request; raise SerbenchError where one is not the file that was asked for."""
-    found = open_weights(file.path for file in files)
-    for file, one in zip(files, found, strict=True):
+    opened = open_weights(file.path for file in files)
+    for file, one in zip(files, opened, strict=True):
         if file.sha256 != one.file.sha256:
             raise SerbenchError(
                 f"{file.path!r} has changed: expected SHA-256 {file.sha256[:16]}..., found {one.file.sha256[:16]}... "
                 "Put the recorded file back, or score the new one: serbench run --weights."
             )
-    return found
+    return opened
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def rows(weights: Sequence[Weights], corpus: Corpus, task: str | None, classes: 
     wanted = task_of(corpus, task, classes)
     alone = [one for one in weights if _predicts([one], wanted)]
     rest = tuple(one for one in weights if one not in alone)
-    found = [Row(task, tuple(classes), (one,)) for one in alone]
-    return [*found, Row(task, tuple(classes), ordered(rest, wanted))] if rest else found
+    made = [Row(task, tuple(classes), (one,)) for one in alone]
+    return [*made, Row(task, tuple(classes), ordered(rest, wanted))] if rest else made
 
 
 def ordered(weights: Sequence[Weights], task: Task) -> tuple[Weights, ...]:
@@ -194,12 +194,13 @@ def described(weights: Sequence[Weights], preset: str = PRESET) -> dict[str, Any
 
 def features_of(weights: Sequence[Weights]) -> dict[str, FeatureRequest]:
     """Role -> request; with the name of the weights' task where they don't take the same."""
-    found: dict[str, FeatureRequest] = {}
-    for one in weights:
-        for role, request in one.features.items():
-            same = all(other.features.get(role) == request for other in weights)
-            found[role if same else f"{one.task.name}.{role}"] = request
-    return found
+    return {role_of(one, role, weights): request for one in weights for role, request in one.features.items()}
+
+
+def role_of(one: Weights, role: str, weights: Sequence[Weights]) -> str:
+    """What a role of one of several weights is called among the roles of all."""
+    same = all(other.features.get(role) == one.features[role] for other in weights)
+    return role if same else f"{one.task.name}.{role}"
 
 
 def _predicts(weights: Sequence[Weights], task: Task) -> bool:

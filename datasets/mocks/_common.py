@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..core.files import atomic_write, write_text
 from ..core.stages import noted
+from ..schema.labels import VOCABULARIES
 from ..voice.synthesis import babble
 
 Array = npt.NDArray[np.float32]
@@ -100,3 +101,35 @@ def speak(
     """Write an utterance of about `seconds` in the state of an emotion."""
     length = seconds * float(rng.uniform(0.9, 1.3))
     write_wav(path, voice_of(emotion, length, int(rng.integers(2**31)), gender, sampling_rate), sampling_rate)
+
+
+def act(
+    folder: Path,
+    corpus: str,
+    takes: Mapping[str, Sequence[tuple[str, str]]],
+    genders: Mapping[str, str],
+    *,
+    utterances: int,
+    sampling_rate: int,
+    seed: int,
+) -> list[str]:
+    """Write an acted corpus: for each speaker as many takes as its share of `utterances`, in their order.
+
+    Parameters
+    ----------
+    corpus : its name among the vocabularies of labels
+    takes : speaker -> (path of the file below `folder`, code of the emotion)
+    genders : speaker -> "female" or "male"
+
+    Returns
+    -------
+    paths that were written
+    """
+    rng = np.random.default_rng((seed, *corpus.encode()))
+    counts = share(utterances, len(takes), max(map(len, takes.values())))
+    written = []
+    for (speaker, own), count in zip(takes.items(), counts, strict=True):
+        for path, code in own[:count]:
+            speak(folder / path, VOCABULARIES[corpus][code], genders[speaker], sampling_rate, rng)
+            written.append(path)
+    return written

@@ -6,6 +6,7 @@ read is a `SerbenchError` with file and line.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,20 +44,51 @@ def cell_error(file: Path, line: object, text: str) -> SerbenchError:
     return SerbenchError(f"{place} {line} of {file}: {text}.")
 
 
-def paths(cells: pd.DataFrame, file: Path) -> pd.Series[str]:
-    """Paths with `/` between folders, checked to stay in the file's folder."""
+def audio_folder(given: str | Path) -> Path:
+    """The folder of `--option audio=FOLDER`, checked to be one."""
+    folder = Path(os.path.abspath(Path(given).expanduser()))
+    if not folder.is_dir():
+        raise SerbenchError(f"audio={str(given)!r} is not a folder. Type --option audio=FOLDER, where the sound lies.")
+    return folder
+
+
+def paths(cells: pd.DataFrame, file: Path, audio: Path | None = None) -> pd.Series[str]:
+    """Paths with `/` between folders, relative to `audio` (default: the file's folder) and checked to stay in it.
+
+    Absolute paths are taken where `audio` is given and holds them.
+    """
     column = cells["path"].str.replace("\\", "/", regex=False)
     if column.isna().any():
         raise cell_error(file, cells[LINE][column.isna()].iloc[0], "the path is empty. Expected an audio file")
+    if audio is not None:
+        column = column.map(lambda path: _below(audio, path)).astype("string")
     for line, path in zip(cells[LINE], column, strict=True):
         try:
             if re.match(r"[A-Za-z]:/", path):
                 raise SerbenchError("a drive letter")
-            inside(file.parent, path)
+            inside(audio or file.parent, path)
         except SerbenchError:
-            text = f"the path {path!r} leaves the table's folder. Expected a path relative to it; put the table beside"
-            raise cell_error(file, line, f"{text} or above the audio") from None
+            raise cell_error(file, line, f"the path {path!r} {_OUTSIDE if audio is None else _ELSEWHERE}") from None
     return column
+
+
+_OUTSIDE = (
+    "leaves the table's folder. Expected a path relative to it; put the table beside or above the audio, or type "
+    "--option audio=FOLDER with the folder that holds all of the audio"
+)
+_ELSEWHERE = (
+    "leaves the folder of --option audio=FOLDER. Expected a path relative to it, or an absolute one inside it; name "
+    "the folder that holds all of the audio"
+)
+
+
+def _below(audio: Path, path: str) -> str:
+    """An absolute path inside the folder (on the text, or with its links followed) as a relative one."""
+    if os.path.isabs(path):
+        for folder in (audio, Path(os.path.realpath(audio))):
+            if Path(os.path.normpath(path)).is_relative_to(folder):
+                return Path(os.path.normpath(path)).relative_to(folder).as_posix()
+    return path
 
 
 def ids(cells: pd.DataFrame, columns: Mapping[str, pd.Series[Any]], file: Path) -> pd.Index[Any]:

@@ -143,11 +143,11 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise SerbenchError(f"{path} can't be read as parquet: {reason}. Write it again, or save it as CSV.") from None
     if table.index.name is not None or table.index.nlevels > 1:
         table = table.reset_index()
-    cells = {str(name): _as_text(table.iloc[:, i]) for i, name in enumerate(table.columns)}
+    cells = {str(name): as_text(table.iloc[:, i]) for i, name in enumerate(table.columns)}
     return pd.DataFrame({**cells, LINE: [str(i + 1) for i in range(len(table))]}, dtype="string")
 
 
-def _as_text(column: pd.Series[Any]) -> list[str | None]:
+def as_text(column: pd.Series[Any]) -> list[str | None]:
     """Cells as text: numbers in their shortest exact form, and a column of whole floats (3.0) as whole numbers."""
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")

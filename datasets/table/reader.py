@@ -1,6 +1,7 @@
 """Bring your own corpus: one CSV, TSV or parquet file with the columns of the corpus table, all of them or a few.
 
-`path,label` is enough, and so is `path,arousal,valence`. Paths are relative to the file and can't leave its folder.
+`path,label` is enough, and so is `path,arousal,valence`. Paths are relative to the file and can't leave its folder;
+with `--option audio=FOLDER` they are relative to that folder, or absolute ones inside it.
 
 | column | meaning |
 |---|---|
@@ -41,13 +42,26 @@ from ..schema.context import add_context
 from ..schema.corpus import COLUMNS, NUMBER_COLUMNS, OFFICIAL, Corpus, Fold, make_table, rotation
 from ..schema.grouping import GUARDED, make_groups
 from ..schema.task import ATTRIBUTES, Task, attribute_tasks
-from .cells import cell_error, genders, ids, labels, number_column, partitions, paths, references, stated_scale
+from .cells import (
+    audio_folder,
+    cell_error,
+    genders,
+    ids,
+    labels,
+    number_column,
+    partitions,
+    paths,
+    references,
+    stated_scale,
+)
 from .file import LINE, read_table, table_file
 
 FOLDS = 5
 KNOWN_SCALES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (1.0, 7.0), (1.0, 9.0), (0.0, 10.0), (0.0, 100.0))
 MOST_CLASSES = 100
 SCALE_COLUMNS = ("scale", *(f"{a}_scale" for a in ATTRIBUTES))
+CELL_COLUMNS = (*COLUMNS, "id", "label", "fold", *SCALE_COLUMNS)
+"""Columns that mean something here."""
 RESERVED = ("fold_group", "dev_group")
 
 
@@ -58,17 +72,19 @@ class _Draft:
     file: Path
     table: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    remedy: str = "Add a column 'speaker'."  # where speakers are missing
     risks: list[str] = field(default_factory=list)  # noted too, and warned of
     shared: set[str] = field(default_factory=set)
 
 
-def load(root: Path | None, release: str | None = None) -> Corpus:
+def load(root: Path | None, release: str | None = None, *, audio: str | Path | None = None) -> Corpus:
     """Load a corpus from a table file, or from a folder that holds exactly one.
 
     Parameters
     ----------
     root : the file; its folder is the corpus's root
     release : name of this corpus in records; default: the file's name without its ending
+    audio : folder that the paths are relative to, or absolute paths lie in; default: the file's folder
 
     Raises
     ------
@@ -78,18 +94,40 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     if root is None:
         raise SerbenchError("table needs your table file. Type --root FILE.csv (or .tsv, .parquet).")
     file = table_file(root)
-    cells = read_table(file, (*COLUMNS, "id", "label", "fold", *SCALE_COLUMNS))
-    draft = _draft(cells, file)
+    cells = read_table(file, CELL_COLUMNS)
+    return corpus_of(
+        cells, file, name="table", release=release or file.stem, audio=None if audio is None else audio_folder(audio)
+    )
+
+
+def corpus_of(
+    cells: pd.DataFrame, file: Path, *, name: str, release: str, audio: Path | None = None, remedy: str = ""
+) -> Corpus:
+    """The corpus that text cells in the columns of this page make.
+
+    Parameters
+    ----------
+    cells : texts (missing = NA), among them `path`, and the line or row of each in the column `LINE`
+    file : where they were read, for messages; its folder is the corpus's root unless `audio` is given
+    remedy : what to do where speakers are missing, in words
+
+    Raises
+    ------
+    SerbenchError
+        For a cell that can't be used.
+    """
+    draft = _draft(cells, file, audio)
+    draft.remedy = remedy or draft.remedy
     scales = _scales(draft, cells)
     tasks = _tasks(draft, scales)
     _check_speakers(draft)
     splits = _splits(draft)
     for risk in draft.risks:
-        warnings.warn(f"{file.name}: {risk}", SerbenchWarning, stacklevel=2)
+        warnings.warn(f"{file.name}: {risk}", SerbenchWarning, stacklevel=3)
     return Corpus(
-        name="table",
-        release=release or file.stem,
-        root=file.parent,
+        name=name,
+        release=release,
+        root=audio or file.parent,
         utterances=draft.table,
         tasks=tasks,
         splits=splits,
@@ -100,13 +138,13 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     )
 
 
-def _draft(cells: pd.DataFrame, file: Path) -> _Draft:
+def _draft(cells: pd.DataFrame, file: Path, audio: Path | None) -> _Draft:
     """Type every column; nothing is guessed here but spellings."""
     for name in RESERVED:
         if name in cells:
             raise SerbenchError(f"{file} has a column {name!r}, which is made here. Call your folds 'fold'.")
     notes: list[str] = []
-    columns: dict[str, pd.Series[Any]] = {"path": paths(cells, file)}
+    columns: dict[str, pd.Series[Any]] = {"path": paths(cells, file, audio)}
     for name in NUMBER_COLUMNS:
         if name in cells:
             columns[name] = number_column(cells, name, file)
@@ -203,7 +241,7 @@ def _check_speakers(draft: _Draft) -> None:
     unknown, rows = int(draft.table["speaker"].isna().sum()), len(draft.table)
     if unknown:
         what = "no speakers are given" if unknown == rows else f"{unknown} of {rows} utterances have no speaker"
-        draft.risks.append(f"{what}: the same voice may be in training and test (leak risk). Add a column 'speaker'.")
+        draft.risks.append(f"{what}: the same voice may be in training and test (leak risk). {draft.remedy}")
 
 
 def _splits(draft: _Draft) -> dict[str, tuple[Fold, ...]]:

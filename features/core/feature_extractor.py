@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,9 @@ from ...datasets.core.config import override, to_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest
 from .. import registry
+from .feature_request import FeatureRequest
+
+__all__ = ["Array", "FeatureExtractor", "FeatureRequest", "build"]
 
 Array = npt.NDArray[np.float32]
 
@@ -105,18 +107,6 @@ class FeatureExtractor(ABC):
     def signature(self) -> str:
         """Short text for a score's signature: name, version, digest of the configuration without library versions."""
         return f"{self.name}.v{self.version}+{digest([to_dict(self.config), dict(self.extra_identity())], 8)}"
-
-
-@dataclass(frozen=True)
-class FeatureRequest:
-    """What a model asks for: a registered feature name and settings as typed on the command line (`KEY` -> text)."""
-
-    name: str
-    settings: tuple[tuple[str, str], ...] = ()
-
-    def with_settings(self, settings: Mapping[str, str]) -> FeatureRequest:
-        """The request with further settings; later ones win."""
-        return FeatureRequest(self.name, tuple({**dict(self.settings), **settings}.items()))
 
 
 def build(request: FeatureRequest | str) -> FeatureExtractor:

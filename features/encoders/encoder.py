@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.feature_extractor import Array
+from ..core.feature_table import Array
 from .checkpoint import Checkpoint
 from .families import AST, WAVEFORM, WHISPER
 from .library import transformers

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.core.stages import track
-from ..core.feature_extractor import Array
+from ..core.feature_table import Array
 from .encoder import SpeechEncoder, no_mask_warnings, unit_variance
 from .families import WAVEFORM, Geometry
 from .plain import streams

@@ -12,10 +12,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from ...datasets.core.errors import SerbenchError
@@ -29,7 +29,13 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def in_processes(
-    tasks: list[Task], function: Callable[[Task], Result], jobs: int, died: Callable[[Task], Result]
+    tasks: Sequence[Task],
+    function: Callable[[Task], Result],
+    jobs: int,
+    died: Callable[[Task], Result],
+    *,
+    batch: int = BATCH,
+    share_cores: bool = True,
 ) -> Iterator[Result]:
     """Results of `function` for every task, in the order in which they are ready.
 
@@ -37,17 +43,19 @@ def in_processes(
     ----------
     tasks : picklable arguments
     function : picklable; sent to each process once
-    jobs : number of processes; the processors are shared out among them
-    died : result for a task that ended its process
+    jobs : number of processes
+    died : result for a task that ended its process; it may raise
+    batch : tasks that go to a process together; 1 for long ones
+    share_cores : let each process use its share of the processors alone, where nothing else says how many threads
 
     Raises
     ------
     SerbenchError
         If processes can't be started at all.
     """
-    waiting = deque(tasks[i : i + BATCH] for i in range(0, len(tasks), BATCH))
+    waiting = deque(list(tasks[i : i + batch]) for i in range(0, len(tasks), batch))
     jobs = min(jobs, len(waiting))
-    with _thread_caps(jobs):
+    with _thread_caps(jobs) if share_cores else nullcontext():
         while waiting:
             running: dict[Future[list[Result]], list[Task]] = {}
             try:

@@ -29,6 +29,28 @@ class Runs(list[Run]):
         super().__init__(runs)
         self.problems: dict[Path, str] = dict(problems or {})
 
+    def named(self, name: str) -> Run:
+        """The one run that `MODEL`, `MODEL:PRESET` or a run id (or its beginning) names.
+
+        Raises
+        ------
+        SerbenchError
+            For a name that is none's, or several runs'.
+        """
+        model, _, preset = name.partition(":")
+        alike = [r for r in self if r.run_id == name or r.run_id.startswith(name + "_")] or [
+            r for r in self if r.spec["model"]["name"] == model and (not preset or r.spec["model"]["preset"] == preset)
+        ]
+        if len(alike) > 1 and not preset:
+            alike = [r for r in alike if r.spec["model"]["preset"] == "default"] or alike
+        if len(alike) == 1:
+            return alike[0]
+        there = ", ".join(sorted(r.run_id for r in alike or self))
+        problem = "names several runs" if alike else "names no run"
+        raise SerbenchError(
+            f"{name!r} {problem}. Expected MODEL, MODEL:PRESET, a run id, or a --task. There are: {there}."
+        )
+
 
 def load_runs(
     results: Path,
@@ -57,6 +79,18 @@ def load_runs(
             continue
         if all(_chosen(run.spec[key]["name"], names) for key, names in wanted.items()):
             runs.append(run)
+    return runs
+
+
+def some_runs(results: Path, *, dataset: str | None = None, task: str | None = None) -> Runs:
+    """`load_runs`, where there is one at least; a SerbenchError that says how to make one else."""
+    runs = load_runs(results, dataset=dataset, task=task)
+    if not runs:
+        raise SerbenchError(
+            f"there are no runs under {str(results / 'runs')!r}"
+            f"{f' for {dataset}' if dataset else ''}{f' and the task {task}' if task else ''}. "
+            "Type 'serbench run --model chance --dataset demo' to make one."
+        )
     return runs
 
 

@@ -13,9 +13,9 @@ of the maps; CNN-VAE adds its divergence. For classification, our addition, cros
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +23,12 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from ...datasets.core.config import option
-from ..core.sermodel import Data, FitLog, Score
-from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches
 from ..inputs.chunks import ChunkSet
-from ..training.settings import make_optimiser
 from ..training.training import Training
-from .chunked_model import ChunkedModel
 from .decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
-from .network import ChunkNetwork, EncoderConfig, initialise
+from .network import ChunkNetwork, EncoderConfig
+from .two_stages import TwoStageModel
 
 ERRORS = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth-l1": functional.smooth_l1_loss}
 
@@ -116,66 +113,34 @@ class AutoencoderNetwork(ChunkNetwork):
         return torch.nan_to_num((chunks - self.normaliser.mean) * self.normaliser.inverse)
 
 
-class AutoencoderModel(ChunkedModel):
+class AutoencoderModel(TwoStageModel[AutoencoderNetwork]):
     """Base of `cnn-ae` and `cnn-vae`."""
 
-    uses_unlabelled: ClassVar[bool] = True
     network_class: ClassVar[type[AutoencoderNetwork]] = AutoencoderNetwork
     config: AutoencoderConfig
-    pool_chunks: ChunkSet | None
-    """Chunks of the unlabelled pool, from `begin` on; None without a pool."""
 
-    @classmethod
-    def pool(cls, config: AutoencoderConfig, ids: Sequence[str]) -> list[str]:
-        """The ids of the unlabelled pool that are used."""
-        return unlabelled_pool.chosen(ids, config.unlabelled)
-
-    def build(self, sizes: Mapping[str, int], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> AutoencoderNetwork:
         """The network: encoder and heads as in the release, the decoder like the layers that it mirrors."""
-        network = self.network_class(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
-        initialise(network, generator)
+        network = super().build(sizes, generator)
         initialise_decoder(network.decoder, generator)
         return network
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: AutoencoderNetwork) -> dict[str, Optimizer]:
         """One per part: the encoder, the decoder (with what makes its code), the emotion head."""
-        c, train = self.config, self.train_config
-
-        def over(parts: list[nn.Parameter], kind: str, rate: float | None) -> Optimizer:
-            step = train.learning_rate if rate is None else rate
-            return make_optimiser(kind, parts, step, train.weight_decay, train.momentum)
-
+        c = self.config
         named: dict[str, list[nn.Parameter]] = {"encoder": [], "decoder": [], "emotion": []}
         for name, parameter in network.named_parameters():
             part = name.split(".")[0]
             named[part if part in named else "decoder"].append(parameter)
         return {
-            "encoder": over(named["encoder"], c.encoder_optimiser, c.encoder_rate),
-            "decoder": over(named["decoder"], c.decoder_optimiser, c.decoder_rate),
-            "emotion": over(named["emotion"], train.optimiser, train.learning_rate),
+            "encoder": self.optimiser(named["encoder"], c.encoder_optimiser, c.encoder_rate),
+            "decoder": self.optimiser(named["decoder"], c.decoder_optimiser, c.decoder_rate),
+            "emotion": self.optimiser(named["emotion"]),
         }
 
-    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
-        """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
-        return super().fit(train, dev, score, unlabelled_pool.taken(unlabelled, (train, dev), self.config.unlabelled))
-
-    def begin(self, training: Training) -> None:
-        """Lay out the labelled and the unlabelled chunks."""
-        super().begin(training)
-        pool = training.unlabelled
-        self.pool_chunks = None if pool is None else self.chunk_set(pool)
-        training.log.facts["unlabelled_sentences"] = 0 if pool is None else len(pool)
-
-    def epoch(self, training: Training) -> Mapping[str, float]:
-        """Stage 1 on the pool, stage 2 on the labelled chunks."""
-        total = len(self.train_chunks) + (0 if self.pool_chunks is None else len(self.pool_chunks))
-        middle = 1 - len(self.train_chunks) / total
-        rows = {} if self.pool_chunks is None else self.stage_one(training, self.pool_chunks, middle)
-        return rows | self.stage_two(training, middle)
-
-    def stage_one(self, training: Training, pool: ChunkSet, end: float) -> dict[str, float]:
+    def stage_one(self, training: Training[AutoencoderNetwork], pool: ChunkSet, end: float) -> dict[str, float]:
         """Encoder and decoder on the pool's chunks; the emotion head takes no part."""
-        network = network_of(training)
+        network = training.network
 
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             (chunks,) = batch
@@ -188,9 +153,9 @@ class AutoencoderModel(ChunkedModel):
         means = training.sweep("stage 1", batches, losses, steps, (0.0, end))
         return {f"unlabelled_{name}": value for name, value in means.items()}
 
-    def stage_two(self, training: Training, start: float) -> dict[str, float]:
+    def stage_two(self, training: Training[AutoencoderNetwork], start: float) -> dict[str, float]:
         """The whole network on labelled chunks: (1 - CCC) + weight * U."""
-        network, weight = network_of(training), self.config.reconstruction_weight
+        network, weight = training.network, self.config.reconstruction_weight
 
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             chunks, targets = batch
@@ -201,21 +166,14 @@ class AutoencoderModel(ChunkedModel):
 
         return training.sweep("stage 2", self.batches(training), losses, span=(start, 1.0))
 
-    def latents(self, network: ChunkNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
+    def latents(self, network: AutoencoderNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
         """What the emotion head reads of all chunks in order, a few sentences at a time, in evaluation mode."""
-        assert isinstance(network, AutoencoderNetwork)
         for hidden in super().latents(network, chunks):
             yield network.code(hidden).regressed
 
-    def unsupervised(self, training: Training, chunks: Tensor, code: Code) -> dict[str, Tensor]:
+    def unsupervised(self, training: Training[AutoencoderNetwork], chunks: Tensor, code: Code) -> dict[str, Tensor]:
         """U of a batch as "loss", and its parts."""
-        network, c = network_of(training), self.config
+        network, c = training.network, self.config
         rebuilt = network.decoder(code.decoded).float()
         error = ERRORS[c.reconstruction](rebuilt, network.target(chunks, c.target == "clipped"))
         return {"loss": error, "reconstruction_loss": error}
-
-
-def network_of(training: Training) -> AutoencoderNetwork:
-    """The training's network, as what it is."""
-    assert isinstance(training.network, AutoencoderNetwork)
-    return training.network

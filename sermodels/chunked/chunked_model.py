@@ -8,38 +8,39 @@ classification with cross-entropy; class scores are the softmax of the mean logi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, Predictions
 from ..core.speed import computed_by
 from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffled
 from ..inputs.chunks import Chunking, ChunkSet
 from ..inputs.moments import inverse_std, moments
 from ..training.losses import balanced_weights, ccc_losses
-from ..training.settings import make_optimiser
 from ..training.torch_model import TorchModel
 from ..training.training import Training
 from .fast.shared_maps import can_share, latents_of_sentences
-from .network import ChunkNetwork, EncoderConfig
+from .network import ChunkNetwork, EncoderConfig, initialise
 
+N = TypeVar("N", bound=ChunkNetwork)
 CPU_CHUNKS = 16
 """Chunks at once in passes without training on a CPU: what stays in its cache (about 10 MB of maps)."""
 
 
-class ChunkedModel(TorchModel):
+class ChunkedModel(TorchModel[N]):
     """Base of the DeepEmoCluster family; the network is a `ChunkNetwork` or has one's parts."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"regression", "classification"})
+    network_class: ClassVar[type[Any]] = ChunkNetwork
     config: EncoderConfig
     train_chunks: ChunkSet
     """Chunks of the training data, from `begin` on."""
@@ -61,9 +62,14 @@ class ChunkedModel(TorchModel):
         chunks = Chunking.from_seconds(c.chunk_seconds, c.max_seconds, table.hop_seconds)
         return {"bands": table.dim, "frames": chunks.length, "chunks": chunks.count}
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> N:
+        """The network, initialised as in the release."""
+        network: N = self.network_class(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
+        initialise(network, generator)
+        return network
+
+    def calibrate(self, network: N, train: Data) -> None:
         """Moments of every band over all frames, and of the labels, of the training data (population)."""
-        assert isinstance(network, ChunkNetwork)
         bands = moments((train.array(i) for i in range(len(train))), train.features["input"].dim)
         network.normaliser.set(bands.mean, inverse_std(bands))
         if self.task.kind == "regression":
@@ -71,20 +77,16 @@ class ChunkedModel(TorchModel):
             network.label_mean.copy_(torch.tensor(train.labels.mean(axis=0)))
             network.label_std.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: N) -> dict[str, Optimizer]:
         """One optimiser for the encoder, one for everything else (section 5.1)."""
-        assert isinstance(network, ChunkNetwork)
-        train, rate = self.train_config, self.config.encoder_rate
-        encoder = list(network.encoder.parameters())
+        c, encoder = self.config, network.encoder.parameters()
         others = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
-        rate = train.learning_rate if rate is None else rate
-        kind = self.config.encoder_optimiser
         return {
-            "encoder": make_optimiser(kind, encoder, rate, train.weight_decay, train.momentum),
-            "heads": make_optimiser(train.optimiser, others, train.learning_rate, train.weight_decay, train.momentum),
+            "encoder": self.optimiser(encoder, c.encoder_optimiser, c.encoder_rate),
+            "heads": self.optimiser(others),
         }
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[N]) -> None:
         """Lay out the training chunks and their targets."""
         self.train_chunks = self.chunk_set(training.train)
         self._targets = torch.tensor(self.targets(training.network, training.train))
@@ -95,7 +97,7 @@ class ChunkedModel(TorchModel):
             "extended_sentences": self.train_chunks.short,
         }
 
-    def targets(self, network: nn.Module, data: Data) -> npt.NDArray[Any]:
+    def targets(self, network: N, data: Data) -> npt.NDArray[Any]:
         """What the chunks are trained on: z-scores (sentence, target) float32, or classes (sentence,) int64."""
         if self.task.kind == "classification":
             return np.asarray(data.labels, dtype=np.int64)
@@ -114,7 +116,7 @@ class ChunkedModel(TorchModel):
             )
         return ChunkSet(data, chunking, keep_bytes=self.train_config.keep_mb * 2**20)
 
-    def batches(self, training: Training) -> Batches:
+    def batches(self, training: Training[N]) -> Batches:
         """Every training chunk once, in batches of `batch_size` sentences' worth of chunks."""
         indices = self.draws(self.train_chunks, training.generator("order"))
         return Batches(indices, self._load, training.device)
@@ -127,7 +129,7 @@ class ChunkedModel(TorchModel):
         sentences = shuffled(len(chunks) // count, generator)
         return [chunks.of_sentences(batch) for batch in even_batches(sentences, size)]
 
-    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, training: Training[N], batch: Batch) -> Mapping[str, Tensor]:
         """The supervised loss of a batch of chunks."""
         chunks, targets = batch
         return self.emotion_losses(training.network(chunks), targets)
@@ -142,9 +144,8 @@ class ChunkedModel(TorchModel):
         several = {f"loss_{name}": loss for name, loss in zip(self.task.targets, each, strict=True)}
         return {"loss": each.mean(), **(several if len(several) > 1 else {})}
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: N, data: Data) -> Predictions:
         """Mean of the chunk outputs of each sentence, on the label scale or as class scores."""
-        assert isinstance(network, ChunkNetwork)
         latents = self.latents(network, self.chunk_set(data))
         means = torch.cat([self.sentence_means(network.emotion(hidden)) for hidden in latents])
         outputs = means.cpu().double()
@@ -154,7 +155,7 @@ class ChunkedModel(TorchModel):
         return np.asarray(outputs.numpy() * std + mean)
 
     @computed_by(latents_of_sentences, where=can_share)
-    def latents(self, network: ChunkNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
+    def latents(self, network: N, chunks: ChunkSet) -> Iterator[Tensor]:
         """h of all chunks in order, (sentences * C, width) for a few sentences at a time, in evaluation mode."""
         for (batch,) in self.sentences(chunks):
             yield network.latent(batch)
@@ -164,13 +165,12 @@ class ChunkedModel(TorchModel):
         network = self.network
         if network is None:
             raise SerbenchError(f"the model {self.name!r} is not trained. Call fit, or load trained weights.")
-        assert isinstance(network, ChunkNetwork)
         with torch.inference_mode():
             latents = ChunkedModel.latents(self, network.eval(), self.chunk_set(data))  # h, whatever the head reads
             rows = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
         return np.asarray(rows.cpu().numpy())
 
-    def clustered(self, network: ChunkNetwork, hidden: Tensor, layer: str) -> Tensor:
+    def clustered(self, network: N, hidden: Tensor, layer: str) -> Tensor:
         """h (chunk, width) -> what `chunk_features` gives of it, (chunk, width)."""
         return hidden
 
@@ -194,6 +194,5 @@ class ChunkedModel(TorchModel):
         return torch.from_numpy(balanced_weights(labels, self.task.n_outputs))
 
 
-def _moments_of_labels(network: nn.Module) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    assert isinstance(network, ChunkNetwork)
+def _moments_of_labels(network: ChunkNetwork) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     return network.label_mean.cpu().double().numpy(), network.label_std.cpu().double().numpy()

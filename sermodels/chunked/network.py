@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +70,40 @@ class EncoderConfig:
                 f"model.channels has {len(self.channels)} layers, model.strides {len(self.strides)}. Expected as many "
                 "of each, such as --set model.channels=8,16,32 --set model.strides=2,2,2."
             )
+
+
+C = TypeVar("C", bound=EncoderConfig)
+
+
+def paper(config: C) -> C:
+    """Section 5.1: 64 sentences per step, Adam 5e-4 for the head, plain SGD 1e-3 for the encoder."""
+    return replace(config, train=TrainConfig(batch_size=64), encoder_optimiser="sgd", encoder_rate=1e-3)
+
+
+def small(config: C) -> C:
+    """For a CPU: five narrow convolutions, 3 chunks of 1 s, Adam 1e-3, at most 10 epochs."""
+    return replace(
+        config,
+        train=TrainConfig(epochs=10, patience=4, learning_rate=1e-3),
+        max_seconds=3.0,
+        channels=(16, 32, 32, 64, 64),
+        strides=(2, 2, 1, 2, 2),
+        width=128,
+    )
+
+
+def tiny(config: C) -> C:
+    """For tests: trains in about a second on a few short utterances."""
+    return replace(
+        config,
+        train=TrainConfig(epochs=60, patience=0, batch_size=4, learning_rate=3e-3),
+        chunk_seconds=0.25,
+        max_seconds=0.5,
+        channels=(4, 8),
+        strides=(4, 2),
+        width=16,
+        dropout=0.0,
+    )
 
 
 def map_sizes(frames: int, bands: int, strides: Sequence[int]) -> list[tuple[int, int]]:

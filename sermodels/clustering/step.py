@@ -47,7 +47,7 @@ class ClusterConfig:
     cluster_mb: int = option(512, "megabytes of points to cluster held in memory; more go to a file", low=0)
 
 
-def gather(training: Training, blocks: Iterable[Tensor], shape: tuple[int, int], c: ClusterConfig) -> Points:
+def gather(training: Training[Any], blocks: Iterable[Tensor], shape: tuple[int, int], c: ClusterConfig) -> Points:
     """Rows that come block by block, of `shape` (point, dim) in all, computed in evaluation mode without gradients."""
     points, first = make_points(*shape, training.device, c.cluster_mb * 2**20), 0
     training.network.eval()
@@ -59,7 +59,7 @@ def gather(training: Training, blocks: Iterable[Tensor], shape: tuple[int, int],
     return points
 
 
-def cluster(training: Training, name: str, points: Points, c: ClusterConfig) -> tuple[Labels, dict[str, float]]:
+def cluster(training: Training[Any], name: str, points: Points, c: ClusterConfig) -> tuple[Labels, dict[str, float]]:
     """Pseudo-labels (point,) of a set of chunks, and the epoch's log of them.
 
     The log: number of empty clusters, largest and smallest share, entropy of the sizes over ln K, inertia per point,
@@ -97,7 +97,7 @@ def cluster(training: Training, name: str, points: Points, c: ClusterConfig) -> 
     return labels, row
 
 
-def sizes_so_far(training: Training) -> dict[str, Any]:
+def sizes_so_far(training: Training[Any]) -> dict[str, Any]:
     """Cluster sizes of every epoch so far, for the record: name -> list of lists (epoch, cluster)."""
     return {
         name: training.kept[f"{name}_sizes"].tolist()
@@ -106,12 +106,12 @@ def sizes_so_far(training: Training) -> dict[str, Any]:
     }
 
 
-def keep_top(training: Training, name: str, top: nn.Linear) -> None:
+def keep_top(training: Training[Any], name: str, top: nn.Linear) -> None:
     """Remember the top layer that a set's clusters ended with."""
     training.kept[f"{name}_top"] = torch.cat([top.weight, top.bias[:, None]], 1).detach().cpu().numpy().copy()
 
 
-def restore_top(training: Training, name: str, top: nn.Linear) -> bool:
+def restore_top(training: Training[Any], name: str, top: nn.Linear) -> bool:
     """Put the remembered top layer of a set back; False where there is none yet."""
     held = training.kept.get(f"{name}_top")
     if held is None:
@@ -122,7 +122,7 @@ def restore_top(training: Training, name: str, top: nn.Linear) -> bool:
     return True
 
 
-def _continued(training: Training, name: str, points: Points, labels: Labels, k: int) -> Labels:
+def _continued(training: Training[Any], name: str, points: Points, labels: Labels, k: int) -> Labels:
     """The labels, numbered like the last epoch's clusters that they continue; remembers the new centroids."""
     means = cluster_means(points, labels, k)
     key = f"{name}_centroids"

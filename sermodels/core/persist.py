@@ -23,7 +23,7 @@ from ...datasets.core.config import from_dict, to_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, canonical_json
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from .. import registry
 from .sermodel import Resources, SERModel
 

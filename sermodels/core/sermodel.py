@@ -20,7 +20,7 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ...features.core.feature_table import FeatureTable
 
 TURN_COLUMNS = ("speaker", "gender", "dialogue", "dialogue_start", "dialogue_end")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
-from ..chunked.network import EncoderConfig
-from ..chunked.presets import paper, tiny
+from ..chunked.network import EncoderConfig, paper, tiny
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import ClusterConfig
 from ..training.settings import TrainConfig

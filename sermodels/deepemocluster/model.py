@@ -27,23 +27,20 @@ Presets (`default` is `fixed`):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
-from ..chunked.chunked_model import ChunkedModel
-from ..chunked.network import ChunkNetwork, initialise
-from ..chunked.presets import small
+from ..chunked.network import initialise, small
+from ..chunked.two_stages import TwoStageModel
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import Labels, cluster, gather, keep_top, restore_top, sizes_so_far
-from ..core.sermodel import Data, FitLog, Score
-from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches, even_batches
 from ..inputs.chunks import ChunkSet
 from ..training.settings import make_optimiser
@@ -63,86 +60,50 @@ PRESETS: dict[str, Config] = {
 SEARCH = {"model.clusters": "10,20,30", "model.cluster_weight": "0.1..3:log"}
 
 
-class Model(ChunkedModel):
+class Model(TwoStageModel[ClusterNetwork]):
     """Encoder, regressor and cluster classifier, trained in one or two stages per epoch."""
 
     name: ClassVar[str] = "deepemocluster"
-    uses_unlabelled: ClassVar[bool] = True
+    network_class: ClassVar[type[ClusterNetwork]] = ClusterNetwork
     config: Config
-    pool_chunks: ChunkSet | None
-    """Chunks of the unlabelled pool, from `begin` on; None without a pool."""
 
-    @classmethod
-    def pool(cls, config: Config, ids: Sequence[str]) -> list[str]:
-        """The ids of the unlabelled pool that are used."""
-        return unlabelled_pool.chosen(ids, config.unlabelled)
-
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
-        """The network, initialised as in the release."""
-        network = ClusterNetwork(sizes["frames"], sizes["bands"], self.task.n_outputs, self.config)
-        initialise(network, generator)
-        return network
-
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: ClusterNetwork) -> dict[str, Optimizer]:
         """Those that live through the training; each stage has one more, for its new top layer."""
-        assert isinstance(network, ClusterNetwork)
-        c, train = self.config, self.train_config
-
-        def over(parameters: list[nn.Parameter], kind: str, rate: float | None) -> Optimizer:
-            step = train.learning_rate if rate is None else rate
-            return make_optimiser(kind, parameters, step, train.weight_decay, train.momentum)
-
+        c = self.config
         encoder, emotion = list(network.encoder.parameters()), list(network.emotion.parameters())
         hidden = list(network.cluster[0].parameters())
         if c.optimisers == "released":
             every = [*encoder, *hidden, *emotion]
-            return {
-                "sgd": over(every, c.encoder_optimiser, c.encoder_rate),
-                "adam": over(every, train.optimiser, train.learning_rate),
-            }
+            return {"sgd": self.optimiser(every, c.encoder_optimiser, c.encoder_rate), "adam": self.optimiser(every)}
         return {
-            "encoder": over(encoder, c.encoder_optimiser, c.encoder_rate),
-            "cluster": over(hidden, c.cluster_optimiser, c.cluster_rate),
-            "emotion": over(emotion, train.optimiser, train.learning_rate),
+            "encoder": self.optimiser(encoder, c.encoder_optimiser, c.encoder_rate),
+            "cluster": self.optimiser(hidden, c.cluster_optimiser, c.cluster_rate),
+            "emotion": self.optimiser(emotion),
         }
 
-    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
-        """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
-        return super().fit(train, dev, score, unlabelled_pool.taken(unlabelled, (train, dev), self.config.unlabelled))
-
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[ClusterNetwork]) -> None:
         """Lay out the labelled and the unlabelled chunks."""
         super().begin(training)
-        pool, k = training.unlabelled, self.config.clusters
-        self.pool_chunks = None if pool is None else self.chunk_set(pool)
+        k = self.config.clusters
         for name, chunks in (("training", self.train_chunks), ("unlabelled", self.pool_chunks)):
             if chunks is not None and len(chunks) < k:
                 raise SerbenchError(
                     f"the {name} data have {len(chunks)} chunks, fewer than model.clusters={k}. Expected at least one "
                     f"chunk per cluster: type --set model.clusters={max(2, len(chunks) // 2)} or give more data."
                 )
-        frozen = self.config.regressor == "released" and pool is not None
-        _network(training).emotion.requires_grad_(not frozen)
-        training.log.facts |= {
-            "unlabelled_sentences": 0 if pool is None else len(pool),
-            "regressor_trained": not frozen,
-            "cluster_sizes": sizes_so_far(training),
-        }
+        frozen = self.config.regressor == "released" and self.pool_chunks is not None
+        training.network.emotion.requires_grad_(not frozen)
+        training.log.facts |= {"regressor_trained": not frozen, "cluster_sizes": sizes_so_far(training)}
 
-    def epoch(self, training: Training) -> Mapping[str, float]:
-        """Stage 1 on the pool, stage 2 on the labelled chunks."""
-        total = len(self.train_chunks) + (0 if self.pool_chunks is None else len(self.pool_chunks))
-        middle = 1 - len(self.train_chunks) / total
-        rows: dict[str, float] = {}
-        if self.pool_chunks is not None:
-            rows |= self.stage_one(training, self.pool_chunks, middle)
-        rows |= self.stage_two(training, middle)
+    def epoch(self, training: Training[ClusterNetwork]) -> Mapping[str, float]:
+        """The two stages; the log keeps the sizes of the clusters."""
+        rows = super().epoch(training)
         training.log.facts["cluster_sizes"] = sizes_so_far(training)
         return rows
 
-    def stage_one(self, training: Training, pool: ChunkSet, end: float) -> dict[str, float]:
+    def stage_one(self, training: Training[ClusterNetwork], pool: ChunkSet, end: float) -> dict[str, float]:
         """Encoder and classifier on the pool's pseudo-labels; the regressor is frozen (section 4.2)."""
-        network = _network(training)
+        network = training.network
         labels, row = self._clusters(training, "unlabelled", pool)
         trained = [o for name, o in training.optimisers.items() if name in ("encoder", "cluster", "sgd")]
 
@@ -162,9 +123,9 @@ class Model(ChunkedModel):
         keep_top(training, "unlabelled", network.top)
         return {"unlabelled_loss": means["loss"], **row}
 
-    def stage_two(self, training: Training, start: float) -> dict[str, float]:
+    def stage_two(self, training: Training[ClusterNetwork], start: float) -> dict[str, float]:
         """The whole network on labelled chunks: L = (1 - CCC) + lambda CE (Eq. 3)."""
-        network, weight = _network(training), self.config.cluster_weight
+        network, weight = training.network, self.config.cluster_weight
         labels, row = self._clusters(training, "labelled", self.train_chunks)
 
         def load(chunks: Labels) -> Batch:
@@ -183,17 +144,16 @@ class Model(ChunkedModel):
         keep_top(training, "labelled", network.top)
         return {**means, **row}
 
-    def clustered(self, network: ChunkNetwork, hidden: Tensor, layer: str) -> Tensor:
+    def clustered(self, network: ClusterNetwork, hidden: Tensor, layer: str) -> Tensor:
         """What is clustered in training, or h: h (chunk, width) -> (chunk, width)."""
-        assert isinstance(network, ClusterNetwork)
         which = self.config.cluster_input if layer == "auto" else layer
         return hidden if which == "h" else torch.as_tensor(network.cluster[0](hidden))
 
-    def rank(self, training: Training, score: float) -> float:
+    def rank(self, training: Training[ClusterNetwork], score: float) -> float:
         """What the best epoch is chosen by: the dev score, or minus the chunks' mean loss over dev batches."""
         if self.config.selection == "sentences":
             return score
-        network, dev = _network(training), training.dev
+        network, dev = training.network, training.dev
         chunks, size = self.chunk_set(dev), self.train_config.batch_size * self.train_chunks.chunking.count
         targets = torch.from_numpy(np.repeat(self.targets(network, dev), chunks.chunking.count, axis=0))
         with torch.inference_mode():
@@ -201,9 +161,11 @@ class Model(ChunkedModel):
             pairs = zip(torch.split(outputs, size), torch.split(targets.to(outputs.device), size), strict=True)
             return -float(torch.stack([self.emotion_losses(o, t)["loss"] for o, t in pairs]).mean())
 
-    def _clusters(self, training: Training, name: str, chunks: ChunkSet) -> tuple[Labels, dict[str, float]]:
+    def _clusters(
+        self, training: Training[ClusterNetwork], name: str, chunks: ChunkSet
+    ) -> tuple[Labels, dict[str, float]]:
         """Cluster a set of chunks as the network sees them now, and make the top layer ready for it."""
-        network, c = _network(training), self.config
+        network, c = training.network, self.config
         training.report(f"clusters of {name}", 0.0)
         training.network.eval()
         rows = (network.points(hidden, c.cluster_input) for hidden in self.latents(network, chunks))
@@ -213,7 +175,7 @@ class Model(ChunkedModel):
             initialise(network.top, training.generator(f"top layer, {name}"))
         return labels, row
 
-    def _drawn(self, training: Training, name: str, chunks: ChunkSet, labels: Labels) -> list[Labels]:
+    def _drawn(self, training: Training[ClusterNetwork], name: str, chunks: ChunkSet, labels: Labels) -> list[Labels]:
         """The chunk numbers of each batch of a stage."""
         purpose = "order" if name == "labelled" else f"order, {name}"
         generator, c = training.generator(purpose), self.config
@@ -222,11 +184,6 @@ class Model(ChunkedModel):
         size = self.train_config.batch_size * chunks.chunking.count
         return even_batches(SAMPLERS[c.sampler](labels, generator), size)
 
-    def _top(self, training: Training) -> Optimizer:
+    def _top(self, training: Training[ClusterNetwork]) -> Optimizer:
         """A new optimiser for a new top layer."""
-        return make_optimiser("sgd", _network(training).top.parameters(), self.config.top_rate)
-
-
-def _network(training: Training) -> ClusterNetwork:
-    assert isinstance(training.network, ClusterNetwork)
-    return training.network
+        return make_optimiser("sgd", training.network.top.parameters(), self.config.top_rate)

@@ -14,14 +14,13 @@ from .network import MaecNetwork, Turn
 
 
 def adversarial_losses(
-    training: Training, turns: Sequence[Turn], prior: Prior, draws: torch.Generator, config: Config
+    training: Training[MaecNetwork], turns: Sequence[Turn], prior: Prior, draws: torch.Generator, config: Config
 ) -> Mapping[str, Tensor]:
     """Steps of the discriminator, then the encoder's loss against it (first term of Eq. 8).
 
     In a pass of the discriminator alone its last step is left to the caller, and nothing reaches the encoder.
     """
     network = training.network
-    assert isinstance(network, MaecNetwork)
     with torch.set_grad_enabled(config.first_pass == "adversarial"):
         latent, _ = network.encode(turns)
     drawn = prior.draw(len(latent), latent.shape[1], draws).to(latent)
@@ -38,7 +37,7 @@ def adversarial_losses(
     return {"loss": adversarial, "loss_adversarial": adversarial, **numbers}
 
 
-def _step(training: Training, loss: Tensor) -> None:
+def _step(training: Training[MaecNetwork], loss: Tensor) -> None:
     """Let the discriminator step on a loss."""
     training.backward(loss)
     training.update([training.optimisers["discriminator"]])

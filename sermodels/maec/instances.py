@@ -14,7 +14,7 @@ instances.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,12 @@ import pandas as pd
 
 from ...datasets.core.config import option
 from ..core.sermodel import Data
-from .normalisation import MODES, FrameNormaliser
 
 Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+Normaliser = Callable[[str, Array], Array]
+"""Frames (frame, dim) of an utterance -> the same, normalised; see `maec/normalisation.py`."""
+MODES = ("train", "speaker", "none")
 CONTEXT = ("previous", "interlocutor")
 """Columns of the corpus table that name the context turns."""
 
@@ -110,7 +112,7 @@ class Bags:
     """
 
     def __init__(
-        self, data: Data, config: BagConfig, normaliser: FrameNormaliser, context: bool, keep_bytes: int = 0
+        self, data: Data, config: BagConfig, normaliser: Normaliser, context: bool, keep_bytes: int = 0
     ) -> None:
         self.data, self.config = data, config
         self._table, self._normaliser = data.features["input"], normaliser

@@ -46,11 +46,10 @@ from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
 from ..training.losses import balanced_weights, ccc_losses
-from ..training.settings import make_optimiser
 from ..training.torch_model import TorchModel
 from ..training.training import Training
 from .adversarial import adversarial_losses
@@ -78,7 +77,7 @@ SEARCH = {
 }
 
 
-class Model(TorchModel):
+class Model(TorchModel[MaecNetwork]):
     """MAEC."""
 
     name: ClassVar[str] = "maec"
@@ -109,7 +108,7 @@ class Model(TorchModel):
         gender = self.config.gender and {0, 1} <= set(genders(train).tolist())
         return {"dim": table.dim, "context": context, "gender": gender}
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> MaecNetwork:
         """The network with Keras's initial weights."""
         network = MaecNetwork(
             sizes["dim"],
@@ -122,9 +121,8 @@ class Model(TorchModel):
         initialise(network, generator)
         return network
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: MaecNetwork, train: Data) -> None:
         """Moments of the training items' frames, and of their labels (population)."""
-        assert isinstance(network, MaecNetwork)
         mean, scale = scale_of(train.features["input"], train.ids)
         network.frame_mean.copy_(torch.from_numpy(mean))
         network.frame_scale.copy_(torch.from_numpy(scale))
@@ -133,9 +131,8 @@ class Model(TorchModel):
             network.label_mean.copy_(torch.from_numpy(train.labels.mean(axis=0)))
             network.label_scale.copy_(torch.from_numpy(np.where(std > 0, std, 1.0)))
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: MaecNetwork) -> dict[str, Optimizer]:
         """One for each thing that is minimised: Eq. 7, and of the first pass Eq. 6 and the encoder's term of Eq. 8."""
-        assert isinstance(network, MaecNetwork)
         judge = list(network.discriminator.parameters()) if network.discriminator is not None else []
         others = [p for name, p in network.named_parameters() if not name.startswith("discriminator.")]
         optimisers = {"classification": self._optimiser(others, self.train_config.learning_rate)}
@@ -157,10 +154,9 @@ class Model(TorchModel):
             self._prepared = []
         return log
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[MaecNetwork]) -> None:
         """Cut the training bags, and note what they are."""
         network = training.network
-        assert isinstance(network, MaecNetwork)
         self._prepared = [self._make_bags(network, data) for data in (training.train, training.dev)]
         self._targets = torch.tensor(self._labels(network, training.train))
         self._genders = torch.from_numpy(genders(training.train))
@@ -169,9 +165,8 @@ class Model(TorchModel):
             self._class_weights = torch.from_numpy(balanced_weights(training.train.labels, self.task.n_outputs))
         training.log.facts |= training_facts(self._prepared[0], self.config, self._sizes)
 
-    def epoch(self, training: Training) -> Mapping[str, float]:
+    def epoch(self, training: Training[MaecNetwork]) -> Mapping[str, float]:
         """The pass of the discriminator (and the encoder against it), then the pass of the classification."""
-        assert isinstance(training.network, MaecNetwork)
         prior, moments = Prior(self.config.prior_means, self.config.prior_std), LatentMoments()
         numbers: dict[str, float] = {}
         if self.config.first_pass != "none":
@@ -194,10 +189,11 @@ class Model(TorchModel):
         )
         return {**numbers, "latent_distance": moments.distance(prior)}
 
-    def second_losses(self, training: Training, batch: Batch, moments: LatentMoments) -> Mapping[str, Tensor]:
+    def second_losses(
+        self, training: Training[MaecNetwork], batch: Batch, moments: LatentMoments
+    ) -> Mapping[str, Tensor]:
         """Eq. 7: cross-entropy (or 1 - CCC) of the emotion, and of the gender where it is known."""
         network = training.network
-        assert isinstance(network, MaecNetwork)
         *_, targets, gender = batch
         latent, _ = network.encode(turns_of(batch[:-2]))
         moments.add(latent)
@@ -212,9 +208,8 @@ class Model(TorchModel):
         second = gender_loss(voices, gender)
         return {"loss": emotion + self.config.gender_weight * second, "loss_emotion": emotion, "loss_gender": second}
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: MaecNetwork, data: Data) -> Predictions:
         """Class scores (item, class), or attributes (item, target) on the label scale."""
-        assert isinstance(network, MaecNetwork)
         outputs = self._in_batches(network, data, lambda turns: network.heads(network.encode(turns)[0])[0])
         if self.task.kind == "classification":
             return np.asarray(torch.softmax(outputs, dim=1).numpy())
@@ -227,7 +222,7 @@ class Model(TorchModel):
         queries; the weights of an utterance sum to 1.
         """
         network = self.network
-        assert isinstance(network, MaecNetwork), "the model is trained"
+        assert network is not None, "the model is trained"
         with torch.inference_mode():
             weights = self._in_batches(network, data, lambda turns: _widened(network.encode(turns)[1][0], self.config))
         bags = self._bags(network, data)
@@ -240,7 +235,7 @@ class Model(TorchModel):
         batches = Batches(indices, lambda some: as_tensors(bags, some), self.device)
         return map_batches(batches, lambda batch: infer(turns_of(batch))).cpu().double()
 
-    def _batches(self, training: Training, purpose: str) -> Batches:
+    def _batches(self, training: Training[MaecNetwork], purpose: str) -> Batches:
         size, n = self.train_config.batch_size, len(training.train)
         generator = training.generator(purpose)
         if self.config.draw == "shuffled":
@@ -277,8 +272,7 @@ class Model(TorchModel):
         return np.asarray((data.labels - mean) / scale, dtype=np.float32)
 
     def _optimiser(self, parameters: list[nn.Parameter], rate: float) -> Optimizer:
-        train = self.train_config
-        optimiser = make_optimiser(train.optimiser, parameters, rate, train.weight_decay, train.momentum)
+        optimiser = self.optimiser(parameters, rate=rate)
         for group in optimiser.param_groups:
             if "eps" in group:
                 group["eps"] = self.config.epsilon

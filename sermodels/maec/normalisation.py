@@ -22,7 +22,6 @@ from ..inputs.moments import Vector, inverse_std, moments
 Array = npt.NDArray[np.float32]
 Scale = tuple[Vector, Vector]
 """Mean and inverse standard deviation, each (dim,); the inverse of a constant column is 0, so that it becomes 0."""
-MODES = ("train", "speaker", "none")
 TRANSDUCTIVE = "transductive: features z-normalised by speaker"
 
 

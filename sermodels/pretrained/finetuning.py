@@ -138,7 +138,7 @@ def by_depth(encoder: SpeechEncoder) -> list[list[nn.Parameter]]:
 
 
 def step_losses(
-    training: Training, network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
+    training: Training[Any], network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """Losses of a step; the gradients of all parts but the last are gathered here, the last one's hang on "loss".
 
@@ -152,7 +152,7 @@ def step_losses(
 
 
 def _once(
-    training: Training, network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
+    training: Training[Any], network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """A loss that is a weighted mean: each part brings its share."""
     whole, value = objective.weight(targets), torch.zeros((), device=targets.device)
@@ -166,7 +166,7 @@ def _once(
 
 
 def _twice(
-    training: Training, network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
+    training: Training[Any], network: FineTuned, parts: Sequence[StepPart], targets: Tensor, objective: Objective
 ) -> dict[str, Tensor]:
     """Any loss of the whole batch: outputs first, then their gradients part by part."""
     states, outcomes = [], []

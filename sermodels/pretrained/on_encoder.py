@@ -12,6 +12,7 @@ from ...features.encoders.checkpoint import Checkpoint, locate
 from ...features.encoders.families import geometry
 from ...features.encoders.library import transformers
 from ..training.torch_model import TorchModel
+from ..training.training import N
 from .known_corpora import TUNED, corpora_seen, tuned_on_emotions
 
 FREE = "free choice"
@@ -39,7 +40,7 @@ def rebuilt(config: EncoderChoice, sizes: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(config.encoder, config.encoder, None, identity, encoder, sizes["preprocessor"], shape)
 
 
-class OnEncoder(TorchModel):
+class OnEncoder(TorchModel[N]):
     """A torch model on a pre-trained encoder; its configuration is an `EncoderChoice`."""
 
     @classmethod

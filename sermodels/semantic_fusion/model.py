@@ -35,13 +35,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ..core.rows import frame_counts
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
@@ -60,7 +60,7 @@ PRESETS: dict[str, Config] = {"default": FIXED, "fixed": FIXED, "released": RELE
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.dropout": "0.2..0.6"}
 
 
-class Model(TorchModel):
+class Model(TorchModel[SemanticNetwork]):
     """Semantic fusion."""
 
     name: ClassVar[str] = "semantic-fusion"
@@ -104,7 +104,7 @@ class Model(TorchModel):
             "delay": self._delay,
         }
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> SemanticNetwork:
         """The network with TensorFlow's initial weights."""
         bounded = self.task.kind != "classification"
         network = SemanticNetwork(
@@ -113,9 +113,8 @@ class Model(TorchModel):
         initialise(network, generator)
         return network
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: SemanticNetwork, train: Data) -> None:
         """The labels' scales (tanh reaches their ends), and the root mean square of the sound."""
-        assert isinstance(network, SemanticNetwork)
         if self.task.kind != "classification":
             scales = np.array([self.task.scales[target] for target in self.task.targets], dtype=np.float64)
             network.label_mean.copy_(torch.from_numpy(scales.mean(axis=1)))
@@ -123,7 +122,7 @@ class Model(TorchModel):
         if self.config.scaled:
             network.gain.fill_(1 / root_mean_square(train))
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: SemanticNetwork) -> dict[str, Optimizer]:
         """That of the base, with Adam's second coefficient."""
         optimisers = super().optimisers(network)
         for optimiser in optimisers.values():
@@ -144,10 +143,9 @@ class Model(TorchModel):
             log.facts |= self._frames(train).sides()
         return log
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[SemanticNetwork]) -> None:
         """Lay out training items and targets."""
         network = training.network
-        assert isinstance(network, SemanticNetwork)
         self.objective.begin(training.train.labels)
         self._train = self._frames(training.train)
         labels = training.train.labels
@@ -159,17 +157,16 @@ class Model(TorchModel):
         blocks = self._train.blocks(self.config.sequence)
         self._blocks = [b for b in blocks if not torch.isnan(self._piece(self._targets, b)).all()]
 
-    def batches(self, training: Training) -> Batches:
+    def batches(self, training: Training[SemanticNetwork]) -> Batches:
         """Every utterance, or sequence of a recording, once, in random order."""
         traces = self.task.kind == "continuous"
         order = shuffled(len(self._blocks) if traces else len(self._train), training.generator("order"))
         size = self.train_config.batch_size if traces else self.config.utterance_batch
         return Batches(even_batches(order, size), self._load_blocks if traces else self._load, training.device)
 
-    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, training: Training[SemanticNetwork], batch: Batch) -> Mapping[str, Tensor]:
         """The loss of a batch."""
         network = training.network
-        assert isinstance(network, SemanticNetwork)
         *given, targets = batch
         outputs = network(*given) if self.task.kind == "continuous" else network.utterances(*given)
         return self.losses_of(outputs, targets)
@@ -181,9 +178,8 @@ class Model(TorchModel):
             losses["loss"] = torch.stack([losses[f"loss_{t}"] / k for k, t in enumerate(self.task.targets, 1)]).sum()
         return losses
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: SemanticNetwork, data: Data) -> Predictions:
         """Predictions of utterances, or of recordings sequence by sequence."""
-        assert isinstance(network, SemanticNetwork)
         frames = self._frames(data)
         if self.task.kind == "continuous":
             return self._traces(network, frames)

@@ -10,8 +10,8 @@ Everything that prediction needs, normalisation included, is a parameter or a bu
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +27,14 @@ from ..core.sermodel import Data, FitLog, Predictions, Score, SERModel
 from ..inputs.batches import Batch, Batches
 from .device import autocast, controlled, derived_seed, explained, torch_device
 from .settings import TrainConfig, make_optimiser
-from .training import STATE, Training, not_finite
+from .training import STATE, N, Training, not_finite
 
 
-class TorchModel(SERModel):
+class TorchModel(SERModel, Generic[N]):
     """A model with a torch network; its `Config` has a field `train: TrainConfig`."""
 
     uses_device: ClassVar[bool] = True
-    network: nn.Module | None = None
+    network: N | None = None
     """The trained network, after `fit` or `restore`."""
     _sizes: Mapping[str, Any]
 
@@ -45,39 +45,37 @@ class TorchModel(SERModel):
         return {"dim": train.features["input"].dim}
 
     @abstractmethod
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> N:
         """A fresh network on the CPU, its weights drawn from `generator`."""
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: N, train: Data) -> None:
         """Fill the network's buffers (feature and label moments) from the training data; by default nothing."""
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: N) -> dict[str, Optimizer]:
         """The optimisers that live through the training: by default one over all parameters."""
-        t = self.train_config
-        every = make_optimiser(t.optimiser, network.parameters(), t.learning_rate, t.weight_decay, t.momentum)
-        return {"all": every}
+        return {"all": self.optimiser(network.parameters())}
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[N]) -> None:
         """Called once before the first epoch of this process, also when a training is taken up again."""
 
-    def batches(self, training: Training) -> Batches:
+    def batches(self, training: Training[N]) -> Batches:
         """The labelled batches of an epoch; for the default `epoch`."""
         raise NotImplementedError
 
-    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, training: Training[N], batch: Batch) -> Mapping[str, Tensor]:
         """Named losses of a batch, "loss" being the one to minimise; for the default `epoch`."""
         raise NotImplementedError
 
-    def epoch(self, training: Training) -> Mapping[str, float]:
+    def epoch(self, training: Training[N]) -> Mapping[str, float]:
         """One epoch; returns the numbers to log. By default one pass over the labelled batches."""
         return training.sweep("train", self.batches(training), lambda batch: self.losses(training, batch))
 
-    def rank(self, training: Training, score: float) -> float:
+    def rank(self, training: Training[N], score: float) -> float:
         """What the best epoch is chosen by, higher is better: by default the dev score. Called in evaluation mode."""
         return score
 
     @abstractmethod
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: N, data: Data) -> Predictions:
         """Predictions in row order, in micro-batches; called in evaluation mode without gradients."""
 
     # What every model shares.
@@ -92,6 +90,13 @@ class TorchModel(SERModel):
     def device(self) -> torch.device:
         """Where the network runs."""
         return torch_device(self.resources.device)
+
+    def optimiser(
+        self, parameters: Iterable[nn.Parameter], kind: str | None = None, rate: float | None = None
+    ) -> Optimizer:
+        """One over some parameters; what is not said is as in the training settings."""
+        t, step = self.train_config, self.train_config.learning_rate if rate is None else rate
+        return make_optimiser(kind or t.optimiser, parameters, step, t.weight_decay, t.momentum)
 
     def micro_batch(self, cpu: int, card: int) -> int:
         """Items at once in passes without training: the setting, else what suits the device."""
@@ -147,14 +152,14 @@ class TorchModel(SERModel):
         """Number of trained scalars, 0 before training."""
         return sum(p.numel() for p in self.network.parameters()) if self.network is not None else 0
 
-    def _fresh_network(self) -> nn.Module:
+    def _fresh_network(self) -> N:
         """A network from the sizes and the seed; module constructors draw from a random state that is put back."""
         seed = derived_seed(self.resources.seed, "weights")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.build(self._sizes, torch.Generator().manual_seed(seed))
 
-    def _start(self, train: Data, dev: Data, unlabelled: Data | None) -> tuple[Training, str]:
+    def _start(self, train: Data, dev: Data, unlabelled: Data | None) -> tuple[Training[N], str]:
         self._sizes = self.sizes(train)
         network = self._fresh_network().to(self.device)
         training = Training(
@@ -178,7 +183,7 @@ class TorchModel(SERModel):
         self.begin(training)
         return training, identity
 
-    def _identity(self, training: Training) -> str:
+    def _identity(self, training: Training[N]) -> str:
         """What an unfinished training must agree in to be taken up."""
         data = [_fingerprint(d) for d in (training.train, training.dev, training.unlabelled)]
         return digest(
@@ -195,7 +200,7 @@ class TorchModel(SERModel):
             ]
         )
 
-    def _one_epoch(self, training: Training, score: Score, identity: str) -> None:
+    def _one_epoch(self, training: Training[N], score: Score, identity: str) -> None:
         training.begin_epoch()
         losses = self.epoch(training)
         training.report("dev", 1.0)
@@ -209,12 +214,12 @@ class TorchModel(SERModel):
         if self.resources.checkpoint is not None and every and training.epoch % every == 0 and not training.finished:
             training.save(self.resources.checkpoint, identity)
 
-    def _evaluate(self, network: nn.Module, data: Data) -> Predictions:
+    def _evaluate(self, network: N, data: Data) -> Predictions:
         network.eval()
         with torch.inference_mode(), autocast(self.device, self.train_config.amp):
             return self.infer(network, data)
 
-    def _end(self, training: Training) -> None:
+    def _end(self, training: Training[N]) -> None:
         training.network.load_state_dict(training.best)
         self.network = training.network.eval()
         training.log.facts |= {

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from ..inputs.batches import Batch, Batches
 from .device import autocast, derived_seed
 from .settings import TrainConfig, rate_factor
 
+N = TypeVar("N", bound=nn.Module)
+"""The network of a model."""
 STATE = "training.safetensors"
 """File of an unfinished training's state."""
 LOOK_EVERY = 50
@@ -34,7 +36,7 @@ LOOK_EVERY = 50
 
 
 @dataclass
-class Training(Course):
+class Training(Course, Generic[N]):
     """A training run in progress, handed to `TorchModel.epoch`.
 
     Attributes
@@ -47,7 +49,7 @@ class Training(Course):
     """
 
     model: str
-    network: nn.Module
+    network: N
     settings: TrainConfig
     device: torch.device
     seed: int
@@ -198,7 +200,7 @@ class Meter:
     They stand in one buffer: a small tensor per step, left between large ones, would keep the heap from being reused.
     """
 
-    def __init__(self, training: Training, name: str) -> None:
+    def __init__(self, training: Training[Any], name: str) -> None:
         self._training, self._name = training, name
         self._every = 1 if training.device.type == "cpu" else LOOK_EVERY
         self._steps = torch.empty(0, 0)
@@ -241,7 +243,7 @@ class Meter:
         )
 
 
-def not_finite(training: Training, what: str) -> SerbenchError:
+def not_finite(training: Training[Any], what: str) -> SerbenchError:
     """The error for a number that is not finite, with what to try."""
     settings = training.settings
     tries = [f"--set train.learning_rate={settings.learning_rate / 10:g}"]

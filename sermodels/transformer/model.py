@@ -40,7 +40,7 @@ from torch.optim import Optimizer
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
-from ...features.core.feature_extractor import FeatureRequest
+from ...features.core.feature_request import FeatureRequest
 from ...features.encoders.encoder import Inputs
 from ...features.encoders.families import WAVEFORM
 from ...features.encoders.loading import load, skeleton
@@ -54,7 +54,6 @@ from ..pretrained.finetuning import FineTuned, StepPart, by_depth, freeze, save_
 from ..pretrained.on_encoder import OnEncoder
 from ..training.objective import Objective
 from ..training.pooling import PoolingHead
-from ..training.settings import make_optimiser
 from ..training.training import Training
 from .config import MSP_PODCAST, TINY, Config
 
@@ -73,7 +72,7 @@ _DROPOUTS = (
 SEARCH = {"model.encoder_rate": "1e-5..1e-4:log", "train.learning_rate": "1e-4..3e-3:log"}
 
 
-class Model(OnEncoder):
+class Model(OnEncoder[FineTuned]):
     """Encoder and head, trained together."""
 
     name: ClassVar[str] = "transformer"
@@ -113,7 +112,7 @@ class Model(OnEncoder):
         settings = json.loads(source.config.to_json_string(use_diff=False))
         return {"encoder": settings, "preprocessor": dict(source.preprocessor), "identity": dict(source.identity)}
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> FineTuned:
         """The checkpoint's encoder (an empty one for a saved model) and a head as torch initialises it."""
         c, traces = self.config, self.task.kind == "continuous"
         source = on_encoder.rebuilt(c, sizes) if self._restored else on_encoder.source_of(c)
@@ -137,34 +136,31 @@ class Model(OnEncoder):
         trained = self.network.parameters() if self.network is not None else ()
         return sum(p.numel() for p in trained if p.requires_grad)
 
-    def calibrate(self, network: nn.Module, train: Data) -> None:
+    def calibrate(self, network: FineTuned, train: Data) -> None:
         """Moments of the labels and, if waveforms are normalised by them, of all training samples."""
-        assert isinstance(network, FineTuned)
         self.objective.calibrate(network, train.labels)
         if self.config.normalise == "corpus":
             mean, std = Waves(train, 0).moments()
             network.wave_mean.fill_(mean)
             network.wave_std.fill_(std)
 
-    def optimisers(self, network: nn.Module) -> dict[str, Optimizer]:
+    def optimisers(self, network: FineTuned) -> dict[str, Optimizer]:
         """One for the head, and one for the encoder or, where step sizes fall downwards, for each of its blocks."""
-        assert isinstance(network, FineTuned)
-        t, c = self.train_config, self.config
+        c = self.config
         head = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
         groups = by_depth(network.encoder)
         if c.layer_decay == 1:
             groups = [[p for group in groups for p in group]]
         rates = [c.encoder_rate * c.layer_decay ** (len(groups) - 1 - k) for k in range(len(groups))]
-        optimisers = {"head": make_optimiser(t.optimiser, head, t.learning_rate, t.weight_decay, t.momentum)}
+        optimisers = {"head": self.optimiser(head)}
         for k, (group, rate) in enumerate(zip(groups, rates, strict=True)):
             if group:
-                optimisers[f"encoder.{k}"] = make_optimiser(t.optimiser, group, rate, t.weight_decay, t.momentum)
+                optimisers[f"encoder.{k}"] = self.optimiser(group, rate=rate)
         return optimisers
 
-    def begin(self, training: Training) -> None:
+    def begin(self, training: Training[FineTuned]) -> None:
         """Lay out the training items and their targets."""
         network = training.network
-        assert isinstance(network, FineTuned)
         self.objective.begin(training.train.labels)
         self._train = self._waves(network, training.train)
         self._cuts = cuts(training.train, self._train, self.config.max_seconds, self.config.piece_seconds)
@@ -180,13 +176,12 @@ class Model(OnEncoder):
             frames = [training.train.features["input"].frames(item) for item in training.train.ids]
             training.log.facts["cut_in_training"] = sum(n > most for n in frames)
 
-    def batches(self, training: Training) -> Batches:
+    def batches(self, training: Training[FineTuned]) -> Batches:
         """Every utterance, or piece of a recording, once, in random order."""
         place = training.generator("crop") if self.config.crop == "random" else None
         masks = training.generator("masks")
         indices = even_batches(shuffled(len(self._cuts), training.generator("order")), self.train_config.batch_size)
         network = training.network
-        assert isinstance(network, FineTuned)
 
         def load_batch(items: npt.NDArray[np.int64]) -> Batch:
             signals = [self._train.cut(self._cuts[i], place) for i in items]
@@ -197,11 +192,10 @@ class Model(OnEncoder):
 
         return Batches(indices, load_batch, training.device)
 
-    def losses(self, training: Training, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, training: Training[FineTuned], batch: Batch) -> Mapping[str, Tensor]:
         """The loss of a batch, in as many parts as the configuration says."""
         values, samples, masked, items = batch
         network, chosen = training.network, items.cpu()
-        assert isinstance(network, FineTuned)
         counts = [self._cuts[int(i)].count for i in chosen]
         targets = self._targets[chosen].to(values.device)
         if self.task.kind == "continuous":
@@ -211,9 +205,8 @@ class Model(OnEncoder):
         parts = [_part(rows, values, lengths, masked, counts, network) for rows in groups]
         return step_losses(training, network, parts, targets, self.objective)
 
-    def infer(self, network: nn.Module, data: Data) -> Predictions:
+    def infer(self, network: FineTuned, data: Data) -> Predictions:
         """Predictions from windows of each utterance or recording, as many at once as the device likes."""
-        assert isinstance(network, FineTuned)
         traces = self.task.kind == "continuous"
         counts = frame_counts(data) if traces else [0] * len(data)
         predictions: list[Any] = [None] * len(data)

@@ -7,11 +7,7 @@ import typer
 from . import deepemocluster, maec, semantic_fusion
 
 study = typer.Typer(help="A paper's experiment: tables with significance marks, and a plot.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    deepemocluster.register(study)
-    maec.register(study)
-    semantic_fusion.register(study)
-    app.add_typer(study, name="study")
+for paper in (deepemocluster, maec, semantic_fusion):
+    study.add_typer(paper.app)
+app = typer.Typer()
+app.add_typer(study, name="study")

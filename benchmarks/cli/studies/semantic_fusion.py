@@ -2,88 +2,55 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ....datasets.core.errors import SerbenchError
-from . import deepemocluster as common
+from ..options import Dataset, ExecutionOptions, RecipeOptions, StudyFolder, Task, Texts, command, pairs, resumable
 
-Texts = list[str] | None
+app = typer.Typer()
 NONE = "none"
 
 
-def register(study: typer.Typer) -> None:
-    """Add this command to `serbench study`."""
-    study.command("semantic")(semantic)
-
-
+@app.command()
+@command
 def semantic(
-    dataset: common.Dataset = "sewa",
+    recipe: RecipeOptions,
+    execution: ExecutionOptions,
+    dataset: Dataset = "sewa",
+    task: Task = None,
     vectors: Annotated[
         Texts, typer.Option(help="NAME=FILE of word vectors; may be repeated, the first is the system's. Or none.")
     ] = None,
     baseline: Annotated[Texts, typer.Option(help="Model to compare with, or none; default: chance.")] = None,
-    task: Annotated[str | None, typer.Option(help="Task; default: the corpus's first (traces of sewa).")] = None,
-    root: common.Root = None,
-    release: common.Release = None,
-    option: common.Options = None,
-    split: common.Split = None,
-    preset: common.Preset = None,
-    set_: common.Settings = None,
-    trials: common.Trials = 5,
-    subsets: common.Subsets = 4,
-    seed: common.Seed = 0,
-    device: common.Device = "auto",
-    jobs: common.Jobs = 1,
-    threads: common.Threads = None,
-    results: common.Results = Path("results"),
-    out: common.Out = None,
-    save_models: common.Save = False,
+    out: StudyFolder = None,
 ) -> None:
     """Fusions, sound and words alone, kinds of word vectors: paired tests, and scores per culture."""
     from rich.console import Console
 
-    from ...core.progress import Terminal
-    from ...protocol.protocol import Protocol
-    from ...protocol.request import Request
     from ...protocol.setting import Corpora
-    from ...studies import semantic_fusion
+    from ...studies import semantic_fusion as paper
     from ...studies.claims import render
-    from ...studies.study import Execution
-    from ..arguments import checked, pairs, resumable
 
-    base = Request(
-        "",
-        dataset,
-        root,
-        release,
-        pairs("--option", option),
-        task=task,
-        preset=preset,
-        settings=pairs("--set", set_),
-        trials=trials,
-        protocol=checked(Protocol(split=split, subsets=subsets, seed=seed)),
+    files, baselines = _vectors(vectors, dataset), [] if baseline == [NONE] else baseline or ["chance"]
+    grid, how, corpora = (
+        recipe.grid([], [dataset], task=task),
+        execution.execution(recipe.on_nodes([dataset])),
+        Corpora(),
     )
-    shown, corpora, files = Terminal(), Corpora(), _vectors(vectors, dataset)
-    corpus = corpora.get(base.places()[0])
-    study = semantic_fusion.ablations(corpus, files, _baselines(baseline))
-    how = Execution(results, device, jobs, threads, save_models, shown)
-    with resumable(shown):
-        found = semantic_fusion.run_ablations(study, base, how, corpora)
-    paths = semantic_fusion.write_all(found, out or results / "studies", corpus)
-    claims = semantic_fusion.claims(found, corpus.name)
-    Console().print(render(claims, semantic_fusion.TITLE))
-    for note in study.notes:
-        typer.echo(note)
-    for path in paths:
-        typer.echo(path)
+    ((place,),) = grid.trained()
+    corpus = corpora.get(place)
+    study = paper.ablations(corpus, files, baselines)
+    with resumable(how.display):
+        findings = paper.run_ablations(study, grid, how, corpora)
+    paths = paper.write_all(findings, out or how.folder / "studies", corpus)
+    Console().print(render(paper.claims(findings, corpus.name), paper.TITLE))
+    for line in (*study.notes, *paths):
+        typer.echo(line)
 
 
 def _vectors(given: Texts, dataset: str) -> dict[str, str]:
-    from ..arguments import pairs
-
     if given == [NONE]:
         return {}
     if not given:
@@ -93,7 +60,3 @@ def _vectors(given: Texts, dataset: str) -> dict[str, str]:
             f"--vectors {NONE}."
         )
     return pairs("--vectors", given)
-
-
-def _baselines(given: Texts) -> list[str]:
-    return [] if given == [NONE] else given or ["chance"]

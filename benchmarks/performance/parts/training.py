@@ -66,10 +66,9 @@ class PlainEncoder(nn.Module):
 class PlainModel(Model):
     """The CNN regressor with the plain encoder and the same weights."""
 
-    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> nn.Module:
+    def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> ChunkNetwork:
         """The network with its encoder replaced."""
         network = super().build(sizes, generator)
-        assert isinstance(network, ChunkNetwork)
         network.encoder = PlainEncoder(network.encoder)  # type: ignore[assignment]
         return network
 

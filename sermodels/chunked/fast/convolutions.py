@@ -127,8 +127,9 @@ def fast_stack(
     layers, training = [Geometry.of(convolution) for convolution, _ in pairs], pairs[0][1].training
     if training and _pays(maps, layers):
         return _train_in_blocks(maps, layers, pairs)
-    for convolution, norm in pairs:
-        maps = functional.relu_(norm(convolution(maps)) if training else _folded(maps, convolution, norm))
+    for layer, (convolution, norm) in zip(layers, pairs, strict=True):
+        z = norm(convolution(maps)) if training else layer.convolve(maps, *folded(convolution, norm))
+        maps = functional.relu_(z)
     return maps
 
 
@@ -285,17 +286,17 @@ def _update_running(norm: nn.BatchNorm2d, batch: Norm) -> None:
         norm.running_var.lerp_(batch.variance * (batch.positions / max(batch.positions - 1, 1)), norm.momentum)
 
 
-def _folded(maps: Tensor, convolution: nn.Module, norm: nn.Module) -> Tensor:
-    """Convolution and batch normalisation as one convolution, which evaluation mode allows."""
+def folded(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of convolution and batch normalisation as one convolution, which evaluation mode allows."""
     assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d)
     assert isinstance(norm, nn.BatchNorm2d)
     assert convolution.bias is not None
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    layer = Geometry.of(convolution)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    weight = convolution.weight * (scale[None, :, None, None] if layer.transposed else scale[:, None, None, None])
-    return layer.convolve(maps, weight, (convolution.bias - norm.running_mean) * scale + norm.bias)
+    turned = isinstance(convolution, nn.ConvTranspose2d)
+    weight = convolution.weight * (scale[None, :, None, None] if turned else scale[:, None, None, None])
+    return weight, (convolution.bias - norm.running_mean) * scale + norm.bias
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .convolutions import folded
+
 Indices = npt.NDArray[np.integer]
 
 
@@ -57,13 +59,8 @@ class Folded:
     def of(cls, convolution: nn.Module, norm: nn.Module) -> Folded:
         """From modules in evaluation mode."""
         assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert convolution.bias is not None
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        weight = (convolution.weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-        return cls(weight, (convolution.bias - norm.running_mean) * scale + norm.bias, convolution.stride[0])
+        weight, bias = folded(convolution, norm)
+        return cls(weight.contiguous(memory_format=torch.channels_last), bias, convolution.stride[0])
 
     def __call__(self, maps: Tensor, padding: int = 1) -> Tensor:
         """(item, in, time, mel) -> (item, out, time, mel), after ReLU; `padding` is that of the time axis."""

@@ -1,4 +1,7 @@
-"""Predictions as records hold them: on the scale of the corpus that is tested, beside its gold labels."""
+"""The tables of a record: predictions on the scale of the tested corpus, beside gold labels; and its test items.
+
+Of an item a record keeps speaker, dialogue and duration; no labels, no text.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
+from ...datasets.core.files import inside
+from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import Scale, rescale
 from ...datasets.schema.task import Task
+from ...results.record.test_items import COLUMNS
 from ...sermodels.core.sermodel import Data, Predictions
 
 
@@ -68,3 +74,36 @@ def _carry(values: npt.NDArray[Any], pairs: Sequence[tuple[Scale, Scale]]) -> np
     """(row, target) values, each column from one scale to another."""
     columns = np.asarray(values, dtype=np.float64)
     return np.stack([rescale(columns[:, k], *pair) for k, pair in enumerate(pairs)], axis=1)
+
+
+def item_table(corpus: Corpus, task: Task, ids: Sequence[str]) -> pd.DataFrame:
+    """One row per item: id, those of `test_items.COLUMNS` that the corpus has, and its duration in seconds."""
+    rows = corpus.items(task).loc[list(ids)]
+    table = pd.DataFrame({"id": [str(i) for i in rows.index]})
+    for column in COLUMNS:
+        if column in rows:
+            table[column] = rows[column].to_numpy()
+    return table.assign(duration_seconds=durations(corpus, rows))
+
+
+def durations(corpus: Corpus, rows: pd.DataFrame) -> list[float]:
+    """Seconds of each row: from its segment, its place in the dialogue, or its file's header; NaN where unknown.
+
+    No audio is decoded: of clips that the corpus converts first (`audio_source`) no header is read.
+    """
+    known = (rows["end"] - rows["start"]).fillna(rows["dialogue_end"] - rows["dialogue_start"])
+    return [
+        float(seconds) if seconds == seconds else _header_seconds(corpus, str(path))
+        for path, seconds in zip(rows["path"], known, strict=True)
+    ]
+
+
+def _header_seconds(corpus: Corpus, path: str) -> float:
+    if corpus.audio_source is not None:
+        return float("nan")
+    import soundfile
+
+    try:
+        return float(soundfile.info(inside(corpus.root, path)).duration)
+    except (OSError, RuntimeError, SerbenchError):
+        return float("nan")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,12 @@ from ...features.cache.cache import FeatureCache
 from ...features.cache.pack import entry_key
 from ...features.core.audio import AudioHashes, signature
 from ...features.extraction.file_tasks import FileTask, tasks_of
-from ...results.record.folder import Run
-from ...sermodels import registry
 from ..core.machine import resolve_device
-from ..core.progress import Display, Silent
-from ..grid.grid import sharing
-from ..grid.plan import Plan, prepare
-from ..grid.work import cached_features, extraction_key, lacking_units, wanted_rows
-from ..protocol.request import Request
+from ..grid.execution import Execution, make_plan
+from ..grid.grid import requests_of, sharing
+from ..grid.plan import Plan
+from ..grid.training import TrainingPlan
+from ..protocol.request import Grid
 from ..protocol.setting import Corpora
 from .pilot import Pilot, pilot, some
 from .unit_cost import UnitCost, carried, recorded
@@ -80,11 +77,10 @@ class Budget:
 
     def hours(self, *, on_card: bool) -> float:
         """Processor hours, or hours of graphics cards, of all that is known."""
-        found = [t for t in self.trainings if t.cost is not None]
         if on_card:
-            return sum(t.todo * t.cost.seconds for t in found if t.cost and t.on_card) / 3600
+            return sum(t.todo * t.cost.seconds for t in self.trainings if t.cost and t.on_card) / 3600
         made = sum(f.audio_seconds * f.cpu_seconds for f in self.features if f.cpu_seconds is not None)
-        return (sum(t.todo * t.cost.cpu_seconds for t in found if t.cost and not t.on_card) + made) / 3600
+        return (sum(t.todo * t.cost.cpu_seconds for t in self.trainings if t.cost and not t.on_card) + made) / 3600
 
     def lines(self, jobs: int = 1) -> Iterator[str]:
         """What `serbench plan` prints."""
@@ -114,80 +110,56 @@ class Budget:
                 )
 
 
-def estimate(
-    requests: Iterable[Request],
-    results: str | Path = "results",
-    *,
-    device: str = "auto",
-    jobs: int = 1,
-    threads: int | None = None,
-    save_models: bool = False,
-    pilots: bool = True,
-    display: Display | None = None,
-) -> Budget:
-    """What requests will take; nothing is written to `results`, and nothing is trained but the pilots.
+def estimate(grid: Grid, how: Execution, *, pilots: bool = True) -> Budget:
+    """What a grid will take; nothing is written to the results, and nothing is trained but the pilots.
 
-    The arguments are those of `grid.run_requests`; `pilots` says whether one may be made where no record helps.
+    `pilots` says whether one may be made where no record helps.
     """
-    shown, corpora, budget, results = display or Silent(), Corpora(), Budget(), Path(results)
-    seen: set[str] = set()
-    for group in sharing(requests):
-        plans = _plans(group, results, corpora)
-        lacking = lacking_units(plans)
-        done = sum(p.request.trials * len(p.setting.folds) - len(p.missing()) for p in plans)
-        on_card = registry.load(plans[0].request.model).Model.uses_device and resolve_device(device) != "cpu"
-        cost = recorded(plans, results)
-        missing = list(_uncached(plans, seen)) if lacking else []
+    corpora, budget, seen = Corpora(), Budget(), set[str]()
+    for group in sharing(requests_of(grid, corpora, how)):
+        plan = make_plan(group, corpora)
+        lacking = [part.lacking(part.record(how.folder)) for part in plan.parts]
+        todo = len(plan.units(lacking))
+        done = sum(len(part.lacking(None)) - len(left) for part, left in zip(plan.parts, lacking, strict=True))
+        on_card = plan.uses_device and resolve_device(how.device) != "cpu"
+        cost, name = recorded(plan, how.folder), _name(plan)
+        missing = list(_uncached(plan, seen)) if todo else []
         tried = None
-        if lacking and pilots and (cost is None or missing) and not plans[0].request.weights:
-            shown.message(f"pilot: {_name(plans)}, on a few items")
-            with stage(f"pilot of {_name(plans)}"):
-                tried = pilot(plans[0], device, threads or 1)
-        if cost is None and tried is not None and len(tried.trainings) > 1:
-            cost = carried(tried, plans[0])
+        if todo and pilots and (cost is None or missing) and isinstance(plan, TrainingPlan):
+            how.display.message(f"pilot: {name}, on a few items")
+            with stage(f"pilot of {name}"):
+                tried = pilot(plan, how.device, how.threads or 1)
+            cost = carried(tried, plan) if cost is None and len(tried.trainings) > 1 else cost
         unknown = tried.problem if tried is not None else "no record, and no pilot was made"
-        budget.trainings.append(Training(_name(plans), len(lacking), done, on_card, cost, "" if cost else unknown))
+        budget.trainings.append(Training(name, todo, done, on_card, cost, "" if cost else unknown))
         budget.features += [_priced(one, role, tried) for role, one in missing]
-    budget.free = list(_disks(budget, results, jobs, save_models))
+    budget.free = list(_disks(budget, how))
     return budget
 
 
-def _plans(group: Sequence[Request], results: Path, corpora: Corpora) -> list[Plan]:
-    """Plans with their records where there are any; no record is made."""
-    plans = []
-    for request in group:
-        with tempfile.TemporaryDirectory() as aside:
-            plan = prepare(request, aside, corpora)
-        there = results / "runs" / plan.run.run_id
-        plans.append(replace(plan, run=Run.open(there) if (there / "run.json").exists() else plan.run))
-    return plans
-
-
-def _name(plans: Sequence[Plan]) -> str:
-    request, tested = plans[0].request, [p.setting.tested.name for p in plans if p.setting.crosses]
+def _name(plan: Plan) -> str:
+    request, tested = plan.request, [part.setting.tested.name for part in plan.parts if part.setting.crosses]
     name = request.model if request.preset is None else f"{request.model}:{request.preset}"
-    return f"{name} on {plans[0].setting.corpus.name}{f', tested on {chr(44).join(tested)}' if tested else ''}"
+    return f"{name} on {plan.setting.corpus.name}{f', tested on {chr(44).join(tested)}' if tested else ''}"
 
 
-def _uncached(plans: Sequence[Plan], seen: set[str]) -> Iterator[tuple[str, Features]]:
-    """(role, what is not cached) of the features that the plans need and no earlier ones have asked for."""
-    for corpus, rows, _ in wanted_rows(plans):
-        for role, extractor in cached_features(plans[0]):
-            key = extraction_key(extractor, corpus, rows)
-            if key in seen:
-                continue
-            seen.add(key)
-            name = f"{plans[0].features[role].name} of {corpus.name}"
-            if corpus.audio_source is not None:  # looking would decode the clips
-                spans = [s for s in (rows["end"] - rows["start"]).tolist() if s == s]
-                seconds = statistics.mean(spans or [0.0]) * len(rows)
-                yield role, Features(f"{name}, cached or not", rows["path"].nunique(), seconds, None, None)
-                continue
-            section, hashes = FeatureCache().section(extractor), AudioHashes(FeatureCache().folder.parent / "audio")
-            tasks, _ = tasks_of(rows, corpus.root)
-            left = [task for task in tasks if not _cached(task, section, hashes)]
-            if left:
-                yield role, Features(name, len(left), audio_seconds(left), None, None)
+def _uncached(plan: Plan, seen: set[str]) -> Iterator[tuple[str, Features]]:
+    """(role, what is not cached) of the features that a plan needs and no earlier one has asked for."""
+    for _, role, extractor, (corpus, rows, _), key in plan.extractions():
+        if key in seen:
+            continue
+        seen.add(key)
+        name = f"{plan.features[role].name} of {corpus.name}"
+        if corpus.audio_source is not None:  # looking would decode the clips
+            spans = [s for s in (rows["end"] - rows["start"]).tolist() if s == s]
+            seconds = statistics.mean(spans or [0.0]) * len(rows)
+            yield role, Features(f"{name}, cached or not", rows["path"].nunique(), seconds, None, None)
+            continue
+        section, hashes = FeatureCache().section(extractor), AudioHashes(FeatureCache().folder.parent / "audio")
+        tasks, _ = tasks_of(rows, corpus.root)
+        left = [task for task in tasks if not _cached(task, section, hashes)]
+        if left:
+            yield role, Features(name, len(left), audio_seconds(left), None, None)
 
 
 def _cached(task: FileTask, section: Any, hashes: AudioHashes) -> bool:
@@ -217,14 +189,14 @@ def _priced(one: Features, role: str, tried: Pilot | None) -> Features:
     return one if price is None else replace(one, cpu_seconds=price[0], bytes=price[1])
 
 
-def _disks(budget: Budget, results: Path, jobs: int, save_models: bool) -> Iterator[tuple[Path, float, float]]:
+def _disks(budget: Budget, how: Execution) -> Iterator[tuple[Path, float, float]]:
     """(folder, bytes that are needed, bytes that are free) of the file systems of the cache and of the results."""
     known = [(t.todo, t.cost) for t in budget.trainings if t.cost is not None]
-    records = sum(todo * (cost.bytes + (4 * cost.parameters if save_models else 0)) for todo, cost in known)
-    states = max((4 * STATES * jobs * cost.parameters for todo, cost in known if todo), default=0.0)
+    records = sum(todo * (cost.bytes + (4 * cost.parameters if how.save_models else 0)) for todo, cost in known)
+    states = max((4 * STATES * how.jobs * cost.parameters for todo, cost in known if todo), default=0.0)
     made = sum(f.audio_seconds * f.bytes for f in budget.features if f.bytes is not None)
     needed: dict[int, tuple[Path, float]] = {}
-    for folder, size_ in ((results, records + states), (cache_root(), made)):
+    for folder, size_ in ((how.folder, records + states), (cache_root(), made)):
         there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         device = there.stat().st_dev
         first, before = needed.get(device, (there, 0.0))

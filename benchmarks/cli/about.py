@@ -1,0 +1,36 @@
+"""Commands about the installation: what is registered, what is usable."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="models, datasets, features, tasks or presets; default: all.")
+    ] = None,
+) -> None:
+    """Registered models, datasets, features, tasks and presets."""
+    from ..core.listing import lines
+
+    for line in lines(kind):
+        typer.echo(line)
+
+
+@app.command()
+def env(
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a required part is not usable.")] = False,
+) -> None:
+    """Versions, the device, and which parts are usable; where one is not: why, what is lost, what to type."""
+    from ..core.environment import report, states
+
+    parts = states()
+    for line in report(parts):
+        typer.echo(line)
+    if strict and any(one.problem is not None and one.required for one in parts):
+        raise typer.Exit(1)

@@ -1,0 +1,38 @@
+"""The command `serbench run`: models on corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from .options import ExecutionOptions, GridOptions, command, resumable
+
+if TYPE_CHECKING:
+    from ...results.record.folder import Run
+
+app = typer.Typer()
+
+
+@app.command()
+@command
+def run(grid: GridOptions, execution: ExecutionOptions) -> None:
+    """Train and score models on corpora; finished trials are skipped."""
+    from ..grid.grid import repeat, run_grid
+
+    how = execution.execution(grid.nodes)
+    with resumable(how.display):
+        runs = run_grid(grid.asked(), how) if grid.from_record is None else repeat(grid.from_record, how)
+    for one in runs:
+        typer.echo(one.path)
+    if failed := count_failed(runs):
+        how.display.message(
+            f"{failed} trials failed; their records hold the reason. The same command tries them again."
+        )
+        raise typer.Exit(1)
+
+
+def count_failed(runs: Sequence[Run]) -> int:
+    """Units that are recorded as failed."""
+    return sum(unit["status"] != "done" for one in runs for unit in one.units())

@@ -1,0 +1,204 @@
+"""The plan of a training: a registered model on the corpora on disk, with its configuration, features and labels.
+
+Requests that differ in the corpus that is tested alone share one training. Leaks are refused or labelled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...datasets.core.config import config_digest, from_dict, override, to_dict
+from ...datasets.core.errors import SerbenchError, unknown
+from ...datasets.schema.corpus import Corpus
+from ...features.core.feature_extractor import FeatureRequest
+from ...sermodels import registry
+from ...sermodels.core.sermodel import SERModel
+from ..protocol.guards import Side, guard, guard_pool, sides
+from ..protocol.protocol import unit_seed
+from ..protocol.request import Request
+from ..protocol.setting import Corpora, Setting
+from .plan import Part, Plan, Unit, seen, specification
+from .source import Rows, needed_rows
+from .trial import Target, TrainingJob
+
+
+@dataclass(frozen=True)
+class TrainingPlan(Plan):
+    """A model that is trained once for all parts, which differ in the corpus that is tested alone."""
+
+    config: Any
+
+    @property
+    def model(self) -> type[SERModel]:
+        """The class that is trained."""
+        model: type[SERModel] = registry.load(self.request.model).Model
+        return model
+
+    @property
+    def uses_device(self) -> bool:
+        """As the model says."""
+        return self.model.uses_device
+
+    def config_as_dict(self) -> Mapping[str, Any]:
+        """The model's."""
+        return to_dict(self.config)
+
+    def rows(self) -> list[Rows]:
+        """What is trained on (and tested by its own folds), then what the parts test beside it."""
+        setting, context = self.setting, self.model.uses_context
+        own = [i for d in setting.divisions for i in (*d.train, *d.dev)]
+        own += [i for part in self.parts if not part.setting.crosses for i in part.setting.subsets]
+        pool = pool_of(self.model, self.config, setting.corpus)
+        first = needed_rows(setting.corpus, setting.task, own, context=context, pool=pool)
+        crossing = [part.setting for part in self.parts if part.setting.crosses]
+        return [
+            (setting.corpus, first, setting.task),
+            *((s.tested, needed_rows(s.tested, s.asked, s.subsets, context=context), s.asked) for s in crossing),
+        ]
+
+    def units(self, lacking: Sequence[Sequence[tuple[int, str]]]) -> list[Unit]:
+        """One for each (trial, fold) that some of the parts lacks."""
+        folds = self.setting.folds
+        wanted = sorted({unit for one in lacking for unit in one}, key=lambda unit: (unit[0], folds.index(unit[1])))
+        return [
+            Unit(
+                f"{self.request.model} trial {trial + 1}, fold {fold}",
+                fold,
+                (trial,),
+                tuple(i for i, one in enumerate(lacking) if (trial, fold) in one),
+            )
+            for trial, fold in wanted
+        ]
+
+    def job(
+        self, unit: Unit, runs: Sequence[Path], device: str, threads: int, *, save_models: bool = False
+    ) -> TrainingJob:
+        """One training, and the predictions of each part that lacks it."""
+        (trial,) = unit.trials
+        crossing = [i for i, part in enumerate(self.parts) if part.setting.crosses]
+
+        def target(i: int) -> Target:
+            setting = self.parts[i].setting
+            ids = setting.division(trial, unit.fold).test
+            return Target(
+                runs[i], ids, {k: setting.subsets[k] for k in ids}, crossing.index(i) + 1 if i in crossing else 0
+            )
+
+        return TrainingJob(
+            self.request.model,
+            to_dict(self.config),
+            self.setting.division(trial, unit.fold),
+            tuple(target(i) for i in unit.parts),
+            trial,
+            unit_seed(self.request.protocol, trial, unit.fold),
+            device,
+            threads,
+            save_models,
+            self.request.search,
+        )
+
+
+def plan_training(
+    requests: Sequence[Request], corpora: Corpora, config: Mapping[str, Any] | None = None
+) -> TrainingPlan:
+    """The plan of requests that differ in the corpus that is tested alone.
+
+    Parameters
+    ----------
+    config : the model's complete configuration, in place of preset and settings
+
+    Raises
+    ------
+    SerbenchError
+        For whatever is not there or does not go together, and for leaks that are not allowed.
+    """
+    settings = [corpora.setting(request) for request in requests]
+    module = registry.load(requests[0].model)
+    chosen = configure(module, requests[0]) if config is None else from_dict(module.Config, config)
+    features = features_of(requests[0], settings[0], chosen)
+    parts = [_part(r, s, module, chosen, features) for r, s in zip(requests, settings, strict=True)]
+    return TrainingPlan(tuple(parts), features, chosen)
+
+
+def _part(request: Request, setting: Setting, module: Any, config: Any, features: Mapping[str, FeatureRequest]) -> Part:
+    """A request with the record that it would have; leaks are refused or labelled."""
+    labels = guard(_pairs(setting), texts=module.Model.reads_text(config), allow_leak=request.allow_leak)
+    labels += _pool_labels(module.Model, config, setting, request.allow_leak)
+    labels += [*module.Model.labels(config), *seen(module.Model, config, setting)]
+    model = {
+        "name": request.model,
+        "preset": request.preset or "default",
+        "config": to_dict(config),
+        "config_digest": config_digest(config),
+    }
+    if request.search is not None:
+        from ..tune.space import check
+
+        check(module, config, setting.task, request.search)
+        model["search"] = dict(request.search)
+        labels.append(f"search:{request.search['sampler']}-{request.search['budget']}")
+    return Part(request, setting, specification(request, setting, model, features, labels))
+
+
+def features_of(request: Request, setting: Setting, config: Any) -> dict[str, FeatureRequest]:
+    """The features that the model takes, by role, with the request's `feature.KEY` settings."""
+    model = registry.load(request.model).Model(config, setting.task)
+    settings, features = _settings(request, "feature."), dict(model.requests(config, setting.task))
+    if settings and "input" not in features:
+        raise SerbenchError(f"the model {request.model!r} takes no features, so feature.* can't be set.")
+    if settings:
+        features["input"] = features["input"].with_settings(settings)
+    return features
+
+
+def _pairs(setting: Setting) -> list[tuple[Side, Side]]:
+    """The sides that nothing may cross between: of every fold, or of all of them where corpora differ."""
+    divisions, items = setting.divisions, setting.corpus.items(setting.task)
+    if not setting.crosses:
+        return sides(setting.corpus, divisions, items)
+    trained = list(dict.fromkeys(i for d in divisions for i in (*d.train, *d.dev)))
+    tested = setting.tested.items(setting.asked).loc[list(setting.subsets)]
+    return [(Side(setting.corpus, items.loc[trained]), Side(setting.tested, tested))]
+
+
+def pool_of(model: type[SERModel], config: Any, corpus: Corpus) -> list[str]:
+    """Ids of the unlabelled pool that a training uses."""
+    return model.pool(config, [str(i) for i in corpus.unlabelled().index]) if model.uses_unlabelled else []
+
+
+def _pool_labels(model: type[SERModel], config: Any, setting: Setting, allow_leak: bool) -> list[str]:
+    """Labels about the unlabelled pool; one that holds test audio is refused."""
+    corpus = setting.corpus
+    if not (pool := pool_of(model, config, corpus)):
+        return []
+    dev = list(dict.fromkeys(i for division in setting.divisions for i in division.dev))
+    return guard_pool(
+        Side(corpus, corpus.utterances.loc[pool]),
+        Side(corpus, corpus.items(setting.task).loc[dev]),
+        Side(setting.tested, setting.tested.items(setting.asked).loc[list(setting.subsets)]),
+        allow_leak=allow_leak,
+    )
+
+
+def configure(module: Any, request: Request) -> Any:
+    """The model's config: preset, then `model.KEY` and `train.KEY` settings."""
+    name = request.preset or "default"
+    if name not in module.PRESETS:
+        raise unknown(f"preset of {request.model}", name, module.PRESETS)
+    config = override(module.PRESETS[name], _settings(request, "model."), "model.")
+    training = _settings(request, "train.")
+    if training:
+        if not hasattr(config, "train"):
+            raise SerbenchError(f"the model {request.model!r} has no training loop, so train.* can't be set.")
+        config = replace(config, train=override(config.train, training, "train."))
+    for key in request.settings:
+        if key.split(".")[0] not in ("model", "train", "feature") or "." not in key:
+            raise SerbenchError(f"--set {key}=...: expected model.KEY, train.KEY or feature.KEY.")
+    return module.Model.resolved(config)
+
+
+def _settings(request: Request, prefix: str) -> dict[str, str]:
+    return {key.removeprefix(prefix): value for key, value in request.settings.items() if key.startswith(prefix)}
