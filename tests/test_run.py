@@ -9,16 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from serbench.benchmarks.core.progress import lasting_interrupts
+from serbench.benchmarks.grid.execution import Execution, Order, ThisMachine
 from serbench.benchmarks.grid.grid import from_record, run
+from serbench.benchmarks.grid.plan import Unit
 from serbench.benchmarks.protocol.request import Request
+from serbench.benchmarks.protocol.setting import Corpora
 from serbench.datasets.core.errors import SerbenchError
 from serbench.results.record.folder import Run, load_runs
 
@@ -160,13 +165,16 @@ def test_an_interrupt_that_a_library_swallows_is_not_lost():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_interruptible")
-def test_interrupt_leaves_a_usable_state_and_says_how_to_go_on(corpus_file: Path, tmp_path: Path):
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_interrupt_leaves_a_usable_state_and_says_how_to_go_on(corpus_file: Path, tmp_path: Path, jobs: str):
+    """Ctrl-C reaches the process and those it started, as from a terminal."""
     more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "3", "--set", "train.epochs=50")
-    process = subprocess.Popen(arguments(corpus_file, tmp_path, *more), stderr=subprocess.PIPE, text=True)
+    command = arguments(corpus_file, tmp_path, *more, "--jobs", jobs)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not any(tmp_path.glob("runs/*cnn*/.unfinished-*")):
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in said
@@ -179,6 +187,43 @@ def test_processes_leave_the_same_records_as_one(corpus_file: Path, tmp_path: Pa
     (serial,) = run("cnn-regressor", "table", results=tmp_path / "serial", preset="small", **common)
     (parallel,) = run("cnn-regressor", "table", results=tmp_path / "parallel", preset="small", jobs=2, **common)
     pd.testing.assert_frame_equal(predictions(serial), predictions(parallel), check_exact=True)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A unit that ends its process."""
+
+    def run(self, sources: object, progress: object = None) -> list[dict[str, object]]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+
+@dataclass(frozen=True)
+class DeadlyOrder(Order):
+    """An order of which one unit ends its process."""
+
+    def job(self, unit: Unit, device: str, threads: int, *, save_models: bool = False) -> Any:
+        job = super().job(unit, device, threads, save_models=save_models)
+        return Deadly() if unit.trials == (1,) else job
+
+
+class DeadlyMachine(ThisMachine):
+    """This machine, on which the unit of the second trial ends its process."""
+
+    def work(self, orders: Iterable[Order], how: Execution, corpora: Corpora) -> Iterator[Order]:
+        yield from super().work((DeadlyOrder(o.plan, o.runs) for o in orders), how, corpora)
+
+
+def test_a_unit_that_kills_its_process_is_recorded_and_ends_nothing(corpus_file: Path, tmp_path: Path):
+    asked = {"root": corpus_file, "results": tmp_path, "trials": 4, "threads": 1, "jobs": 2}
+    (one,) = run("linear", "table", launcher=DeadlyMachine(), **asked)
+    facts = {trial: json.loads(file.read_text()) for trial, file in enumerate(sorted(one.path.glob("unit-*.json")))}
+    assert {trial: f["status"] for trial, f in facts.items()} == {0: "done", 1: "failed", 2: "done", 3: "done"}
+    assert "its process died" in facts[1]["error"]
+    assert facts[1]["threads"] == 1
+    assert facts[1]["seed"] not in {facts[trial]["seed"] for trial in (0, 2, 3)}
+    (again,) = run("linear", "table", **asked)
+    assert json.loads(again.unit_files(1, facts[1]["fold"])[0].read_text())["status"] == "done"
 
 
 def test_a_record_repeats_its_run(corpus_file: Path, tmp_path: Path):

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from ...features.cache.cache import FeatureCache
 from ...features.core.feature_extractor import FeatureExtractor, build
 from ...features.core.feature_table import FeatureTable
 from ...features.extraction.extract import extract
+from ...features.extraction.processes import in_processes
 from ...results.record.folder import Run
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
 from ..grid.execution import read_plan
@@ -68,15 +67,18 @@ class Pilot:
 
 def pilot(plan: TrainingPlan, device: str, threads: int) -> Pilot:
     """Try a plan on a few items; whatever goes wrong is the pilot's `problem`."""
+    function = partial(_pilot, device=device, threads=threads)
     try:
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            return pool.submit(_pilot, plan.text(), device, threads).result()
-    except BrokenProcessPool:
-        return Pilot(problem="the pilot's process died: too little memory?")
+        (found,) = in_processes([plan.text()], function, 1, _died, batch=1, share_cores=False)
+        return found
     except SerbenchError as error:
         return Pilot(problem=str(error))
     except Exception as error:  # a pilot never ends the planning
         return Pilot(problem=f"{type(error).__name__}: {error}")
+
+
+def _died(text: str) -> Pilot:
+    return Pilot(problem="the pilot's process died: too little memory?")
 
 
 def some(ids: Sequence[str], count: int) -> tuple[str, ...]:

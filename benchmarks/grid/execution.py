@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol as Interface
 
 from ...datasets.core.errors import SerbenchError
+from ...features.extraction.processes import in_processes
 from ...results.record.folder import Run
 from ..core.machine import cores, resolve_device
 from ..core.progress import Display, Silent, UnitDisplay
@@ -40,6 +39,14 @@ class Order:
     def job(self, unit: Unit, device: str, threads: int, *, save_models: bool = False) -> Job:
         """A unit as plain data."""
         return self.plan.job(unit, [run.path for run in self.runs], device, threads, save_models=save_models)
+
+    def lost(self, unit: Unit, threads: int) -> list[dict[str, Any]]:
+        """Record a unit whose process died as failed; returns the facts as written."""
+        error = "its process died (killed, out of memory, or a crash); the same command tries it again"
+        return [
+            self.runs[part].write_unit(trial, unit.fold, self.plan.lost(unit, trial, error, threads), None)
+            for trial, part in unit.records()
+        ]
 
 
 class Launcher(Interface):
@@ -120,9 +127,7 @@ class ThisMachine:
                         for unit, job in zip(units, jobs, strict=True):
                             shown.done(unit.name, worst(job.run(sources, shown.step)))
                     else:
-                        _in_processes(
-                            plan, {unit.name: job for unit, job in zip(units, jobs, strict=True)}, how.jobs, shown
-                        )
+                        _in_processes(order, list(zip(units, jobs, strict=True)), how, shown)
             yield order
 
 
@@ -131,23 +136,21 @@ def worst(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return next((f for f in facts if f["status"] != "done"), facts[0])
 
 
-def _in_processes(plan: Plan, jobs: Mapping[str, Job], count: int, shown: UnitDisplay) -> None:
-    text = plan.text()
-    with ProcessPoolExecutor(min(count, len(jobs)), mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_run, job, text): name for name, job in jobs.items()}
-        try:
-            while waiting:
-                ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    shown.done(waiting.pop(future), worst(future.result()))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _in_processes(order: Order, tasks: Sequence[tuple[Unit, Job]], how: Execution, shown: UnitDisplay) -> None:
+    """Units in several processes; one that ends its process is tried once more alone, then recorded as failed."""
+
+    def died(task: tuple[Unit, Job]) -> tuple[str, list[dict[str, Any]]]:
+        return task[0].name, order.lost(task[0], how.threads_of_each)
+
+    function = partial(_run, text=order.plan.text())
+    for name, facts in in_processes(tasks, function, how.jobs, died, batch=1, share_cores=False):
+        shown.done(name, worst(facts))
 
 
-def _run(job: Job, text: str) -> list[dict[str, Any]]:
+def _run(task: tuple[Unit, Job], text: str) -> tuple[str, list[dict[str, Any]]]:
     """A unit in a process of its own: corpora and the (by now cached) features are opened once per process."""
-    return job.run(_sources(text))
+    unit, job = task
+    return unit.name, job.run(_sources(text))
 
 
 @lru_cache(maxsize=2)

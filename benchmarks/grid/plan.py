@@ -20,6 +20,7 @@ from ...results.record.storage import plain
 from ...sermodels.core.sermodel import SERModel
 from ..core.machine import versions
 from ..core.progress import Display
+from ..protocol.protocol import unit_seed
 from ..protocol.request import Request
 from ..protocol.setting import Setting
 from .source import Rows, Source, extract_features
@@ -104,6 +105,16 @@ class Plan(ABC):
     @abstractmethod
     def job(self, unit: Unit, runs: Sequence[Path], device: str, threads: int, *, save_models: bool = False) -> Job:
         """A unit for the records of the parts that lack it; `runs` are the folders of all parts."""
+
+    def lost(self, unit: Unit, trial: int, error: str | None, threads: int) -> dict[str, Any]:
+        """The failed record of a unit whose process ended before it could write one."""
+        return {
+            "status": "failed",
+            "error": error,
+            "seed": unit_seed(self.request.protocol, trial, unit.fold),
+            "threads": threads,
+            "versions": versions(),
+        }
 
     def text(self) -> str:
         """The plan as text, which another process or machine reads again (`execution.read_plan`)."""

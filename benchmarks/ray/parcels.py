@@ -16,11 +16,9 @@ from typing import Any
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_text
 from ...results.record.folder import Run
-from ..core.machine import versions as own_versions
 from ..core.progress import Display, UnitDisplay
 from ..grid.execution import worst
 from ..grid.plan import Plan, Unit
-from ..protocol.protocol import unit_seed
 from . import node
 from .cluster import Answer, Cluster
 
@@ -173,21 +171,10 @@ class Stream:
             if answer.error is None:
                 written.append(run.adopt_unit(trial, unit.fold, answer.value["files"][k], attempts))
             else:
-                written.append(
-                    run.write_unit(trial, unit.fold, self._failed(parcel, unit, trial, error, attempts), None)
-                )
+                facts = parcel.plan.lost(unit, trial, error, parcel.threads) | {"attempts": attempts}
+                written.append(run.write_unit(trial, unit.fold, facts, None))
             _keep_log(run, trial, unit.fold, log if error is not None else "")
         shown.done(unit.name, worst(written))
-
-    def _failed(self, parcel: Parcel, unit: Unit, trial: int, error: str | None, attempts: int) -> dict[str, Any]:
-        return {
-            "status": "failed",
-            "error": error,
-            "seed": unit_seed(parcel.plan.request.protocol, trial, unit.fold),
-            "threads": parcel.threads,
-            "versions": own_versions(),
-            "attempts": attempts,
-        }
 
     def _left(self, parcel: Parcel, unit: Unit) -> str:
         """What a unit whose process died had printed, from the node that it was on."""

@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 
 BATCH = 4
 """Tasks that go to a process together: enough to hide the way there and back, few enough to end at the same time."""
+INTERRUPTED = 130
+"""Exit status of a process that Ctrl-C ended."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -116,10 +118,10 @@ _function: Callable[[Any], Any]
 
 
 def _prepare(function: Callable[[Any], Any]) -> None:
-    """In each process, first: keep the function, leave Ctrl-C to the parent, and end when the parent ends."""
+    """In each process, first: keep the function, end without a word on Ctrl-C, and end when the parent ends."""
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
