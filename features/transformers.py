@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..datasets.core.config import option, to_dict
 from ..datasets.core.errors import SerbenchError
 from ..datasets.core.files import digest
-from .core.allocator import give_back_memory, keep_freed_memory
 from .core.feature_extractor import Array, FeatureExtractor
+from .core.process import give_back_memory, keep_freed_memory
 from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate
 from .encoders.families import WAVEFORM
 

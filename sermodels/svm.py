@@ -26,7 +26,7 @@ import numpy.typing as npt
 from ..datasets.core.config import option
 from ..datasets.schema.task import Task
 from ..features.core.feature_request import FeatureRequest
-from ..features.core.threads import threads_for
+from ..features.core.process import threads_for
 from .core.persist import expect
 from .core.rows import Matrix, utterance_matrix
 from .core.scaling import Scaler

@@ -10,7 +10,7 @@ import pytest
 ROUNDS = """
 import resource, sys
 import numpy as np
-from serbench.features.core.allocator import keep_freed_memory
+from serbench.features.core.process import keep_freed_memory
 
 kept = keep_freed_memory() if sys.argv[1] == "kept" else False
 faults = []
@@ -41,7 +41,7 @@ def test_freed_memory_is_taken_again() -> None:
 GIVEN_BACK = """
 import os
 import numpy as np
-from serbench.features.core.allocator import give_back_memory, keep_freed_memory
+from serbench.features.core.process import give_back_memory, keep_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
 from serbench.features.core.feature_table import FeatureTable
-from serbench.features.core.threads import SMALL, threads_for
+from serbench.features.core.process import SMALL, threads_for
 from serbench.sermodels.core.rows import recording_matrix, utterance_matrix, window_matrix
 from serbench.sermodels.core.scaling import Scaler
 from serbench.sermodels.core.selection import best, best_per_target

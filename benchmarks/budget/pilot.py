@@ -19,7 +19,7 @@ from ...datasets.schema.task import Task
 from ...features.cache.cache import FeatureCache
 from ...features.core.feature_extractor import FeatureExtractor, build
 from ...features.core.feature_table import FeatureTable
-from ...features.extraction.extract import extract
+from ...features.extraction.extract import extract_from
 from ...features.extraction.processes import in_processes
 from ...results.record.folder import Run
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
@@ -149,14 +149,14 @@ def _priced(
 ) -> tuple[FeatureTable, tuple[float, float]]:
     """The features of some rows, and their (CPU-seconds, bytes) for each second of audio; words cost neither."""
     if extractor.needs_words:
-        return extract(rows, corpus.root, extractor, source=corpus.audio_source, words=corpus.words), (0.0, 0.0)
+        return extract_from(corpus, rows, extractor), (0.0, 0.0)
     heard = [0.0]
 
     def note(done: int, total: int, audio_seconds: float) -> None:
         heard[0] = audio_seconds
 
-    extract(rows.head(WARM_FILES), corpus.root, extractor, cache, progress=note, source=corpus.audio_source)
+    extract_from(corpus, rows.head(WARM_FILES), extractor, cache, progress=note)
     before, warm = cpu_seconds(), heard[0]
-    table = extract(rows, corpus.root, extractor, cache, progress=note, source=corpus.audio_source)
+    table = extract_from(corpus, rows, extractor, cache, progress=note)
     spent, size = cpu_seconds() - before, sum(4 * frames * dim for frames, dim in table.shapes.values())
     return table, (spent / max(heard[0], 1e-3), size / max(warm + heard[0], 1e-3))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol as Interface
 
 from ...datasets.core.errors import SerbenchError
-from ...features.extraction.processes import in_processes
 from ...results.record.folder import Run
 from ..core.machine import cores, resolve_device
 from ..core.progress import Display, Silent, UnitDisplay
@@ -127,7 +126,7 @@ class ThisMachine:
                         for unit, job in zip(units, jobs, strict=True):
                             shown.done(unit.name, worst(job.run(sources, shown.step)))
                     else:
-                        _in_processes(order, list(zip(units, jobs, strict=True)), how, shown)
+                        _units_in_processes(order, list(zip(units, jobs, strict=True)), how, shown)
             yield order
 
 
@@ -136,8 +135,9 @@ def worst(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return next((f for f in facts if f["status"] != "done"), facts[0])
 
 
-def _in_processes(order: Order, tasks: Sequence[tuple[Unit, Job]], how: Execution, shown: UnitDisplay) -> None:
+def _units_in_processes(order: Order, tasks: Sequence[tuple[Unit, Job]], how: Execution, shown: UnitDisplay) -> None:
     """Units in several processes; one that ends its process is tried once more alone, then recorded as failed."""
+    from ...features.extraction.processes import in_processes
 
     def died(task: tuple[Unit, Job]) -> tuple[str, list[dict[str, Any]]]:
         return task[0].name, order.lost(task[0], how.threads_of_each)

@@ -12,7 +12,6 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.task import Task
-from ...features.cache.cache import FeatureCache
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import FeatureTable
 from ...sermodels.core.sermodel import TURN_COLUMNS, Data
@@ -54,21 +53,12 @@ def extract_features(
     corpus: Corpus, rows: pd.DataFrame, features: Mapping[str, FeatureRequest], jobs: int, display: Display
 ) -> dict[str, FeatureTable]:
     """Feature tables by role for some rows of a corpus, from the cache or made now."""
-    from ...features.extraction.extract import extract
+    from ...features.extraction.extract import extract_from
 
     tables = {}
     for role, request in features.items():
         with display.extraction(request.name, len(rows)) as progress:
-            tables[role] = extract(
-                rows,
-                corpus.root,
-                build(request),
-                FeatureCache(),
-                jobs=jobs,
-                progress=progress,
-                source=corpus.audio_source,
-                words=corpus.words,
-            )
+            tables[role] = extract_from(corpus, rows, build(request), jobs=jobs, progress=progress)
         if failed := tables[role].failed:
             item, others = next(iter(failed)), " and others" if len(failed) > 1 else ""
             display.message(f"{len(failed)} files are left out of {request.name}: {item} ({failed[item]}){others}")

@@ -22,8 +22,8 @@ from ...datasets.core.config import from_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import raise_library_failure
 from ...datasets.schema.corpus import Corpus
-from ...features.core.allocator import keep_freed_memory
 from ...features.core.feature_extractor import FeatureRequest, build
+from ...features.core.process import keep_freed_memory
 from ...results.record.folder import Run
 from ...results.scores.scoring import dev_score
 from ...sermodels import registry

@@ -159,7 +159,7 @@ def make_features(
     """
     limit_threads(threads)
     from ...features.core.feature_extractor import build
-    from ...features.extraction.extract import extract
+    from ...features.extraction.extract import extract_from
 
     plan = _order(parcel, tuple(node)).plan
     corpus, rows, _ = plan.rows()[source]
@@ -171,7 +171,7 @@ def make_features(
         seconds[0] = audio_seconds
 
     part = shard_of(rows, k, count, batched)
-    table = extract(part, corpus.root, extractor, progress=note, source=corpus.audio_source)
+    table = extract_from(corpus, part, extractor, progress=note)
     return {"done": len(part), "failed": dict(table.failed), "seconds": seconds[0]}
 
 

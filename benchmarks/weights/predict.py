@@ -20,10 +20,9 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.schema.corpus import Corpus, make_table
 from ...datasets.schema.task import Task
-from ...features.cache.cache import FeatureCache
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import Array, FeatureTable
-from ...features.extraction.extract import extract
+from ...features.extraction.extract import extract_from
 from ...sermodels.core.persist import describe, load_model, trained_on
 from ...sermodels.core.sermodel import TURN_COLUMNS, Data, Predictions, Resources, SERModel
 from ..core.progress import Display, Silent
@@ -211,16 +210,7 @@ def feature_tables(
     tables = {}
     for key, request in wanted.items():
         with shown.extraction(request.name, len(rows)) as progress:
-            made = extract(
-                rows,
-                corpus.root,
-                build(request),
-                FeatureCache(),
-                jobs=jobs,
-                progress=progress,
-                source=corpus.audio_source,
-                words=corpus.words,
-            )
+            made = extract_from(corpus, rows, build(request), jobs=jobs, progress=progress)
         tables[key] = replace(made, loaders=_Remembering(made.loaders))
     return tables
 

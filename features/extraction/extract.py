@@ -30,6 +30,7 @@ from .file_tasks import AudioSource, FileTask, Outcome, Segment, compute, died, 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...datasets.schema.corpus import Corpus
     from ..core.word_feature import Words
 
 Progress = Callable[[int, int, float], None]
@@ -98,6 +99,20 @@ def extract(
         if pending:
             extractor.release()
     return _table(rows, tasks, tally, extractor, section)
+
+
+def extract_from(
+    corpus: Corpus,
+    rows: pd.DataFrame,
+    extractor: FeatureExtractor,
+    cache: FeatureCache | None = None,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> FeatureTable:
+    """`extract` of rows of a corpus: below its root, with its archives and its words where it has them."""
+    more = partial(extract, source=corpus.audio_source, words=corpus.words)
+    return more(rows, corpus.root, extractor, cache, jobs=jobs, progress=progress)
 
 
 class _Tally:

@@ -39,7 +39,7 @@ from torch.nn import functional
 
 from ...datasets.core.config import option
 from ...datasets.core.stages import stage
-from ..core.threads import one_thread
+from ..core.process import one_thread
 from .orthogonal import mean_cosine, refine
 
 _PAPER, _RELEASE, _FREE = "section 3.1", "public release", "free choice"

@@ -39,7 +39,7 @@ from torch import Tensor
 from ...datasets.core.config import option, validate
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import duration, stage
-from ..core.threads import one_thread
+from ..core.process import one_thread
 from ..words.vectors import SILENT, Vectors, normalise
 from .adversarial import Game, epoch_seconds, play
 from .orthogonal import METHODS, precision, procrustes, refine, translations, unit_rows

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library
-from ...features.core.threads import one_thread
+from ...features.core.process import one_thread
 from .points import HeldPoints, Points
 
 Indices = npt.NDArray[np.int64]

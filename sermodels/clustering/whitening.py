@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from ...datasets.core.errors import SerbenchError
-from ...features.core.threads import one_thread
+from ...features.core.process import one_thread
 from .kmeans import block_rows, mean_of
 from .points import Points, make_points
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ....features.core.allocator import keep_freed_memory
+from ....features.core.process import keep_freed_memory
 from ....sermodels.clustering.kmeans import kmeans
 from ....sermodels.core.sermodel import Resources
 from ....sermodels.deepemocluster.config import FIXED, PAPER

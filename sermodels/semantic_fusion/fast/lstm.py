@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....features.core.threads import one_thread
+from ....features.core.process import one_thread
 
 GATES = 4
 

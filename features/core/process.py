@@ -1,15 +1,53 @@
-"""The C library's allocator, told that networks take the same memory again for every batch."""
+"""What this process takes of the machine: threads for matrices, and memory that it keeps.
+
+One thread for small matrices: on those of a few hundred rows the threads of a BLAS library wait for each other for longer
+than they compute, so that fits take no less time and several times the processor time. And the C library's allocator can
+be told that networks take the same memory again for every batch.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    import torch
+
+SMALL = 10_000_000
+"""Matrices of fewer elements are treated by one thread."""
 # Numbers of the options in the GNU C library's malloc.h, and the values that it begins with.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _KEEP = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
 _OWN = ((_MMAP_MAX, 65536), (_TRIM_THRESHOLD, 128 << 10), (_TOP_PAD, 128 << 10))
+
+
+@contextmanager
+def threads_for(elements: int) -> Iterator[None]:
+    """Within the block, BLAS uses one thread if the largest matrix there has fewer than `SMALL` elements."""
+    if elements >= SMALL:
+        yield
+        return
+    import threadpoolctl  # comes with scikit-learn
+
+    with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU one thread of PyTorch: for operations so small that threads would wait longer than they compute."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def keep_freed_memory() -> bool:
