@@ -1,8 +1,8 @@
 """What this process takes of the machine: threads for matrices, and memory that it keeps.
 
-One thread for small matrices: on those of a few hundred rows the threads of a BLAS library wait for each other for longer
-than they compute, so that fits take no less time and several times the processor time. And the C library's allocator can
-be told that networks take the same memory again for every batch.
+One thread for small matrices: on those of a few hundred rows the threads of a BLAS library wait for each other longer
+than they compute, so fits take no less time and several times the processor time. And the C library's allocator can be
+told that networks take the same memory again for every batch.
 """
 
 from __future__ import annotations
