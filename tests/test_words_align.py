@@ -16,8 +16,8 @@ from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 from serbench.features.core.audio import read_audio
-from serbench.features.words.forced_alignment import Aligner, best_path
-from serbench.features.words.times import align_words, forced, load, save, spread, word_source
+from serbench.features.words.forced_alignment import CTCAligner, best_path
+from serbench.features.words.times import align_words, load, placed, save, spread, word_source
 
 LETTERS = "abcdefghijklmnoprstuvyz"
 
@@ -55,8 +55,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def aligner(checkpoint: Path) -> Aligner:
-    return Aligner(checkpoint)
+def aligner(checkpoint: Path) -> CTCAligner:
+    return CTCAligner(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_text_that_does_not_fit() -> None:
     assert best_path(emissions, [1, 2, 1, 2], 0) is None
 
 
-def test_spelling(aligner: Aligner) -> None:
+def test_spelling(aligner: CTCAligner) -> None:
     letters = {c: aligner.alphabet[c] for c in LETTERS}
     assert aligner.spell("Cab!") == [letters["c"], letters["a"], letters["b"]]
     assert aligner.spell("été") == [letters["e"], letters["t"], letters["e"]]  # without accents where it must be
@@ -117,27 +117,32 @@ def test_spelling(aligner: Aligner) -> None:
     assert aligner.spell("a|b") == [letters["a"], letters["b"]]
 
 
-def test_words_are_where_their_letters_are(aligner: Aligner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_where_their_letters_are(aligner: CTCAligner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Emissions that are certain: a at frames 3 and 4, b at 5, c at 9 to 11."""
     said = {3: "a", 4: "a", 5: "b", 7: "|", 9: "c", 10: "c", 11: "c"}
     emissions = torch.full((14, 5 + len(LETTERS)), -20.0)
     for t in range(14):
         token = aligner.separator if said.get(t) == "|" else aligner.alphabet[said[t]] if t in said else aligner.blank
         emissions[t, token] = 0.0
-    monkeypatch.setattr(Aligner, "emissions", lambda self, signal: emissions)
+    monkeypatch.setattr(CTCAligner, "emissions", lambda self, signal: emissions)
     assert aligner.frame_seconds == 0.02
     signal = np.zeros(14 * 320 + 80, np.float32)
-    spans = aligner.spans(["Ab", "123", "c"], signal)
+    spans = aligner.align(["Ab", "123", "c"], signal).spans
     np.testing.assert_allclose([spans[0], spans[2]], [(0.06, 0.12), (0.18, 0.24)])
     assert spans[1] is None
-    words = forced(["7", "Ab", "123", "4", "c", "5"], signal, 10.0, aligner)
+    seven = ["7", "Ab", "123", "4", "c", "5"]
+    aligned = aligner.align(seven, signal)
+    assert aligned.confidence == pytest.approx(1.0)
+    words = placed(seven, aligned, 10.0, 10.0 + len(signal) / 16000, "forced")
     assert [w[3] for w in words] == ["spread", "forced", "spread", "spread", "forced", "spread"]
     times = [t for _, a, b, _ in words for t in (a, b)]
     expected = [10.0, 10.06, 10.06, 10.12, 10.12, 10.15, 10.15, 10.18, 10.18, 10.24, 10.24, 10.285]
     np.testing.assert_allclose(times, expected)
 
 
-def test_emissions_of_a_long_signal_are_those_of_the_whole(aligner: Aligner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emissions_of_a_long_signal_are_those_of_the_whole(
+    aligner: CTCAligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A front end without normalisation and attention over everything would differ; the grid of frames must not."""
     signal = np.random.default_rng(0).standard_normal(16000 * 7).astype(np.float32)
     whole = aligner.emissions(signal)
@@ -146,13 +151,13 @@ def test_emissions_of_a_long_signal_are_those_of_the_whole(aligner: Aligner, mon
     starts: list[int] = []
     frames = torch.arange(len(whole), dtype=torch.float32)[:, None]
 
-    def emit(self: Aligner, part: np.ndarray) -> torch.Tensor:
+    def emit(self: CTCAligner, part: np.ndarray) -> torch.Tensor:
         first = int(np.flatnonzero(signal[: len(signal) - len(part) + 1] == part[0])[0])
         starts.append(first)
         count = (len(part) - 400) // 320 + 1
         return frames[first // 320 : first // 320 + count]
 
-    monkeypatch.setattr(Aligner, "_emit", emit)
+    monkeypatch.setattr(CTCAligner, "_emit", emit)
     torch.testing.assert_close(aligner.emissions(signal), frames)
     assert len(starts) == 3
 
@@ -175,7 +180,7 @@ def test_the_demo_corpus_has_its_own_times(demo: Corpus, tmp_path: Path) -> None
     assert "corpus)" in found.line()
 
 
-def test_forced_and_spread_times_lie_in_the_utterance(demo: Corpus, aligner: Aligner) -> None:
+def test_forced_and_spread_times_lie_in_the_utterance(demo: Corpus, aligner: CTCAligner) -> None:
     silent = replace(demo, word_source=None)
     items = [str(i) for i in demo.utterances.index[:3]]
     for found, source in ((align_words(silent, items), "spread"), (align_words(silent, items, aligner), "forced")):
@@ -195,7 +200,7 @@ def test_forced_and_spread_times_lie_in_the_utterance(demo: Corpus, aligner: Ali
     assert set(again.table["source"]) == {"forced"}
 
 
-def test_times_within_segments_are_aligned_within_them(demo: Corpus, aligner: Aligner) -> None:
+def test_times_within_segments_are_aligned_within_them(demo: Corpus, aligner: CTCAligner) -> None:
     """A table that says its times are spread within transcribed segments, such as SEWA's."""
     item = str(demo.recordings.index[0])
     rows = [*spread(["le", "hirmes"], 1.0, 2.0), *spread(["ka"], 2.5, 3.0)]
@@ -237,13 +242,13 @@ def test_bad_files(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "c.csv").write_text("item,word,start,end\nx,le,0.1,0.2\n")
     assert load(tmp_path / "c.csv").table["source"].tolist() == ["corpus"]
     with pytest.raises(SerbenchError, match="no folder of a checkpoint"):
-        Aligner(tmp_path)
+        CTCAligner(tmp_path)
     (tmp_path / "config.json").write_text((checkpoint / "config.json").read_text())
     with pytest.raises(SerbenchError, match="can't be used"):
-        Aligner(tmp_path)
+        CTCAligner(tmp_path)
 
 
-def test_sewa_reads_what_was_aligned(tmp_path: Path, aligner: Aligner) -> None:
+def test_sewa_reads_what_was_aligned(tmp_path: Path, aligner: CTCAligner) -> None:
     from serbench.benchmarks.corpora.mock import write_mock
 
     write_mock("sewa", tmp_path / "sewa", release="2017", utterances=None, traps=False, seed=0)

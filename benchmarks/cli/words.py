@@ -25,15 +25,16 @@ def align(
     source: CorpusOptions,
     items: Annotated[str, typer.Option(help="utterances, recordings or all.")] = "all",
     model: Annotated[
-        Path | None, typer.Option(help="Folder of a CTC model of transformers, for forced alignment.")
+        Path | None, typer.Option(help="Folder of a CTC or Whisper model of transformers, for alignment.")
     ] = None,
+    language: Annotated[str | None, typer.Option(help="Language, such as de, where the corpus says none.")] = None,
     again: Annotated[bool, typer.Option(help="Align even what the corpus has times of.")] = False,
     partition: Annotated[
         Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Word times: the corpus's own, else by forced alignment, else spread evenly; each word says which."""
+    """Word times: the corpus's own, else by alignment with a model, else spread evenly; each word says which."""
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words
@@ -44,12 +45,18 @@ def align(
         out,
         items=items,
         model=model,
+        language=language,
         again=again,
         partitions=partition or (),
         display=Terminal(),
         device=resolve_device(device) if model else "cpu",
     )
     typer.echo(aligned.line())
+    if doubted := aligned.doubted:
+        typer.echo(
+            f"  {len(doubted)} of {len(aligned.confidence)} transcripts are likely not what was said, first of all "
+            + ", ".join(f"{item} ({aligned.confidence[item]:.3f})" for item in doubted[:5])
+        )
     if aligned.silent:
         typer.echo(
             f"  {len(aligned.silent)} items have neither word times nor a transcript, such as {aligned.silent[0]}"
@@ -57,6 +64,23 @@ def align(
     for item, reason in aligned.failed.items():
         typer.echo(f"  left out: {item}: {reason}")
     typer.echo(out)
+
+
+@words_app.command()
+@command
+def compare(
+    times: Annotated[Path, typer.Argument(help="Word times of 'serbench words align': file or folder.")],
+    dataset: DatasetArgument,
+    source: CorpusOptions,
+    truth: Annotated[Path | None, typer.Option(help="True times; default: the corpus's own.")] = None,
+) -> None:
+    """How far onsets of words lie from true ones: the corpus's own (syllables are gathered into words), or a file's."""
+    from ..corpora.words import onset_errors
+
+    found = onset_errors(times, source.open(dataset), truth)
+    typer.echo(found.line())
+    if found.unmatched:
+        typer.echo(f"  {len(found.unmatched)} items have fewer true words than words, such as {found.unmatched[0]}")
 
 
 @words_app.command()

@@ -22,7 +22,9 @@ from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.files import write_json
 from ...datasets.schema.corpus import Corpus
 from ...features.spaces.mapping import Alignment, Config as SpaceConfig, MapReport, align, read_pairs
-from ...features.words.times import WordTimes, align_words, save, word_source
+from ...features.words.agreement import Agreement
+from ...features.words.aligner import Aligner
+from ...features.words.times import WordTimes, align_words, load, save, word_source
 from ...features.words.vectors import Vectors, read_vectors, write_vectors
 from ..core.machine import versions
 from ..core.progress import Display, Silent
@@ -39,35 +41,68 @@ def word_times(
     items: str = "all",
     model: Path | None = None,
     device: str = "cpu",
+    language: str | None = None,
     again: bool = False,
     partitions: Sequence[str] = (),
     display: Display | None = None,
 ) -> WordTimes:
-    """Write word times of a corpus: the corpus's own, else by forced alignment with `model`, else spread evenly.
+    """Write word times of a corpus: the corpus's own, else by alignment with `model`, else spread evenly.
 
     Parameters
     ----------
     out : a CSV file, or a folder for one CSV file per item
     items : "utterances", "recordings" or "all"
-    model : folder of a CTC checkpoint of the transformers library
+    model : folder of a CTC or a Whisper checkpoint of the transformers library
+    language : of items whose language the corpus does not say
     again : align even where the corpus has times of its own
     partitions : default: all
     """
     aligner = None
     if model is not None:
-        from ...features.words.forced_alignment import Aligner
-
-        aligner = Aligner(model, device)
+        aligner = open_aligner(model, device)
     elif again:
-        raise SerbenchError("--again aligns anew, which needs a CTC model. Type --model FOLDER.")
+        raise SerbenchError("--again aligns anew, which needs a model. Type --model FOLDER.")
     chosen = chosen_items(corpus, items, partitions or None)
     with (display or Silent()).extraction("words", len(chosen)) as progress:
-        times = align_words(corpus, chosen, aligner, again=again, progress=_steps(progress))
+        times = align_words(corpus, chosen, aligner, again=again, language=language, progress=_steps(progress))
     if not len(times.table):
         first = next(iter(times.failed.values()), "there are neither word times nor transcripts")
         raise SerbenchError(f"no item of {corpus.name} has words: {first}.")
     save(times, out)
     return times
+
+
+def onset_errors(times: Path, corpus: Corpus, truth: Path | None = None) -> Agreement:
+    """How far the word times of a file lie from the corpus's own, or from those of another file.
+
+    Raises
+    ------
+    SerbenchError
+        If no item has both.
+    """
+    from ...features.words.agreement import agreement
+
+    given = load(times)
+    found = agreement(given, word_source(corpus, truth), dict.fromkeys(given.table["item"]))
+    if not found.items:
+        raise SerbenchError(
+            f"no item of {str(times)!r} has words that {corpus.name if truth is None else repr(str(truth))} has times "
+            "of. Expected word times of the same items: serbench words align DATASET --out WORDS.csv"
+        )
+    return found
+
+
+def open_aligner(model: Path, device: str = "cpu") -> Aligner:
+    """The aligner of a checkpoint: by the cross-attention of a Whisper model, else by a CTC model."""
+    from ...features.words.whisper import is_whisper
+
+    if is_whisper(model):
+        from ...features.words.cross_attention import CrossAttentionAligner
+
+        return CrossAttentionAligner(model, device)
+    from ...features.words.forced_alignment import CTCAligner
+
+    return CTCAligner(model, device)
 
 
 def speech2vec(

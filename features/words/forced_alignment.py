@@ -21,13 +21,13 @@ from torch import Tensor
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import raise_library_failure
 from ..encoders.library import transformers
+from .aligner import Aligned, Span
 
 WINDOW_SECONDS, MARGIN_SECONDS = 30.0, 2.0
 Array = npt.NDArray[np.float32]
-Span = tuple[float, float]
 
 
-class Aligner:
+class CTCAligner:
     """A CTC model and its alphabet.
 
     Parameters
@@ -40,6 +40,8 @@ class Aligner:
     SerbenchError
         If the folder holds no such checkpoint.
     """
+
+    source, doubtful = "forced", 0.1
 
     def __init__(self, folder: Path | str, device: str = "cpu") -> None:
         self.folder, self.device = Path(folder).expanduser(), torch.device(device)
@@ -86,24 +88,27 @@ class Aligner:
                 break
         return torch.cat(parts)
 
-    def spans(self, words: Sequence[str], signal: Array) -> list[Span | None]:
-        """Start and end [s] of each word in a signal; None for words that the model can't spell.
+    def align(self, words: Sequence[str], signal: Array, language: str | None = None) -> Aligned:
+        """Start and end of each word in a signal (samples,) at `sampling_rate`; None for words that can't be spelt.
 
-        All are None where the signal has too few frames for the text.
+        All are None where the signal has too few frames for the text. The confidence is the geometric mean of the
+        probabilities of the path's characters and blanks. A CTC model's language is that of its alphabet.
         """
         spelt = [self.spell(word) for word in words]
-        owners = [k for k, letters in enumerate(spelt) for _ in letters]
-        if not owners or len(signal) < self.stride:
-            return [None] * len(words)
-        tokens, owners = self._separated(spelt)
-        frames = best_path(self.emissions(signal), tokens, self.blank)
         times: list[Span | None] = [None] * len(words)
-        for owner, span in zip(owners, frames or [], strict=False):
+        if not any(spelt) or len(signal) < self.stride:
+            return Aligned(times, 0.0)
+        tokens, owners = self._separated(spelt)
+        emissions = self.emissions(signal)
+        frames = best_path(emissions, tokens, self.blank)
+        if frames is None:
+            return Aligned(times, 0.0)
+        for owner, span in zip(owners, frames, strict=True):
             if owner >= 0:
                 before = times[owner]
                 start = span[0] * self.frame_seconds if before is None else before[0]
                 times[owner] = (start, min(span[1] * self.frame_seconds, len(signal) / self.sampling_rate))
-        return times
+        return Aligned(times, _confidence(emissions, tokens, frames, self.blank))
 
     def _separated(self, spelt: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
         """Tokens of all words with the separator between them, and the word of each token (-1 = separator)."""
@@ -122,6 +127,14 @@ class Aligner:
         inputs = self._prepare(signal, sampling_rate=self.sampling_rate, return_tensors="pt")
         logits: Tensor = self.model(inputs["input_values"].to(self.device)).logits[0]
         return logits.float().log_softmax(-1).cpu()
+
+
+def _confidence(emissions: Tensor, tokens: Sequence[int], frames: Sequence[Span], blank: int) -> float:
+    """Geometric mean of the probabilities of what a path says in each frame."""
+    said = torch.full((len(emissions),), blank)
+    for token, (first, behind) in zip(tokens, frames, strict=True):
+        said[int(first) : int(behind)] = token
+    return float(emissions.gather(1, said[:, None]).mean().exp())
 
 
 def best_path(emissions: Tensor, tokens: Sequence[int], blank: int) -> list[tuple[int, int]] | None:

@@ -1,13 +1,14 @@
-"""Word times: from the corpus's own files, else by forced alignment with a CTC model, else spread evenly.
+"""Word times: from the corpus's own files, else by alignment with a CTC or a Whisper model, else spread evenly.
 
 | source | meaning |
 |---|---|
 | corpus | the corpus's own times (TextGrid, wdseg, CSV ...) |
 | forced | forced alignment of the transcript with the emissions of a CTC model |
-| spread | the words share the time evenly; also words that the model can't spell, between two forced ones |
+| attention | alignment of the transcript with the cross-attention of a Whisper model (`words/cross_attention.py`) |
+| spread | the words share the time evenly; also words that the model can't spell, between two aligned ones |
 
-The alignment is the best path of connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber, ICML
-2006, doi 10.1145/1143844.1143891) through the transcript's characters, found by Viterbi's recursion
+Forced alignment is the best path of connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber,
+ICML 2006, doi 10.1145/1143844.1143891) through the transcript's characters, found by Viterbi's recursion
 (`words/forced_alignment.py`). A word lasts from the first frame of its first character to the last frame of its last
 one.
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,10 @@ from ..core.audio import read_audio
 from ..core.word_feature import Words
 
 if TYPE_CHECKING:
-    from .forced_alignment import Aligner
+    from .aligner import Aligned, Aligner
 
 COLUMNS = ("item", "word", "start", "end", "source")
-SOURCES = ("corpus", "forced", "spread")
+SOURCES = ("corpus", "forced", "attention", "spread")
 _GAP_SECONDS = 1e-3
 Array = npt.NDArray[np.float32]
 Word = tuple[str, float, float, str]
@@ -55,11 +56,15 @@ class WordTimes:
     table : item, word, start, end [s], source
     failed : items that could not be used, id -> reason
     silent : items with neither word times nor a transcript
+    confidence : of the items that were aligned, how likely the transcript is what was said, 0 .. 1
+    doubtful : below this confidence another text is likely to have been said
     """
 
     table: pd.DataFrame
     failed: Mapping[str, str]
     silent: tuple[str, ...] = ()
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    doubtful: float = 0.0
 
     def words(self, item: str) -> pd.DataFrame:
         """Words of an item: word, start, end, source; empty where there are none."""
@@ -70,6 +75,11 @@ class WordTimes:
     def _rows(self) -> dict[str, npt.NDArray[np.intp]]:
         indices = self.table.groupby("item", sort=False).indices
         return {str(item): np.asarray(rows, np.intp) for item, rows in indices.items()}
+
+    @property
+    def doubted(self) -> list[str]:
+        """Items whose transcript is likely not to be what was said, least likely first."""
+        return [i for i, c in sorted(self.confidence.items(), key=lambda pair: pair[1]) if c < self.doubtful]
 
     def line(self) -> str:
         """One line for people to read."""
@@ -84,6 +94,7 @@ def align_words(
     aligner: Aligner | None = None,
     *,
     again: bool = False,
+    language: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> WordTimes:
     """Word times of items of a corpus, by the best source that there is for each.
@@ -91,7 +102,8 @@ def align_words(
     Parameters
     ----------
     items : ids of utterances or recordings
-    aligner : of forced alignment; without one, transcripts without times are spread evenly
+    aligner : of transcripts without times; without one, transcripts without times are spread evenly
+    language : of all items, where the corpus does not say it (ISO 639-1)
     again : do not take the corpus's own times even where there are some
     progress : called with the number of items done and of all
 
@@ -101,16 +113,20 @@ def align_words(
     """
     rows: list[tuple[str, *tuple[Any, ...]]] = []
     failed: dict[str, str] = {}
+    heard = None if aligner is None else _Heard(aligner, language)
     for done, item in enumerate(items, 1):
         try:
-            rows += [(item, *word) for word in _words(corpus, item, aligner, again)]
+            rows += [(item, *word) for word in _words(corpus, item, heard, again)]
         except SerbenchError as error:
             failed[item] = str(error)
         if progress is not None:
             progress(done, len(items))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     known = set(table["item"])
-    return WordTimes(_typed(table), failed, tuple(i for i in items if i not in known and i not in failed))
+    silent = tuple(i for i in items if i not in known and i not in failed)
+    if heard is None:
+        return WordTimes(_typed(table), failed, silent)
+    return WordTimes(_typed(table), failed, silent, heard.confidence(), heard.aligner.doubtful)
 
 
 def spread(words: Sequence[str], start: float, end: float) -> list[Word]:
@@ -119,21 +135,20 @@ def spread(words: Sequence[str], start: float, end: float) -> list[Word]:
     return [(word, a, b, "spread") for word, a, b in zip(words, edges, edges[1:], strict=False)]
 
 
-def forced(words: Sequence[str], signal: Array, start: float, aligner: Aligner) -> list[Word]:
-    """Words of a signal (samples,) at the aligner's rate that begins at `start` [s] of its item.
+def placed(words: Sequence[str], aligned: Aligned, start: float, end: float, source: str) -> list[Word]:
+    """Words by what an aligner found in the time from `start` to `end` [s] of their item.
 
-    Words that the model can't spell share the time between their neighbours. Where the signal is too short for its
-    text, all words are spread.
+    Words that it has nothing to say of share the time between their neighbours; all are spread where it has nothing to
+    say at all.
     """
-    end = start + len(signal) / aligner.sampling_rate
-    spans = aligner.spans(words, signal)
+    spans = aligned.spans
     if not any(spans):
         return spread(words, start, end)
     out: list[Word] = []
     k = 0
     while k < len(words):
         if (span := spans[k]) is not None:
-            out.append((words[k], start + span[0], start + span[1], "forced"))
+            out.append((words[k], start + span[0], start + span[1], source))
             k += 1
             continue
         run = next((n for n in range(k, len(words)) if spans[n] is not None), len(words))
@@ -141,6 +156,29 @@ def forced(words: Sequence[str], signal: Array, start: float, aligner: Aligner) 
         out += spread(words[k:run], out[-1][2] if out else start, end if following is None else start + following[0])
         k = run
     return out
+
+
+class _Heard:
+    """An aligner at work on the items of a corpus, and how sure it was of each."""
+
+    def __init__(self, aligner: Aligner, language: str | None) -> None:
+        self.aligner, self.language = aligner, language
+        self._sure: dict[str, list[tuple[float, int]]] = {}
+
+    def words(
+        self, corpus: Corpus, item: str, words: Sequence[str], start: float = 0.0, end: float = 0.0
+    ) -> list[Word]:
+        """Words of an item, of the part from `start` to `end` [s] where `end` is given."""
+        rate = self.aligner.sampling_rate
+        signal, _ = _signal(corpus, item, rate, *((start, end) if end else ()))
+        spoken = corpus.row(item).get("language")
+        aligned = self.aligner.align(words, signal, self.language if pd.isna(spoken) else str(spoken))
+        self._sure.setdefault(item, []).append((aligned.confidence, len(words)))
+        return placed(words, aligned, start, start + len(signal) / rate, self.aligner.source)
+
+    def confidence(self) -> dict[str, float]:
+        """Of each item, the mean over its words."""
+        return {i: sum(c * n for c, n in parts) / sum(n for _, n in parts) for i, parts in self._sure.items()}
 
 
 def save(times: WordTimes, path: Path, columns: Sequence[str] = COLUMNS) -> None:
@@ -198,20 +236,22 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return table[list(COLUMNS)].astype({**texts, "start": "float64", "end": "float64"})
 
 
-def _words(corpus: Corpus, item: str, aligner: Aligner | None, again: bool) -> Iterable[Word]:
+def _words(corpus: Corpus, item: str, heard: _Heard | None, again: bool) -> Iterable[Word]:
     own = corpus.words(item)
     own = own if "source" in own else own.assign(source="corpus")
     spread_out = bool(own["source"].eq("spread").any())
-    if len(own) and (aligner is None or not (again or spread_out)):
+    if len(own) and (heard is None or not (again or spread_out)):
         return _tuples(own)
-    if spread_out:
-        return [word for part in _segments(own) for word in _segment(corpus, item, part, aligner)]
+    if spread_out and heard is not None:
+        return [word for part in _segments(own) for word in _segment(corpus, item, part, heard)]
     text = corpus.row(item)["text"]
-    words = own["word"].astype(str).tolist() if len(own) else [] if pd.isna(text) else str(text).split()
+    words = own["word"].astype(str).tolist() if pd.isna(text) else str(text).split()
     if not words:
         return []
-    signal, rate = _signal(corpus, item, aligner)
-    return forced(words, signal, 0.0, aligner) if aligner is not None else spread(words, 0.0, len(signal) / rate)
+    if heard is not None:
+        return heard.words(corpus, item, words)
+    signal, rate = _signal(corpus, item)
+    return spread(words, 0.0, len(signal) / rate)
 
 
 def _tuples(words: pd.DataFrame) -> Iterator[Word]:
@@ -226,21 +266,18 @@ def _segments(words: pd.DataFrame) -> list[pd.DataFrame]:
     return [words.iloc[a:b] for a, b in itertools.pairwise(cuts)]
 
 
-def _segment(corpus: Corpus, item: str, part: pd.DataFrame, aligner: Aligner | None) -> Iterable[Word]:
-    assert aligner is not None
+def _segment(corpus: Corpus, item: str, part: pd.DataFrame, heard: _Heard) -> Iterable[Word]:
     start, end = float(part["start"].iloc[0]), float(part["end"].iloc[-1])
-    signal, _ = _signal(corpus, item, aligner, start, end)
-    return forced(part["word"].astype(str).tolist(), signal, start, aligner)
+    return heard.words(corpus, item, part["word"].astype(str).tolist(), start, end)
 
 
 def _signal(
-    corpus: Corpus, item: str, aligner: Aligner | None, start: float | None = None, end: float | None = None
+    corpus: Corpus, item: str, rate: int | None = None, start: float | None = None, end: float | None = None
 ) -> tuple[Array, int]:
-    """The item's audio, or a part of it in seconds from the item's own start, at the aligner's rate."""
+    """The item's audio, or a part of it in seconds from the item's own start; at its own rate where none is given."""
     row = corpus.row(item)
     offset = 0.0 if pd.isna(row["start"]) else float(row["start"])
     stop = None if pd.isna(row["end"]) else float(row["end"])
     first = offset + start if start is not None else (offset or None)
     last = offset + end if end is not None else stop
-    rate = None if aligner is None else aligner.sampling_rate
     return read_audio(corpus.audio_path(item), rate, first, last)
