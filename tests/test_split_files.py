@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from serbench.benchmarks.protocol.setting import Corpora, resolve
 from serbench.benchmarks.protocol.split_files import write
 from serbench.datasets import emodb
 from serbench.datasets.core.errors import SerbenchError
-from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus, make_table, rotation
 from serbench.datasets.schema.task import Task
+from serbench.results.record.packing import export_run
 
 EMOTION = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
 Row = tuple[str, str, str]
@@ -55,9 +56,11 @@ def split_by(path: Path, one: Corpus | None = None, **settings: str) -> list[Div
     return divide(one or corpus(), EMOTION, Protocol(split=str(path), **settings))
 
 
-@pytest.fixture(scope="module")
-def demo() -> Corpus:
-    return load_corpus("demo")
+@pytest.fixture
+def demo(toys: dict[str, Corpus], silent_corpus: Callable[..., Corpus]) -> Corpus:
+    """A corpus that runs load by its name."""
+    toys["demo"] = silent_corpus("demo", 60)
+    return toys["demo"]
 
 
 @pytest.fixture
@@ -161,7 +164,7 @@ def test_a_name_that_fits_two_items_is_refused(tmp_path: Path, file: Callable[..
 
 def test_a_partial_file_says_what_is_missing(file: Callable[..., Path], demo: Corpus) -> None:
     lines = [
-        (i, f, r) for i, f, r in rows(divide(demo, demo.task("emotion"), Protocol())) if r != "train" or i[-1] != "3"
+        (i, f, r) for i, f, r in rows(divide(demo, demo.task("emotion"), Protocol())) if r != "train" or i[-1] != "1"
     ]
     whole = demo.items(demo.task("emotion"))
     setting = resolve(Request("linear", "demo", protocol=Protocol(split=str(file(lines)))))
@@ -247,6 +250,9 @@ def test_a_run_is_repeated_without_the_file(demo_split: Path, tmp_path: Path) ->
     assert run.spec["protocol"]["split"].startswith("file+")
     assert str(tmp_path) not in str(run.spec["protocol"])
     assert str(demo_split) in run.spec["command"]
+    packed = export_run(run, tmp_path / "shared.zip")
+    with zipfile.ZipFile(packed) as archive:
+        assert all(str(tmp_path).encode() not in archive.read(name) for name in archive.namelist())
     demo_split.unlink()
     (again,) = grid.from_record(run.path, tmp_path / "again")
     assert again.run_id == run.run_id
