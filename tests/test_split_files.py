@@ -196,6 +196,41 @@ def test_emobox_folders_are_read_in_every_layout(tmp_path: Path) -> None:
         given_split(f"emobox:{tmp_path / 'corpus'}", "absent")
 
 
+EMOBOX_NAMES = {
+    "crema-d": ("1052_WSI_ANG_XX", "AudioWAV/1052_WSI_ANG_XX.wav", "downloads/cremad/AudioWAV/1052_WSI_ANG_XX.wav"),
+    "iemocap": ("Ses01F_impro04_F000", "Session1/x.wav", "downloads/iemocap/Session1/y/Ses01F_impro04_F000.wav"),
+    "meld": (
+        "test/dia0_utt0",
+        "output_repeated_splits_test/dia0_utt0.mp4",
+        "a/output_repeated_splits_test/dia0_utt0.mp4",
+    ),
+    "msp-podcast": ("MSP-PODCAST_0001_0008", "Audios/1.wav", "downloads/msppodcast/Audio/MSP-PODCAST_0001_0008.wav"),
+    "savee": ("JE_n23", "AudioData/JE/n23.wav", "downloads/savee/JE_n23.wav"),
+    "esd": ("0005_000001", "0005/Neutral/0005_000001.wav", "downloads/esd/0005/Neutral/0005_000001.wav"),
+    "jl-corpus": ("male2_angry_12a_2", "Raw JL corpus (x)/male2_angry_12a_2.wav", "downloads/j/male2_angry_12a_2.wav"),
+    "urdu": ("SM5_F63_N091", "Neutral/SM5_F63_N091.wav", "downloads/urdu/Neutral/SM5_F63_N091.wav"),
+    "shemo": ("F01S01", "female/F01S01.wav", "downloads/shemo/female/F01S01.wav"),
+    "emovo": ("gio-f2-b2", "f2/gio-f2-b2.wav", "downloads/emovo/f2/gio-f2-b2.wav"),
+}
+"""Corpus -> id and path here, and the path in EmoBox's list."""
+
+
+@pytest.mark.parametrize("name", EMOBOX_NAMES)
+def test_names_of_emobox_are_found_in_other_corpora(name: str, tmp_path: Path) -> None:
+    item, path, listed = EMOBOX_NAMES[name]
+    folder = name.replace("-", "")
+    near = [f"{item}0", "dev/dia0_utt0", "SU_x"]
+    rows_ = [{"id": item, "path": path}, *({"id": i, "path": f"elsewhere/{i}.mp4"} for i in near)]
+    table = make_table({**row, "speaker": "s", "emotion": "anger"} for row in rows_)
+    one = Corpus(name, "", Path("/nowhere"), table, (EMOTION,), {"all": rotation("speaker", ["s"])})
+    (tmp_path / folder).mkdir()
+    for role, lines in {"train": [f"x/{near[0]}.wav"], "test": [listed]}.items():
+        text = "".join(json.dumps({"key": "k", "wav": line}) + "\n" for line in lines)
+        (tmp_path / folder / f"{folder}_{role}_fold_1.jsonl").write_text(text)
+    (division,) = divide(one, EMOTION, Protocol(split=f"emobox:{tmp_path}"), needed=("train", "test"))
+    assert (division.train, division.test) == ((near[0],), (item,))
+
+
 def test_the_real_emobox_folds_share_all_speakers_of_emodb(test_data: Path) -> None:
     real = emodb.load(test_data / "emodb")
     task, protocol = real.task("emotion"), Protocol(split=f"emobox:{test_data / 'emobox_folds'}", dev="0.2:utterance")
