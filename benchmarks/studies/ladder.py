@@ -163,6 +163,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
         "gain": number(row["gain"], "+.3f") if tested else "",
         "over": str(row["against"]),
         "95 % interval": interval(row["low"], row["high"], "+.3f") if tested else "",
-        "p": p_value(row["p_holm"]) if tested else "",
+        "p": p_value(row["p"]) if tested else "",
+        "p Holm": p_value(row["p_holm"]) if tested else "",
         "labels": str(row["labels"]),
     }
