@@ -42,6 +42,9 @@ RunWithWeights = Annotated[
 RunDataset = Annotated[str | None, typer.Option(help="Dataset, where the name fits several runs.")]
 RunTask = Annotated[str | None, typer.Option(help="Task, likewise.")]
 Trial = Annotated[int, typer.Option(help="Trial whose weights are used.")]
+SplitOut = Annotated[
+    Path | None, typer.Option(help="Write the folds to this file (csv, jsonl, parquet), as --split reads them.")
+]
 StudyFolder = Annotated[Path | None, typer.Option(help="Folder of tables and plots; default: RESULTS/studies.")]
 
 
@@ -65,7 +68,13 @@ class ProtocolOptions:
     """How test items are cut."""
 
     protocol: Annotated[str, typer.Option(help="Protocol.")] = "4x5"
-    split: Annotated[str | None, typer.Option(help="Split of the corpus; default: its first.")] = None
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split: a name (default: the first), loso, FILE (csv, jsonl, parquet), emobox:DIR."),
+    ] = None
+    dev: Annotated[str, typer.Option(help="Share of train + dev drawn as dev (0.2); default: the split's own dev.")] = (
+        ""
+    )
     subsets: Annotated[int, typer.Option(help="Parts that the test items are cut into.")] = 4
     group: Annotated[str, typer.Option(help="Column that subsets may not cut: auto, none or a column.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of the subsets and base of the trials' seeds.")] = 0
@@ -75,7 +84,11 @@ class ProtocolOptions:
         from ...datasets.core.config import validate
         from ..protocol.protocol import Protocol
 
-        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed))
+        if self.dev:
+            from ..protocol.dev_part import check_rule
+
+            check_rule(self.dev)
+        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev))
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
     set_: Annotated[Texts, typer.Option("--set", help="model.KEY=VALUE, train.KEY=VALUE or feature.KEY=VALUE.")] = None
     trials: Annotated[int, typer.Option(help="Trainings with different seeds.")] = 5
     allow_leak: Annotated[bool, typer.Option(help="Accept a split that leaks; the score is labelled.")] = False
+    refit: Annotated[bool, typer.Option("--refit", help="After the choice on dev, fit again on train + dev.")] = False
 
     def grid(self, model: Sequence[str], dataset: Sequence[str], test: Sequence[str] = (), **more: Any) -> Grid:
         """The grid of some models and corpora."""
@@ -135,6 +149,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
             protocol=self.cut(),
             trials=self.trials,
             allow_leak=self.allow_leak,
+            refit=self.refit,
             **more,
         )
 
@@ -180,11 +195,23 @@ class GridOptions(TestedOptions, RecipeOptions, NamedOptions):
         list[Path] | None, typer.Option(help="Score these trained weights as they are, without training; repeatable.")
     ] = None
     from_record: Annotated[Path | None, typer.Option(help="Repeat the run of this run folder or run.json.")] = None
+    split_out: SplitOut = None
 
     def asked(self) -> Grid:
-        """The grid."""
+        """The grid; its split is written where that is asked for."""
         more = {**self.tested(), "task": self.task, "weights": self.weights or ()}
-        return self.grid(self.model or [], self.dataset or [], **more)
+        grid = self.grid(self.model or [], self.dataset or [], **more)
+        if self.split_out is not None:
+            from ..protocol.setting import Corpora
+            from ..protocol.split_files import rows_of, write
+
+            request, *others = grid.requests()
+            if any((one.dataset, one.also, one.test) != (request.dataset, (), None) for one in (request, *others)):
+                raise SerbenchError(
+                    "--split-out writes the split of one corpus: name one --dataset, no --test-dataset."
+                )
+            write(self.split_out, rows_of(Corpora().setting(request).divisions))
+        return grid
 
     def trained(self, command: str) -> Grid:
         """The grid of a command that only trains."""

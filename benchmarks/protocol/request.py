@@ -13,7 +13,7 @@ from typing import Any
 
 from ...datasets.core.config import from_dict
 from ...datasets.core.errors import SerbenchError, unknown
-from .protocol import ROLES, Protocol
+from .protocol import ROLES, Protocol, given_split
 
 CHANCE = (("chance", None), ("chance", "random"))
 """(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
@@ -25,13 +25,17 @@ Given = str | Path | Mapping[str, str | Path] | None
 
 @dataclass(frozen=True)
 class Place:
-    """A corpus as a user names it: dataset, folder, release, options of its reader, and the split that is tested."""
+    """A corpus as a user names it: dataset, folder, release, options of its reader, and the split that is tested.
+
+    `listed` is what a split's file lists (`split_files.packed`).
+    """
 
     name: str
     root: str | None = None
     release: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
+    listed: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Request:
     task : a task of the corpus that is trained on, or a label set that corpora share; None = the corpus's first
     classes : the classes of a classification task that are kept; empty = all
     search : what is searched inside each training (`tune.Search.plain`); None = nothing
+    refit : whether a model is fitted once more on train + dev with what it chose on dev
     weights : files of trained weights that are scored instead of a training; together they predict the task
     """
 
@@ -74,6 +79,7 @@ class Request:
     classes: tuple[str, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
     search: Mapping[str, Any] | None = None
+    refit: bool = False
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -109,13 +115,14 @@ class Request:
         parts += ["--classes", ",".join(self.classes)] if self.classes else []
         default = Protocol()
         for key, value in asdict(self.protocol).items():
-            if value != getattr(default, key):
+            if value != getattr(default, key) and key != "listed":
                 parts += [f"--{'protocol' if key == 'name' else key}", str(value)]
         parts += ["--trials", str(self.trials)] if self.trials != 5 else []
         parts += [text for key, value in self.settings.items() for text in ("--set", f"{key}={value}")]
         if self.search is not None:
             parts += [text for key, value in self.search["space"].items() for text in ("--set", f"{key}={value}")]
             parts += ["--budget", str(self.search["budget"]), "--sampler", str(self.search["sampler"])]
+        parts += ["--refit"] if self.refit else []
         parts += list(_options(self.places(), self.test))
         return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
 
@@ -139,6 +146,7 @@ class Grid:
         as after `--set`
     trials : trainings with different seeds; of `weights`: equal ones, so that the row pairs with trained ones
     search : what is searched inside each training, as `tune.space.Search.plain` gives it
+    refit : whether each model that is named is fitted once more on train + dev with what it chose on dev
     weights : files (or folders) of trained weights to score as they are, without training
 
     The two chance rows that every leaderboard holds are asked for with each dataset and task too.
@@ -162,6 +170,7 @@ class Grid:
     allow_leak: bool = False
     search: Mapping[str, Any] | None = None
     weights: Sequence[str | Path] = ()
+    refit: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a number of trials that no run can have."""
@@ -206,7 +215,7 @@ class Grid:
                 place,
                 root=roots.get(place.name) or place.root,
                 release=releases.get(place.name) or place.release,
-                split=self.test_split,
+                **dict(zip(("split", "listed"), given_split(self.test_split, place.name), strict=True)),
             )
             for place in own
         ]
@@ -236,6 +245,7 @@ class Grid:
         A test on the only corpus that is trained on is one by its own folds.
         """
         first, *also = trained
+        split, listed = given_split(self.protocol.split, first.name)
         return Request(
             model,
             first.name,
@@ -245,13 +255,14 @@ class Grid:
             task=self.tasks[0] if self.tasks else None,
             preset=preset,
             settings={} if (model, preset) in CHANCE else dict(self.settings),
-            protocol=self.protocol,
+            protocol=replace(self.protocol, split=split, listed=listed),
             trials=self.trials,
             allow_leak=self.allow_leak,
             also=tuple(also),
             test=None if tuple(trained) == (test,) else test,
             classes=tuple(self.classes),
             search=self.search if (model, preset) in self.models else None,
+            refit=self.refit and (model, preset) in self.models,
         )
 
     def names(self, request: Request) -> bool:
