@@ -32,6 +32,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[Any] | None = None,
+    added: bool = False,
 ) -> Any:
     """Declare a field of a `Config`.
 
@@ -42,14 +43,19 @@ def option(
     source : section or equation of the paper, or "free choice" where the paper is silent
     low, high : inclusive bounds of a number (of each element of a tuple)
     choices : the allowed values
+    added : for a field that came later and whose default leaves things as they were before: `to_dict` leaves it out at
+        that default, so that configurations made before keep their digests
     """
-    metadata = {"doc": doc, "source": source, "low": low, "high": high, "choices": choices}
+    metadata = {"doc": doc, "source": source, "low": low, "high": high, "choices": choices, "added": added}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """All fields of a config as JSON-able data (tuples become lists, nested configs become dictionaries)."""
-    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    held = {f.name: (f, getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return {
+        name: _plain(value) for name, (f, value) in held.items() if not (f.metadata.get("added") and value == f.default)
+    }
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

@@ -6,23 +6,18 @@ from dataclasses import dataclass
 
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
-from ..chunked.network import EncoderConfig, paper, tiny
+from ..chunked.network import paper, tiny
+from ..chunked.two_stages import TwoStageConfig
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import ClusterConfig
 from ..training.settings import TrainConfig
 
 
 @dataclass(frozen=True)
-class Config(EncoderConfig, ClusterConfig):
+class Config(TwoStageConfig, ClusterConfig):
     """Settings of `deepemocluster`: those of the encoder, of the clustering, of pool, draws and optimisers."""
 
     cluster_weight: float = option(1.0, "weight lambda of the cluster loss", source="Eq. 3, section 5.1", low=0)
-    unlabelled: int | None = option(
-        None,
-        "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
-        source="section 5.3",
-        low=0,
-    )
     sampler: str = option(
         "balanced",
         "chunks of an epoch: as many of each cluster, as the release draws, or each chunk once",

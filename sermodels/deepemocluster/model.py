@@ -138,7 +138,12 @@ class Model(TwoStageModel[ClusterNetwork]):
             emotion, cluster = named.pop("loss"), functional.cross_entropy(network.cluster(hidden).float(), pseudo)
             return {"loss": emotion + weight * cluster, "emotion_loss": emotion, "cluster_loss": cluster, **named}
 
-        batches = Batches(self._drawn(training, "labelled", self.train_chunks, labels), load, training.device)
+        drawn = [
+            batch
+            for number in range(self.passes)
+            for batch in self._drawn(training, "labelled", self.train_chunks, labels, number)
+        ]
+        batches = Batches(drawn, load, training.device)
         steps = [*training.optimisers.values(), self._top(training)]
         means = training.sweep("stage 2", batches, losses, steps, (start, 1.0))
         keep_top(training, "labelled", network.top)
@@ -175,9 +180,12 @@ class Model(TwoStageModel[ClusterNetwork]):
             initialise(network.top, training.generator(f"top layer, {name}"))
         return labels, row
 
-    def _drawn(self, training: Training[ClusterNetwork], name: str, chunks: ChunkSet, labels: Labels) -> list[Labels]:
-        """The chunk numbers of each batch of a stage."""
+    def _drawn(
+        self, training: Training[ClusterNetwork], name: str, chunks: ChunkSet, labels: Labels, number: int = 0
+    ) -> list[Labels]:
+        """The chunk numbers of each batch of a stage, in one of its passes."""
         purpose = "order" if name == "labelled" else f"order, {name}"
+        purpose += f", pass {number + 1}" if number else ""
         generator, c = training.generator(purpose), self.config
         if c.sampler == "all":
             return self.draws(chunks, generator)
