@@ -11,8 +11,8 @@ L = L_labelled + w L_pseudo (Eq. 15). The weight w is 0 in the first `start_epoc
 Differences. The paper takes all predictions; those below a confidence don't count here, as in later work (Sohn et al.,
 "FixMatch", NeurIPS 2020, Eq. 4). Confidence is the highest class probability, without dropout. For regression, our
 addition, the pseudo-label is the mean over `draws` passes with dropout, and it counts where their standard deviation is
-at most `spread` standard deviations of the training labels; its loss is 1 - CCC like that of true labels, over the
-chunks that count (no loss where fewer than three do).
+at most `spread` times that of the pseudo-labels of the batch, which early outputs, all alike, don't reach; its loss is
+1 - CCC like that of true labels, over the chunks that count (no loss where fewer than three do).
 
 Presets: `default`; `small`, with the narrow network of `cnn-regressor:small`, for a CPU.
 """
@@ -44,7 +44,9 @@ class Config(JointConfig):
     start_epochs: int = option(3, "T1, epochs on the labelled sentences alone", source="Eq. 16", low=0)
     rise_epochs: int = option(5, "T2 - T1, epochs in which the weight then rises", source="Eq. 16", low=0)
     confidence: float = option(0.8, "least probability of a pseudo-class", source="free choice", low=0, high=1)
-    spread: float = option(0.5, "largest sd of a pseudo-value, in sd of the labels", source="free choice", low=0)
+    spread: float = option(
+        0.5, "largest sd of a pseudo-value, in sd of those of the batch", source="free choice", low=0
+    )
     draws: int = option(4, "passes with dropout that a pseudo-value is the mean of", source="free choice", low=2)
 
 
@@ -106,7 +108,8 @@ class Model(JointModel[ChunkNetwork]):
             draws = [network.emotion(functional.dropout(hidden, rate)).float() for _ in range(self.config.draws)]
         network.train()
         several = torch.stack(draws)  # (draw, chunk, target)
-        return several.mean(0), several.std(0) <= self.config.spread
+        means = several.mean(0)
+        return means, several.std(0) <= self.config.spread * means.std(0)
 
     def pseudo_loss(self, outputs: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
         """Loss of outputs (chunk, output) against pseudo-labels, over those that count."""

@@ -44,8 +44,9 @@ class World:
     label_sd: float = option(0.3, "noise of the label", low=0)
     labelled: int = option(12, "labelled sentences to train on", low=2)
     labelled_speakers: int = option(4, "who says them", low=1)
-    pool: int = option(300, "unlabelled sentences", low=0)
-    pool_speakers: int = option(60, "who says them", low=1)
+    pool: int = option(150, "unlabelled sentences", low=0)
+    pool_speakers: int = option(30, "who says them", low=1)
+    foreign: float = option(0.0, "share of the pool that has templates of its own", low=0, high=1)
     dev: int = option(60, "labelled sentences that the epoch is chosen on", low=2)
     test: int = option(120, "labelled sentences that are scored", low=2)
     held_out_speakers: int = option(20, "who says those of dev, and as many others those of test", low=1)
@@ -65,8 +66,8 @@ class Planted:
 def planted(world: World, seed: int, task: Task = VALUE) -> Planted:
     """Draw a world; one seed gives one world, whatever the task."""
     numbers = np.random.default_rng([seed, 20])
-    shapes = numbers.normal(size=(world.templates, BANDS))
-    values = np.linspace(1.5, 6.5, world.templates)
+    shapes = numbers.normal(size=(2 * world.templates, BANDS))  # the second half is foreign
+    values = np.tile(np.linspace(1.5, 6.5, world.templates), 2)
     parts = {
         "train": (world.labelled, world.labelled_speakers),
         "dev": (world.dev, world.held_out_speakers),
@@ -77,6 +78,8 @@ def planted(world: World, seed: int, task: Task = VALUE) -> Planted:
     for number, (name, (count, speakers)) in enumerate(parts.items()):
         own = np.random.default_rng([seed, 21, number])  # more labelled sentences leave the others as they are
         which = own.permutation(np.arange(count) % world.templates)
+        if name == "pool":
+            which[: round(world.foreign * count)] += world.templates
         made[name] = _part(world, name, which, shapes, values, own, task, min(speakers, max(count, 1)))
         held[name] = which
     pool = replace(made["pool"], labels=None)

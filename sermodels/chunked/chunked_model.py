@@ -8,7 +8,7 @@ classification with cross-entropy; class scores are the softmax of the mean logi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -169,6 +169,23 @@ class ChunkedModel(TorchModel[N]):
             latents = ChunkedModel.latents(self, network.eval(), self.chunk_set(data))  # h, whatever the head reads
             rows = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
         return np.asarray(rows.cpu().numpy())
+
+    def chunk_levels(self, data: Data) -> npt.NDArray[np.float64]:
+        """Logarithm of the mean of each chunk's spectrum, (sentence * C,): how loud it is in its recording."""
+        chunks = self.chunk_set(data)
+        means = [batch.double().mean((1, 2)).cpu() for (batch,) in self.sentences(chunks)]
+        return np.asarray(torch.cat(means).clamp(min=1e-12).log().numpy())
+
+    def untrained(self) -> Self:
+        """A model like this one with fresh weights, and the moments of the bands that this one was trained with."""
+        if self.network is None:
+            raise SerbenchError(f"the model {self.name!r} is not trained. Call fit, or load trained weights.")
+        other = type(self)(self.config, self.task, self.resources)
+        other._sizes = self._sizes
+        network = other._fresh_network()
+        network.normaliser.load_state_dict(self.network.normaliser.state_dict())
+        other.network = network.to(self.device).eval()
+        return other
 
     def clustered(self, network: N, hidden: Tensor, layer: str) -> Tensor:
         """h (chunk, width) -> what `chunk_features` gives of it, (chunk, width)."""

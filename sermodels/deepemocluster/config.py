@@ -63,8 +63,8 @@ class Config(TwoStageConfig, ClusterConfig):
             )
 
 
-FIXED = Config()
-PAPER = paper(Config(cluster_optimiser="sgd", cluster_rate=1e-3, top_rate=1e-3, cluster_input="h"))
+FIXED = Config(labelled_passes=0, whiten=8)
+PAPER = paper(Config(cluster_input="h"))
 RELEASED = Config(
     train=TrainConfig(batch_size=64, patience=0),
     encoder_optimiser="sgd",

@@ -18,7 +18,7 @@ class Config(JointConfig):
         source="Rasmus, sections 3 and 4.1.3",
         choices=("full", "gamma"),
     )
-    noise: float = option(0.3, "sd of the noise on each layer, in sd of its values", source="Rasmus, 4.1.1", low=0)
+    noise: float = option(0.6, "sd of the noise on each layer, in sd of its values", source="free choice", low=0)
     input_weight: float = option(1.0, "weight of the error of the spectrum", source="free choice", low=0)
     hidden_weight: float = option(0.1, "weight of the error of each hidden layer", source="free choice", low=0)
     top_weight: float = option(0.1, "weight of the error of the outputs", source="free choice", low=0)

@@ -106,7 +106,9 @@ class LadderNetwork(ChunkNetwork):
     def rebuilt(self, noisy: list[Tensor], signal: Tensor) -> list[Tensor]:
         """z of each rebuilt layer from the top down, from the noisy ones and the signal (chunk, output) at the top."""
         found = [self.top(noisy[-1], standardised(signal))]
-        for z, down, combine in zip(noisy[-2::-1], reversed(self.down), reversed(self.lower), strict=True):
+        for z, down, combine in zip(
+            noisy[-2::-1][: len(self.down)], reversed(self.down), reversed(self.lower), strict=True
+        ):
             found.append(combine(z, standardised(down(found[-1]))))
         return found
 
