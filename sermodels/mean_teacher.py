@@ -30,8 +30,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from ..datasets.core.config import option
-from .chunked.joint import JointConfig, JointModel
+from .chunked.joint import JointModel
 from .chunked.network import ChunkNetwork, small, tiny
+from .chunked.pool_config import JointConfig
 from .training.training import Training
 
 

@@ -28,8 +28,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..datasets.core.config import option
-from .chunked.joint import JointConfig, JointModel
+from .chunked.joint import JointModel
 from .chunked.network import ChunkNetwork, small, tiny
+from .chunked.pool_config import JointConfig
 from .training.losses import ccc_losses
 from .training.training import Training
 

@@ -28,7 +28,8 @@ from ..inputs.chunks import ChunkSet
 from ..training.training import Training
 from .decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
 from .network import ChunkNetwork
-from .two_stages import TwoStageConfig, TwoStageModel
+from .pool_config import TwoStageConfig
+from .two_stages import TwoStageModel
 
 ERRORS = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth-l1": functional.smooth_l1_loss}
 

@@ -10,28 +10,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...datasets.core.config import option
 from ..inputs.batches import Batch, Batches
 from ..inputs.chunks import ChunkSet
 from ..training.training import Training
-from .chunked_model import N
-from .pool import PoolConfig, PoolModel
+from .chunked_model import N, PoolModel
+from .pool_config import JointConfig
 
 Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class JointConfig(PoolConfig):
-    """Settings of the encoder and the pool, and of the weight of the unsupervised loss."""
-
-    unsupervised_weight: float = option(1.0, "weight of the unsupervised loss", source="free choice", low=0)
 
 
 class JointModel(PoolModel[N]):

@@ -12,29 +12,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ...datasets.core.config import option
 from ..inputs.chunks import ChunkSet
 from ..training.training import Training
-from .chunked_model import N
-from .pool import PoolConfig, PoolModel
-
-
-@dataclass(frozen=True)
-class TwoStageConfig(PoolConfig):
-    """Settings of the encoder and the pool, and of how long stage 2 is beside stage 1."""
-
-    labelled_passes: int = option(
-        1,
-        "passes over the labelled chunks in stage 2; 0 = as many as give it the steps of stage 1",
-        source="free choice",
-        low=0,
-        added=True,
-    )
+from .chunked_model import N, PoolModel
+from .pool_config import TwoStageConfig
 
 
 class TwoStageModel(PoolModel[N]):

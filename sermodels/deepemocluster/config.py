@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from ..chunked.network import paper, tiny
-from ..chunked.two_stages import TwoStageConfig
+from ..chunked.pool_config import TwoStageConfig
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import ClusterConfig
 from ..training.settings import TrainConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...datasets.core.config import option
-from ..chunked.joint import JointConfig
+from ..chunked.pool_config import JointConfig
 
 
 @dataclass(frozen=True)
