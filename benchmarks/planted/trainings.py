@@ -24,7 +24,7 @@ from .world import VALUE, Planted
 
 NETWORK: Mapping[str, Any] = {"max_seconds": 1.0, "channels": (8, 16, 16), "strides": (2, 2, 2), "width": 32}
 """Settings of every encoder in a planted world."""
-TRAINING: Mapping[str, Any] = {"patience": 0, "batch_size": 16, "learning_rate": 1e-3, "micro_batch": 64}
+TRAINING: Mapping[str, Any] = {"patience": 0, "batch_size": 32, "learning_rate": 2e-3, "micro_batch": 64}
 """Settings of every training; no patience, since steps are what is compared."""
 CLUSTERS = 6
 EPOCHS = 12

@@ -25,8 +25,8 @@ from .trainings import EPOCHS, Trained, Variant, supervised, train
 from .world import World, planted
 
 STEM = "deepemocluster-why"
-BEFORE = {"model.labelled_passes": "1", "model.whiten": "0"}
-"""What `fixed` was: one pass of stage 2, and k-means on the points as they are."""
+BEFORE = {"model.labelled_passes": "1", "model.whiten": "0", "model.warm_start": "false"}
+"""What `fixed` was: one pass of stage 2, k-means on the points as they are, a new top layer in each stage."""
 SLOW = {"model.encoder_optimiser": "sgd", "model.encoder_rate": "1e-3"}
 TEXT = {"model.cluster_optimiser": "sgd", "model.cluster_rate": "1e-3", "model.top_rate": "1e-3"}
 RELEASED = {**SLOW, "model.optimisers": "released"}
@@ -54,20 +54,19 @@ NOTE = (
 ROWS: dict[str, tuple[Row, ...]] = {
     "parts": (
         _row("fixed"),
-        _row("stage 2 once", {"model.labelled_passes": "1"}),
         _row("no whitening", {"model.whiten": "0"}),
-        _row("neither (before)", BEFORE),
+        _row("no warm start", {"model.warm_start": "false"}),
+        _row("none of the three (before)", BEFORE),
         _row("before, lambda 0.1", {**BEFORE, "model.cluster_weight": "0.1"}),
         _row("before, encoder by SGD 1e-3", {**BEFORE, **SLOW}),
         _row("before, the release's optimisers", {**BEFORE, **RELEASED}),
         _row("before, clusters of h", {**BEFORE, "model.cluster_input": "h"}),
-        _row("before, warm start", {**BEFORE, "model.warm_start": "true"}),
+        _row("before, whitening and warm start", {"model.labelled_passes": "1"}),
     ),
     "choices": (
         _row("fixed"),
         _row("lambda 0.1", {"model.cluster_weight": "0.1"}),
         _row("clusters of h", {"model.cluster_input": "h"}),
-        _row("warm start", {"model.warm_start": "true"}),
         _row("encoder by SGD 1e-3", SLOW),
         _row("K = 3", {"model.clusters": "3"}),
         _row("K = 20", {"model.clusters": "20"}),

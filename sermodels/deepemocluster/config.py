@@ -63,7 +63,7 @@ class Config(TwoStageConfig, ClusterConfig):
             )
 
 
-FIXED = Config(labelled_passes=0, whiten=8)
+FIXED = Config(labelled_passes=0, whiten=8, warm_start=True)
 PAPER = paper(Config(cluster_input="h"))
 RELEASED = Config(
     train=TrainConfig(batch_size=64, patience=0),

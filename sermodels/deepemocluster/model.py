@@ -26,8 +26,9 @@ Presets (`default` is `fixed`):
   batches in random order, and which sentences of a pool beyond 40,000 are taken (`inputs/unlabelled_pool.py`).
 - `fixed`: the release with the regressor trained in stage 2, balanced draws, one Adam 5e-4 over each part, selection
   and early stopping on sentences, k-means++; 16 sentences per step, so that small corpora train too. Stage 2 goes
-  through the labelled chunks until it has as many steps as stage 1 (`labelled_passes`), and points are whitened to 8
-  dimensions: without the first a pool hurts where few sentences are labelled (`docs/deepemocluster.md`).
+  through the labelled chunks until it has as many steps as stage 1 (`labelled_passes`), points are whitened to 8
+  dimensions, and clusters and their top layer go on from those of the last epoch: without the first a pool hurts where
+  few sentences are labelled (`docs/deepemocluster.md`).
 - `small`: `fixed` with the narrow network of `cnn-regressor:small`, for a CPU.
 """
 

@@ -89,7 +89,7 @@ def why(
     ] = "parts",
     seeds: Annotated[int, typer.Option(min=2, help="Planted worlds, and trainings of each row.")] = 6,
     labelled: Annotated[int, typer.Option(min=2, help="Labelled sentences, three of each speaker.")] = 12,
-    pool: Annotated[int, typer.Option(min=1, help="Unlabelled sentences.")] = 150,
+    pool: Annotated[int, typer.Option(min=1, help="Unlabelled sentences.")] = 300,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of a training with the pool.")] = 12,
     results: Results = Path("results"),
     out: StudyFolder = None,
