@@ -47,11 +47,7 @@ PRESETS: dict[str, Config] = {
     "gamma-small": small(GAMMA),
 }
 TINY = replace(tiny(Config()), noise=0.1)
-SEARCH = {
-    "train.learning_rate": "1e-4..3e-3:log",
-    "model.unsupervised_weight": "0.1..10:log",
-    "model.noise": "0.1..0.6",
-}
+SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.unsupervised_weight": "0.1..10:log", "model.noise": "0.3..1"}
 
 
 class Model(JointModel[LadderNetwork]):

@@ -47,16 +47,19 @@ def pool_sizes(
     size: Annotated[
         list[int] | None, typer.Option(help="Unlabelled sentences; may be repeated. Default: 0, 15000, 40000.")
     ] = None,
-    model: Annotated[str, typer.Option(help="deepemocluster, cnn-ae or cnn-vae.")] = "deepemocluster",
+    model: Annotated[str, typer.Option(help="Any model that takes an unlabelled pool.")] = "deepemocluster",
     clusters: Clusters = 10,
     out: StudyFolder = None,
 ) -> None:
     """Sizes of the unlabelled set (Table 3)."""
+    from ....sermodels import registry
     from ...studies.deepemocluster import table3
 
-    known = ("deepemocluster", "cnn-ae", "cnn-vae")
-    if model not in known:
-        raise SerbenchError(f"--model {model}: expected a semi-supervised model of the paper: {', '.join(known)}.")
+    if not registry.load(model).Model.uses_unlabelled:
+        raise SerbenchError(
+            f"--model {model}: it takes no unlabelled pool. Expected a model that does, such as deepemocluster, "
+            "cnn-ae, ladder, mean-teacher, pseudo-label or ssae."
+        )
     _run(lambda corpus: table3(corpus, size or (), clusters, model), dataset, recipe, execution, task, out)
 
 
