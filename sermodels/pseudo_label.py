@@ -12,7 +12,8 @@ Differences. The paper takes all predictions; those below a confidence don't cou
 "FixMatch", NeurIPS 2020, Eq. 4). Confidence is the highest class probability, without dropout. For regression, our
 addition, the pseudo-label is the mean over `draws` passes with dropout, and it counts where their standard deviation is
 at most `spread` times that of the pseudo-labels of the batch, which early outputs, all alike, don't reach; its loss is
-1 - CCC like that of true labels, over the chunks that count (no loss where fewer than three do).
+1 - CCC like that of true labels, over the chunks that count (no loss where fewer than three do). With model.dropout=0
+all of them count.
 
 Presets: `default`; `small`, with the narrow network of `cnn-regressor:small`, for a CPU.
 """
@@ -52,7 +53,7 @@ class Config(JointConfig):
 
 
 PRESETS: dict[str, Config] = {"default": Config(), "small": small(Config())}
-TINY = tiny(Config())
+TINY = tiny(Config(unsupervised_weight=0.1))
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.unsupervised_weight": "0.1..3:log"}
 
 

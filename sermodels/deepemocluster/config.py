@@ -55,7 +55,10 @@ class Config(TwoStageConfig, ClusterConfig):
                 "Type --set model.sampler=all with it."
             )
         if self.whiten > self.width:
-            raise SerbenchError(f"model.whiten={self.whiten} exceeds model.width={self.width}. Expected at most that.")
+            raise SerbenchError(
+                f"model.whiten={self.whiten} exceeds model.width={self.width}. Expected at most that: type "
+                f"--set model.whiten={self.width}, or 0 for points as they are."
+            )
         if self.optimisers == "released" and self.train.amp == "fp16":
             raise SerbenchError(
                 "model.optimisers=released steps twice on one gradient, which the loss scaling of train.amp=fp16 does "

@@ -147,11 +147,8 @@ class Model(TwoStageModel[ClusterNetwork]):
             emotion, cluster = named.pop("loss"), functional.cross_entropy(network.cluster(hidden).float(), pseudo)
             return {"loss": emotion + weight * cluster, "emotion_loss": emotion, "cluster_loss": cluster, **named}
 
-        drawn = [
-            batch
-            for number in range(self.passes)
-            for batch in self._drawn(training, "labelled", self.train_chunks, labels, number)
-        ]
+        names = ["labelled", *(f"labelled, pass {number}" for number in range(2, self.passes + 1))]
+        drawn = [batch for name in names for batch in self._drawn(training, name, self.train_chunks, labels)]
         batches = Batches(drawn, load, training.device)
         steps = [*training.optimisers.values(), self._top(training)]
         means = training.sweep("stage 2", batches, losses, steps, (start, 1.0))
@@ -189,12 +186,9 @@ class Model(TwoStageModel[ClusterNetwork]):
             initialise(network.top, training.generator(f"top layer, {name}"))
         return labels, row
 
-    def _drawn(
-        self, training: Training[ClusterNetwork], name: str, chunks: ChunkSet, labels: Labels, number: int = 0
-    ) -> list[Labels]:
-        """The chunk numbers of each batch of a stage, in one of its passes."""
+    def _drawn(self, training: Training[ClusterNetwork], name: str, chunks: ChunkSet, labels: Labels) -> list[Labels]:
+        """The chunk numbers of each batch of a stage, or of one of its passes."""
         purpose = "order" if name == "labelled" else f"order, {name}"
-        purpose += f", pass {number + 1}" if number else ""
         generator, c = training.generator(purpose), self.config
         if c.sampler == "all":
             return self.draws(chunks, generator)
