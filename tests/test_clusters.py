@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from typer.testing import CliRunner
 
+from serbench.benchmarks.analyses.cluster_contents import contents, verdict
 from serbench.benchmarks.analyses.cluster_files import write
 from serbench.benchmarks.analyses.cluster_measures import class_nmi, in_order, measure, project, variance_ratio
 from serbench.benchmarks.analyses.clusters import Choices, Clustered, analyse, find_baseline
@@ -117,6 +119,66 @@ def test_the_projection_holds_the_principal_components() -> None:
     assert project(points, "tsne", 0).shape == (50, 2)
 
 
+# What else is in the clusters
+
+
+def spoken(seed: int = 0) -> pd.DataFrame:
+    """48 sentences of 3 chunks by 6 speakers, each speaker with all of 4 emotions; arousal goes with the emotion."""
+    sentence = np.arange(48)
+    emotion = np.array(["anger", "fear", "joy", "neutral"], dtype=object)[sentence % 4]
+    arousal = sentence % 4 + 0.1 * np.random.default_rng(seed).normal(size=48)
+    columns = {
+        "id": [f"u{i:02d}" for i in sentence],
+        "speaker": [f"s{i // 8}" for i in sentence],
+        "emotion": emotion,
+        "arousal": arousal,
+    }
+    chunks = pd.DataFrame({name: np.repeat(values, 3) for name, values in columns.items()})
+    return chunks.assign(chunk=np.tile(np.arange(3), 48), recording=chunks["id"])
+
+
+@pytest.mark.parametrize("what", ["speaker", "emotion", "chunk"])
+def test_clusters_are_told_by_what_they_hold(what: str) -> None:
+    chunks = spoken()
+    chunks["cluster"] = pd.factorize(chunks[what])[0]
+    table = contents(chunks, ["arousal"], chunks["cluster"].to_numpy()[::-1].astype(np.int64), 0)
+    nmi = table[table["measure"].eq("NMI")].set_index("target")
+    name = "position" if what == "chunk" else what
+    assert nmi["value"][name] == pytest.approx(1.0)
+    assert nmi["excess"].idxmax() == name
+    assert "recording" not in nmi.index, "each sentence is a file of its own"
+    assert ("more emotion than" if what == "emotion" else f"clusters of {name} rather") in verdict(table)
+    codes = [pd.factorize(chunks[c])[0] for c in ("emotion", "speaker")]
+    expected = normalized_mutual_info_score(codes[0], chunks["cluster"])
+    assert nmi["value"]["emotion"] == pytest.approx(expected)
+
+
+def test_shuffles_within_speakers_leave_what_the_speaker_tells() -> None:
+    """Half the speakers are always angry, half never: clusters of speakers then hold emotion, but not within them."""
+    chunks = spoken()
+    chunks["emotion"] = np.where(chunks["speaker"].isin(["s0", "s1", "s2"]), "anger", "joy")
+    chunks["cluster"] = pd.factorize(chunks["speaker"])[0]
+    row = contents(chunks, [], None, 0).set_index("target").loc["emotion"]
+    assert row["excess"] > 0.3
+    assert row["within_speakers"] == pytest.approx(row["value"])
+    assert np.isnan(row["untrained"])
+
+
+def test_the_level_and_the_untrained_network_are_looked_at(trained: tuple[Run, Run]) -> None:
+    found = analyse(*trained, Choices())[0]
+    model = load_model(trained[0].path / "unit-0-official.safetensors")
+    fresh = model.untrained()
+    assert sorted(model.network.state_dict()) == sorted(fresh.network.state_dict())
+    for name, value in model.network.normaliser.state_dict().items():
+        assert torch.equal(value, fresh.network.normaliser.state_dict()[name])
+    weights = [one.network.encoder.latent.weight for one in (model, fresh)]
+    assert not torch.allclose(*weights)
+    nmi = found.contents[found.contents["measure"].eq("NMI")].set_index("target")
+    assert {"emotion", "arousal", "valence", "sentence", "position", "level"} <= set(nmi.index)
+    assert nmi["untrained"].notna().all()
+    assert found.chunks["level"].notna().all()
+
+
 # The whole analysis
 
 
@@ -153,7 +215,8 @@ def test_files(trained: tuple[Run, Run], tmp_path: Path, plot: str) -> None:
     paths = write(analyse(*trained, Choices()), tmp_path, plot)
     stem = f"clusters_{trained[0].run_id}"
     assert {p.name for p in paths} == {
-        f"{stem}{end}" for end in (".csv", "_chunks.csv", ".md", "_distribution.png", "_projection.png")
+        f"{stem}{end}"
+        for end in (".csv", "_chunks.csv", "_contents.csv", ".md", "_distribution.png", "_projection.png")
     }
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths if p.suffix == ".png")
     table = pd.read_csv(tmp_path / f"{stem}.csv")
@@ -189,7 +252,7 @@ def test_the_command_finds_the_baseline(trained: tuple[Run, Run], tmp_path: Path
     command = ["clusters", "deepemocluster", "--results", str(trained[0].results), "--threads", "1", "--device", "cpu"]
     done = CliRunner().invoke(app, [*command, "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 # Bad input

@@ -118,7 +118,7 @@ def test_parts_have_one_optimiser_each() -> None:
         name: (type(o).__name__, o.param_groups[0]["lr"])
         for name, o in Model(PRESETS["paper"], SINGLE).optimisers(network).items()
     }
-    assert kinds == {"encoder": ("SGD", 1e-3), "cluster": ("SGD", 1e-3), "emotion": ("Adam", 5e-4)}
+    assert kinds == {"encoder": ("SGD", 1e-3), "cluster": ("Adam", 5e-4), "emotion": ("Adam", 5e-4)}
 
 
 @pytest.mark.parametrize("name", ["paper", "released", "fixed"])

@@ -12,17 +12,26 @@ from ...results.display.numbers import number
 from ...results.display.table import Table, to_markdown
 from ...results.record.storage import write_csv
 from ..studies.figure import save_figure
+from .cluster_contents import BINS, verdict
 from .cluster_figures import distributions, projections
 from .cluster_measures import SHUFFLES
 from .clusters import Clustered
 
+EXPLAINED = (
+    "chance: mean over shuffles of the sentences (of the chunks, for sentence, position and level); within speakers: "
+    "of the sentences of each speaker; untrained: the clusters of a network of the same shape with fresh weights; "
+    f"excess: value - chance. Attributes and level are cut into {BINS} groups for NMI."
+)
+
 
 def write(systems: Sequence[Clustered], folder: Path, plot: str = "box") -> list[Path]:
-    """Write clusters_RUN.csv (measures), _chunks.csv, .md, _distribution.png and _projection.png; returns the paths."""
+    """Write clusters_RUN.csv (measures), _chunks, _contents, .md, _distribution.png, _projection.png; their paths."""
     stem = f"clusters_{systems[0].run_id}"
     measures = pd.concat([one.measures.assign(system=one.name, run=one.run_id) for one in systems], ignore_index=True)
     chunks = pd.concat([one.chunks.assign(system=one.name) for one in systems], ignore_index=True)
     paths = [write_csv(folder / f"{stem}.csv", measures), write_csv(folder / f"{stem}_chunks.csv", chunks)]
+    if held := [one.contents.assign(system=one.name, run=one.run_id) for one in systems if len(one.contents)]:
+        paths.append(write_csv(folder / f"{stem}_contents.csv", pd.concat(held, ignore_index=True)))
     write_text(folder / f"{stem}.md", markdown(systems))
     paths.append(folder / f"{stem}.md")
     drawings = {"projection": projections(systems)}
@@ -53,7 +62,20 @@ def markdown(systems: Sequence[Clustered]) -> str:
     ]
     for one in systems:
         parts += ["", f"## {one.name}", "", f"{one.run_id}", "", to_markdown(Table("", _cluster_rows(one)))]
+        if len(one.contents):
+            parts += ["", verdict(one.contents), "", to_markdown(Table("", _content_rows(one))), "", EXPLAINED]
     return "\n".join([*parts, ""])
+
+
+def _content_rows(one: Clustered) -> list[dict[str, str]]:
+    columns = ("value", "chance", "within_speakers", "untrained", "excess")
+    return [
+        {
+            "measure": f"{row['measure']} {row['target']}",
+            **{column.replace("_", " "): number(row[column]) for column in columns},
+        }
+        for row in one.contents.to_dict("records")
+    ]
 
 
 def _cluster_rows(one: Clustered) -> list[dict[str, str]]:

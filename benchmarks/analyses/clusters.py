@@ -9,7 +9,7 @@ has by chance: the ratio of variances between and within clusters, and the NMI w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..grid.training import plan_training
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
 from ..studies.study import fitting
+from .cluster_contents import contents
 from .cluster_measures import Floats, in_order, measure, project
 
 CLUSTERS = 10
@@ -70,6 +71,7 @@ class Clustered:
     chunks : one row per chunk: id, chunk, cluster, x and y (its place on the projection), attributes, emotion
     attributes : names of the attribute columns
     measures : one row per attribute (and one for the emotion classes): measure, target, value, chance, n
+    contents : what else the clusters hold (`analyses/cluster_contents.py`); empty where that is not known
     """
 
     name: str
@@ -77,6 +79,7 @@ class Clustered:
     chunks: pd.DataFrame
     attributes: tuple[str, ...]
     measures: pd.DataFrame
+    contents: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def analyse(
@@ -163,22 +166,25 @@ def _clustered(run: Run, weights: Path, k: int, choices: Choices, device: str, d
 
     from ...sermodels.clustering.kmeans import kmeans
 
-    points, table, attributes = _features(run, weights, choices, device, display)
+    points, untrained, table, attributes = _features(run, weights, choices, device, display)
     if len(points) < k:
         fewer = max(2, len(points) // 2)
         raise SerbenchError(f"there are {len(points)} chunks for {k} clusters. Type --clusters {fewer}.")
-    generator = torch.Generator().manual_seed(choices.seed)
-    labels = kmeans(torch.from_numpy(points), k, generator, iterations=ITERATIONS).assignment
+    labels, fresh = (
+        kmeans(torch.from_numpy(rows), k, torch.Generator().manual_seed(choices.seed), iterations=ITERATIONS).assignment
+        for rows in (points, untrained)
+    )
     by = table[attributes[0]].to_numpy(dtype=np.float64) if attributes else points[:, 0]
     place = project(points, choices.projection, choices.seed)
     chunks = table.assign(cluster=in_order(labels, by), x=place[:, 0], y=place[:, 1])
-    return Clustered(run.name, run.run_id, chunks, attributes, measure(chunks, attributes, choices.seed))
+    measures, held = measure(chunks, attributes, choices.seed), contents(chunks, attributes, fresh, choices.seed)
+    return Clustered(run.name, run.run_id, chunks, attributes, measures, held)
 
 
 def _features(
     run: Run, weights: Path, choices: Choices, device: str, display: Display
-) -> tuple[Floats, pd.DataFrame, tuple[str, ...]]:
-    """Features (chunk, dim), a row of labels for each chunk, and the names of the attributes among them."""
+) -> tuple[Floats, Floats, pd.DataFrame, tuple[str, ...]]:
+    """Features (chunk, dim), those of fresh weights, what is known of each chunk, and the names of its attributes."""
     from ...sermodels.chunked.chunked_model import ChunkedModel
     from ...sermodels.core.persist import load_model
     from ...sermodels.core.sermodel import Resources
@@ -199,12 +205,14 @@ def _features(
     rows = needed_rows(corpus, task, ids, context=model.uses_context)
     tables = extract_features(corpus, rows, plan.features, 1, display)
     data, _ = build_data(corpus, task, ids, tables, labelled=False)
-    points = model.chunk_features(data, choices.layer)
+    points, untrained = (one.chunk_features(data, choices.layer) for one in (model, model.untrained()))
     count = len(points) // len(data)
     attributes = tuple(a for a in corpus.scales if data.items[a].notna().any())
-    labels = data.items[[*attributes, "emotion"]].reset_index(names="id")
+    known = [column for column in ("speaker", "path") if data.items[column].notna().any()]
+    labels = data.items[[*attributes, "emotion", *known]].reset_index(names="id").rename(columns={"path": "recording"})
     table = labels.loc[labels.index.repeat(count)].reset_index(drop=True)
-    return points, table.assign(chunk=np.tile(np.arange(count), len(data))), attributes
+    table = table.assign(chunk=np.tile(np.arange(count), len(data)), level=model.chunk_levels(data))
+    return points, untrained, table, attributes
 
 
 def _fold_items(setting: Setting, trial: int, fold: str, items: str) -> tuple[Corpus, Any, tuple[str, ...]]:

@@ -163,6 +163,8 @@ class _TerminalUnits:
             score, counts = facts.get("dev_score"), facts.get("counts") or {}
             dev = "" if counts.get("dev") == 0 else f"dev {'undefined' if score is None else f'{score:.3f}'}, "
             self.terminal.message(f"{where}: {dev}{facts['seconds']:.1f} s")
+            for warning in (facts.get("facts") or {}).get("warnings", ()):
+                self.terminal.message(f"{where}: {warning}")
 
 
 @contextmanager

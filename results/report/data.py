@@ -179,6 +179,16 @@ def failed(run: Run) -> list[tuple[int, str, str]]:
     return [(u["trial"], u["fold"], str(u.get("error") or "")) for u in run.units() if u["status"] == "failed"]
 
 
+def warned(ranking: Ranking) -> list[str]:
+    """What trainings say of themselves, such as a classifier that learnt nothing: one line per unit and warning."""
+    return [
+        f"{ranking.names.get(run.run_id, run.name)}, trial {unit['trial']}, fold {unit['fold']}: {text}"
+        for run in ranking.runs
+        for unit in run.units()
+        for text in (unit.get("facts") or {}).get("warnings") or ()
+    ]
+
+
 def _rank(ranking: Ranking, bootstrap: int) -> None:
     """Fill frame, scored, names, pairs and letters."""
     try:

@@ -23,7 +23,8 @@ from ..record.folder import Run, Runs
 from ..record.storage import write_csv
 from ..tables.mean_ranks import across_datasets, critical_difference_diagram, rank_models
 from . import figures
-from .data import GROUPS, Ranking, breakdown, excluded, failed, gather
+from .contents import contents_table
+from .data import GROUPS, Ranking, breakdown, excluded, failed, gather, warned
 from .page import Part, Picture, Section, page
 from .parts import Drawing, bad_file_table, cost_table, drawings, leaderboard_table, pair_table, reference_table
 
@@ -140,6 +141,8 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
         Part("Prediction against gold", figures=drawn("scatter")),
         Part("Score by speaker, gender, duration", figures=drawn("by"), data=groups),
         Part("Learning curves", figures=drawn("curves")),
+        Part("What trainings warn of", texts=warned(ranking)),
+        Part("What clusters hold", tables=files.tables(contents_table(ranking, stem))),
         Part("Accuracy against cost", figures=drawn("cost"), data=files.data(f"{stem}-cost", cost_table(ranking))),
         Part("Protocol card", facts=_card(ranking)),
         Part(

@@ -27,22 +27,17 @@ from ..inputs.batches import Batch, Batches
 from ..inputs.chunks import ChunkSet
 from ..training.training import Training
 from .decoder import ACTIVATIONS, OUTPUTS, Decoder, initialise_decoder
-from .network import ChunkNetwork, EncoderConfig
+from .network import ChunkNetwork
+from .pool_config import TwoStageConfig
 from .two_stages import TwoStageModel
 
 ERRORS = {"mse": functional.mse_loss, "l1": functional.l1_loss, "smooth-l1": functional.smooth_l1_loss}
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig(EncoderConfig):
-    """Settings of the encoder, and of what the paper leaves open about the decoder and its loss."""
+class AutoencoderConfig(TwoStageConfig):
+    """Settings of the encoder and the pool, and of what the paper leaves open about the decoder and its loss."""
 
-    unlabelled: int | None = option(
-        None,
-        "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
-        source="section 5.3",
-        low=0,
-    )
     reconstruction: str = option("mse", "error of the reconstruction", source="free choice", choices=tuple(ERRORS))
     reconstruction_weight: float = option(
         1.0, "weight of the unsupervised loss beside 1 - CCC", source="lambda of Eq. 3, section 5.1", low=0
@@ -164,7 +159,8 @@ class AutoencoderModel(TwoStageModel[AutoencoderNetwork]):
             emotion, other = named.pop("loss"), dict(self.unsupervised(training, chunks, code))
             return {"loss": emotion + weight * other.pop("loss"), "emotion_loss": emotion, **other, **named}
 
-        return training.sweep("stage 2", self.batches(training), losses, span=(start, 1.0))
+        batches = Batches(self.labelled_draws(training), self._load, training.device)
+        return training.sweep("stage 2", batches, losses, span=(start, 1.0))
 
     def latents(self, network: AutoencoderNetwork, chunks: ChunkSet) -> Iterator[Tensor]:
         """What the emotion head reads of all chunks in order, a few sentences at a time, in evaluation mode."""

@@ -7,8 +7,8 @@ classification with cross-entropy; class scores are the softmax of the mean logi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from torch.optim import Optimizer
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
-from ..core.sermodel import Data, Predictions
+from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..core.speed import computed_by
+from ..inputs import unlabelled_pool
 from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffled
 from ..inputs.chunks import Chunking, ChunkSet
 from ..inputs.moments import inverse_std, moments
@@ -30,6 +31,7 @@ from ..training.torch_model import TorchModel
 from ..training.training import Training
 from .fast.shared_maps import can_share, latents_of_sentences
 from .network import ChunkNetwork, EncoderConfig, initialise
+from .pool_config import PoolConfig
 
 N = TypeVar("N", bound=ChunkNetwork)
 CPU_CHUNKS = 16
@@ -170,6 +172,23 @@ class ChunkedModel(TorchModel[N]):
             rows = torch.cat([self.clustered(network, hidden, layer).float() for hidden in latents])
         return np.asarray(rows.cpu().numpy())
 
+    def chunk_levels(self, data: Data) -> npt.NDArray[np.float64]:
+        """Logarithm of the mean of each chunk's spectrum, (sentence * C,): how loud it is in its recording."""
+        chunks = self.chunk_set(data)
+        means = [batch.double().mean((1, 2)).cpu() for (batch,) in self.sentences(chunks)]
+        return np.asarray(torch.cat(means).clamp(min=1e-12).log().numpy())
+
+    def untrained(self) -> Self:
+        """A model like this one with fresh weights, and the moments of the bands that this one was trained with."""
+        if self.network is None:
+            raise SerbenchError(f"the model {self.name!r} is not trained. Call fit, or load trained weights.")
+        other = type(self)(self.config, self.task, self.resources)
+        other._sizes = self._sizes
+        network = other._fresh_network()
+        network.normaliser.load_state_dict(self.network.normaliser.state_dict())
+        other.network = network.to(self.device).eval()
+        return other
+
     def clustered(self, network: N, hidden: Tensor, layer: str) -> Tensor:
         """h (chunk, width) -> what `chunk_features` gives of it, (chunk, width)."""
         return hidden
@@ -192,6 +211,31 @@ class ChunkedModel(TorchModel[N]):
         if self.task.kind != "classification" or self.config.class_weights == "none":
             return None
         return torch.from_numpy(balanced_weights(labels, self.task.n_outputs))
+
+
+class PoolModel(ChunkedModel[N]):
+    """Base of the models that an unlabelled pool helps to train."""
+
+    uses_unlabelled: ClassVar[bool] = True
+    config: PoolConfig
+    pool_chunks: ChunkSet | None
+    """Chunks of the unlabelled pool, from `begin` on; None without a pool."""
+
+    @classmethod
+    def pool(cls, config: PoolConfig, ids: Sequence[str]) -> list[str]:
+        """The ids of the unlabelled pool that are used."""
+        return unlabelled_pool.chosen(ids, config.unlabelled)
+
+    def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
+        """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""
+        return super().fit(train, dev, score, unlabelled_pool.taken(unlabelled, (train, dev), self.config.unlabelled))
+
+    def begin(self, training: Training[N]) -> None:
+        """Lay out the labelled and the unlabelled chunks."""
+        super().begin(training)
+        pool = training.unlabelled
+        self.pool_chunks = None if pool is None else self.chunk_set(pool)
+        training.log.facts["unlabelled_sentences"] = 0 if pool is None else len(pool)
 
 
 def _moments_of_labels(network: ChunkNetwork) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -80,7 +80,10 @@ class Data:
 
 @dataclass
 class FitLog:
-    """What training leaves beside the model: one row per epoch, and free facts for the record."""
+    """What training leaves beside the model: one row per epoch, and free facts for the record.
+
+    Of the facts, `warnings` (a list of sentences) is shown on the screen too.
+    """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int | None = None

@@ -6,23 +6,18 @@ from dataclasses import dataclass
 
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
-from ..chunked.network import EncoderConfig, paper, tiny
+from ..chunked.network import paper, tiny
+from ..chunked.pool_config import TwoStageConfig
 from ..clustering.pseudo_labels import SAMPLERS
 from ..clustering.step import ClusterConfig
 from ..training.settings import TrainConfig
 
 
 @dataclass(frozen=True)
-class Config(EncoderConfig, ClusterConfig):
+class Config(TwoStageConfig, ClusterConfig):
     """Settings of `deepemocluster`: those of the encoder, of the clustering, of pool, draws and optimisers."""
 
     cluster_weight: float = option(1.0, "weight lambda of the cluster loss", source="Eq. 3, section 5.1", low=0)
-    unlabelled: int | None = option(
-        None,
-        "sentences of the unlabelled pool; 0 = supervised, none = all of it, at most 40,000",
-        source="section 5.3",
-        low=0,
-    )
     sampler: str = option(
         "balanced",
         "chunks of an epoch: as many of each cluster, as the release draws, or each chunk once",
@@ -60,7 +55,10 @@ class Config(EncoderConfig, ClusterConfig):
                 "Type --set model.sampler=all with it."
             )
         if self.whiten > self.width:
-            raise SerbenchError(f"model.whiten={self.whiten} exceeds model.width={self.width}. Expected at most that.")
+            raise SerbenchError(
+                f"model.whiten={self.whiten} exceeds model.width={self.width}. Expected at most that: type "
+                f"--set model.whiten={self.width}, or 0 for points as they are."
+            )
         if self.optimisers == "released" and self.train.amp == "fp16":
             raise SerbenchError(
                 "model.optimisers=released steps twice on one gradient, which the loss scaling of train.amp=fp16 does "
@@ -68,8 +66,8 @@ class Config(EncoderConfig, ClusterConfig):
             )
 
 
-FIXED = Config()
-PAPER = paper(Config(cluster_optimiser="sgd", cluster_rate=1e-3, top_rate=1e-3, cluster_input="h"))
+FIXED = Config(labelled_passes=0, whiten=8, warm_start=True)
+PAPER = paper(Config(cluster_input="h"))
 RELEASED = Config(
     train=TrainConfig(batch_size=64, patience=0),
     encoder_optimiser="sgd",

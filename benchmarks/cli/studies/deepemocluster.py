@@ -1,4 +1,4 @@
-"""Commands of the DeepEmoCluster paper: deepemocluster-table2, -table3 and -table4."""
+"""Commands of the DeepEmoCluster paper: deepemocluster-table2, -table3 and -table4; and -why, in planted worlds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ....datasets.core.errors import SerbenchError
-from ..options import Dataset, ExecutionOptions, RecipeOptions, StudyFolder, Texts, command, resumable
+from ....datasets.core.errors import SerbenchError, unknown
+from ..options import Dataset, ExecutionOptions, RecipeOptions, Results, StudyFolder, Texts, command, resumable
 
 if TYPE_CHECKING:
     from ....datasets.schema.corpus import Corpus
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 Tasks = Annotated[Texts, typer.Option("--task", help="May be repeated; default: each attribute by itself.")]
+CLASSIFIER = "classifier"
 Clusters = Annotated[int, typer.Option(help="Number of clusters.")]
 
 
@@ -46,16 +47,19 @@ def pool_sizes(
     size: Annotated[
         list[int] | None, typer.Option(help="Unlabelled sentences; may be repeated. Default: 0, 15000, 40000.")
     ] = None,
-    model: Annotated[str, typer.Option(help="deepemocluster, cnn-ae or cnn-vae.")] = "deepemocluster",
+    model: Annotated[str, typer.Option(help="Any model that takes an unlabelled pool.")] = "deepemocluster",
     clusters: Clusters = 10,
     out: StudyFolder = None,
 ) -> None:
     """Sizes of the unlabelled set (Table 3)."""
+    from ....sermodels import registry
     from ...studies.deepemocluster import table3
 
-    known = ("deepemocluster", "cnn-ae", "cnn-vae")
-    if model not in known:
-        raise SerbenchError(f"--model {model}: expected a semi-supervised model of the paper: {', '.join(known)}.")
+    if not registry.load(model).Model.uses_unlabelled:
+        raise SerbenchError(
+            f"--model {model}: it takes no unlabelled pool. Expected a model that does, such as deepemocluster, "
+            "cnn-ae, ladder, mean-teacher, pseudo-label or ssae."
+        )
     _run(lambda corpus: table3(corpus, size or (), clusters, model), dataset, recipe, execution, task, out)
 
 
@@ -78,6 +82,44 @@ def cluster_numbers(
     from ...studies.deepemocluster import table4
 
     _run(lambda corpus: table4(corpus, clusters or (), unlabelled), dataset, recipe, execution, task, out)
+
+
+@app.command("deepemocluster-why")
+@command
+def why(
+    part: Annotated[
+        str, typer.Option(help="parts, choices, labels, models, paper: the rows. Or classifier: its speed.")
+    ] = "parts",
+    seeds: Annotated[int, typer.Option(min=2, help="Planted worlds, and trainings of each row.")] = 6,
+    labelled: Annotated[int, typer.Option(min=2, help="Labelled sentences, three of each speaker.")] = 12,
+    pool: Annotated[int, typer.Option(min=1, help="Unlabelled sentences.")] = 300,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of a training with the pool.")] = 12,
+    results: Results = Path("results"),
+    out: StudyFolder = None,
+) -> None:
+    """When and why an unlabelled pool helps: what is changed, beside supervised training with as many steps."""
+    from rich.console import Console
+
+    from ....results.display.table import to_screen
+    from ...core.machine import limit_threads
+    from ...planted import classifier
+    from ...planted.why import ROWS, sweep, table, write, write_page
+    from ...planted.world import World
+
+    if part not in (*ROWS, CLASSIFIER):
+        raise unknown("part of deepemocluster-why", part, (*ROWS, CLASSIFIER))
+    limit_threads(1)
+    folder = out or results / "studies"
+    if part == CLASSIFIER:
+        shown = classifier.table(epochs)
+        paths = [write_page(shown, folder, part)]
+    else:
+        world = World(labelled=labelled, labelled_speakers=max(1, labelled // 3), pool=pool)
+        gains = sweep(ROWS[part], range(seeds), world, epochs)
+        shown, paths = table(gains), write(gains, folder, part)
+    Console().print(to_screen(shown))
+    for path in paths:
+        typer.echo(path)
 
 
 def _run(

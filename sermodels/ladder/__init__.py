@@ -1,0 +1,1 @@
+"""Ladder networks: a layer's clean values rebuilt from noisy ones and from the layer above."""
