@@ -110,11 +110,13 @@ class ProbeNetwork(LabelScale):
         self.normaliser = Normaliser(layers * width, torch.inf)
         self.layers = LayerSum(layers)
         c = config
+        self.standardise = c.standardise
         self.head = PoolingHead(width, outputs, c.projection, c.activation, pooling, c.hidden, c.dropout)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """(batch, outputs), or (batch, frame, outputs) for traces."""
-        outputs: Tensor = self.head(self.layers(self.normaliser(frames)), lengths)
+        frames = self.normaliser(frames) if self.standardise else frames
+        outputs: Tensor = self.head(self.layers(frames), lengths)
         return outputs
 
 

@@ -27,16 +27,15 @@ from ..datasets.core.config import option
 from ..datasets.schema.task import Task
 from ..features.core.feature_request import FeatureRequest
 from ..features.core.threads import threads_for
+from .core.machine import Machine
 from .core.persist import expect
 from .core.rows import Matrix, utterance_matrix
 from .core.scaling import Scaler
-from .core.selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+from .core.selection import Metric, best, best_of, best_per_target, check_dev, dev_metric, inner_predictions, plain
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
 
 Point = tuple[float, float | None]
 """A point of the grid: the cost, and gamma times the number of varying columns (None for the linear kernel)."""
-ROWS_AT_ONCE = 1024
-"""Rows of a kernel matrix that are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -70,66 +69,17 @@ class Config:
         low=1e-12,
         high=0.1,
     )
+    normalise: str = option(
+        "train",
+        "train: standardised on train; speaker: by speaker before that, which is transductive (`core/speakers.py`)",
+        source="free choice",
+        choices=("train", "speaker"),
+        later=True,
+    )
 
 
 PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
 SEARCH = {"model.kernel": "rbf,linear", "model.clip": "2,5,none", "model.epsilon": "0.01..0.5:log"}
-
-
-@dataclass(frozen=True)
-class Machine:
-    """One trained machine.
-
-    Attributes
-    ----------
-    gamma : exponent of the RBF kernel; None for the linear kernel
-    vectors : support vectors, (vector, dim), ordered by class
-    dual : dual coefficients, (classes - 1, vector) as in libsvm, (1, vector) for regression
-    intercept : (pairs of classes,), (1,) for regression
-    counts : support vectors of each class, (class,); empty for regression
-    """
-
-    gamma: float | None
-    vectors: Matrix
-    dual: Matrix
-    intercept: Matrix
-    counts: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, fitted: Any, gamma: float | None) -> Machine:
-        """The trained parts of scikit-learn's SVC or SVR."""
-        classes = getattr(fitted, "classes_", ())
-        counts = np.asarray(fitted.n_support_, dtype=np.int64) if len(classes) else np.empty(0, dtype=np.int64)
-        flip = -1.0 if len(classes) == 2 else 1.0  # scikit-learn turns the sign of a two-class machine round
-        dual, intercept = np.ascontiguousarray(flip * fitted.dual_coef_), np.asarray(flip * fitted.intercept_)
-        return cls(gamma, np.ascontiguousarray(fitted.support_vectors_), dual, intercept, counts)
-
-    def values(self, rows: Matrix) -> Matrix:
-        """Regression values, (row,)."""
-        blocks = [self._kernel(block) @ self.dual[0] for block in _blocks(rows)]
-        return np.asarray(np.concatenate([*blocks, np.empty(0)]) + self.intercept[0])
-
-    def decisions(self, rows: Matrix) -> Matrix:
-        """One-vs-rest decision values, (row, class): votes of the pairs plus squashed sums of their margins."""
-        blocks = [one_vs_rest(self._pairs(self._kernel(block)), len(self.counts)) for block in _blocks(rows)]
-        return np.concatenate([*blocks, np.empty((0, len(self.counts)))])
-
-    def _pairs(self, kernel: Matrix) -> Matrix:
-        """Margins of each pair of classes i < j, (row, pair); positive means i."""
-        edges = np.concatenate([[0], np.cumsum(self.counts)])
-        columns = []
-        for (i, j), offset in zip(itertools.combinations(range(len(self.counts)), 2), self.intercept, strict=True):
-            of_i, of_j = slice(edges[i], edges[i + 1]), slice(edges[j], edges[j + 1])
-            margin = kernel[:, of_i] @ self.dual[j - 1, of_i] + kernel[:, of_j] @ self.dual[i, of_j]
-            columns.append(margin + offset)
-        return np.stack(columns, axis=1)
-
-    def _kernel(self, rows: Matrix) -> Matrix:
-        products = rows @ self.vectors.T
-        if self.gamma is None:
-            return np.asarray(products)
-        distances = (rows**2).sum(axis=1)[:, None] + (self.vectors**2).sum(axis=1) - 2 * products
-        return np.asarray(np.exp(-self.gamma * np.maximum(distances, 0.0)))
 
 
 class Model(SERModel):
@@ -137,6 +87,17 @@ class Model(SERModel):
 
     name = "svm"
     kinds = frozenset({"classification", "regression"})
+    refits = nests = True
+
+    @classmethod
+    def labels(cls, config: Config) -> tuple[str, ...]:
+        """Normalisation by speaker hears the test speakers."""
+        if config.normalise == "train":
+            return ()
+
+        from .core.speakers import TRANSDUCTIVE
+
+        return (TRANSDUCTIVE,)
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
@@ -147,7 +108,7 @@ class Model(SERModel):
         """Fit every point of the grid on train, keep the one that scores best on dev."""
         points = self._grid()
         check_dev(self.name, "costs=1 --set model.gammas=1", len(points), len(dev))
-        rows, dev_rows = utterance_matrix(train), utterance_matrix(dev)
+        rows, dev_rows = self._matrix(train), self._matrix(dev)
         self._scaler = Scaler.fit(rows)
         facts = self._scaler.facts(rows, dev_rows)
         rows, dev_rows = (self._scaler.transform(r, self.config.clip) for r in (rows, dev_rows))
@@ -156,9 +117,24 @@ class Model(SERModel):
             facts |= fitted(points, rows, train.labels, dev_rows, dev_metric(dev, score))
         return FitLog(facts=facts)
 
+    def refit(self, both: Data) -> dict[str, Any]:
+        """Fit the chosen points on train and dev together, standardised on both."""
+        rows = self._matrix(both)
+        self._scaler = Scaler.fit(rows)
+        rows = self._scaler.transform(rows, self.config.clip)
+        with threads_for(rows.size):
+            if self.task.kind == "classification":
+                self._present = np.unique(both.labels)
+                chosen = self._chosen if len(self._present) > 1 else []
+                self._machines = [self._classifier(point, rows, both.labels) for point in chosen]
+            else:
+                standard = self._standardised(both.labels)
+                self._machines = [self._regressor(p, rows, standard[:, t]) for t, p in enumerate(self._chosen)]
+        return {"refitted_on": len(both)}
+
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class) or values (utterance, target)."""
-        rows = self._scaler.transform(utterance_matrix(data), self.config.clip)
+        rows = self._scaler.transform(self._matrix(data), self.config.clip)
         predicted = self._class_scores if self.task.kind == "classification" else self._values
         with threads_for(rows.size):
             return predicted(self._machines, rows)
@@ -207,26 +183,61 @@ class Model(SERModel):
         absent = [label for i, label in enumerate(self.task.labels) if i not in self._present]
         facts: dict[str, Any] = {"classes_without_training_data": absent}
         if len(self._present) == 1:
-            self._machines = []
+            self._machines, self._chosen = [], []
             return facts
         machines = [self._classifier(point, rows, classes) for point in points]
         scores = [metric(self._class_scores([machine], dev_rows)) for machine in machines]
         chosen = best(scores)
-        self._machines = [machines[chosen]]
+        self._machines, self._chosen = [machines[chosen]], [points[chosen]]
         return facts | _grid_facts(points, scores, [chosen])
 
     def _fit_values(
         self, points: Sequence[Point], rows: Matrix, labels: Matrix, dev_rows: Matrix, metric: Metric
     ) -> dict[str, Any]:
         self._present = np.empty(0, dtype=np.int64)
-        self._offset, deviation = labels.mean(axis=0), labels.std(axis=0)
-        self._scale = np.where(deviation > 0, deviation, 1.0)
-        standard = (labels - self._offset) / self._scale
+        standard = self._standardised(labels)
         targets = range(labels.shape[1])
         machines = [[self._regressor(point, rows, standard[:, t]) for t in targets] for point in points]
         chosen, scores = best_per_target([self._values(row, dev_rows) for row in machines], metric)
-        self._machines = [machines[i][t] for t, i in enumerate(chosen)]
+        self._machines, self._chosen = [machines[i][t] for t, i in enumerate(chosen)], [points[i] for i in chosen]
         return _grid_facts(points, scores, chosen)
+
+    def fit_nested(self, train: Data, score: Score) -> FitLog:
+        """Choose on inner folds of train, then fit the choice on all of train."""
+        points = self._grid()
+        classes = self.task.kind == "classification"
+
+        def each_point(rows: Matrix, labels: Any, further: Matrix) -> list[Matrix]:
+            self._scaler = Scaler.fit(rows)
+            rows, further = (self._scaler.transform(r, self.config.clip) for r in (rows, further))
+            if classes:
+                self._present = np.unique(labels)
+                machines = [[self._classifier(p, rows, labels)] if len(self._present) > 1 else [] for p in points]
+                return [self._class_scores(one, further) for one in machines]
+            standard = self._standardised(labels)
+            each = [[self._regressor(p, rows, column) for column in standard.T] for p in points]
+            return [self._values(one, further) for one in each]
+
+        rows = self._matrix(train)
+        with threads_for(rows.size):
+            made = inner_predictions(train, rows, len(points), self.task.n_outputs, each_point)
+        chosen, scores = best_of(made, self.task, dev_metric(train, score))
+        self._present, self._offset, self._scale = np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
+        self._chosen = [points[i] for i in chosen]
+        return FitLog(facts={**_grid_facts(points, scores, chosen), "nested": True, **self.refit(train)})
+
+    def _matrix(self, data: Data) -> Matrix:
+        if self.config.normalise == "train":
+            return utterance_matrix(data)
+        from .core.speakers import speaker_matrix
+
+        return speaker_matrix(data)
+
+    def _standardised(self, labels: Matrix) -> Matrix:
+        """Training labels by their own moments, which are kept."""
+        self._offset, deviation = labels.mean(axis=0), labels.std(axis=0)
+        self._scale = np.where(deviation > 0, deviation, 1.0)
+        return np.asarray((labels - self._offset) / self._scale)
 
     def _classifier(self, point: Point, rows: Matrix, classes: Any) -> Machine:
         from sklearn.svm import SVC
@@ -265,28 +276,6 @@ class Model(SERModel):
         exponentials = np.exp(decisions - decisions.max(axis=1, keepdims=True))
         scores[:, self._present] = exponentials / exponentials.sum(axis=1, keepdims=True)
         return scores
-
-
-def one_vs_rest(margins: Matrix, n_classes: int) -> Matrix:
-    """Decision values per class from the margins of the pairs i < j, as scikit-learn's SVC gives them.
-
-    A pair's margin m votes for i if m >= 0, else for j. The value of a class is its number of votes plus
-    s / (3 (|s| + 1)), where s sums its margins (so the sum decides between equal votes alone). Two classes have one
-    margin, given as (0, -m): its softmax is the logistic function of the margin.
-    """
-    if n_classes == 2:
-        return np.hstack([np.zeros_like(margins), -margins])
-    votes, sums = np.zeros((2, len(margins), n_classes))
-    for k, (i, j) in enumerate(itertools.combinations(range(n_classes), 2)):
-        sums[:, i] += margins[:, k]
-        sums[:, j] -= margins[:, k]
-        votes[:, i] += margins[:, k] >= 0
-        votes[:, j] += margins[:, k] < 0
-    return np.asarray(votes + sums / (3 * (np.abs(sums) + 1)))
-
-
-def _blocks(rows: Matrix) -> list[Matrix]:
-    return [rows[i : i + ROWS_AT_ONCE] for i in range(0, len(rows), ROWS_AT_ONCE)]
 
 
 def _grid_facts(points: Sequence[Point], scores: Sequence[float], chosen: Sequence[int]) -> dict[str, Any]:

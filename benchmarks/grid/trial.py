@@ -64,6 +64,7 @@ class TrainingJob:
     threads: int
     save_model: bool = False
     search: Mapping[str, Any] | None = None
+    refit: bool = False
 
     def run(
         self, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
@@ -124,6 +125,8 @@ def _train_and_predict(
 
         tuned = Tuned(module, config, job.search, sources[0].task, resources)
         trained, model = _train(tuned, config, job.division, sources[0]), tuned.chosen
+    if job.refit:
+        trained |= _refit(model, job.division, sources[0], trained)
     outcomes = [_predict(model, job.division.fold, target, sources, trained) for target in job.targets]
     begun, cpu = time.perf_counter(), cpu_seconds()
     facts["cost"] = _cost(model, job, sources)
@@ -166,7 +169,7 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
     corpus, task, tables = source.corpus, source.task, source.tables
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
     dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
-    for role, data in (("train", train), ("dev", dev)):
+    for role, data in (("train", train), *((("dev", dev),) if division.dev else ())):
         expect_items(data, role, division.fold)
     unlabelled = None
     if model.uses_unlabelled:
@@ -175,17 +178,31 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
         out_train |= out_pool
     score = dev_score(task)
     begun = time.perf_counter()
-    log = model.fit(train, dev, score, unlabelled)
+    if division.dev or not isinstance(model, SERModel):
+        log = model.fit(train, dev, score, unlabelled)
+    else:
+        log = model.fit_nested(train, score)
     return {
         "seconds_fit": round(time.perf_counter() - begun, 3),
         "parameters": model.parameters,
-        "dev_score": _number(score(dev.labels, model.predict(dev))),
+        "dev_score": _number(score(dev.labels, model.predict(dev))) if len(dev) else None,
         "epochs": [{k: _number(v) for k, v in row.items()} for row in log.epochs],
         "best_epoch": log.best_epoch,
         "facts": log.facts,
         "counts": {"train": len(train), "dev": len(dev)},
         "excluded": out_train | out_dev,
     }
+
+
+def _refit(model: SERModel, division: Division, source: Source, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Fit once more on train and dev, in the order of the table; what changes in the facts of the training."""
+    both = set(division.train) | set(division.dev)
+    ids = [str(i) for i in source.corpus.items(source.task).index if str(i) in both]
+    data, _ = build_data(source.corpus, source.task, ids, source.tables, labelled=True)
+    begun = time.perf_counter()
+    facts = {**trained["facts"], **model.refit(data)}
+    seconds = round(trained["seconds_fit"] + time.perf_counter() - begun, 3)
+    return {"facts": facts, "seconds_fit": seconds, "parameters": model.parameters}
 
 
 def _predict(
