@@ -25,7 +25,7 @@ from pathlib import Path
 from ..rows import DATA, DEFAULT_THREADS, Facts, Row, apart, interleaved, main, row
 from .transformers import LIMIT, ROUNDS, clips, extracted, heard
 
-CLIPS = 16
+CLIPS = 8
 OURS = {"serbench": "0", "serbench, window of 10 s": "10"}
 """Our sides, and `feature.window_seconds` of each."""
 LOOP = "transformers, clip by clip"
