@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,8 @@ def test_a_nested_choice_is_that_of_inner_folds(task: Task) -> None:
     assert machine.fit_nested(train, dev_score(task)).facts["refitted_on"] == 60
 
 
-def test_runs_say_what_was_done(tmp_path: Path) -> None:
+def test_runs_say_what_was_done(tmp_path: Path, toys: dict[str, Corpus], silent_corpus: Callable[..., Corpus]) -> None:
+    toys["demo"] = silent_corpus("demo", 60)
     settings = {"model.normalise": "speaker", "model.alphas": "100,1"}
     request = Request("linear", "demo", settings=settings, protocol=Protocol(dev="0.3"), refit=True)
     asked, plain = (plan_training([r], Corpora()).parts[0].spec for r in (request, Request("linear", "demo")))
@@ -246,7 +248,8 @@ def test_runs_say_what_was_done(tmp_path: Path) -> None:
     assert (facts["status"], facts["dev_score"], facts["counts"]["dev"]) == ("done", None, 0)
 
 
-def test_models_that_cant_say_so() -> None:
+def test_models_that_cant_say_so(toys: dict[str, Corpus], silent_corpus: Callable[..., Corpus]) -> None:
+    toys["demo"] = silent_corpus("demo", 60)
     with pytest.raises(SerbenchError, match=r"'cnn-regressor' can't be fitted again on train \+ dev"):
         plan_training([Request("cnn-regressor", "demo", preset="small", refit=True)], Corpora())
     for request in (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shlex
 import tempfile
 import zipfile
@@ -78,6 +79,8 @@ def _paths(run: Run) -> list[str]:
     for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
         places |= {str(given), str(Path(given).expanduser().resolve())}
     places |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
+    splits = (part.get("split") or "" for part in (arguments.get("protocol") or {}, arguments.get("test") or {}))
+    places |= {str(Path(found[1]).parent) for split in splits if (found := re.search(r"(?:^|:)(/.+)", split))}
     return sorted((p for p in places if len(p) > 1 and p != "/"), key=len, reverse=True)
 
 
