@@ -22,7 +22,7 @@ The numbers of an utterance do not depend on the company it is batched with beyo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,8 +31,8 @@ from ..datasets.core.errors import SerbenchError
 from ..datasets.core.files import digest
 from .core.feature_extractor import Array, FeatureExtractor
 from .core.process import give_back_memory, keep_freed_memory
-from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate
-from .encoders.families import WAVEFORM
+from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate, windowed
+from .encoders.families import WAVEFORM, chosen_layers
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _FREE = "free choice"
 _WAY = ("device", "batch_seconds", "checkpoint", "revision")
 """Settings that say how features are made, or that the checkpoint's identity stands for; no part of a cache key."""
+_LATER = {"window_seconds": 0.0}
+"""Settings that came later, and the value that changes nothing: with it they are no part of a cache key either."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Config:
     )
     sampling_rate: int = option(0, "rate in Hz; 0 = the encoder's, no other is taken", source="checkpoint", low=0)
     chunk_seconds: float = option(30.0, "longest input [s] of an encoder of waveforms", source=_FREE, low=1)
+    window_seconds: float = option(
+        0.0, "length [s] that Whisper's inputs are padded to; 0 = that of its training, 30 s", source=_FREE, low=0
+    )
     overlap_seconds: float = option(2.0, "overlap of two windows of a longer signal [s]", source=_FREE, low=0)
     precision: str = option(
         "float32",
@@ -90,7 +95,7 @@ class Extractor(FeatureExtractor):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.source: Checkpoint = locate(config.checkpoint, config.revision)
+        self.source: Checkpoint = windowed(locate(config.checkpoint, config.revision), config.window_seconds)
         geometry = self.source.geometry
         self.name = f"transformers:{self.source.short}"
         self.sampling_rate = geometry.sampling_rate
@@ -153,6 +158,24 @@ class Extractor(FeatureExtractor):
         made = dict(encode(self._encoder, signals, self._recipe, self._device, self._dtype))
         return [made[i] for i in range(len(signals))]
 
+    def wider(self) -> Sequence[Extractor]:
+        """All hidden states, pooled likewise and frame by frame."""
+        whole = replace(self.config, layers="all")
+        frames = replace(whole, pooling="none", average_seconds=0.0)
+        return [Extractor(c) for c in dict.fromkeys((whole, frames)) if c != self.config]
+
+    def narrowed(self, array: Array, wider: FeatureExtractor) -> Array:
+        """The chosen layers of all hidden states, pooled if they are not yet."""
+        import torch
+
+        from .encoders.long_signals import reduce
+
+        apart = torch.from_numpy(array).unflatten(1, (-1, len(self._every_layer), self.source.geometry.width))
+        chosen = apart[:, :, list(self.layers)]  # (frame, part, layer, width); "mean+std" has two parts
+        if all(getattr(wider.config, key) == getattr(self.config, key) for key in ("pooling", "average_seconds")):
+            return chosen.flatten(1).contiguous().numpy()
+        return reduce(chosen[:, 0], self._recipe, self.source.geometry)
+
     def identity(self) -> dict[str, Any]:
         """Everything but the audio that decides the output, wherever the checkpoint lies and the network runs."""
         return {**super().identity(), "config": self._decisive}
@@ -173,8 +196,13 @@ class Extractor(FeatureExtractor):
         self.__init__(state["config"])  # type: ignore[misc]
 
     @property
+    def _every_layer(self) -> tuple[int, ...]:
+        return chosen_layers("all", self.source.geometry.layers)
+
+    @property
     def _decisive(self) -> dict[str, Any]:
-        return {key: value for key, value in to_dict(self.config).items() if key not in _WAY}
+        settings = {key: value for key, value in to_dict(self.config).items() if key not in _WAY}
+        return {key: value for key, value in settings.items() if _LATER.get(key) != value}
 
     @cached_property
     def _device(self) -> torch.device:
@@ -246,27 +274,6 @@ class Extractor(FeatureExtractor):
                 f"feature.overlap_seconds={self.config.overlap_seconds:g} is not shorter than a window of {longest:g} "
                 "s. Expected an overlap below it, such as 1."
             )
-
-
-def chosen_layers(text: str, layers: int) -> tuple[int, ...]:
-    """The hidden states that "last", "all", "5", "4-8" or "0,6,12" name, of an encoder with `layers` blocks.
-
-    Raises
-    ------
-    SerbenchError
-        For a text of another form, or a hidden state that is not there.
-    """
-    if text in ("last", "all"):
-        return (layers,) if text == "last" else tuple(range(layers + 1))
-    chosen: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
-            raise SerbenchError(f"layers={text!r} can't be read. Expected last, all, 5, 4-8 or 0,6,12.")
-        chosen |= set(range(int(first), int(last or first) + 1))
-    if not chosen or max(chosen) > layers:
-        raise SerbenchError(f"layers={text!r}: there is no such hidden state. Expected 0 to {layers} (the last one).")
-    return tuple(sorted(chosen))
 
 
 @lru_cache(maxsize=1)
