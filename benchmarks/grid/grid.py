@@ -24,6 +24,7 @@ from ..protocol.setting import Corpora
 from .execution import Execution, Order, ThisMachine, make_plan
 from .finished import recall, remember
 from .plan import Plan
+from .repeated import repeat_finished
 from .tables import item_table
 
 
@@ -122,6 +123,8 @@ def _recorded(plans: Iterable[Plan], results: Path, runs: dict[int, Run]) -> Ite
             run = runs[id(part.request)] = Run.create(results, part.spec)
             if run.items() is None:
                 run.write_items(item_table(part.setting.tested, part.setting.asked, list(part.setting.subsets)))
+            if plan.repeats:
+                repeat_finished(part, run)
         yield Order(plan, tuple(runs[id(part.request)] for part in plan.parts))
 
 

@@ -30,6 +30,7 @@ from ...sermodels import registry
 from ...sermodels.core.sermodel import Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ..protocol.protocol import Division
+from .repeated import copied
 from .source import Source, build_data, expect_items
 from .tables import carry, prediction_table
 
@@ -64,11 +65,13 @@ class TrainingJob:
     threads: int
     save_model: bool = False
     search: Mapping[str, Any] | None = None
+    copies: Mapping[int, int] | None = None
+    """Of a deterministic model: the other trials that this training stands for, each with its seed."""
 
     def run(
         self, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
     ) -> list[dict[str, Any]]:
-        """Train, predict and record the unit; returns the facts as written, one per target.
+        """Train, predict and record the unit; returns the facts as written: per target, trial after trial.
 
         A `KeyboardInterrupt` passes through and leaves no record; any other exception is recorded as a failed unit: of
         all targets if training fails, else of the one whose prediction fails.
@@ -95,9 +98,16 @@ class TrainingJob:
         facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
         facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
         facts["peak_mib"] = round(peak_mib())
-        return [
+        if self.copies is not None:
+            facts["deterministic"] = True
+        written = [
             Run.open(target.run).write_unit(self.trial, self.division.fold, facts | outcome, predictions)
             for target, (outcome, predictions) in zip(self.targets, outcomes, strict=True)
+        ]
+        return written + [
+            copied(Run.open(target.run), one, trial, seed)
+            for trial, seed in (self.copies or {}).items()
+            for target, one in zip(self.targets, written, strict=True)
         ]
 
 
