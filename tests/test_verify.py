@@ -252,7 +252,9 @@ def test_published_numbers_stand_as_in_their_sources() -> None:
     assert sewa["AVEC 2018 baseline (audio+video+text)", "test DE", "valence"] == 0.577
     emodb = references("emodb", "emotion").set_index(["model", "metric"])["value"]
     assert emodb["data2vec large frozen, small head", "WA"] == pytest.approx(0.6195)
-    assert references("urdu").set_index(["model", "metric"])["value"]["HuBERT large frozen, small head", "UAR"] == 0.8175
+    assert (
+        references("urdu").set_index(["model", "metric"])["value"]["HuBERT large frozen, small head", "UAR"] == 0.8175
+    )
     assert references("cafe").empty  # no number was found: none is printed
 
 

@@ -9,9 +9,8 @@ the place that it would have there, and our runs stand among them, averaged as t
 
 Columns: dataset, release, task and target as registered here, classes, split, metric (UAR, WA, macroF1 and CCC, all
 as shares), value, model, source, distance, reason; `folds`, the digest of the test items of each fold where they are
-known (`over_folds.folds_digest`); `average`, how the value was averaged where it is known; `recipe`, the options of
-`serbench run` that make the row, with {folds} and {weights} in it, and `weights`, the checkpoint that it takes; both
-empty where we can't. A row belongs to every release if its own is empty.
+known (`over_folds.folds_digest`); `average`, how the value was averaged where it is known; `recipe`, what `serbench
+reproduce` makes the row with, as JSON, and `weights`, the checkpoint that it takes; both empty where it can't. A row belongs to every release if its own is empty.
 """
 
 from __future__ import annotations
@@ -119,7 +118,9 @@ def _among(rows: pd.DataFrame, group: pd.DataFrame, runs: Mapping[str, Run]) -> 
     return pd.concat([*parts, rows[~same]])
 
 
-def _own_row(like: pd.Series[Any], name: str, run: Run, scored: pd.DataFrame, target: Any, metric: Any) -> dict[str, Any]:
+def _own_row(
+    like: pd.Series[Any], name: str, run: Run, scored: pd.DataFrame, target: Any, metric: Any
+) -> dict[str, Any]:
     """A run of ours as a row among published ones: the mean of its trials."""
     values = scored.loc[scored["target"].eq(target) & scored["metric"].eq(metric), "value"]
     return {
@@ -167,7 +168,9 @@ def _tables(shown: pd.DataFrame) -> list[Table]:
             for row in group.to_dict("records")
         ]
         styles = ["grey" if row["distance"] == "not comparable" else "" for row in rows]
-        among = "with ours among those of the same folds" if group["distance"].eq(OURS).any() else "not ranked with ours"
+        among = (
+            "with ours among those of the same folds" if group["distance"].eq(OURS).any() else "not ranked with ours"
+        )
         title = f"{dataset}, {task_and_target(task, target)}: published results, {among}"
         tables.append(Table(title, rows, styles=styles))
     return tables
