@@ -97,4 +97,5 @@ def test_a_failure_is_that_of_all_trials_and_is_tried_again(
 def test_weights_are_kept_of_every_trial(corpus_file: Path, tmp_path: Path) -> None:
     one = made(corpus_file, tmp_path, trials=2, save_models=True)
     kept = [one.unit_files(t, f)[0].with_suffix(".safetensors").read_bytes() for f in one.folds for t in (0, 1)]
-    assert kept[0] == kept[1] and len(kept) == 2 * len(one.folds)
+    assert kept[0] == kept[1]
+    assert len(kept) == 2 * len(one.folds)

@@ -1,4 +1,4 @@
-"""Published rows made again: what is lacking is said; a miniature row is run and compared with numbers worked out here."""
+"""Published rows made again: what is lacking is said; a miniature row is run, and its numbers are worked out again."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ the place that it would have there, and our runs stand among them, averaged as t
 Columns: dataset, release, task and target as registered here, classes, split, metric (UAR, WA, macroF1 and CCC, all
 as shares), value, model, source, distance, reason; `folds`, the digest of the test items of each fold where they are
 known (`over_folds.folds_digest`); `average`, how the value was averaged where it is known; `recipe`, what `serbench
-reproduce` makes the row with, as JSON, and `weights`, the checkpoint that it takes; both empty where it can't. A row belongs to every release if its own is empty.
+reproduce` makes the row with, as JSON, and `weights`, the checkpoint that it takes; both empty where it can't. A row
+belongs to every release if its own is empty.
 """
 
 from __future__ import annotations
