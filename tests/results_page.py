@@ -1,0 +1,182 @@
+"""docs/results.md, made from the records under docs/results: every number on the page is computed from predictions.
+
+    python tests/results_page.py                     write the page
+    python tests/results_page.py --check             status 1 unless the page is what would be written
+    python tests/results_page.py --take NAME FOLDER  bring the runs of a results folder into docs/results/NAME first
+
+Records are taken as `serbench export` packs them: without sound, paths of a machine and class scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from serbench.datasets.core.files import write_text
+from serbench.results.display.numbers import number
+from serbench.results.display.table import Table, to_markdown
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.record.sharing import export_run, merge
+from serbench.results.report.data import Ranking, gather
+from serbench.results.report.parts import leaderboard_table, pair_table
+from serbench.results.tables import references
+from serbench.results.tables.leaderboard import leaderboard, write_leaderboard
+from serbench.results.tables.matrix import matrix, stars
+
+ROOT = Path(__file__).parents[1]
+RECORDS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
+HEAD = """# Results on real speech
+
+Every number on this page is computed from the predictions under `docs/results/` by `python tests/results_page.py`; a
+test makes the page again and compares. `serbench leaderboard --verify --results docs/results/NAME` says whether the
+leaderboard of a folder there follows from its predictions. The commands above a table make its records.
+
+`linear` and `svm` take eGeMAPS functionals and are deterministic: they are trained once a fold, and their other trials
+are copies that say so. Letters, intervals and p are explained below each table, and in `docs/statistics.md`.
+"""
+PARTS = {
+    "emodb-pairs": (
+        "EMO-DB, leave one speaker pair out",
+        "535 utterances, 10 speakers, 7 emotions; the corpus's default split: 5 folds, one of a man and a woman each.",
+    ),
+    "emodb-speakers": (
+        "EMO-DB, leave one speaker out",
+        "The split that most papers take: 10 folds. There is more to train on than with pairs.",
+    ),
+    "emodb-emobox": (
+        "EMO-DB, the folds of EmoBox",
+        "5 folds of which each holds all ten speakers in training and in test: the label `leak:speaker` says so. How "
+        "much that flatters is the distance to the tables above: same models, same utterances. Published rows of the "
+        "same folds stand with ours below the ranking, averaged over the folds as they are.",
+    ),
+    "ravdess": (
+        "RAVDESS, leave four actors out",
+        "1,440 utterances, 24 actors, 8 emotions; the corpus's default split: 6 folds of two men and two women each.",
+    ),
+    "ravdess-emobox": (
+        "RAVDESS, the folds of EmoBox",
+        "6 folds by actor too, with other actors together. Published rows of the same folds stand with ours.",
+    ),
+    "cross": (
+        "Across corpora: EMO-DB and RAVDESS",
+        "Four emotions that both have. Trained by the folds of the row's corpus, tested on all of the column's.",
+    ),
+}
+PLACES = {"emodb": "<EMO-DB>", "ravdess": "<RAVDESS>"}
+
+
+def take(name: str, results: Path) -> None:
+    """Bring the runs of a results folder into docs/results/NAME, and write its leaderboard."""
+    if name not in PARTS:
+        raise SystemExit(f"{name!r} is no part of the page. Expected one of {', '.join(PARTS)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        packed = [
+            export_run(run, Path(folder) / f"{run.run_id}.zip", labels=True, class_scores=False)
+            for run in load_runs(results)
+        ]
+        shutil.rmtree(RECORDS / name, ignore_errors=True)
+        merge(packed, RECORDS / name)
+    write_leaderboard(leaderboard(load_runs(RECORDS / name)), RECORDS / name)
+
+
+def page() -> str:
+    """The page as the records say it."""
+    parts = [HEAD]
+    for name, (title, about) in PARTS.items():
+        runs = load_runs(RECORDS / name) if (RECORDS / name / "runs").is_dir() else []
+        if runs:
+            parts += [f"## {title}", about, commands(runs)]
+            parts += list(crossing(runs) if name == "cross" else within(runs, name))
+    return re.sub(r"\n{3,}", "\n\n", "\n\n".join(part.strip("\n") for part in parts)) + "\n"
+
+
+def commands(runs: list[Run]) -> str:
+    """The commands that make the records; chance rows come with each of them."""
+    lines = list(dict.fromkeys(command(run) for run in runs if run.spec["model"]["name"] != "chance"))
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def command(run: Run) -> str:
+    """The command of a run with its folders named by what is in them."""
+    text = str(run.spec["command"])
+    for flag, key in (("--root", "dataset"), ("--test-root", "test-dataset")):
+        if found := re.search(rf"--{key} (\S+)", text):
+            text = re.sub(rf"{flag} \S+", f"{flag} {PLACES[found[1]]}", text)
+    return re.sub(r"emobox:\S+", "emobox:<EMOBOX>", text)
+
+
+def within(runs: list[Run], name: str) -> Iterator[str]:
+    """Ranking, published rows of the same folds, differences, signatures."""
+    for ranking in gather(runs):
+        yield from (to_markdown(board(ranking, target, name)) for target in ranking.targets)
+        yield published(ranking)
+        if pairs := pair_table(ranking, name):
+            yield to_markdown(pairs, "####")
+        yield "\n".join(f"- {ranking.names[run.run_id]}: `{run.signature}`" for run in ranking.ranked)
+
+
+def board(ranking: Ranking, target: str, name: str) -> Table:
+    """The leaderboard without wall times, which say more about the machine's other work than about a model."""
+    table = leaderboard_table(ranking, target, name)
+    rows = [{head: cell for head, cell in row.items() if head != "time"} for row in table.rows]
+    return replace(
+        table, rows=rows, note=re.sub(r" (Grey rows are chance|time: wall time of all trials)\.", "", table.note)
+    )
+
+
+def published(ranking: Ranking) -> str:
+    """Published rows of the ranking's own folds with ours among them; nothing where there is none."""
+    rows = references.beside(ranking.frame, ranking.runs)
+    same = rows[rows["distance"].isin(["same", references.OURS])].copy()
+    same.loc[same["distance"].eq(references.OURS), "source"] = "this page"
+    return references.to_markdown(same)
+
+
+def crossing(runs: list[Run]) -> Iterator[str]:
+    """A matrix for each model: rows trained on, columns tested on."""
+    frame = matrix(runs)
+    for (model, metric), part in frame.groupby(["model", "metric"], sort=False):
+        cells = [
+            {"trained on": trained} | {f"tested on {row['tested_on']}": cell(row) for row in group.to_dict("records")}
+            for trained, group in part.groupby("trained_on", sort=False)
+        ]
+        note = (
+            "95 % intervals. Drop against training on the tested corpus itself: * p < .05, ** p < .01, *** p < .001 "
+            f"(crossed t-test, Holm-adjusted). Chance: {number(float(part['chance'].max()))}."
+        )
+        yield to_markdown(Table(f"{model}, {part['task'].iloc[0]}: {metric}", cells, note))
+        rows = part.to_dict("records")
+        yield "\n".join(f"- {row['trained_on']} > {row['tested_on']}: `{row['signature']}`" for row in rows)
+
+
+def cell(row: dict[str, float]) -> str:
+    """Mean, interval and drop of one cell."""
+    text = f"{number(row['mean'])} ({number(row['low'])}..{number(row['high'])})"
+    return text if pd.isna(row["drop"]) else f"{text}, drop {number(row['drop'])}{stars(row['p_holm'])}"
+
+
+def main() -> None:
+    """As the module says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--take", nargs=2, metavar=("NAME", "FOLDER"))
+    asked = parser.parse_args()
+    if asked.take:
+        take(asked.take[0], Path(asked.take[1]))
+    text = page()
+    if asked.check and PAGE.read_text(encoding="utf-8") != text:
+        sys.exit("docs/results.md is not what the records say. Type: python tests/results_page.py")
+    if not asked.check:
+        write_text(PAGE, text)
+
+
+if __name__ == "__main__":
+    main()
