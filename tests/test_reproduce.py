@@ -16,6 +16,7 @@ from serbench.benchmarks import Execution, Places, reproduce, reproducible
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.studies import reproduce as again
 from serbench.datasets.core.errors import SerbenchError
+from serbench.datasets.reading.load import root_variable
 from serbench.results.record.folder import Run
 from serbench.results.tables import references as published
 
@@ -84,7 +85,7 @@ def test_inside_is_where_one_more_training_would_lie(values: tuple[float, ...], 
 
 
 def test_what_is_lacking_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in ("SERBENCH_EMODB", "SERBENCH_RAVDESS", again.FOLDS, again.WEIGHTS):
+    for variable in (*map(root_variable, ("emodb", "ravdess")), again.FOLDS, again.WEIGHTS):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setattr(again, "locate", lambda name: Path(name).is_dir() or (_ for _ in ()).throw(SerbenchError("no")))

@@ -1,4 +1,4 @@
-"""docs/results.md is what its records say, its leaderboards follow from their predictions, and nothing private is there."""
+"""docs/results.md is what its records say, leaderboards follow from their predictions, and nothing private is there."""
 
 from __future__ import annotations
 
