@@ -65,7 +65,13 @@ class ProtocolOptions:
     """How test items are cut."""
 
     protocol: Annotated[str, typer.Option(help="Protocol.")] = "4x5"
-    split: Annotated[str | None, typer.Option(help="Split of the corpus; default: its first.")] = None
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split: a name (default: the first), loso, FILE (csv, jsonl, parquet), emobox:DIR."),
+    ] = None
+    dev: Annotated[str, typer.Option(help="Share of train + dev drawn as dev (0.2); default: the split's own dev.")] = (
+        ""
+    )
     subsets: Annotated[int, typer.Option(help="Parts that the test items are cut into.")] = 4
     group: Annotated[str, typer.Option(help="Column that subsets may not cut: auto, none or a column.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of the subsets and base of the trials' seeds.")] = 0
@@ -75,7 +81,11 @@ class ProtocolOptions:
         from ...datasets.core.config import validate
         from ..protocol.protocol import Protocol
 
-        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed))
+        if self.dev:
+            from ..protocol.dev_part import share_of
+
+            share_of(self.dev)
+        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev))
 
 
 @dataclass(frozen=True)

@@ -152,10 +152,10 @@ def _said(run: Run, request: Request) -> str:
 
 
 def _tell(plans: Iterable[Plan], display: Display) -> None:
-    """Say once what a pair of corpora loses by the mapping of their labels."""
+    """Say once what a pair of corpora loses by the mapping of their labels, and what a file's split leaves out."""
     notes: dict[str, tuple[str, ...]] = {}
     for setting in (part.setting for plan in plans for part in plan.parts):
-        if setting.crosses:
+        if setting.notes:
             name = setting.dataset()["name"]
             notes.setdefault(name, (f"{name}, task {setting.asked.name}:", *(f"  {note}" for note in setting.notes)))
     for line in (line for lines in notes.values() for line in lines):

@@ -158,7 +158,7 @@ def specification(
         },
         "dataset": setting.dataset(),
         "task": setting.asked.to_dict(),
-        "protocol": setting.describe(request.protocol, request.test.split if request.test else None),
+        "protocol": setting.describe(request.protocol),
         **({} if transfer is None else {"transfer": transfer}),
         "labels": list(labels),
         "arguments": {**asdict(request), "options": dict(request.options), "settings": dict(request.settings)},

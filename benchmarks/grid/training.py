@@ -143,7 +143,8 @@ def plan_training(
 
 def _part(request: Request, setting: Setting, module: Any, config: Any, features: Mapping[str, FeatureRequest]) -> Part:
     """A request with the record that it would have; leaks are refused or labelled."""
-    labels = guard(_pairs(setting), texts=module.Model.reads_text(config), allow_leak=request.allow_leak)
+    reads_text, own = module.Model.reads_text(config), setting.own_split
+    labels = guard(_pairs(setting), texts=reads_text, allow_leak=request.allow_leak, own_split=own)
     labels += _pool_labels(module.Model, config, setting, request.allow_leak)
     labels += [*module.Model.labels(config), *seen(module.Model, config, setting)]
     model = {

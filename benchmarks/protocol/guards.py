@@ -83,8 +83,10 @@ def leaks(pairs: Pairs, *, texts: bool = False) -> dict[str, Crossing]:
     return {kind: crossing for kind, crossing in crossings.items() if crossing.count}
 
 
-def guard(pairs: Pairs, *, texts: bool = False, allow_leak: bool = False) -> list[str]:
+def guard(pairs: Pairs, *, texts: bool = False, allow_leak: bool = False, own_split: bool = True) -> list[str]:
     """Labels for the signature (`shared:speaker`, `leak:audio`, `speakers-unknown`); an undeclared leak is refused.
+
+    What a corpus declares of its own splits says nothing of a file's (`own_split` False).
 
     Raises
     ------
@@ -93,7 +95,7 @@ def guard(pairs: Pairs, *, texts: bool = False, allow_leak: bool = False) -> lis
         not set.
     """
     trained, tested = pairs[0][0].corpus, pairs[0][1].corpus
-    declared = tested.shared if trained is tested else ()
+    declared = tested.shared if trained is tested and own_split else ()
     crossing_kinds = leaks(pairs, texts=texts)
     undeclared = {kind: crossing for kind, crossing in crossing_kinds.items() if kind not in declared}
     if undeclared and not allow_leak:

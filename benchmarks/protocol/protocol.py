@@ -14,7 +14,8 @@ regression the order itself is dealt out. Continuous tasks, and any task under `
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +24,14 @@ import pandas as pd
 from ...datasets.core.config import option, to_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest
-from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.corpus import Corpus, Fold, ListedFold
 from ...datasets.schema.task import Task
 
 ROLES = ("train", "dev", "test")
+SHORT = {"loso": "leave-one-speaker-out"}
+"""Short names of splits."""
+_FILE = re.compile(r"emobox:.*|.*/.*|.*\.(csv|jsonl|parquet)", re.IGNORECASE)
+"""Splits that are given by a file or folder, not by name (`split_files` reads them)."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,24 @@ class Protocol:
     subsets: int = option(4, "number of test subsets", source="Lin et al. 2021, section 5.1", low=1, high=100)
     group: str = option("auto", "column that subsets may not cut; auto = the corpus's own for continuous tasks; none")
     seed: int = option(0, "seed of the subsets, and base of the trials' seeds", low=0)
+    dev: str = option(
+        "", "share of train + dev that is drawn as dev (0.2, 0.2:speaker ...); empty = the split's own dev"
+    )
+    listed: str = option("", "what the file that `split` names lists (`split_files.packed`)")
 
     def digest(self) -> str:
         """Sixteen hexadecimal digits of the settings."""
         return digest(to_dict(self))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split as a protocol names it: its name in records, its folds, whether the corpus knows it, remarks."""
+
+    name: str
+    folds: tuple[Fold | ListedFold, ...]
+    own: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,16 +83,15 @@ def divide(corpus: Corpus, task: Task, protocol: Protocol, needed: Sequence[str]
     """
     items = corpus.items(task)
     divisions = []
-    for fold in corpus.folds(protocol.split):
-        role = fold.assign(items)
-        ids = {name: tuple(str(i) for i in items.index[role.eq(name).fillna(False)]) for name in ROLES}
-        for name in needed:
-            if not ids[name]:
-                raise SerbenchError(
-                    f"fold {fold.name!r} of {corpus.name} has no {name} items for the task {task.name!r}. Choose "
-                    f"another split ({', '.join(corpus.splits)}) with --split, or another task."
-                )
-        divisions.append(Division(fold.name, ids["train"], ids["dev"], ids["test"]))
+    for name, role in roles_of(corpus, task, protocol):
+        ids = {one: tuple(str(i) for i in items.index[role.eq(one).fillna(False)]) for one in ROLES}
+        for one in (one for one in needed if not ids[one]):
+            draw = " A dev part is drawn by --dev 0.2." if one == "dev" and not protocol.dev else ""
+            raise SerbenchError(
+                f"fold {name!r} of {corpus.name} has no {one} items for the task {task.name!r}.{draw} Choose another "
+                f"split ({', '.join(corpus.splits)}) with --split, or another task."
+            )
+        divisions.append(Division(name, ids["train"], ids["dev"], ids["test"]))
     tested = pd.Series([i for d in divisions for i in d.test])
     if tested.duplicated().any():
         first = tested[tested.duplicated()].iloc[0]
@@ -107,19 +125,75 @@ def describe(
     protocol: Protocol,
     divisions: Sequence[Division],
     subsets: Mapping[str, int] | None = None,
+    named: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The protocol as records hold it: resolved split and group, folds, sizes, and a digest of the cut itself."""
+    """The protocol as records hold it: resolved split and group, folds, sizes, and a digest of the cut itself.
+
+    `named` is what `names_of` says of the corpus that is trained on, where that is another one.
+    """
     subsets = assign_subsets(corpus, task, protocol, divisions) if subsets is None else subsets
-    split = protocol.split or next(iter(corpus.splits))
+    settings = {key: value for key, value in to_dict(protocol).items() if key not in ("dev", "listed")}
     return {
-        **to_dict(protocol),
-        "split": split,
+        **settings,
+        **(names_of(corpus, task, protocol) if named is None else named),
         "group": _group_column(corpus, task, protocol) or "none",
         "folds": [d.fold for d in divisions],
         "sizes": {d.fold: [len(d.train), len(d.dev), len(d.test)] for d in divisions},
         "items_digest": digest([[d.fold, d.train, d.dev, d.test] for d in divisions]),
         "subsets_digest": digest(sorted(subsets.items())),
     }
+
+
+def given_split(split: str | None, dataset: str) -> tuple[str | None, str]:
+    """A split as it was typed -> its full name and, of a file or folder, what that lists for a dataset."""
+    if split is None or not _FILE.fullmatch(split):
+        return SHORT.get(split or "", split), ""
+    from .split_files import packed
+
+    return split, packed(split, dataset)
+
+
+def split_of(corpus: Corpus, task: Task, split: str | None, listed: str) -> Split:
+    """The split of a corpus of that name, the default one (None), or the one that a file lists.
+
+    Raises
+    ------
+    SerbenchError
+        For an unknown split; as `splits.listed_split` does.
+    """
+    if not listed:
+        split, listed = given_split(split, corpus.name)
+    if listed:
+        from .splits import listed_split
+
+        return Split(*listed_split(corpus, task, listed))
+    name = split or next(iter(corpus.splits))
+    return Split(name, corpus.folds(name))
+
+
+def roles_of(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[tuple[str, pd.Series[str]]]:
+    """Name of each fold and the role of each item in it."""
+    items, folds = corpus.items(task), split_of(corpus, task, protocol.split, protocol.listed).folds
+    if not protocol.dev:
+        yield from ((fold.name, fold.assign(items)) for fold in folds)
+        return
+    from .dev_part import dev_unit, draw_dev
+
+    unit = dev_unit(protocol.dev, items, folds)
+    for fold in folds:
+        role = fold.assign(items)
+        yield fold.name, draw_dev(role, items, task, protocol.dev, unit, f"{protocol.seed}|{fold.name}")
+
+
+def names_of(corpus: Corpus, task: Task, protocol: Protocol) -> dict[str, str]:
+    """Name of the split of a corpus, and of how its dev part is drawn, as records hold them."""
+    split = split_of(corpus, task, protocol.split, protocol.listed)
+    if not protocol.dev:
+        return {"split": split.name}
+    from .dev_part import dev_unit, share_of
+
+    unit = dev_unit(protocol.dev, corpus.items(task), split.folds)
+    return {"split": split.name, "dev": f"{share_of(protocol.dev)[0]:g}:{unit}"}
 
 
 def unit_seed(protocol: Protocol, trial: int, fold: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...datasets.core.config import from_dict
 from ...datasets.core.errors import SerbenchError, unknown
-from .protocol import ROLES, Protocol
+from .protocol import ROLES, Protocol, given_split
 
 CHANCE = (("chance", None), ("chance", "random"))
 """(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
@@ -25,13 +25,17 @@ Given = str | Path | Mapping[str, str | Path] | None
 
 @dataclass(frozen=True)
 class Place:
-    """A corpus as a user names it: dataset, folder, release, options of its reader, and the split that is tested."""
+    """A corpus as a user names it: dataset, folder, release, options of its reader, and the split that is tested.
+
+    `listed` is what a split's file lists (`split_files.packed`).
+    """
 
     name: str
     root: str | None = None
     release: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     split: str | None = None
+    listed: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Request:
         parts += ["--classes", ",".join(self.classes)] if self.classes else []
         default = Protocol()
         for key, value in asdict(self.protocol).items():
-            if value != getattr(default, key):
+            if value != getattr(default, key) and key != "listed":
                 parts += [f"--{'protocol' if key == 'name' else key}", str(value)]
         parts += ["--trials", str(self.trials)] if self.trials != 5 else []
         parts += [text for key, value in self.settings.items() for text in ("--set", f"{key}={value}")]
@@ -206,7 +210,7 @@ class Grid:
                 place,
                 root=roots.get(place.name) or place.root,
                 release=releases.get(place.name) or place.release,
-                split=self.test_split,
+                **dict(zip(("split", "listed"), given_split(self.test_split, place.name), strict=True)),
             )
             for place in own
         ]
@@ -236,6 +240,7 @@ class Grid:
         A test on the only corpus that is trained on is one by its own folds.
         """
         first, *also = trained
+        split, listed = given_split(self.protocol.split, first.name)
         return Request(
             model,
             first.name,
@@ -245,7 +250,7 @@ class Grid:
             task=self.tasks[0] if self.tasks else None,
             preset=preset,
             settings={} if (model, preset) in CHANCE else dict(self.settings),
-            protocol=self.protocol,
+            protocol=replace(self.protocol, split=split, listed=listed),
             trials=self.trials,
             allow_leak=self.allow_leak,
             also=tuple(also),

@@ -32,10 +32,10 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import canonical_json, digest
 from ...datasets.reading.load import load_corpus
-from ...datasets.schema.corpus import Corpus, Fold
+from ...datasets.schema.corpus import Corpus, Fold, ListedFold
 from ...datasets.schema.labels import mapping_report
 from ...datasets.schema.task import Task
-from .protocol import Division, Protocol, assign_subsets, describe, divide
+from .protocol import Division, Protocol, assign_subsets, describe, divide, names_of, split_of
 from .request import Place, Request
 from .shared_tasks import ask, task_of
 
@@ -56,6 +56,8 @@ class Setting:
     divisions : train and dev ids of `corpus` and test ids of `tested`; one per fold, or one per turn of a rotation
     tested, asked : what is tested on, and the task as it is put to it; within a corpus the same two objects
     subsets : subset of each test id
+    named : `split`, `dev` and `test_split` as records hold them
+    own_split : whether the tested corpus knows the split that it is tested by
     rotates : whether trial t takes the division t mod their number, instead of every division in every trial
     notes : what the mapping of labels merges, drops and carries to another scale, in lines
     left_out : class -> number of test items that no model of this setting could name
@@ -67,6 +69,8 @@ class Setting:
     tested: Corpus
     asked: Task
     subsets: Mapping[str, int]
+    named: Mapping[str, str]
+    own_split: bool = True
     rotates: bool = False
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -103,19 +107,10 @@ class Setting:
             },
         }
 
-    def describe(self, protocol: Protocol, test_split: str | None) -> dict[str, Any]:
+    def describe(self, protocol: Protocol) -> dict[str, Any]:
         """The protocol as records hold it."""
-        described = describe(self.tested, self.asked, protocol, self.divisions, self.subsets)
-        if not self.crosses:
-            return described
-        own = "each corpus's own" if self.rotates else protocol.split or next(iter(self.corpus.splits))
-        return {
-            **described,
-            "split": own,
-            "test_split": test_split or next(iter(self.tested.splits)),
-            "folds": self.folds,
-            "rotates": self.rotates,
-        }
+        described = describe(self.tested, self.asked, protocol, self.divisions, self.subsets, self.named)
+        return {**described, "folds": self.folds, "rotates": self.rotates} if self.crosses else described
 
     def transfer(self) -> dict[str, Any] | None:
         """What records hold of the transfer between corpora; None within one."""
@@ -182,7 +177,9 @@ def resolve(request: Request, corpora: Corpora | None = None) -> Setting:
             raise SerbenchError(f"{'+'.join(p.name for p in places)} are trained on together. Name a --test-dataset.")
         divisions = tuple(divide(first, task, protocol, request.needed_roles))
         subsets = assign_subsets(first, task, protocol, divisions)
-        return Setting(first, task, divisions, first, task, subsets)
+        split = split_of(first, task, protocol.split, protocol.listed)
+        named = names_of(first, task, protocol)
+        return Setting(first, task, divisions, first, task, subsets, named, split.own, notes=split.notes)
     tested = opened.get(request.test)
     if len(places) > 1:
         parts = _parts([opened.get(p) for p in places], task, request)
@@ -233,8 +230,8 @@ def _across(
     if tested.name in corpus.name.split("+") and rotates:
         raise SerbenchError(f"{tested.name} is trained on and tested. Leave it out of --dataset or of --test-dataset.")
     items = tested.items(asked)
-    folds = tested.folds(request.test.split)
-    ids = [str(i) for i in items.index[_tests(items, folds)]]
+    test_split = split_of(tested, asked, request.test.split, request.test.listed)
+    ids = [str(i) for i in items.index[_tests(items, test_split.folds)]]
     left_out: dict[str, int] = {}
     if task.kind == "classification":
         ids, left_out = _nameable(corpus, task, divisions, asked, items.loc[ids])
@@ -248,10 +245,13 @@ def _across(
     subsets = assign_subsets(tested, asked, request.protocol, pooled)
     shares = [ids] * len(divisions) if rotates else _deal(items.loc[ids], asked, subsets, len(divisions))
     dealt = tuple(replace(d, test=tuple(share)) for d, share in zip(divisions, shares, strict=True))
-    return Setting(corpus, task, dealt, tested, asked, subsets, rotates, left_out=left_out)
+    protocol = request.protocol
+    own = {"split": "each corpus's own", **({"dev": protocol.dev} if protocol.dev else {})}
+    named = {**(own if rotates else names_of(corpus, task, protocol)), "test_split": test_split.name}
+    return Setting(corpus, task, dealt, tested, asked, subsets, named, test_split.own, rotates, left_out=left_out)
 
 
-def _tests(table: pd.DataFrame, folds: Sequence[Fold]) -> Any:
+def _tests(table: pd.DataFrame, folds: Sequence[Fold | ListedFold]) -> Any:
     """Whether some fold tests each row, (row,) bool."""
     return np.any([fold.assign(table).eq("test").fillna(False).to_numpy(dtype=bool) for fold in folds], axis=0)
 
@@ -292,7 +292,11 @@ def _notes(parts: Parts, setting: Setting, request: Request) -> Iterator[str]:
     yield from (f"the condition on {column!r} falls: {tested.name} has no such column" for column in fallen)
     table = tested.recordings if asked.kind == "continuous" and tested.recordings is not None else tested.utterances
     assert request.test is not None
-    rows = table[_tests(table, tested.folds(request.test.split))]
+    test_split = split_of(tested, asked, request.test.split, request.test.listed)
+    rows = table[_tests(table, test_split.folds)]
+    yield from test_split.notes
+    if not setting.rotates:
+        yield from split_of(parts[0][0], parts[0][1], request.protocol.split, request.protocol.listed).notes
     if asked.kind == "classification":
         yield from _class_notes(parts, setting, rows)
         return

@@ -89,6 +89,18 @@ class Fold:
         return role
 
 
+@dataclass(frozen=True)
+class ListedFold:
+    """One division of a corpus as a list: id -> "train", "dev" or "test"; ids that are not listed are outside of it."""
+
+    name: str
+    roles: Mapping[str, str]
+
+    def assign(self, table: pd.DataFrame) -> pd.Series[str]:
+        """Role of each row, as of `Fold`."""
+        return pd.Series([self.roles.get(str(i)) for i in table.index], index=table.index, dtype="string")
+
+
 OFFICIAL = Fold("official", test={"partition": ("test",)}, dev={"partition": ("dev",)}, train={"partition": ("train",)})
 
 
