@@ -10,6 +10,7 @@ Records are taken as `serbench export` packs them: without sound, paths of a mac
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from serbench.datasets.core.files import write_text
+from serbench.datasets.core.files import write_json, write_text
 from serbench.results.display.numbers import number
 from serbench.results.display.table import Table, to_markdown
 from serbench.results.record.folder import Run, load_runs
@@ -84,6 +85,10 @@ def take(name: str, results: Path) -> None:
         ]
         shutil.rmtree(RECORDS / name, ignore_errors=True)
         merge(packed, RECORDS / name)
+    for file in (RECORDS / name / "runs").glob("*/run.json"):
+        spec = json.loads(file.read_text(encoding="utf-8"))
+        spec["arguments"]["protocol"]["listed"] = ""  # lists of others, which are theirs to pass on
+        write_json(file, spec)
     write_leaderboard(leaderboard(load_runs(RECORDS / name)), RECORDS / name)
 
 

@@ -81,6 +81,8 @@ def _paths(run: Run) -> list[str]:
     places = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
     for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
         places |= {str(given), str(Path(given).expanduser().resolve())}
+    split = str((arguments.get("protocol") or {}).get("split") or "").rpartition(":")[2]
+    places |= {split, str(Path(split).expanduser().resolve().parent)} if "/" in split else set()
     places |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
     return sorted((p for p in places if len(p) > 1 and p != "/"), key=len, reverse=True)
 
