@@ -22,7 +22,7 @@ The numbers of an utterance do not depend on the company it is batched with beyo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +31,7 @@ from ..datasets.core.errors import SerbenchError
 from ..datasets.core.files import digest
 from .core.allocator import give_back_memory, keep_freed_memory
 from .core.feature_extractor import Array, FeatureExtractor
-from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate
+from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate, windowed
 from .encoders.families import WAVEFORM
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _FREE = "free choice"
 _WAY = ("device", "batch_seconds", "checkpoint", "revision")
 """Settings that say how features are made, or that the checkpoint's identity stands for; no part of a cache key."""
+_LATER = {"window_seconds": 0.0}
+"""Settings that came later, and the value that changes nothing: with it they are no part of a cache key either."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Config:
     )
     sampling_rate: int = option(0, "rate in Hz; 0 = the encoder's, no other is taken", source="checkpoint", low=0)
     chunk_seconds: float = option(30.0, "longest input [s] of an encoder of waveforms", source=_FREE, low=1)
+    window_seconds: float = option(
+        0.0, "length [s] that Whisper's inputs are padded to; 0 = that of its training, 30 s", source=_FREE, low=0
+    )
     overlap_seconds: float = option(2.0, "overlap of two windows of a longer signal [s]", source=_FREE, low=0)
     precision: str = option(
         "float32",
@@ -90,7 +95,7 @@ class Extractor(FeatureExtractor):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.source: Checkpoint = locate(config.checkpoint, config.revision)
+        self.source: Checkpoint = windowed(locate(config.checkpoint, config.revision), config.window_seconds)
         geometry = self.source.geometry
         self.name = f"transformers:{self.source.short}"
         self.sampling_rate = geometry.sampling_rate
@@ -153,6 +158,21 @@ class Extractor(FeatureExtractor):
         made = dict(encode(self._encoder, signals, self._recipe, self._device, self._dtype))
         return [made[i] for i in range(len(signals))]
 
+    def wider(self) -> Extractor | None:
+        """All hidden states, frame by frame."""
+        if (self.config.layers, self.config.pooling, self.config.average_seconds) == ("all", "none", 0.0):
+            return None
+        return Extractor(replace(self.config, layers="all", pooling="none", average_seconds=0.0))
+
+    def narrowed(self, array: Array) -> Array:
+        """The chosen layers of all hidden states (frames, layers x width), pooled."""
+        import torch
+
+        from .encoders.long_signals import reduce
+
+        apart = torch.from_numpy(array).unflatten(1, (-1, self.source.geometry.width))
+        return reduce(apart[:, list(self.layers)], self._recipe, self.source.geometry)
+
     def identity(self) -> dict[str, Any]:
         """Everything but the audio that decides the output, wherever the checkpoint lies and the network runs."""
         return {**super().identity(), "config": self._decisive}
@@ -174,7 +194,8 @@ class Extractor(FeatureExtractor):
 
     @property
     def _decisive(self) -> dict[str, Any]:
-        return {key: value for key, value in to_dict(self.config).items() if key not in _WAY}
+        settings = {key: value for key, value in to_dict(self.config).items() if key not in _WAY}
+        return {key: value for key, value in settings.items() if _LATER.get(key) != value}
 
     @cached_property
     def _device(self) -> torch.device:

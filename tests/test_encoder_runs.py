@@ -236,9 +236,9 @@ def test_the_superb_preset() -> None:
 def test_the_emobox_preset() -> None:
     c = probe.PRESETS["emobox"]
     t = c.train
-    assert (c.layers, c.projection, c.activation, c.pooling) == ("last", 128, "relu", "mean")
-    assert (t.optimiser, t.learning_rate, t.batch_size, t.epochs, t.warmup_epochs) == ("adam", 1e-4, 32, 100, 10.0)
-    assert (t.schedule, c.utterance_norm) == ("linear", True)
+    assert (c.layers, c.projection, c.activation, c.pooling, c.hidden) == ("last", 256, "relu", "mean", 0)
+    assert (t.optimiser, t.learning_rate, t.batch_size, t.epochs, t.warmup_epochs) == ("adam", 1e-4, 32, 20, 10.0)
+    assert (t.schedule, t.patience, c.standardise, c.utterance_norm) == ("late-linear", 0, False, False)
 
 
 def test_the_challenge_preset() -> None:

@@ -40,17 +40,25 @@ class FeatureCache:
 
     def section(self, extractor: FeatureExtractor) -> Section:
         """The part that holds this extractor's arrays; its description is written if it is not there yet."""
-        identity = extractor.identity()
-        decoding = decoding_identity()
-        section = Section(self.folder / digest({"extractor": identity, "decoding": decoding}), extractor.dim)
+        section = self._place(extractor)
         description = section.folder / "identity.json"
         if not description.exists():
+            identity, decoding = extractor.identity(), decoding_identity()
             described = {"identity": identity, "decoding": decoding, "signature": extractor.signature()}
             try:
                 write_json(description, described)
             except OSError as error:
                 raise section.unwritable(error) from error
         return section
+
+    def present(self, extractor: FeatureExtractor | None) -> Section | None:
+        """The part that holds this extractor's arrays, if there is one; nothing is written."""
+        section = None if extractor is None else self._place(extractor)
+        return section if section is not None and section.folder.is_dir() else None
+
+    def _place(self, extractor: FeatureExtractor) -> Section:
+        address = digest({"extractor": extractor.identity(), "decoding": decoding_identity()})
+        return Section(self.folder / address, extractor.dim)
 
 
 def cache_info(folder: Path | None = None) -> dict[str, Any]:

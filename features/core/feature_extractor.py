@@ -76,6 +76,17 @@ class FeatureExtractor(ABC):
         """Features of several signals, each as `extract` gives them up to rounding; see `batch_seconds`."""
         return [self.extract(signal) for signal in signals]
 
+    def wider(self) -> FeatureExtractor | None:
+        """Another setting of this feature whose arrays hold all of this one's; None where there is none.
+
+        What the cache has of it is narrowed instead of extracted anew.
+        """
+        return None
+
+    def narrowed(self, array: Array) -> Array:
+        """The features (frames, dim) in an array of `wider()`, the same bytes as `extract` gives."""
+        raise NotImplementedError(f"{self.name} has nothing to narrow")
+
     def prepare(self) -> None:  # noqa: B027
         """Load what `extract` needs, such as a checkpoint, if that has not been done in this process.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import cache_root, digest
 from ...datasets.core.libraries import raise_library_failure
 from ..core.audio import AudioHashes
-from .families import RANDOM_SEED, Geometry, geometry, random_parts
+from .families import RANDOM, RANDOM_SEED, WHISPER, Geometry, geometry, random_parts
 from .library import transformers
 
 RANDOM_PREFIX = "random:"
@@ -80,6 +80,31 @@ def locate(name: str, revision: str = "main") -> Checkpoint:
     return _found(name, name, snapshot, {"repository": name, "commit": snapshot.name})
 
 
+def windowed(source: Checkpoint, seconds: float) -> Checkpoint:
+    """The same checkpoint with a shorter window; 0 = its own.
+
+    Raises
+    ------
+    SerbenchError
+        For an encoder other than Whisper, and for a window that is longer than its own or holds no frame.
+    """
+    shape = source.geometry
+    if not seconds:
+        return source
+    if shape.kind != WHISPER or shape.window is None:
+        raise SerbenchError(
+            f"feature.window_seconds={seconds:g}: {source.name} is a {shape.family} encoder, and only Whisper is fed in "
+            "windows that may be cut. Leave the setting out; for encoders of waveforms there is feature.chunk_seconds."
+        )
+    frames, longest = round(seconds * shape.sampling_rate / shape.hop), shape.window / shape.sampling_rate
+    if not 1 <= frames * shape.hop <= shape.window:
+        raise SerbenchError(
+            f"feature.window_seconds={seconds:g} is out of range. Expected {shape.hop / shape.sampling_rate:g} to "
+            f"{longest:g}, the window that {source.name} was trained with."
+        )
+    return replace(source, geometry=replace(shape, window=frames * shape.hop))
+
+
 def weight_files(folder: Path, name: str) -> list[Path]:
     """The safetensors files of a checkpoint.
 
@@ -110,10 +135,20 @@ def weight_files(folder: Path, name: str) -> list[Path]:
 
 
 def _random(name: str) -> Checkpoint:
+    text = name.removeprefix(RANDOM_PREFIX)
+    if text not in RANDOM and (Path(text).expanduser() / CONFIG).is_file():
+        return _random_like(name, locate(text))
     family, settings, preprocessor = random_parts(name.removeprefix(RANDOM_PREFIX))
     config = transformers().AutoConfig.for_model(family, **settings)
     identity = (("random", name), ("seed", str(RANDOM_SEED)))
     return Checkpoint(name, name, None, identity, config, preprocessor, geometry(config, preprocessor, name))
+
+
+def _random_like(name: str, source: Checkpoint) -> Checkpoint:
+    """Random weights in the architecture of another checkpoint; its own weights are no part of the identity."""
+    settings = digest({key: value for key, value in source.identity if key != "weights"})
+    identity = (("random", settings), ("seed", str(RANDOM_SEED)))
+    return replace(source, name=name, short=f"{RANDOM_PREFIX}{source.short}", folder=None, identity=identity)
 
 
 def _found(name: str, short: str, folder: Path, identity: Mapping[str, str]) -> Checkpoint:

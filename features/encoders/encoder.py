@@ -99,6 +99,7 @@ class SpeechEncoder(nn.Module):
         batch, top = self._batch, self.geometry.layers
         chosen = tuple(range(top + 1)) if layers is None else tuple(layers)
         batch.wanted, batch.states = frozenset(chosen), {}
+        batch.longest = max(self.frames(inputs))
         try:
             batch.states[top] = self._last(inputs, masked)
         except _ReachedError:
@@ -127,6 +128,11 @@ class SpeechEncoder(nn.Module):
             batch.states[layer] = arguments[0]
             if layer == max(batch.wanted):
                 raise _ReachedError
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest utterance of the batch that this thread sends through; later ones are of no use."""
+        return self._batch.longest
 
     def frames(self, inputs: Inputs) -> list[int]:
         """Number of frames of each utterance of a batch."""
@@ -166,9 +172,12 @@ class SpeechEncoder(nn.Module):
         return (arguments[0] * mask[:, None, : arguments[0].shape[2]], *arguments[1:])
 
     def _by_time(self, state: Tensor) -> Tensor:
-        """Tokens as frames: AST's patches are averaged over frequency; its two summary tokens are left out."""
+        """Tokens as frames: AST's patches are averaged over frequency; its two summary tokens are left out.
+
+        Whisper's frames behind the longest utterance's are left out too.
+        """
         if self.geometry.kind != AST:
-            return state
+            return state[:, : self.longest] if self.geometry.kind == WHISPER else state
         frames = self.geometry.window_frames
         assert frames is not None
         patches = state[:, 2:]  # frequency by frequency, each with all of its time steps
@@ -206,11 +215,13 @@ class _Batch(threading.local):
     ----------
     samples, mask : lengths and frames (batch, frame) of a batch of several lengths, None for equal ones
     wanted, states : the hidden states that are asked for, and those that were seen
+    longest : frames of the longest utterance
     """
 
     samples: tuple[int, ...] | None = None
     mask: Tensor | None = None
     wanted: frozenset[int] = frozenset()
+    longest: int = 0
 
     def __init__(self) -> None:
         self.states: dict[int, Tensor] = {}
@@ -229,11 +240,13 @@ def _mel_preprocessor(source: Checkpoint) -> Callable[[list[Array]], Tensor]:
     processor = getattr(transformers(), kind)(**settings)
     name = "input_features" if source.geometry.kind == WHISPER else "input_values"
     shortest = source.geometry.field if source.geometry.kind == AST else 1
-    rate = source.geometry.sampling_rate
+    fed: dict[str, Any] = {"sampling_rate": source.geometry.sampling_rate, "return_tensors": "np"}
+    if source.geometry.kind == WHISPER:
+        fed["max_length"] = source.geometry.window
 
     def windows(signals: list[Array]) -> Tensor:
         long_enough = [np.pad(s, (0, max(0, shortest - len(s)))) for s in signals]
-        return torch.as_tensor(np.asarray(processor(long_enough, sampling_rate=rate, return_tensors="np")[name]))
+        return torch.as_tensor(np.asarray(processor(long_enough, **fed)[name]))
 
     return windows
 

@@ -16,7 +16,7 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library, raise_library_failure
 from .checkpoint import Checkpoint
 from .encoder import SpeechEncoder
-from .families import RANDOM_SEED
+from .families import RANDOM_SEED, WHISPER, Geometry
 from .library import transformers
 
 
@@ -37,6 +37,7 @@ def load(source: Checkpoint, *, masks: bool = False, changes: Mapping[str, Any] 
     config = _prepared(source, masks, changes or {})
     with quiet():
         model = _random_model(config) if source.folder is None else _stored_model(source, config)
+    _cut_positions(model, source.geometry)
     return _without_own_masks(SpeechEncoder(source, model)).eval()
 
 
@@ -53,6 +54,14 @@ def freeze_for_extraction(encoder: SpeechEncoder) -> SpeechEncoder:
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
     return encoder.requires_grad_(False)
+
+
+def _cut_positions(model: Any, shape: Geometry) -> None:
+    """Leave Whisper the positions of its window alone, where that is shorter than the one of its training."""
+    frames = shape.window_frames
+    if shape.kind == WHISPER and frames is not None and frames < model.config.max_source_positions:
+        model.config.max_source_positions = frames
+        model.embed_positions = nn.Embedding.from_pretrained(model.embed_positions.weight.detach()[:frames].clone())
 
 
 @contextmanager

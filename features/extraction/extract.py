@@ -83,11 +83,12 @@ def extract(
         return table_of_words(rows, root, extractor, words, source)
     cache = cache or FeatureCache()
     section = cache.section(extractor)
+    held = Held(extractor, section, cache.present(extractor.wider()))
     hashes = AudioHashes(cache.folder.parent / "audio")
     tasks, failed = tasks_of(rows, root, source, jobs)
     tally = _Tally(len(rows), failed, progress)
     looked = track(tasks, "looking up files in the cache")
-    pending = [rest for task in looked if (rest := _look_up(task, section, hashes, tally, verify)) is not None]
+    pending = [rest for task in looked if (rest := _look_up(task, held, hashes, tally, verify)) is not None]
     tally.report()
     try:
         for outcome in _outcomes(tasks, _rotated(pending), extractor, section, jobs):
@@ -128,7 +129,25 @@ class _Tally:
             self._saved = time.monotonic()
 
 
-def _look_up(task: FileTask, section: Section, hashes: AudioHashes, tally: _Tally, verify: bool) -> FileTask | None:
+@dataclass(frozen=True)
+class Held:
+    """What the cache has of an extractor's arrays: in its own section, or in that of its `wider()`."""
+
+    extractor: FeatureExtractor
+    section: Section
+    wider: Section | None
+
+    def frames(self, key: bytes) -> int | None:
+        """Number of frames of an array, None if it has to be extracted; what only the wider section has is narrowed."""
+        frames = self.section.frames(key)
+        if frames is not None or self.wider is None or (array := self.wider.read(key)) is None:
+            return frames
+        narrow = self.extractor.narrowed(array)
+        self.section.write(key, narrow)
+        return len(narrow)
+
+
+def _look_up(task: FileTask, held: Held, hashes: AudioHashes, tally: _Tally, verify: bool) -> FileTask | None:
     """Note what is cached of a file whose digest is remembered; return the rest of the task, None if there is none."""
     try:
         seen = signature(task.path)
@@ -142,8 +161,8 @@ def _look_up(task: FileTask, section: Section, hashes: AudioHashes, tally: _Tall
     for segment in task.segments:
         key = entry_key(sha, segment.start, segment.end)
         if verify:
-            section.read(key)
-        frames = section.frames(key)
+            held.section.read(key)
+        frames = held.frames(key)
         if frames is None:
             missing.append(segment)
         else:

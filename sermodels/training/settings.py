@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -25,7 +25,9 @@ class TrainConfig:
     optimiser: str = option("adam", "rule of the step", choices=("adam", "adamw", "sgd"))
     momentum: float = option(0.0, "momentum of sgd", low=0, high=1)
     weight_decay: float = option(0.0, "L2 penalty (adam, sgd) or decoupled decay (adamw)", low=0)
-    schedule: str = option("constant", "course of the step size", choices=("constant", "linear", "cosine"))
+    schedule: str = option(
+        "constant", "course of the step size", choices=("constant", "linear", "cosine", "late-linear")
+    )
     warmup_epochs: float = option(0.0, "epochs in which the step size rises from 0", low=0)
     clip_norm: float = option(0.0, "largest norm of all gradients together; 0 = unlimited", low=0)
     amp: str = option("off", "number format of products and convolutions; fp16 needs a CUDA card", choices=AMP)
@@ -48,7 +50,15 @@ def make_optimiser(
 
 
 def rate_factor(settings: TrainConfig, epochs_done: float) -> float:
-    """Factor on every step size after some (broken) number of epochs: warm-up, then the schedule down to 0."""
+    """Factor on every step size after some (broken) number of epochs: warm-up, then the schedule down to 0.
+
+    "late-linear" is "linear" as a scheduler gives it that is asked at the end of each epoch, and begins to count there:
+    the first epoch has the full step, the second that of the beginning, which is none where there is a warm-up.
+    """
+    if settings.schedule == "late-linear":
+        if epochs_done < 1:
+            return 1.0
+        return rate_factor(replace(settings, schedule="linear"), math.floor(epochs_done) - 1)
     if epochs_done < settings.warmup_epochs:
         return epochs_done / settings.warmup_epochs
     left = settings.epochs - settings.warmup_epochs

@@ -4,6 +4,7 @@ Rewritings, each algebraically equal to what transformers computes, in float32 a
 
 - Linear layers take weights that oneDNN has laid out for its own matrix product once, instead of in every call.
 - WavLM's attention goes through torch's fused kernel.
+- Whisper's last block computes the frames that are kept alone (`fast/last_block.py`).
 - The front end of encoders of waveforms runs with channels last, so that a convolution of kernel k and stride s is a
   matrix product over k neighbouring rows, and in blocks of time that stay in the processor's cache. A group norm
   over time, one group per channel, would need all of time first. But its moments follow from those of the
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from ..encoder import Inputs, SpeechEncoder, no_mask_warnings
 from ..families import WAVEFORM
+from .last_block import swap_last_block
 
 LEAST_WEIGHTS = 1 << 16
 """Smaller weight matrices stay as they are: calling them costs more than multiplying with them."""
@@ -51,6 +53,8 @@ def accelerate(encoder: SpeechEncoder) -> SpeechEncoder:
         for module in (m for m in encoder.modules() if _own_attention(m)):
             undo.append(_swap_attention(module))
             linears += [getattr(module, name) for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+        if (swapped := swap_last_block(encoder)) is not None:
+            undo.append(swapped)
         own: Any = getattr(encoder.model, "feature_extractor", None)
         if encoder.geometry.kind == WAVEFORM and (front := FrontEnd.of(own)) is not None:
             undo.append(_swap_front_end(encoder, front))
