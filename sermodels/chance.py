@@ -49,6 +49,7 @@ class Model(SERModel):
 
     name = "chance"
     kinds = frozenset({"classification", "regression", "continuous"})
+    refits = True
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
@@ -62,17 +63,21 @@ class Model(SERModel):
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Count or average the training labels; label frames that are NaN don't count."""
-        if not len(train):
+        return FitLog(facts=self.refit(train))
+
+    def refit(self, both: Data) -> dict[str, Any]:
+        """Count or average the labels."""
+        if not len(both):
             raise SerbenchError("the training set is empty. Expected at least one labelled training item.")
         self._seed = self.resources.seed
         if self.task.kind == "classification":
-            self._labels = [class_frequencies(train.labels, self.task.n_outputs)]
+            self._labels = [class_frequencies(both.labels, self.task.n_outputs)]
             self._constant = one_hot(self._labels[0].argmax(), self.task.n_outputs)
         else:
-            rows = label_rows(train)
+            rows = label_rows(both)
             self._labels = [kept_labels(rows[:, t], name) for t, name in enumerate(self.task.targets)]
             self._constant = np.nanmean(rows, axis=0)
-        return FitLog(facts={"strategy": self.config.strategy})
+        return {"strategy": self.config.strategy}
 
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class), values (utterance, target), or one (frame, target) array per recording."""

@@ -4,8 +4,8 @@ Ridge regression is Hoerl and Kennard's (1970, doi:10.1080/00401706.1970.1048863
 |y - X w - b|^2 + alpha |w|^2. Logistic regression is scikit-learn's: the sum of the log losses + alpha/2 |W|^2, each
 class weighted by n / (classes * its count) if `balanced`. Columns are standardised on train (rules for constant columns
 and missing values: `core/scaling.py`). Every alpha of the grid is fitted on train alone and scored on dev by the
-protocol's metric; the winner is kept as it is, so dev data decide alpha and nothing else. Regression chooses alpha per
-target.
+protocol's metric; the winner is kept as it is, so dev data decide alpha and nothing else (with `--refit` it is fitted
+again on train and dev). Regression chooses alpha per target.
 
 Features: functionals (`feature`; of a feature with frames, the mean and standard deviation over the frames). A
 time-continuous task takes a feature with frames (`frame_feature`) and describes each label frame by the mean and
@@ -55,6 +55,13 @@ class Config:
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
     clip: float | None = option(5.0, "limit of standardised features, in sd, or none", source="free choice", low=0.1)
     iterations: int = option(1000, "most L-BFGS steps per alpha (classification)", source="free choice", low=1)
+    normalise: str = option(
+        "train",
+        "train: standardised on train; speaker: by speaker before that, which is transductive (`core/speakers.py`)",
+        source="free choice",
+        choices=("train", "speaker"),
+        later=True,
+    )
 
 
 PRESETS = {"default": Config()}
@@ -66,10 +73,23 @@ class Model(SERModel):
 
     name = "linear"
     kinds = frozenset({"classification", "regression", "continuous"})
+    refits = True
+
+    @classmethod
+    def labels(cls, config: Config) -> tuple[str, ...]:
+        """Normalisation by speaker hears the test speakers."""
+        if config.normalise == "train":
+            return ()
+
+        from .core.speakers import TRANSDUCTIVE
+
+        return (TRANSDUCTIVE,)
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
         """`frame_feature` for time-continuous tasks, `feature` for all others."""
+        if config.normalise == "speaker" and task.kind == "continuous":
+            raise SerbenchError("model.normalise=speaker is for functionals of utterances. Leave it out for frames.")
         return {"input": FeatureRequest(config.frame_feature if task.kind == "continuous" else config.feature)}
 
     @classmethod
@@ -90,6 +110,22 @@ class Model(SERModel):
             else:
                 facts |= self._fit_values(rows, label_rows(train), dev_rows, dev_metric(dev, score))
         return FitLog(facts=facts)
+
+    def refit(self, both: Data) -> dict[str, Any]:
+        """Fit the chosen alphas on train and dev together, standardised on both."""
+        rows = self._matrix(both)
+        self._scaler = Scaler.fit(rows)
+        rows, config, alphas = self._scaler.transform(rows, self.config.clip), self.config, sorted(set(self._chosen))
+        with threads_for(rows.size):
+            if self.task.kind == "classification":
+                n = self.task.n_outputs
+                path, unfinished = logistic_path(rows, both.labels, n, alphas, config.balanced, config.iterations)
+                self._coefficients, self._intercept = path[0]
+                return {"refitted_on": len(both), "refits_that_reached_the_last_iteration": unfinished}
+            w, b = ridge_path(rows, label_rows(both), alphas)
+        chosen, targets = [alphas.index(alpha) for alpha in self._chosen], np.arange(len(self._chosen))
+        self._coefficients, self._intercept = np.ascontiguousarray(w[chosen, :, targets].T), b[chosen, targets]
+        return {"refitted_on": len(both)}
 
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class), values (utterance, target), or one (frame, target) array per recording."""
@@ -128,7 +164,11 @@ class Model(SERModel):
         """One row per utterance or label frame, (row, dim)."""
         if self.task.kind == "continuous":
             return recording_matrix(data, self.config.window_seconds)
-        return utterance_matrix(data)
+        if self.config.normalise == "train":
+            return utterance_matrix(data)
+        from .core.speakers import speaker_matrix
+
+        return speaker_matrix(data)
 
     def _fit_classes(self, rows: Matrix, classes: Any, dev_rows: Matrix, metric: Metric) -> dict[str, Any]:
         config, n = self.config, self.task.n_outputs
@@ -136,6 +176,7 @@ class Model(SERModel):
         scores = [metric(softmax(dev_rows @ w + b)) for w, b in path]
         chosen = best(scores)
         self._coefficients, self._intercept = path[chosen]
+        self._chosen = [config.alphas[chosen]]
         absent = [label for i, label in enumerate(self.task.labels) if i not in classes]
         return {
             **self._grid(scores),
@@ -149,7 +190,8 @@ class Model(SERModel):
         chosen, scores = best_per_target([dev_rows @ w[i] + b[i] for i in range(len(w))], metric)
         targets = np.arange(labels.shape[1])
         self._coefficients, self._intercept = np.ascontiguousarray(w[chosen, :, targets].T), b[chosen, targets]
-        return {**self._grid(scores), "alpha": [self.config.alphas[i] for i in chosen]}
+        self._chosen = [self.config.alphas[i] for i in chosen]
+        return {**self._grid(scores), "alpha": self._chosen}
 
     def _grid(self, scores: Sequence[float]) -> dict[str, Any]:
         pairs = zip(self.config.alphas, scores, strict=True)

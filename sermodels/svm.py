@@ -70,6 +70,13 @@ class Config:
         low=1e-12,
         high=0.1,
     )
+    normalise: str = option(
+        "train",
+        "train: standardised on train; speaker: by speaker before that, which is transductive (`core/speakers.py`)",
+        source="free choice",
+        choices=("train", "speaker"),
+        later=True,
+    )
 
 
 PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
@@ -137,6 +144,17 @@ class Model(SERModel):
 
     name = "svm"
     kinds = frozenset({"classification", "regression"})
+    refits = True
+
+    @classmethod
+    def labels(cls, config: Config) -> tuple[str, ...]:
+        """Normalisation by speaker hears the test speakers."""
+        if config.normalise == "train":
+            return ()
+
+        from .core.speakers import TRANSDUCTIVE
+
+        return (TRANSDUCTIVE,)
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
@@ -152,7 +170,7 @@ class Model(SERModel):
         """Fit every point of the grid on train, keep the one that scores best on dev."""
         points = self._grid()
         check_dev(self.name, "costs=1 --set model.gammas=1", len(points), len(dev))
-        rows, dev_rows = utterance_matrix(train), utterance_matrix(dev)
+        rows, dev_rows = self._matrix(train), self._matrix(dev)
         self._scaler = Scaler.fit(rows)
         facts = self._scaler.facts(rows, dev_rows)
         rows, dev_rows = (self._scaler.transform(r, self.config.clip) for r in (rows, dev_rows))
@@ -161,9 +179,23 @@ class Model(SERModel):
             facts |= fitted(points, rows, train.labels, dev_rows, dev_metric(dev, score))
         return FitLog(facts=facts)
 
+    def refit(self, both: Data) -> dict[str, Any]:
+        """Fit the chosen points on train and dev together, standardised on both."""
+        rows = self._matrix(both)
+        self._scaler = Scaler.fit(rows)
+        rows = self._scaler.transform(rows, self.config.clip)
+        with threads_for(rows.size):
+            if self.task.kind == "classification":
+                self._present = np.unique(both.labels)
+                self._machines = [self._classifier(point, rows, both.labels) for point in self._chosen]
+            else:
+                standard = self._standardised(both.labels)
+                self._machines = [self._regressor(p, rows, standard[:, t]) for t, p in enumerate(self._chosen)]
+        return {"refitted_on": len(both)}
+
     def predict(self, data: Data) -> Predictions:
         """Class scores (utterance, class) or values (utterance, target)."""
-        rows = self._scaler.transform(utterance_matrix(data), self.config.clip)
+        rows = self._scaler.transform(self._matrix(data), self.config.clip)
         predicted = self._class_scores if self.task.kind == "classification" else self._values
         with threads_for(rows.size):
             return predicted(self._machines, rows)
@@ -212,26 +244,37 @@ class Model(SERModel):
         absent = [label for i, label in enumerate(self.task.labels) if i not in self._present]
         facts: dict[str, Any] = {"classes_without_training_data": absent}
         if len(self._present) == 1:
-            self._machines = []
+            self._machines, self._chosen = [], []
             return facts
         machines = [self._classifier(point, rows, classes) for point in points]
         scores = [metric(self._class_scores([machine], dev_rows)) for machine in machines]
         chosen = best(scores)
-        self._machines = [machines[chosen]]
+        self._machines, self._chosen = [machines[chosen]], [points[chosen]]
         return facts | _grid_facts(points, scores, [chosen])
 
     def _fit_values(
         self, points: Sequence[Point], rows: Matrix, labels: Matrix, dev_rows: Matrix, metric: Metric
     ) -> dict[str, Any]:
         self._present = np.empty(0, dtype=np.int64)
-        self._offset, deviation = labels.mean(axis=0), labels.std(axis=0)
-        self._scale = np.where(deviation > 0, deviation, 1.0)
-        standard = (labels - self._offset) / self._scale
+        standard = self._standardised(labels)
         targets = range(labels.shape[1])
         machines = [[self._regressor(point, rows, standard[:, t]) for t in targets] for point in points]
         chosen, scores = best_per_target([self._values(row, dev_rows) for row in machines], metric)
-        self._machines = [machines[i][t] for t, i in enumerate(chosen)]
+        self._machines, self._chosen = [machines[i][t] for t, i in enumerate(chosen)], [points[i] for i in chosen]
         return _grid_facts(points, scores, chosen)
+
+    def _matrix(self, data: Data) -> Matrix:
+        if self.config.normalise == "train":
+            return utterance_matrix(data)
+        from .core.speakers import speaker_matrix
+
+        return speaker_matrix(data)
+
+    def _standardised(self, labels: Matrix) -> Matrix:
+        """Training labels by their own moments, which are kept."""
+        self._offset, deviation = labels.mean(axis=0), labels.std(axis=0)
+        self._scale = np.where(deviation > 0, deviation, 1.0)
+        return np.asarray((labels - self._offset) / self._scale)
 
     def _classifier(self, point: Point, rows: Matrix, classes: Any) -> Machine:
         from sklearn.svm import SVC

@@ -1,4 +1,4 @@
-"""Splits from files: three forms, EmoBox's folders, names that are found, mistakes in one line, records that need none."""
+"""Splits from files: three forms, EmoBox's folders, mistakes told in one line, records that need no file."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_files_that_are_no_splits(tmp_path: Path) -> None:
     for name, text in said.items():
         with pytest.raises(SerbenchError, match=text):
             split_by(tmp_path / name)
-    with pytest.raises(SerbenchError, match="unknown split of toy 'speaker'. Did you mean 'speakers'"):
+    with pytest.raises(SerbenchError, match=r"unknown split of toy 'speaker'\. Did you mean 'speakers'"):
         divide(corpus(), EMOTION, Protocol(split="speaker"))
     with pytest.raises(SerbenchError, match=r"ends with .csv, .jsonl, .parquet"):
         write(tmp_path / "split.txt", listing())

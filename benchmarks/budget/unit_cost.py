@@ -44,7 +44,9 @@ def recorded(plan: Plan, results: Path) -> UnitCost | None:
     for file in sorted(results.glob("runs/*/run.json")):
         try:
             spec = read_json(file)
-            same = all(spec["model"].get(key) == wanted["model"].get(key) for key in ("name", "config", "search"))
+            same = all(
+                spec["model"].get(key) == wanted["model"].get(key) for key in ("name", "config", "search", "refit")
+            )
             if not same or _signatures(spec) != _signatures(wanted):
                 continue
             run = Run.open(file)

@@ -115,6 +115,7 @@ class TrainingPlan(Plan):
             threads,
             save_models,
             self.request.search,
+            self.request.refit,
             {t: unit_seed(self.request.protocol, t, unit.fold) for t in same} if self.repeats else None,
         )
 
@@ -159,6 +160,14 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
         check(module, config, setting.task, request.search)
         model["search"] = dict(request.search)
         labels.append(f"search:{request.search['sampler']}-{request.search['budget']}")
+    if request.refit:
+        if not module.Model.refits:
+            able = (
+                "'serbench run --refit' is for models that choose settings on dev, such as a strength of regularisation"
+            )
+            raise SerbenchError(f"the model {request.model!r} can't be fitted again on train + dev: {able}.")
+        model["refit"] = True
+        labels.append("refit:train+dev")
     return Part(request, setting, specification(request, setting, model, features, labels))
 
 

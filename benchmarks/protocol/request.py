@@ -59,6 +59,7 @@ class Request:
     task : a task of the corpus that is trained on, or a label set that corpora share; None = the corpus's first
     classes : the classes of a classification task that are kept; empty = all
     search : what is searched inside each training (`tune.Search.plain`); None = nothing
+    refit : whether a model is fitted once more on train + dev with what it chose on dev
     weights : files of trained weights that are scored instead of a training; together they predict the task
     """
 
@@ -78,6 +79,7 @@ class Request:
     classes: tuple[str, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
     search: Mapping[str, Any] | None = None
+    refit: bool = False
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -120,6 +122,7 @@ class Request:
         if self.search is not None:
             parts += [text for key, value in self.search["space"].items() for text in ("--set", f"{key}={value}")]
             parts += ["--budget", str(self.search["budget"]), "--sampler", str(self.search["sampler"])]
+        parts += ["--refit"] if self.refit else []
         parts += list(_options(self.places(), self.test))
         return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
 
@@ -143,6 +146,7 @@ class Grid:
         as after `--set`
     trials : trainings with different seeds; of `weights`: equal ones, so that the row pairs with trained ones
     search : what is searched inside each training, as `tune.space.Search.plain` gives it
+    refit : whether each model that is named is fitted once more on train + dev with what it chose on dev
     weights : files (or folders) of trained weights to score as they are, without training
 
     The two chance rows that every leaderboard holds are asked for with each dataset and task too.
@@ -166,6 +170,7 @@ class Grid:
     allow_leak: bool = False
     search: Mapping[str, Any] | None = None
     weights: Sequence[str | Path] = ()
+    refit: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a number of trials that no run can have."""
@@ -257,6 +262,7 @@ class Grid:
             test=None if tuple(trained) == (test,) else test,
             classes=tuple(self.classes),
             search=self.search if (model, preset) in self.models else None,
+            refit=self.refit and (model, preset) in self.models,
         )
 
     def names(self, request: Request) -> bool:

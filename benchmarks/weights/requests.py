@@ -51,6 +51,7 @@ def _without_training(grid: Grid, *, save_models: bool) -> None:
         "--test-root": grid.test_root,
         "--test-release": grid.test_release,
         "--test-split": grid.test_split,
+        "--refit": grid.refit,
         "--save-models": save_models,
         "two --model": grid.models[1:],
     }

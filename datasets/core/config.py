@@ -32,6 +32,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[Any] | None = None,
+    later: bool = False,
 ) -> Any:
     """Declare a field of a `Config`.
 
@@ -42,14 +43,17 @@ def option(
     source : section or equation of the paper, or "free choice" where the paper is silent
     low, high : inclusive bounds of a number (of each element of a tuple)
     choices : the allowed values
+    later : whether records were made before there was this field: it stands in `to_dict` only where it differs from its
+        default, so that what names those records stays the same
     """
-    metadata = {"doc": doc, "source": source, "low": low, "high": high, "choices": choices}
+    metadata = {"doc": doc, "source": source, "low": low, "high": high, "choices": choices, "later": later}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """All fields of a config as JSON-able data (tuples become lists, nested configs become dictionaries)."""
-    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    held = [(f, getattr(config, f.name)) for f in dataclasses.fields(config)]
+    return {f.name: _plain(value) for f, value in held if not (f.metadata.get("later") and value == f.default)}
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

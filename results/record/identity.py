@@ -37,7 +37,8 @@ def comparable(spec: Spec) -> dict[str, Any]:
 def identity(spec: Spec) -> dict[str, Any]:
     """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures.
 
-    A run that trained nothing has the digests of its weights in it too, one that searched for settings the search.
+    A run that trained nothing has the digests of its weights in it too, one that searched for settings the search, one
+    that was fitted again on train + dev that.
     """
     search = spec["model"].get("search")
     weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
@@ -48,6 +49,7 @@ def identity(spec: Spec) -> dict[str, Any]:
             "config": spec["model"]["config"],
             **({"weights": weights} if weights else {}),
             **({"search": dict(search)} if search else {}),
+            **({"refit": True} if spec["model"].get("refit") else {}),
         },
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
     }
@@ -118,7 +120,7 @@ def fill_line(spec: Spec, results: Path, trials: int) -> str:
 def _short_name(model: Mapping[str, Any]) -> str:
     preset, search = model.get("preset") or "default", model.get("search")
     name = str(model["name"]) if preset == "default" else f"{model['name']}:{preset}"
-    return f"{name}+search{search['budget']}" if search else name
+    return f"{name}{'+refit' if model.get('refit') else ''}{'+search' + str(search['budget']) if search else ''}"
 
 
 def _is_list(value: Any) -> bool:

@@ -6,12 +6,14 @@ one row per label frame: mean and standard deviation of the feature frames in a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...datasets.core.errors import SerbenchError
+from ...features.core.feature_table import FeatureTable
 from .sermodel import Data, Predictions
 
 Matrix = npt.NDArray[np.float64]
@@ -24,10 +26,14 @@ def utterance_matrix(data: Data, role: str = "input") -> Matrix:
     standard deviation over the frames are taken, also where an utterance happens to have a single frame. Values that
     are not finite stay so: only the column they stand in is lost for that utterance.
     """
-    table = data.features[role]
+    return table_matrix(data.features[role], data.ids)
+
+
+def table_matrix(table: FeatureTable, ids: Sequence[str]) -> Matrix:
+    """`utterance_matrix` of some ids of a table."""
     summarise = table.hop_seconds is not None
-    rows = np.empty((len(data), table.dim * (2 if summarise else 1)))
-    for i, item in enumerate(data.ids):
+    rows = np.empty((len(ids), table.dim * (2 if summarise else 1)))
+    for i, item in enumerate(ids):
         frames = table[item].astype(np.float64)
         rows[i] = _mean_and_sd(frames) if summarise else _single(frames, item)
     return rows

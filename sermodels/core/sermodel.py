@@ -123,6 +123,8 @@ class SERModel(ABC):
     uses_unlabelled: ClassVar[bool] = False
     uses_device: ClassVar[bool] = False
     """Whether the model runs on a graphics card where there is one (torch models)."""
+    refits: ClassVar[bool] = False
+    """Whether the model can be fitted once more with what it chose on dev (`refit`)."""
 
     def __init__(self, config: Any, task: Task, resources: Resources | None = None) -> None:
         if task.kind not in self.kinds:
@@ -177,6 +179,10 @@ class SERModel(ABC):
     @abstractmethod
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train on `train`, select on `dev` by `score(dev.labels, predictions)`; test data never comes here."""
+
+    def refit(self, both: Data) -> dict[str, Any]:
+        """After `fit`: fit once more on train and dev together, with what was chosen; returns facts for the record."""
+        raise SerbenchError(f"the model {self.name!r} can't be fitted again on train + dev. Leave --refit out.")
 
     @abstractmethod
     def predict(self, data: Data) -> Predictions:

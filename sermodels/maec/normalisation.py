@@ -17,12 +17,12 @@ import pandas as pd
 
 from ...features.core.feature_table import FeatureTable
 from ..core.sermodel import Data
+from ..core.speakers import TRANSDUCTIVE as TRANSDUCTIVE
 from ..inputs.moments import Vector, inverse_std, moments
 
 Array = npt.NDArray[np.float32]
 Scale = tuple[Vector, Vector]
 """Mean and inverse standard deviation, each (dim,); the inverse of a constant column is 0, so that it becomes 0."""
-TRANSDUCTIVE = "transductive: features z-normalised by speaker"
 
 
 class FrameNormaliser:
