@@ -95,7 +95,7 @@ class Plan(ABC):
 
     @property
     def repeats(self) -> bool:
-        """Whether all trials are one training, of which each gets a copy (`repeated`)."""
+        """Whether all trials are one training, of which each gets a copy (`trial.copied`)."""
         return False
 
     @abstractmethod

@@ -81,7 +81,7 @@ class TrainingPlan(Plan):
         ]
 
     def _units_of_all_trials(self, lacking: Sequence[Sequence[tuple[int, str]]]) -> list[Unit]:
-        """One for each fold of which some part lacks all trials; single ones are copied, not trained (`repeated`)."""
+        """One for each fold of which some part lacks all trials; single ones are copied by the grid, not trained."""
         every = tuple(range(self.request.trials))
         lacks = [[fold for fold in self.setting.folds if {(t, fold) for t in every} <= set(one)] for one in lacking]
         return [

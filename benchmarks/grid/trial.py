@@ -9,6 +9,7 @@ exception becomes a failed record with the reason.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,6 @@ from ...sermodels import registry
 from ...sermodels.core.sermodel import Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ..protocol.protocol import Division
-from .repeated import copied
 from .source import Source, build_data, expect_items
 from .tables import carry, prediction_table
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("serbench.trial")
 """Says where a failed unit failed, to who listens: a node of a cluster brings it home."""
+NOT_SPENT = ("seconds", "cpu_seconds", "seconds_fit", "seconds_predict")
+"""What a copied unit took none of."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,22 @@ def cost_of(
 def reason(error: Exception) -> str:
     """Why a unit failed, as its record says it."""
     return str(error) if isinstance(error, SerbenchError) else f"{type(error).__name__}: {error}"
+
+
+def copied(run: Run, facts: Mapping[str, Any], trial: int, seed: int) -> dict[str, Any]:
+    """Leave a unit of a deterministic model as another trial too; returns the facts as written.
+
+    A copy has the predictions (and weights) of the trained unit, its own seed, which decided nothing, no seconds, and
+    `same_as`, the trial that it repeats: so the row pairs with other models' by (trial, subset), as all rows do.
+    """
+    source, own = run.unit_files(facts["trial"], facts["fold"])[0], run.unit_files(trial, facts["fold"])[0]
+    done = facts["status"] == "done"
+    again: dict[str, Any] = {key: 0.0 for key in NOT_SPENT if key in facts}
+    again |= {"seed": seed, "deterministic": True, "same_as": facts.get("same_as", facts["trial"])}
+    if done and (weights := source.with_suffix(".safetensors")).is_file():
+        shutil.copyfile(weights, own.with_suffix(".safetensors"))
+    predictions = run.unit_predictions(facts) if done else None
+    return run.write_unit(trial, facts["fold"], {**facts, **again}, predictions)
 
 
 def _number(value: Any) -> float | None:
