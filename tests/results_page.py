@@ -2,7 +2,7 @@
 
     python tests/results_page.py                     write the page
     python tests/results_page.py --check             status 1 unless the page is what would be written
-    python tests/results_page.py --take NAME FOLDER  bring the runs of a results folder into docs/results/NAME first
+    python tests/results_page.py --take NAME FOLDER  make docs/results/NAME of the runs of results folders first
 
 Records are taken as `serbench export` packs them: without sound, paths of a machine and class scores.
 """
@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -42,6 +43,8 @@ leaderboard of a folder there follows from its predictions. The commands above a
 
 `linear` and `svm` take eGeMAPS functionals and are deterministic: they are trained once a fold, and their other trials
 are copies that say so. Letters, intervals and p are explained below each table, and in `docs/statistics.md`.
+
+The records hold names and labels of utterances and no sound. RAVDESS is CC BY-NC-SA 4.0, EMO-DB CC0.
 """
 PARTS = {
     "emodb-pairs": (
@@ -74,23 +77,45 @@ PARTS = {
 PLACES = {"emodb": "<EMO-DB>", "ravdess": "<RAVDESS>"}
 
 
-def take(name: str, results: Path) -> None:
-    """Bring the runs of a results folder into docs/results/NAME, and write its leaderboard."""
+def take(name: str, sources: list[Path]) -> None:
+    """Bring the runs of results folders into docs/results/NAME, and write its leaderboard."""
     if name not in PARTS:
         raise SystemExit(f"{name!r} is no part of the page. Expected one of {', '.join(PARTS)}.")
     with tempfile.TemporaryDirectory() as folder:
         packed = [
             export_run(run, Path(folder) / f"{run.run_id}.zip", labels=True, class_scores=False)
+            for results in sources
             for run in load_runs(results)
             if (name, run.name) != ("cross", "chance:random")  # a matrix needs one chance row
         ]
         shutil.rmtree(RECORDS / name, ignore_errors=True)
         merge(packed, RECORDS / name)
-    for file in (RECORDS / name / "runs").glob("*/run.json"):
-        spec = json.loads(file.read_text(encoding="utf-8"))
-        spec["arguments"]["protocol"]["listed"] = ""  # lists of others, which are theirs to pass on
-        write_json(file, spec)
+    for run in load_runs(RECORDS / name):
+        settle(run)
     write_leaderboard(leaderboard(load_runs(RECORDS / name)), RECORDS / name)
+
+
+def settle(run: Run) -> None:
+    """Leave out what a split's file lists, which is for others to pass on, and where a checkpoint lay: the last
+    name of its folder stands for it, as if it had been typed beside it, and the run's id follows."""
+    config = json.dumps(run.spec["model"]["config"])
+    folders = {path: Path(path).name for path in re.findall(r"(?<![\w.])/[^\s\"]+", config)}
+
+    def clean(value: str) -> Any:
+        for path, last in folders.items():
+            value = value.replace(path, last)
+        return json.loads(value)
+
+    spec = clean(json.dumps(run.spec))
+    spec["arguments"]["protocol"]["listed"] = ""
+    units = {file.name: clean(file.read_text(encoding="utf-8")) for file in run.path.glob("unit-*.json")}
+    kept = {file.name: file.read_bytes() for file in run.path.iterdir() if file.name not in {*units, "run.json"}}
+    shutil.rmtree(run.path)
+    made = Run.create(run.results, spec)
+    for file, data in kept.items():
+        (made.path / file).write_bytes(data)
+    for file, facts in units.items():
+        write_json(made.path / file, facts)
 
 
 def page() -> str:
@@ -174,10 +199,10 @@ def main() -> None:
     """As the module says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--take", nargs=2, metavar=("NAME", "FOLDER"))
+    parser.add_argument("--take", nargs="+", metavar=("NAME", "FOLDER"))
     asked = parser.parse_args()
     if asked.take:
-        take(asked.take[0], Path(asked.take[1]))
+        take(asked.take[0], [Path(folder) for folder in asked.take[1:]])
     text = page()
     if asked.check and PAGE.read_text(encoding="utf-8") != text:
         sys.exit("docs/results.md is not what the records say. Type: python tests/results_page.py")

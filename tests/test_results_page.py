@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 
-from serbench.results.record.folder import load_runs
+from serbench.datasets.schema.task import Task
+from serbench.results.record.folder import Run, load_runs
 from serbench.results.tables.verify import verify_leaderboard
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +47,35 @@ def test_the_page_is_what_its_records_say(
         script.main()
     changed.write_text(made, encoding="utf-8")
     script.main()
+
+
+def test_a_record_that_is_taken_names_no_folder(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    task = Task("emotion", "classification", ("emotion",), labels=("anger", "sadness"))
+    for model, encoder in (("chance", ""), ("probe", "random:/home/me/whisper_base")):
+        spec = {
+            "model": {"name": model, "preset": "default", "config": {"encoder": encoder}},
+            "features": {},
+            "dataset": {"name": "emodb", "release": "", "digest": "d" * 16},
+            "task": task.to_dict(),
+            "protocol": {"name": "4x5", "subsets": 1, "folds": ["one"]},
+            "labels": [],
+            "arguments": {"root": "/data/emodb", "protocol": {"split": "emobox:/data/folds", "listed": "their list"}},
+            "command": f"serbench run --model {model} --root /data/emodb --split emobox:/data/folds",
+        }
+        rows = {"id": ["a", "b"], "subset": 0, "gold": task.labels, "predicted": task.labels, "p_anger": [1.0, 0.0]}
+        facts = {"status": "done", "facts": {"encoder": encoder}}
+        Run.create(tmp_path / "mine", spec).write_unit(0, "one", facts, pd.DataFrame(rows | {"p_sadness": [0.0, 1.0]}))
+    monkeypatch.setattr(script, "RECORDS", tmp_path / "records")
+    script.take("emodb-emobox", [tmp_path / "mine"])
+    runs = load_runs(tmp_path / "records" / "emodb-emobox")
+    assert not runs.problems
+    assert [run.spec["model"]["config"]["encoder"] for run in runs] == ["", "random:whisper_base"]
+    assert list(runs[1].predictions(columns=None)) == ["id", "subset", "gold", "predicted", "trial", "fold"]
+    text = "".join(file.read_text(encoding="utf-8") for file in runs[0].results.rglob("*.json"))
+    assert not re.search("/home|/data|their list", text)
+    assert verify_leaderboard(runs[0].results).problems == ()
 
 
 @pytest.mark.parametrize("name", FOLDERS)
