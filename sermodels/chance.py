@@ -49,7 +49,7 @@ class Model(SERModel):
 
     name = "chance"
     kinds = frozenset({"classification", "regression", "continuous"})
-    refits = True
+    refits = nests = True
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
@@ -63,6 +63,10 @@ class Model(SERModel):
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Count or average the training labels; label frames that are NaN don't count."""
+        return FitLog(facts=self.refit(train))
+
+    def fit_nested(self, train: Data, score: Score) -> FitLog:
+        """There is nothing to choose."""
         return FitLog(facts=self.refit(train))
 
     def refit(self, both: Data) -> dict[str, Any]:

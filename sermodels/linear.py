@@ -30,7 +30,7 @@ from ..features.core.threads import threads_for
 from .core.persist import expect
 from .core.rows import Matrix, label_rows, recording_matrix, shape_rows, utterance_matrix
 from .core.scaling import Scaler
-from .core.selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+from .core.selection import Metric, best, best_of, best_per_target, check_dev, dev_metric, inner_predictions, plain
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
 
 
@@ -73,7 +73,7 @@ class Model(SERModel):
 
     name = "linear"
     kinds = frozenset({"classification", "regression", "continuous"})
-    refits = True
+    refits = nests = True
 
     @classmethod
     def labels(cls, config: Config) -> tuple[str, ...]:
@@ -192,6 +192,28 @@ class Model(SERModel):
         self._coefficients, self._intercept = np.ascontiguousarray(w[chosen, :, targets].T), b[chosen, targets]
         self._chosen = [self.config.alphas[i] for i in chosen]
         return {**self._grid(scores), "alpha": self._chosen}
+
+    def fit_nested(self, train: Data, score: Score) -> FitLog:
+        """Choose alpha on inner folds of train, then fit it on all of train."""
+        if self.task.kind == "continuous":
+            raise SerbenchError("linear chooses on a dev part for time-continuous tasks. Leave --dev nested out.")
+        alphas, rows = self.config.alphas, self._matrix(train)
+        with threads_for(rows.size):
+            made = inner_predictions(train, rows, len(alphas), self.task.n_outputs, self._each_alpha)
+        chosen, scores = best_of(made, self.task, dev_metric(train, score))
+        self._chosen = [alphas[i] for i in chosen]
+        return FitLog(facts={**self._grid(scores), "alpha": self._chosen, "nested": True, **self.refit(train)})
+
+    def _each_alpha(self, rows: Matrix, labels: Any, further: Matrix) -> list[Matrix]:
+        """What each alpha, fitted on rows, predicts of further ones, (row, output)."""
+        scaler, config = Scaler.fit(rows), self.config
+        rows, further = (scaler.transform(r, config.clip) for r in (rows, further))
+        if self.task.kind == "classification":
+            n = self.task.n_outputs
+            path, _ = logistic_path(rows, labels, n, config.alphas, config.balanced, config.iterations)
+            return [softmax(further @ w + b) for w, b in path]
+        coefficients, intercepts = ridge_path(rows, labels, config.alphas)
+        return [further @ w + b for w, b in zip(coefficients, intercepts, strict=True)]
 
     def _grid(self, scores: Sequence[float]) -> dict[str, Any]:
         pairs = zip(self.config.alphas, scores, strict=True)

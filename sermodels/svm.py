@@ -27,16 +27,15 @@ from ..datasets.core.config import option
 from ..datasets.schema.task import Task
 from ..features.core.feature_request import FeatureRequest
 from ..features.core.threads import threads_for
+from .core.machine import Machine
 from .core.persist import expect
 from .core.rows import Matrix, utterance_matrix
 from .core.scaling import Scaler
-from .core.selection import Metric, best, best_per_target, check_dev, dev_metric, plain
+from .core.selection import Metric, best, best_of, best_per_target, check_dev, dev_metric, inner_predictions, plain
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
 
 Point = tuple[float, float | None]
 """A point of the grid: the cost, and gamma times the number of varying columns (None for the linear kernel)."""
-ROWS_AT_ONCE = 1024
-"""Rows of a kernel matrix that are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -83,68 +82,12 @@ PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
 SEARCH = {"model.kernel": "rbf,linear", "model.clip": "2,5,none", "model.epsilon": "0.01..0.5:log"}
 
 
-@dataclass(frozen=True)
-class Machine:
-    """One trained machine.
-
-    Attributes
-    ----------
-    gamma : exponent of the RBF kernel; None for the linear kernel
-    vectors : support vectors, (vector, dim), ordered by class
-    dual : dual coefficients, (classes - 1, vector) as in libsvm, (1, vector) for regression
-    intercept : (pairs of classes,), (1,) for regression
-    counts : support vectors of each class, (class,); empty for regression
-    """
-
-    gamma: float | None
-    vectors: Matrix
-    dual: Matrix
-    intercept: Matrix
-    counts: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, fitted: Any, gamma: float | None) -> Machine:
-        """The trained parts of scikit-learn's SVC or SVR."""
-        classes = getattr(fitted, "classes_", ())
-        counts = np.asarray(fitted.n_support_, dtype=np.int64) if len(classes) else np.empty(0, dtype=np.int64)
-        flip = -1.0 if len(classes) == 2 else 1.0  # scikit-learn turns the sign of a two-class machine round
-        dual, intercept = np.ascontiguousarray(flip * fitted.dual_coef_), np.asarray(flip * fitted.intercept_)
-        return cls(gamma, np.ascontiguousarray(fitted.support_vectors_), dual, intercept, counts)
-
-    def values(self, rows: Matrix) -> Matrix:
-        """Regression values, (row,)."""
-        blocks = [self._kernel(block) @ self.dual[0] for block in _blocks(rows)]
-        return np.asarray(np.concatenate([*blocks, np.empty(0)]) + self.intercept[0])
-
-    def decisions(self, rows: Matrix) -> Matrix:
-        """One-vs-rest decision values, (row, class): votes of the pairs plus squashed sums of their margins."""
-        blocks = [one_vs_rest(self._pairs(self._kernel(block)), len(self.counts)) for block in _blocks(rows)]
-        return np.concatenate([*blocks, np.empty((0, len(self.counts)))])
-
-    def _pairs(self, kernel: Matrix) -> Matrix:
-        """Margins of each pair of classes i < j, (row, pair); positive means i."""
-        edges = np.concatenate([[0], np.cumsum(self.counts)])
-        columns = []
-        for (i, j), offset in zip(itertools.combinations(range(len(self.counts)), 2), self.intercept, strict=True):
-            of_i, of_j = slice(edges[i], edges[i + 1]), slice(edges[j], edges[j + 1])
-            margin = kernel[:, of_i] @ self.dual[j - 1, of_i] + kernel[:, of_j] @ self.dual[i, of_j]
-            columns.append(margin + offset)
-        return np.stack(columns, axis=1)
-
-    def _kernel(self, rows: Matrix) -> Matrix:
-        products = rows @ self.vectors.T
-        if self.gamma is None:
-            return np.asarray(products)
-        distances = (rows**2).sum(axis=1)[:, None] + (self.vectors**2).sum(axis=1) - 2 * products
-        return np.asarray(np.exp(-self.gamma * np.maximum(distances, 0.0)))
-
-
 class Model(SERModel):
     """SVC, or one SVR per target, over standardised functionals."""
 
     name = "svm"
     kinds = frozenset({"classification", "regression"})
-    refits = True
+    refits = nests = True
 
     @classmethod
     def labels(cls, config: Config) -> tuple[str, ...]:
@@ -187,7 +130,8 @@ class Model(SERModel):
         with threads_for(rows.size):
             if self.task.kind == "classification":
                 self._present = np.unique(both.labels)
-                self._machines = [self._classifier(point, rows, both.labels) for point in self._chosen]
+                chosen = self._chosen if len(self._present) > 1 else []
+                self._machines = [self._classifier(point, rows, both.labels) for point in chosen]
             else:
                 standard = self._standardised(both.labels)
                 self._machines = [self._regressor(p, rows, standard[:, t]) for t, p in enumerate(self._chosen)]
@@ -263,6 +207,30 @@ class Model(SERModel):
         self._machines, self._chosen = [machines[i][t] for t, i in enumerate(chosen)], [points[i] for i in chosen]
         return _grid_facts(points, scores, chosen)
 
+    def fit_nested(self, train: Data, score: Score) -> FitLog:
+        """Choose on inner folds of train, then fit the choice on all of train."""
+        points = self._grid()
+        classes = self.task.kind == "classification"
+
+        def each_point(rows: Matrix, labels: Any, further: Matrix) -> list[Matrix]:
+            self._scaler = Scaler.fit(rows)
+            rows, further = (self._scaler.transform(r, self.config.clip) for r in (rows, further))
+            if classes:
+                self._present = np.unique(labels)
+                machines = [[self._classifier(p, rows, labels)] if len(self._present) > 1 else [] for p in points]
+                return [self._class_scores(one, further) for one in machines]
+            standard = self._standardised(labels)
+            each = [[self._regressor(p, rows, column) for column in standard.T] for p in points]
+            return [self._values(one, further) for one in each]
+
+        rows = self._matrix(train)
+        with threads_for(rows.size):
+            made = inner_predictions(train, rows, len(points), self.task.n_outputs, each_point)
+        chosen, scores = best_of(made, self.task, dev_metric(train, score))
+        self._present, self._offset, self._scale = np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
+        self._chosen = [points[i] for i in chosen]
+        return FitLog(facts={**_grid_facts(points, scores, chosen), "nested": True, **self.refit(train)})
+
     def _matrix(self, data: Data) -> Matrix:
         if self.config.normalise == "train":
             return utterance_matrix(data)
@@ -313,28 +281,6 @@ class Model(SERModel):
         exponentials = np.exp(decisions - decisions.max(axis=1, keepdims=True))
         scores[:, self._present] = exponentials / exponentials.sum(axis=1, keepdims=True)
         return scores
-
-
-def one_vs_rest(margins: Matrix, n_classes: int) -> Matrix:
-    """Decision values per class from the margins of the pairs i < j, as scikit-learn's SVC gives them.
-
-    A pair's margin m votes for i if m >= 0, else for j. The value of a class is its number of votes plus
-    s / (3 (|s| + 1)), where s sums its margins (so the sum decides between equal votes alone). Two classes have one
-    margin, given as (0, -m): its softmax is the logistic function of the margin.
-    """
-    if n_classes == 2:
-        return np.hstack([np.zeros_like(margins), -margins])
-    votes, sums = np.zeros((2, len(margins), n_classes))
-    for k, (i, j) in enumerate(itertools.combinations(range(n_classes), 2)):
-        sums[:, i] += margins[:, k]
-        sums[:, j] -= margins[:, k]
-        votes[:, i] += margins[:, k] >= 0
-        votes[:, j] += margins[:, k] < 0
-    return np.asarray(votes + sums / (3 * (np.abs(sums) + 1)))
-
-
-def _blocks(rows: Matrix) -> list[Matrix]:
-    return [rows[i : i + ROWS_AT_ONCE] for i in range(0, len(rows), ROWS_AT_ONCE)]
 
 
 def _grid_facts(points: Sequence[Point], scores: Sequence[float], chosen: Sequence[int]) -> dict[str, Any]:

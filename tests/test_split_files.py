@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from serbench.benchmarks.protocol.setting import Corpora, resolve
 from serbench.benchmarks.protocol.split_files import write
 from serbench.datasets import emodb
 from serbench.datasets.core.errors import SerbenchError
-from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus, make_table, rotation
 from serbench.datasets.schema.task import Task
+from serbench.results.record.packing import export_run
 
 EMOTION = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
 Row = tuple[str, str, str]
@@ -55,9 +56,11 @@ def split_by(path: Path, one: Corpus | None = None, **settings: str) -> list[Div
     return divide(one or corpus(), EMOTION, Protocol(split=str(path), **settings))
 
 
-@pytest.fixture(scope="module")
-def demo() -> Corpus:
-    return load_corpus("demo")
+@pytest.fixture
+def demo(toys: dict[str, Corpus], silent_corpus: Callable[..., Corpus]) -> Corpus:
+    """A corpus that runs load by its name."""
+    toys["demo"] = silent_corpus("demo", 60)
+    return toys["demo"]
 
 
 @pytest.fixture
@@ -161,7 +164,7 @@ def test_a_name_that_fits_two_items_is_refused(tmp_path: Path, file: Callable[..
 
 def test_a_partial_file_says_what_is_missing(file: Callable[..., Path], demo: Corpus) -> None:
     lines = [
-        (i, f, r) for i, f, r in rows(divide(demo, demo.task("emotion"), Protocol())) if r != "train" or i[-1] != "3"
+        (i, f, r) for i, f, r in rows(divide(demo, demo.task("emotion"), Protocol())) if r != "train" or i[-1] != "1"
     ]
     whole = demo.items(demo.task("emotion"))
     setting = resolve(Request("linear", "demo", protocol=Protocol(split=str(file(lines)))))
@@ -191,6 +194,41 @@ def test_emobox_folders_are_read_in_every_layout(tmp_path: Path) -> None:
     assert [d.test for d in read[0]] == [tuple(f"U_{i:02}" for i in range(k, 40, 4)) for k in range(4)]
     with pytest.raises(SerbenchError, match=r"no list such as absent_train_fold_1.jsonl .* It has: toy"):
         given_split(f"emobox:{tmp_path / 'corpus'}", "absent")
+
+
+EMOBOX_NAMES = {
+    "crema-d": ("1052_WSI_ANG_XX", "AudioWAV/1052_WSI_ANG_XX.wav", "downloads/cremad/AudioWAV/1052_WSI_ANG_XX.wav"),
+    "iemocap": ("Ses01F_impro04_F000", "Session1/x.wav", "downloads/iemocap/Session1/y/Ses01F_impro04_F000.wav"),
+    "meld": (
+        "test/dia0_utt0",
+        "output_repeated_splits_test/dia0_utt0.mp4",
+        "a/output_repeated_splits_test/dia0_utt0.mp4",
+    ),
+    "msp-podcast": ("MSP-PODCAST_0001_0008", "Audios/1.wav", "downloads/msppodcast/Audio/MSP-PODCAST_0001_0008.wav"),
+    "savee": ("JE_n23", "AudioData/JE/n23.wav", "downloads/savee/JE_n23.wav"),
+    "esd": ("0005_000001", "0005/Neutral/0005_000001.wav", "downloads/esd/0005/Neutral/0005_000001.wav"),
+    "jl-corpus": ("male2_angry_12a_2", "Raw JL corpus (x)/male2_angry_12a_2.wav", "downloads/j/male2_angry_12a_2.wav"),
+    "urdu": ("SM5_F63_N091", "Neutral/SM5_F63_N091.wav", "downloads/urdu/Neutral/SM5_F63_N091.wav"),
+    "shemo": ("F01S01", "female/F01S01.wav", "downloads/shemo/female/F01S01.wav"),
+    "emovo": ("gio-f2-b2", "f2/gio-f2-b2.wav", "downloads/emovo/f2/gio-f2-b2.wav"),
+}
+"""Corpus -> id and path here, and the path in EmoBox's list."""
+
+
+@pytest.mark.parametrize("name", EMOBOX_NAMES)
+def test_names_of_emobox_are_found_in_other_corpora(name: str, tmp_path: Path) -> None:
+    item, path, listed = EMOBOX_NAMES[name]
+    folder = name.replace("-", "")
+    near = [f"{item}0", "dev/dia0_utt0", "SU_x"]
+    rows_ = [{"id": item, "path": path}, *({"id": i, "path": f"elsewhere/{i}.mp4"} for i in near)]
+    table = make_table({**row, "speaker": "s", "emotion": "anger"} for row in rows_)
+    one = Corpus(name, "", Path("/nowhere"), table, (EMOTION,), {"all": rotation("speaker", ["s"])})
+    (tmp_path / folder).mkdir()
+    for role, lines in {"train": [f"x/{near[0]}.wav"], "test": [listed]}.items():
+        text = "".join(json.dumps({"key": "k", "wav": line}) + "\n" for line in lines)
+        (tmp_path / folder / f"{folder}_{role}_fold_1.jsonl").write_text(text)
+    (division,) = divide(one, EMOTION, Protocol(split=f"emobox:{tmp_path}"), needed=("train", "test"))
+    assert (division.train, division.test) == ((near[0],), (item,))
 
 
 def test_the_real_emobox_folds_share_all_speakers_of_emodb(test_data: Path) -> None:
@@ -247,6 +285,9 @@ def test_a_run_is_repeated_without_the_file(demo_split: Path, tmp_path: Path) ->
     assert run.spec["protocol"]["split"].startswith("file+")
     assert str(tmp_path) not in str(run.spec["protocol"])
     assert str(demo_split) in run.spec["command"]
+    packed = export_run(run, tmp_path / "shared.zip")
+    with zipfile.ZipFile(packed) as archive:
+        assert all(str(tmp_path).encode() not in archive.read(name) for name in archive.namelist())
     demo_split.unlink()
     (again,) = grid.from_record(run.path, tmp_path / "again")
     assert again.run_id == run.run_id

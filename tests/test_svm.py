@@ -14,10 +14,11 @@ from sklearn.svm import SVC, SVR
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
 from serbench.features.core.feature_table import FeatureTable
-from serbench.sermodels import svm
+from serbench.sermodels.core import machine as kept
+from serbench.sermodels.core.machine import Machine, one_vs_rest
 from serbench.sermodels.core.persist import load_model, save_model
 from serbench.sermodels.core.sermodel import Data
-from serbench.sermodels.svm import Config, Machine, Model, one_vs_rest
+from serbench.sermodels.svm import Config, Model
 
 CLASSES = ("anger", "neutral", "sadness", "fear", "calm")
 EMOTION = Task("emotion", "classification", ("emotion",), labels=CLASSES)
@@ -68,7 +69,7 @@ def test_values_are_scikit_learns_in_blocks_of_any_size(kernel: str, monkeypatch
     fitted = SVR(C=2.0, gamma=0.2, kernel=kernel).fit(X[:100].astype(float), X[:100, 0] ** 2)
     machine = Machine.of(fitted, 0.2 if kernel == "rbf" else None)
     np.testing.assert_allclose(machine.values(X.astype(float)), fitted.predict(X.astype(float)), atol=1e-6)
-    monkeypatch.setattr(svm, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(kept, "ROWS_AT_ONCE", 7)
     np.testing.assert_allclose(machine.values(X.astype(float)), fitted.predict(X.astype(float)), atol=1e-6)
     assert machine.values(X[:0].astype(float)).shape == (0,)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import CorpusOptions, Dataset, DatasetArgument, ProtocolOptions, Release, Texts, command, pairs
+from .options import CorpusOptions, Dataset, DatasetArgument, ProtocolOptions, Release, SplitOut, Texts, command, pairs
 
 app = typer.Typer()
 cache_app = typer.Typer(help="Look at, verify or empty the feature cache.", no_args_is_help=True)
@@ -49,13 +49,19 @@ def card(
     source: CorpusOptions,
     protocol: ProtocolOptions,
     task: Annotated[str | None, typer.Option(help="Task of the dataset; default: its first.")] = None,
+    split_out: SplitOut = None,
 ) -> None:
     """The protocol card: classes, merges, counts, folds, speakers, metric, known problems, licence, citation."""
     from ..corpora.card import lines
 
-    corpus = source.open(dataset)
-    for line in lines(corpus, corpus.task(task), protocol.cut()):
+    corpus, cut = source.open(dataset), protocol.cut()
+    for line in lines(corpus, corpus.task(task), cut):
         typer.echo(line)
+    if split_out is not None:
+        from ..protocol.protocol import divide
+        from ..protocol.split_files import rows_of, write
+
+        write(split_out, rows_of(divide(corpus, corpus.task(task), cut)))
 
 
 @app.command()

@@ -42,6 +42,9 @@ RunWithWeights = Annotated[
 RunDataset = Annotated[str | None, typer.Option(help="Dataset, where the name fits several runs.")]
 RunTask = Annotated[str | None, typer.Option(help="Task, likewise.")]
 Trial = Annotated[int, typer.Option(help="Trial whose weights are used.")]
+SplitOut = Annotated[
+    Path | None, typer.Option(help="Write the folds to this file (csv, jsonl, parquet), as --split reads them.")
+]
 StudyFolder = Annotated[Path | None, typer.Option(help="Folder of tables and plots; default: RESULTS/studies.")]
 
 
@@ -82,9 +85,9 @@ class ProtocolOptions:
         from ..protocol.protocol import Protocol
 
         if self.dev:
-            from ..protocol.dev_part import share_of
+            from ..protocol.dev_part import check_rule
 
-            share_of(self.dev)
+            check_rule(self.dev)
         return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev))
 
 
@@ -192,11 +195,23 @@ class GridOptions(TestedOptions, RecipeOptions, NamedOptions):
         list[Path] | None, typer.Option(help="Score these trained weights as they are, without training; repeatable.")
     ] = None
     from_record: Annotated[Path | None, typer.Option(help="Repeat the run of this run folder or run.json.")] = None
+    split_out: SplitOut = None
 
     def asked(self) -> Grid:
-        """The grid."""
+        """The grid; its split is written where that is asked for."""
         more = {**self.tested(), "task": self.task, "weights": self.weights or ()}
-        return self.grid(self.model or [], self.dataset or [], **more)
+        grid = self.grid(self.model or [], self.dataset or [], **more)
+        if self.split_out is not None:
+            from ..protocol.setting import Corpora
+            from ..protocol.split_files import rows_of, write
+
+            request, *others = grid.requests()
+            if any((one.dataset, one.also, one.test) != (request.dataset, (), None) for one in (request, *others)):
+                raise SerbenchError(
+                    "--split-out writes the split of one corpus: name one --dataset, no --test-dataset."
+                )
+            write(self.split_out, rows_of(Corpora().setting(request).divisions))
+        return grid
 
     def trained(self, command: str) -> Grid:
         """The grid of a command that only trains."""

@@ -181,7 +181,7 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
     corpus, task, tables = source.corpus, source.task, source.tables
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
     dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
-    for role, data in (("train", train), ("dev", dev)):
+    for role, data in (("train", train), *((("dev", dev),) if division.dev else ())):
         expect_items(data, role, division.fold)
     unlabelled = None
     if model.uses_unlabelled:
@@ -190,11 +190,14 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
         out_train |= out_pool
     score = dev_score(task)
     begun = time.perf_counter()
-    log = model.fit(train, dev, score, unlabelled)
+    if division.dev or not isinstance(model, SERModel):
+        log = model.fit(train, dev, score, unlabelled)
+    else:
+        log = model.fit_nested(train, score)
     return {
         "seconds_fit": round(time.perf_counter() - begun, 3),
         "parameters": model.parameters,
-        "dev_score": _number(score(dev.labels, model.predict(dev))),
+        "dev_score": _number(score(dev.labels, model.predict(dev))) if len(dev) else None,
         "epochs": [{k: _number(v) for k, v in row.items()} for row in log.epochs],
         "best_epoch": log.best_epoch,
         "facts": log.facts,

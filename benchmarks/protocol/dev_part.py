@@ -1,8 +1,13 @@
-"""A dev part that is drawn: a share of what a fold trains and selects on, by speaker where that is possible.
+"""Where the dev part of a fold comes from, if not from the split: drawn, or nested.
+
+A share of what a fold trains and selects on is drawn by speaker where that is possible.
 
 By speaker, whole speakers are taken; that is possible where all speakers are known and the share of the fewest that a
 fold has is at least one. Else utterances are taken, of classification the same share of every class. What is taken
 depends on the seed, the fold's name and the names of speakers or utterances alone.
+
+`nested` has no dev part: everything that is not tested is trained on, and a model chooses by an inner
+cross-validation of its own (`sermodels/core/selection.py`), which only some models can.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from ...datasets.schema.corpus import Fold, ListedFold
 from ...datasets.schema.task import Task
 
 UNITS = ("speaker", "utterance")
+NESTED = "nested"
 
 
 def share_of(rule: str) -> tuple[float, str]:
@@ -59,6 +65,22 @@ def dev_unit(rule: str, items: pd.DataFrame, folds: Sequence[Fold | ListedFold])
             f"--dev {rule.partition(':')[0]}:utterance, or a larger share."
         )
     return unit or ("speaker" if possible else "utterance")
+
+
+def check_rule(rule: str) -> None:
+    """Raise SerbenchError for a rule that is none."""
+    if rule != NESTED:
+        share_of(rule)
+
+
+def named_rule(rule: str, items: pd.DataFrame, folds: Sequence[Fold | ListedFold]) -> str:
+    """A rule as records hold it: `0.2:speaker`, `nested`."""
+    return NESTED if rule == NESTED else f"{share_of(rule)[0]:g}:{dev_unit(rule, items, folds)}"
+
+
+def without_dev(role: pd.Series[str]) -> pd.Series[str]:
+    """Roles of a fold whose dev part is trained on too."""
+    return role.mask(role.eq("dev").fillna(False), "train")
 
 
 def draw_dev(role: pd.Series[str], items: pd.DataFrame, task: Task, rule: str, unit: str, seed: str) -> pd.Series[str]:

@@ -44,7 +44,7 @@ class Protocol:
     group: str = option("auto", "column that subsets may not cut; auto = the corpus's own for continuous tasks; none")
     seed: int = option(0, "seed of the subsets, and base of the trials' seeds", low=0)
     dev: str = option(
-        "", "share of train + dev that is drawn as dev (0.2, 0.2:speaker ...); empty = the split's own dev"
+        "", "share of train + dev that is drawn as dev (0.2, 0.2:speaker), or nested; empty = the split's own dev"
     )
     listed: str = option("", "what the file that `split` names lists (`split_files.packed`)")
 
@@ -85,7 +85,7 @@ def divide(corpus: Corpus, task: Task, protocol: Protocol, needed: Sequence[str]
     divisions = []
     for name, role in roles_of(corpus, task, protocol):
         ids = {one: tuple(str(i) for i in items.index[role.eq(one).fillna(False)]) for one in ROLES}
-        for one in (one for one in needed if not ids[one]):
+        for one in (one for one in needed if not ids[one] and (one, protocol.dev) != ("dev", "nested")):
             draw = " A dev part is drawn by --dev 0.2." if one == "dev" and not protocol.dev else ""
             raise SerbenchError(
                 f"fold {name!r} of {corpus.name} has no {one} items for the task {task.name!r}.{draw} Choose another "
@@ -177,8 +177,11 @@ def roles_of(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[tuple[s
     if not protocol.dev:
         yield from ((fold.name, fold.assign(items)) for fold in folds)
         return
-    from .dev_part import dev_unit, draw_dev
+    from .dev_part import NESTED, dev_unit, draw_dev, without_dev
 
+    if protocol.dev == NESTED:
+        yield from ((fold.name, without_dev(fold.assign(items))) for fold in folds)
+        return
     unit = dev_unit(protocol.dev, items, folds)
     for fold in folds:
         role = fold.assign(items)
@@ -190,10 +193,9 @@ def names_of(corpus: Corpus, task: Task, protocol: Protocol) -> dict[str, str]:
     split = split_of(corpus, task, protocol.split, protocol.listed)
     if not protocol.dev:
         return {"split": split.name}
-    from .dev_part import dev_unit, share_of
+    from .dev_part import named_rule
 
-    unit = dev_unit(protocol.dev, corpus.items(task), split.folds)
-    return {"split": split.name, "dev": f"{share_of(protocol.dev)[0]:g}:{unit}"}
+    return {"split": split.name, "dev": named_rule(protocol.dev, corpus.items(task), split.folds)}
 
 
 def unit_seed(protocol: Protocol, trial: int, fold: str) -> int:

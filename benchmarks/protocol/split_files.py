@@ -23,9 +23,8 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, canonical_json
 
-SPELLINGS = {role: role for role in ("train", "dev", "test")} | dict.fromkeys(
-    ("valid", "validation", "val", "devel"), "dev"
-)
+ROLES = ("train", "dev", "test")
+SPELLINGS = {role: role for role in ROLES} | dict.fromkeys(("valid", "validation", "val", "devel"), "dev")
 """Roles as files spell them, in small letters."""
 ENDINGS = (".csv", ".jsonl", ".parquet")
 LAYOUT = "emobox:"
@@ -72,8 +71,15 @@ def unpack(text: str) -> Listed:
     return listed
 
 
+def rows_of(divisions: Iterable[Any]) -> Iterator[tuple[str, str, str]]:
+    """(id, fold, role) of what is trained on, selected on and tested in each fold (`protocol.Division`)."""
+    for division in divisions:
+        for role in ROLES:
+            yield from ((item, division.fold, role) for item in getattr(division, role))
+
+
 def write(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Write (id, fold, role) as CSV, JSON lines or parquet, by the ending."""
+    """Write (id, fold, role) as CSV, JSON lines or parquet, by the ending; `read` reads it again."""
     table = pd.DataFrame(rows, columns=["id", "fold", "role"])
     ending = path.suffix.lower()
     if ending not in ENDINGS:

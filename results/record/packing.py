@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shlex
 import tempfile
 import zipfile
@@ -84,6 +85,8 @@ def _paths(run: Run) -> list[str]:
     split = str((arguments.get("protocol") or {}).get("split") or "").rpartition(":")[2]
     places |= {split, str(Path(split).expanduser().resolve().parent)} if "/" in split else set()
     places |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
+    splits = (part.get("split") or "" for part in (arguments.get("protocol") or {}, arguments.get("test") or {}))
+    places |= {str(Path(found[1]).parent) for split in splits if (found := re.search(r"(?:^|:)(/.+)", split))}
     return sorted((p for p in places if len(p) > 1 and p != "/"), key=len, reverse=True)
 
 

@@ -125,6 +125,8 @@ class SERModel(ABC):
     """Whether the model runs on a graphics card where there is one (torch models)."""
     refits: ClassVar[bool] = False
     """Whether the model can be fitted once more with what it chose on dev (`refit`)."""
+    nests: ClassVar[bool] = False
+    """Whether the model can choose by inner folds of the training data, without a dev part (`fit_nested`)."""
 
     def __init__(self, config: Any, task: Task, resources: Resources | None = None) -> None:
         if task.kind not in self.kinds:
@@ -179,6 +181,10 @@ class SERModel(ABC):
     @abstractmethod
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train on `train`, select on `dev` by `score(dev.labels, predictions)`; test data never comes here."""
+
+    def fit_nested(self, train: Data, score: Score) -> FitLog:
+        """Train with what inner folds of the training data choose (`selection.inner_folds`), without a dev part."""
+        raise SerbenchError(f"the model {self.name!r} chooses on a dev part, and --dev nested has none.")
 
     def refit(self, both: Data) -> dict[str, Any]:
         """After `fit`: fit once more on train and dev together, with what was chosen; returns facts for the record."""

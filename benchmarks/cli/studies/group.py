@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from . import deepemocluster, maec, semantic_fusion
+from . import deepemocluster, ladder, maec, semantic_fusion
 
 study = typer.Typer(help="A paper's experiment: tables with significance marks, and a plot.", no_args_is_help=True)
-for paper in (deepemocluster, maec, semantic_fusion):
+for paper in (deepemocluster, ladder, maec, semantic_fusion):
     study.add_typer(paper.app)
 app = typer.Typer()
 app.add_typer(study, name="study")
