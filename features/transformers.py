@@ -32,7 +32,7 @@ from ..datasets.core.files import digest
 from .core.allocator import give_back_memory, keep_freed_memory
 from .core.feature_extractor import Array, FeatureExtractor
 from .encoders.checkpoint import RANDOM_PREFIX, Checkpoint, locate, windowed
-from .encoders.families import WAVEFORM
+from .encoders.families import WAVEFORM, chosen_layers
 
 if TYPE_CHECKING:
     import torch
@@ -158,20 +158,23 @@ class Extractor(FeatureExtractor):
         made = dict(encode(self._encoder, signals, self._recipe, self._device, self._dtype))
         return [made[i] for i in range(len(signals))]
 
-    def wider(self) -> Extractor | None:
-        """All hidden states, frame by frame."""
-        if (self.config.layers, self.config.pooling, self.config.average_seconds) == ("all", "none", 0.0):
-            return None
-        return Extractor(replace(self.config, layers="all", pooling="none", average_seconds=0.0))
+    def wider(self) -> Sequence[Extractor]:
+        """All hidden states, pooled likewise and frame by frame."""
+        whole = replace(self.config, layers="all")
+        frames = replace(whole, pooling="none", average_seconds=0.0)
+        return [Extractor(c) for c in dict.fromkeys((whole, frames)) if c != self.config]
 
-    def narrowed(self, array: Array) -> Array:
-        """The chosen layers of all hidden states (frames, layers x width), pooled."""
+    def narrowed(self, array: Array, wider: FeatureExtractor) -> Array:
+        """The chosen layers of all hidden states, pooled if they are not yet."""
         import torch
 
         from .encoders.long_signals import reduce
 
-        apart = torch.from_numpy(array).unflatten(1, (-1, self.source.geometry.width))
-        return reduce(apart[:, list(self.layers)], self._recipe, self.source.geometry)
+        apart = torch.from_numpy(array).unflatten(1, (-1, len(self._every_layer), self.source.geometry.width))
+        chosen = apart[:, :, list(self.layers)]  # (frame, part, layer, width); "mean+std" has two parts
+        if all(getattr(wider.config, key) == getattr(self.config, key) for key in ("pooling", "average_seconds")):
+            return chosen.flatten(1).contiguous().numpy()
+        return reduce(chosen[:, 0], self._recipe, self.source.geometry)
 
     def identity(self) -> dict[str, Any]:
         """Everything but the audio that decides the output, wherever the checkpoint lies and the network runs."""
@@ -191,6 +194,10 @@ class Extractor(FeatureExtractor):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["config"])  # type: ignore[misc]
+
+    @property
+    def _every_layer(self) -> tuple[int, ...]:
+        return chosen_layers("all", self.source.geometry.layers)
 
     @property
     def _decisive(self) -> dict[str, Any]:
@@ -267,27 +274,6 @@ class Extractor(FeatureExtractor):
                 f"feature.overlap_seconds={self.config.overlap_seconds:g} is not shorter than a window of {longest:g} "
                 "s. Expected an overlap below it, such as 1."
             )
-
-
-def chosen_layers(text: str, layers: int) -> tuple[int, ...]:
-    """The hidden states that "last", "all", "5", "4-8" or "0,6,12" name, of an encoder with `layers` blocks.
-
-    Raises
-    ------
-    SerbenchError
-        For a text of another form, or a hidden state that is not there.
-    """
-    if text in ("last", "all"):
-        return (layers,) if text == "last" else tuple(range(layers + 1))
-    chosen: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
-            raise SerbenchError(f"layers={text!r} can't be read. Expected last, all, 5, 4-8 or 0,6,12.")
-        chosen |= set(range(int(first), int(last or first) + 1))
-    if not chosen or max(chosen) > layers:
-        raise SerbenchError(f"layers={text!r}: there is no such hidden state. Expected 0 to {layers} (the last one).")
-    return tuple(sorted(chosen))
 
 
 @lru_cache(maxsize=1)

@@ -16,11 +16,11 @@ with `--set model.encoder=NAME` (a folder, a name on the Hugging Face hub that i
 - `emobox`: EmoBox (Ma et al., Interspeech 2024, arXiv:2406.07162), from its code (github.com/emo-box/EmoBox,
   examples/sb with `hparams`): the last layer, projection to 256, ReLU, mean over the utterance's frames, linear
   outputs; log-softmax and negative log-likelihood, Adam 1e-4, 32 utterances per step, 20 epochs, gradients clipped to
-  norm 5 (SpeechBrain's default). Its warm-up of 10 is counted in epochs, at the end of each: the steps of epochs 1, 2, 3
-  ... 12 are 1, 0, 0.1 ... 1 times 1e-4, and fall to 0.2 times in epoch 20. Not kept: it tests the weights of every epoch,
-  here dev chooses one, by the task's metric; batch sizes as above. The command of its README differs from its `hparams`:
-  128 dimensions, 100 epochs, features normalised over each utterance. That is `--set model.projection=128 --set
-  train.epochs=100 --set model.utterance_norm=true`.
+  norm 5 (SpeechBrain's default). Its warm-up of 10 is counted in epochs, at the end of each: the step sizes of epochs
+  1, 2, 3 ... 12 are 1, 0, 0.1 ... 1 times 1e-4, and fall to 0.2 times in epoch 20. Not kept: it tests the weights of
+  every epoch, here dev chooses one, by the task's metric; batch sizes as above. The command of its README differs from
+  its `hparams`: 128 dimensions, 100 epochs, features normalised over each utterance. That is `--set
+  model.projection=128 --set train.epochs=100 --set model.utterance_norm=true`.
 - `attentive`: attentive statistics pooling and the hidden layer of the MSP-Podcast challenge's baseline (see the preset
   of `transformer`) on a frozen encoder; the rest as `default`.
 
@@ -110,11 +110,13 @@ class ProbeNetwork(LabelScale):
         self.normaliser = Normaliser(layers * width, torch.inf)
         self.layers = LayerSum(layers)
         c = config
+        self.standardise = c.standardise
         self.head = PoolingHead(width, outputs, c.projection, c.activation, pooling, c.hidden, c.dropout)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """(batch, outputs), or (batch, frame, outputs) for traces."""
-        outputs: Tensor = self.head(self.layers(self.normaliser(frames)), lengths)
+        frames = self.normaliser(frames) if self.standardise else frames
+        outputs: Tensor = self.head(self.layers(frames), lengths)
         return outputs
 
 

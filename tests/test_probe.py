@@ -21,7 +21,7 @@ from serbench.sermodels.inputs.sequences import Piece, Sequences
 from serbench.sermodels.pretrained.known_corpora import corpora_seen, tuned_on_emotions
 from serbench.sermodels.probe import PRESETS, TINY, Config, Model, ProbeNetwork, pools_first
 from serbench.sermodels.training.objective import LabelScale, Objective
-from serbench.sermodels.training.pooling import AttentiveStatistics, LayerSum, PoolingHead, masked_mean
+from serbench.sermodels.training.pooling import AttentiveStatistics, LayerSum, PoolingHead, RowMean, frame_mask
 
 CLASSES = Task("emotion", "classification", ("emotion",), labels=("a", "b", "c"))
 SCALES = {"arousal": (1.0, 7.0), "valence": (1.0, 7.0)}
@@ -41,9 +41,11 @@ def each(values: torch.Tensor) -> list[torch.Tensor]:
     return [row[:n] for row, n in zip(values, LENGTHS, strict=True)]
 
 
-def test_masked_mean_sees_its_own_frames() -> None:
+def test_the_mean_of_rows_sees_each_utterances_own() -> None:
     truth = torch.stack([row.mean(0) for row in each(frames())])
-    torch.testing.assert_close(masked_mean(frames(), LENGTHS), truth)
+    rows = frames()[frame_mask(LENGTHS, 7)]
+    assert len(rows) == 12
+    torch.testing.assert_close(RowMean()(rows, LENGTHS), truth)
 
 
 def test_attentive_statistics_equal_a_plain_writing() -> None:
@@ -110,7 +112,7 @@ def test_pooling_first_is_the_same_function(name: str) -> None:
     with torch.no_grad():
         network.layers.scores.copy_(torch.tensor([0.3, -1.0, 2.0]))
     clean = torch.nan_to_num(frames(12), posinf=0.0)
-    pooled = masked_mean(clean, LENGTHS)[:, None]
+    pooled = torch.stack([row.mean(0) for row in each(clean)])[:, None]
     torch.testing.assert_close(network(pooled, torch.ones(3, dtype=torch.long)), network(clean, LENGTHS))
 
 

@@ -51,10 +51,10 @@ class FeatureCache:
                 raise section.unwritable(error) from error
         return section
 
-    def present(self, extractor: FeatureExtractor | None) -> Section | None:
+    def present(self, extractor: FeatureExtractor) -> Section | None:
         """The part that holds this extractor's arrays, if there is one; nothing is written."""
-        section = None if extractor is None else self._place(extractor)
-        return section if section is not None and section.folder.is_dir() else None
+        section = self._place(extractor)
+        return section if section.folder.is_dir() else None
 
     def _place(self, extractor: FeatureExtractor) -> Section:
         address = digest({"extractor": extractor.identity(), "decoding": decoding_identity()})

@@ -76,15 +76,15 @@ class FeatureExtractor(ABC):
         """Features of several signals, each as `extract` gives them up to rounding; see `batch_seconds`."""
         return [self.extract(signal) for signal in signals]
 
-    def wider(self) -> FeatureExtractor | None:
-        """Another setting of this feature whose arrays hold all of this one's; None where there is none.
+    def wider(self) -> Sequence[FeatureExtractor]:
+        """Other settings of this feature whose arrays hold all of this one's, the smallest first.
 
-        What the cache has of it is narrowed instead of extracted anew.
+        What the cache has of one of them is narrowed instead of extracted anew.
         """
-        return None
+        return ()
 
-    def narrowed(self, array: Array) -> Array:
-        """The features (frames, dim) in an array of `wider()`, the same bytes as `extract` gives."""
+    def narrowed(self, array: Array, wider: FeatureExtractor) -> Array:
+        """The features (frames, dim) in an array of one of `wider()`, the same bytes as `extract` gives."""
         raise NotImplementedError(f"{self.name} has nothing to narrow")
 
     def prepare(self) -> None:  # noqa: B027

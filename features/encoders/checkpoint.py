@@ -93,8 +93,8 @@ def windowed(source: Checkpoint, seconds: float) -> Checkpoint:
         return source
     if shape.kind != WHISPER or shape.window is None:
         raise SerbenchError(
-            f"feature.window_seconds={seconds:g}: {source.name} is a {shape.family} encoder, and only Whisper is fed in "
-            "windows that may be cut. Leave the setting out; for encoders of waveforms there is feature.chunk_seconds."
+            f"feature.window_seconds={seconds:g}: {source.name} is a {shape.family} encoder, and only Whisper is fed "
+            "in windows that may be cut. Leave the setting out; encoders of waveforms have feature.chunk_seconds."
         )
     frames, longest = round(seconds * shape.sampling_rate / shape.hop), shape.window / shape.sampling_rate
     if not 1 <= frames * shape.hop <= shape.window:

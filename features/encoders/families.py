@@ -130,6 +130,27 @@ def geometry(config: Any, preprocessor: Mapping[str, Any], name: str) -> Geometr
     return Geometry(family, kind, rate, int(config.num_hidden_layers), int(config.hidden_size), hop, field)
 
 
+def chosen_layers(text: str, layers: int) -> tuple[int, ...]:
+    """The hidden states that "last", "all", "5", "4-8" or "0,6,12" name, of an encoder with `layers` blocks.
+
+    Raises
+    ------
+    SerbenchError
+        For a text of another form, or a hidden state that is not there.
+    """
+    if text in ("last", "all"):
+        return (layers,) if text == "last" else tuple(range(layers + 1))
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise SerbenchError(f"layers={text!r} can't be read. Expected last, all, 5, 4-8 or 0,6,12.")
+        chosen |= set(range(int(first), int(last or first) + 1))
+    if not chosen or max(chosen) > layers:
+        raise SerbenchError(f"layers={text!r}: there is no such hidden state. Expected 0 to {layers} (the last one).")
+    return tuple(sorted(chosen))
+
+
 _TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 _TINY_FRONT = {
     "conv_dim": (16, 16, 16, 16), "conv_stride": (5, 4, 4, 4), "conv_kernel": (10, 8, 4, 4),

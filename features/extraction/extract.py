@@ -22,7 +22,7 @@ from ...datasets.core.stages import track
 from ..cache.cache import FeatureCache
 from ..cache.pack import Array, entry_key
 from ..cache.section import Section
-from ..core.audio import AudioHashes, signature
+from ..core.audio import AudioHashes, audio_sha256, signature
 from ..core.feature_extractor import FeatureExtractor
 from ..core.feature_table import FeatureTable
 from .file_tasks import AudioSource, FileTask, Outcome, Segment, compute, died, make, tasks_of, unchanged
@@ -83,7 +83,8 @@ def extract(
         return table_of_words(rows, root, extractor, words, source)
     cache = cache or FeatureCache()
     section = cache.section(extractor)
-    held = Held(extractor, section, cache.present(extractor.wider()))
+    wider = [(other, there) for other in extractor.wider() if (there := cache.present(other)) is not None]
+    held = _Held(extractor, section, tuple(wider))
     hashes = AudioHashes(cache.folder.parent / "audio")
     tasks, failed = tasks_of(rows, root, source, jobs)
     tally = _Tally(len(rows), failed, progress)
@@ -130,30 +131,39 @@ class _Tally:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What the cache has of an extractor's arrays: in its own section, or in that of its `wider()`."""
+class _Held:
+    """What the cache has of an extractor's arrays: in its own section, or in those of its `wider()`."""
 
     extractor: FeatureExtractor
     section: Section
-    wider: Section | None
+    wider: tuple[tuple[FeatureExtractor, Section], ...]
 
     def frames(self, key: bytes) -> int | None:
-        """Number of frames of an array, None if it has to be extracted; what only the wider section has is narrowed."""
+        """Number of frames of an array, None if it has to be extracted; what only a wider section has is narrowed."""
         frames = self.section.frames(key)
-        if frames is not None or self.wider is None or (array := self.wider.read(key)) is None:
+        if frames is not None:
             return frames
-        narrow = self.extractor.narrowed(array)
-        self.section.write(key, narrow)
-        return len(narrow)
+        for other, section in self.wider:
+            if (array := section.read(key)) is not None:
+                narrow = self.extractor.narrowed(array, other)
+                self.section.write(key, narrow)
+                return len(narrow)
+        return None
 
 
-def _look_up(task: FileTask, held: Held, hashes: AudioHashes, tally: _Tally, verify: bool) -> FileTask | None:
-    """Note what is cached of a file whose digest is remembered; return the rest of the task, None if there is none."""
+def _look_up(task: FileTask, held: _Held, hashes: AudioHashes, tally: _Tally, verify: bool) -> FileTask | None:
+    """Note what is cached of a file whose digest is remembered; return the rest of the task, None if there is none.
+
+    Where a wider section may have it, a digest that is not remembered is made here.
+    """
     try:
         seen = signature(task.path)
-    except OSError:
+        sha = hashes.known(task.path, seen)
+        if sha is None and held.wider:
+            read_at, sha = time.time(), audio_sha256(task.path)
+            hashes.learn(task.path, seen, sha, read_at)
+    except (OSError, SerbenchError):
         return task
-    sha = hashes.known(task.path, seen)
     if sha is None:
         return task
     tally.sha[task.path] = sha

@@ -181,6 +181,32 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure
     return figure
 
 
+@_styled
+def by_layer(table: pd.DataFrame, metric: str, title: str) -> Figure:
+    """Score of each layer of encoders with intervals, that of their sum as a line across, and its weights below.
+
+    `table` has the columns encoder, layer ("0", "1" ... "sum"), mean, low, high, weight.
+    """
+    figure, (scores, weights) = _panels(2, 3.0, 1.5 * WIDTH)
+    kinds = list(dict.fromkeys(table["encoder"]))
+    for k, kind in enumerate(kinds):
+        part = table[table["encoder"].eq(kind)]
+        single, colour = part[part["layer"].ne("sum")], _mark(k)["color"]
+        at = single["layer"].astype(int).to_numpy()
+        gaps = np.abs(single[["low", "high"]].to_numpy().T - single["mean"].to_numpy())
+        scores.errorbar(at + 0.08 * k, single["mean"], gaps, capsize=2, label=kind, lw=1.2, **_mark(k))
+        for level in part[part["layer"].eq("sum")]["mean"]:
+            scores.axhline(level, color=colour, lw=1, ls="--", label=f"{kind}, sum of layers")
+        width = 0.8 / len(kinds)
+        weights.bar(at + width * (k - (len(kinds) - 1) / 2), single["weight"], width, color=colour, label=kind)
+    scores.set(xlabel="hidden state", ylabel=f"{metric} (share)", title=title)
+    weights.set(xlabel="hidden state", ylabel="weight in the learned sum (share)")
+    for axes in (scores, weights):
+        axes.set_xticks(sorted({int(layer) for layer in table["layer"] if layer != "sum"}))
+    scores.legend(fontsize=8)
+    return figure
+
+
 def inline(svg_file: bytes, prefix: str, title: str) -> str:
     """An SVG file as an element of a page; its ids start with `prefix`, so that no two figures share one."""
     text = svg_file.decode()

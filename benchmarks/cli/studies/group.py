@@ -1,13 +1,13 @@
-"""`serbench study`: the experiments of the papers as commands. Each paper adds its own to the sub-command."""
+"""`serbench study`: the experiments of the papers, and of encoders, as commands; each file adds its own."""
 
 from __future__ import annotations
 
 import typer
 
-from . import deepemocluster, ladder, maec, semantic_fusion
+from . import deepemocluster, ladder, layers, maec, semantic_fusion
 
 study = typer.Typer(help="A paper's experiment: tables with significance marks, and a plot.", no_args_is_help=True)
-for paper in (deepemocluster, ladder, maec, semantic_fusion):
-    study.add_typer(paper.app)
+for one in (deepemocluster, ladder, layers, maec, semantic_fusion):
+    study.add_typer(one.app)
 app = typer.Typer()
 app.add_typer(study, name="study")
