@@ -82,8 +82,6 @@ def _paths(run: Run) -> list[str]:
     places = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
     for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
         places |= {str(given), str(Path(given).expanduser().resolve())}
-    split = str((arguments.get("protocol") or {}).get("split") or "").rpartition(":")[2]
-    places |= {split, str(Path(split).expanduser().resolve().parent)} if "/" in split else set()
     places |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
     splits = (part.get("split") or "" for part in (arguments.get("protocol") or {}, arguments.get("test") or {}))
     places |= {str(Path(found[1]).parent) for split in splits if (found := re.search(r"(?:^|:)(/.+)", split))}
