@@ -42,7 +42,8 @@ test makes the page again and compares. `serbench leaderboard --verify --results
 leaderboard of a folder there follows from its predictions. The commands above a table make its records.
 
 `linear` and `svm` take eGeMAPS functionals and are deterministic: they are trained once a fold, and their other trials
-are copies that say so. Letters, intervals and p are explained below each table, and in `docs/statistics.md`.
+are copies that say so. `probe` stands on the encoder of Whisper base, fed in windows of ten seconds
+(`docs/transformers.md`). Letters, intervals and p are explained below each table, and in `docs/statistics.md`.
 
 The records hold names and labels of utterances and no sound. RAVDESS is CC BY-NC-SA 4.0, EMO-DB CC0.
 """
@@ -86,7 +87,7 @@ def take(name: str, sources: list[Path]) -> None:
             export_run(run, Path(folder) / f"{run.run_id}.zip", labels=True, class_scores=False)
             for results in sources
             for run in load_runs(results)
-            if (name, run.name) != ("cross", "chance:random")  # a matrix needs one chance row
+            if run.complete_trials() and (name, run.name) != ("cross", "chance:random")  # a matrix needs one chance row
         ]
         shutil.rmtree(RECORDS / name, ignore_errors=True)
         merge(packed, RECORDS / name)
@@ -141,6 +142,7 @@ def command(run: Run) -> str:
     for flag, key in (("--root", "dataset"), ("--test-root", "test-dataset")):
         if found := re.search(rf"--{key} (\S+)", text):
             text = re.sub(rf"{flag} \S+", f"{flag} {PLACES[found[1]]}", text)
+    text = re.sub(r"(model\.encoder=(?:random:)?)(\S+)", r"\1<\2>", text)
     return re.sub(r"emobox:\S+", "emobox:<EMOBOX>", text)
 
 
