@@ -87,7 +87,7 @@ def take(name: str, sources: list[Path]) -> None:
             export_run(run, Path(folder) / f"{run.run_id}.zip", labels=True, class_scores=False)
             for results in sources
             for run in load_runs(results)
-            if run.complete_trials() and (name, run.name) != ("cross", "chance:random")  # a matrix needs one chance row
+            if run.complete_trials() and run.name != "chance:random"  # one chance row will do here
         ]
         shutil.rmtree(RECORDS / name, ignore_errors=True)
         merge(packed, RECORDS / name)
@@ -142,7 +142,7 @@ def command(run: Run) -> str:
     for flag, key in (("--root", "dataset"), ("--test-root", "test-dataset")):
         if found := re.search(rf"--{key} (\S+)", text):
             text = re.sub(rf"{flag} \S+", f"{flag} {PLACES[found[1]]}", text)
-    text = re.sub(r"(model\.encoder=(?:random:)?)(\S+)", r"\1<\2>", text)
+    text = re.sub(r"(model\.encoder=(?:random:)?)(\S+)", r"\1<\2>", text).replace("<PATH/", "<")
     return re.sub(r"emobox:\S+", "emobox:<EMOBOX>", text)
 
 
