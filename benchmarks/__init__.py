@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from .grid.execution import Execution
     from .grid.grid import from_record, run, run_grid
     from .protocol.request import Grid
+    from .studies.reproduce import Places, reproduce, reproducible
 
-__all__ = ["Execution", "Grid", "from_record", "run", "run_grid"]
-_ROOMS = {"Grid": ".protocol.request", "Execution": ".grid.execution"}
+__all__ = ["Execution", "Grid", "Places", "from_record", "reproduce", "reproducible", "run", "run_grid"]
+_ROOMS = {
+    "Grid": ".protocol.request",
+    "Execution": ".grid.execution",
+    **dict.fromkeys(("Places", "reproduce", "reproducible"), ".studies.reproduce"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -56,6 +56,11 @@ class Model(SERModel):
         """No features at all."""
         return {}
 
+    @classmethod
+    def deterministic(cls, config: Config) -> bool:
+        """Where nothing is drawn."""
+        return config.strategy == "majority"
+
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Count or average the training labels; label frames that are NaN don't count."""
         return FitLog(facts=self.refit(train))

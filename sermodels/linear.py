@@ -92,6 +92,11 @@ class Model(SERModel):
             raise SerbenchError("model.normalise=speaker is for functionals of utterances. Leave it out for frames.")
         return {"input": FeatureRequest(config.frame_feature if task.kind == "continuous" else config.feature)}
 
+    @classmethod
+    def deterministic(cls, config: Config) -> bool:
+        """Always: both fits have one optimum, and start from zero."""
+        return True
+
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Fit every alpha on train, keep the one that scores best on dev."""
         check_dev(self.name, f"alphas={self.config.alphas[0]:g}", len(self.config.alphas), len(dev))

@@ -104,6 +104,11 @@ class Model(SERModel):
         """One feature: functionals, or frames that are summarised."""
         return {"input": FeatureRequest(config.feature)}
 
+    @classmethod
+    def deterministic(cls, config: Config) -> bool:
+        """Always: libsvm draws at random for its probabilities alone, which are not used."""
+        return True
+
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Fit every point of the grid on train, keep the one that scores best on dev."""
         points = self._grid()

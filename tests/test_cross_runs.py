@@ -85,7 +85,7 @@ def test_one_training_serves_all_tested_corpora(toys: dict[str, Corpus], tmp_pat
     common = {"task": "arousal", "trials": 2}
     together = grid.run("chance", "alpha", test_dataset=["alpha", "beta", "gamma"], results=tmp_path / "a", **common)
     assert [run.spec["dataset"]["name"] for run in together] == ["alpha", "alpha>beta", "alpha>gamma"]
-    assert len(fits) == 2 * (2 * 4)  # the chance row and the random one: trials x folds, whatever is tested
+    assert len(fits) == 4 + 2 * 4  # the chance row once a fold, the random one in each trial, whatever is tested
     assert len(set(fits)) == 4
     for run, test in zip(together, ("alpha", "beta", "gamma"), strict=True):
         more = {} if test == "alpha" else {"test_dataset": test}
@@ -99,15 +99,15 @@ def test_one_training_serves_all_tested_corpora(toys: dict[str, Corpus], tmp_pat
 
 def test_what_is_finished_is_not_trained_again(toys: dict[str, Corpus], tmp_path: Path, fits: list) -> None:
     common = {"task": "arousal", "trials": 2, "results": tmp_path}
-    runs = grid.run("chance", "alpha", test_dataset=["beta", "gamma"], **common)
+    runs = grid.run("chance:random", "alpha", test_dataset=["beta", "gamma"], **common)
     whole = [predictions(run) for run in runs]
     del fits[:]
-    grid.run("chance", "alpha", test_dataset=["beta", "gamma"], **common)
+    grid.run("chance:random", "alpha", test_dataset=["beta", "gamma"], **common)
     assert not fits
     for suffix in ("json", "parquet"):
         next(runs[1].path.glob(f"unit-1-speaker-s2.{suffix}")).unlink()
     stamps = {p: p.stat().st_mtime_ns for p in runs[0].path.glob("unit-*")}
-    grid.run("chance", "alpha", test_dataset=["beta", "gamma"], **common)
+    grid.run("chance:random", "alpha", test_dataset=["beta", "gamma"], **common)
     assert len(fits) == 1
     assert {p: p.stat().st_mtime_ns for p in runs[0].path.glob("unit-*")} == stamps
     for run, before in zip(runs, whole, strict=True):

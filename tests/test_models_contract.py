@@ -49,6 +49,18 @@ def test_one_seed_gives_one_model_and_the_data_stay_as_they_were(name: str, kind
 
 
 @pytest.mark.parametrize(("name", "kind"), pairs())
+def test_deterministic_models_take_no_seed(name: str, kind: str) -> None:
+    assert not list(checks.a_model_that_is_deterministic_takes_no_seed(name, kind))
+
+
+def test_a_model_that_is_not_as_deterministic_as_it_says_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = registry.load("chance").Model
+    monkeypatch.setattr(model, "deterministic", classmethod(lambda cls, config: True))
+    (problem,) = checks.a_model_that_is_deterministic_takes_no_seed("chance", "classification")
+    assert problem.startswith("random trained with another seed: up to 1 apart")
+
+
+@pytest.mark.parametrize(("name", "kind"), pairs())
 def test_saved_and_loaded_it_predicts_the_same(name: str, kind: str) -> None:
     assert not list(checks.saved_and_loaded_it_predicts_the_same(name, kind))
 

@@ -193,7 +193,7 @@ def test_a_plug_in_passes_the_public_checks(example: Path) -> None:
         ("feature", "word-length"),
     }
     assert all(line.endswith(" ok") for line in lines[:-1])
-    assert len(lines) == 9 + 6 + 4 + 10 + 1
+    assert len(lines) == 9 + 6 + 4 + 11 + 1
 
 
 def test_what_is_wrong_with_a_plug_in_is_told_and_breaks_nothing_else(broken: Path) -> None:

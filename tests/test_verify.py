@@ -250,7 +250,22 @@ def test_published_numbers_stand_as_in_their_sources() -> None:
     sewa = references("sewa", "traces").set_index(["model", "split", "target"])["value"]
     assert sewa["Chen et al. 2017, winner of AVEC 2017 (audio+video+text)", "test DE", "liking"] == 0.509
     assert sewa["AVEC 2018 baseline (audio+video+text)", "test DE", "valence"] == 0.577
-    assert references("tess").empty  # no number was found: none is printed
+    emodb = references("emodb", "emotion").set_index(["model", "metric"])["value"]
+    assert emodb["data2vec large frozen, small head", "WA"] == pytest.approx(0.6195)
+    assert (
+        references("urdu").set_index(["model", "metric"])["value"]["HuBERT large frozen, small head", "UAR"] == 0.8175
+    )
+    assert references("cafe").empty  # no number was found: none is printed
+
+
+def test_every_cell_of_emobox_is_there_for_our_corpora() -> None:
+    """Ten encoders on nine corpora, three metrics each."""
+    rows = references()
+    rows = rows[rows["source"].str.startswith("EmoBox") & rows["task"].eq("emotion")]
+    counts = rows.groupby("dataset").size()
+    corpora = ("crema-d", "emodb", "iemocap", "meld", "msp-podcast", "ravdess", "savee", "tess", "urdu")
+    assert counts.to_dict() == dict.fromkeys(corpora, 30)
+    assert rows.groupby(["dataset", "metric"]).size().eq(10).all()
 
 
 def test_published_rows_stand_beside_and_never_in_a_ranking(board: Path) -> None:

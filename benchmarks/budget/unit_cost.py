@@ -38,7 +38,7 @@ class UnitCost:
 def recorded(plan: Plan, results: Path) -> UnitCost | None:
     """What a training took in the records: the run's own, else runs of the same model, settings and features."""
     for run in (part.record(results) for part in plan.parts):
-        if run and (own := [u for u in run.units() if u["status"] == "done"]):
+        if run and (own := _trained(run)):
             return _mean(run, own, 1.0, "its own trials")
     wanted, items = plain(plan.parts[0].spec), _train_items(plan)
     for file in sorted(results.glob("runs/*/run.json")):
@@ -50,13 +50,18 @@ def recorded(plan: Plan, results: Path) -> UnitCost | None:
             if not same or _signatures(spec) != _signatures(wanted):
                 continue
             run = Run.open(file)
-            units = [u for u in run.units() if u["status"] == "done" and (u.get("counts") or {}).get("train")]
+            units = [u for u in _trained(run) if (u.get("counts") or {}).get("train")]
         except (SerbenchError, ValueError, KeyError, OSError):
             continue  # a damaged record is no measure
         if units:
             share = items / statistics.mean(u["counts"]["train"] for u in units)
             return _mean(run, units, share, f"trials on {spec['dataset']['name']}, in proportion to training items")
     return None
+
+
+def _trained(run: Run) -> list[dict[str, Any]]:
+    """Facts of the finished units that are no copies of another trial."""
+    return [u for u in run.units() if u["status"] == "done" and "same_as" not in u]
 
 
 def carried(tried: Pilot, plan: TrainingPlan) -> UnitCost:

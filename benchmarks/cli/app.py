@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": "plan",
     "tune": "tune",
     "cross": "cross",
+    "reproduce": "reproduce",
     "study": "studies.group",
     "leaderboard": "results",
     "compare": "results",

@@ -42,7 +42,7 @@ def leaderboard(
     if bootstrap:
         frame = board.with_intervals(frame, runs, Resampling(bootstrap=bootstrap, cluster=cluster))
     path = board.write_leaderboard(frame, results)
-    beside = published.beside(frame) if references else None
+    beside = published.beside(frame, runs) if references else None
     below = "" if beside is None else "\n" + published.to_markdown(beside)
     write_text(results / "leaderboard.md", board.to_markdown(frame) + below)
     Console().print(board.to_rich(frame))

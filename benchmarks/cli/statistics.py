@@ -88,9 +88,10 @@ def export(
     run: Annotated[str, typer.Argument(help="A run folder, a run id, MODEL or MODEL:PRESET.")],
     out: Annotated[Path, typer.Option(help="The zip file.")],
     labels: Annotated[bool, typer.Option(help="Include the gold labels; see to the corpus's licence.")] = False,
+    class_scores: Annotated[bool, typer.Option(help="Include the score of each class.")] = True,
     results: Results = Path("results"),
 ) -> None:
     """Pack a run with its predictions for sharing, without audio, gold labels and paths."""
     from ...results.record.sharing import export_run
 
-    typer.echo(f"written: {export_run(open_run(run, results), out, labels=labels)}")
+    typer.echo(f"written: {export_run(open_run(run, results), out, labels=labels, class_scores=class_scores)}")

@@ -155,10 +155,10 @@ def score(gold: Any, predicted: Any) -> float:
     return float((2 * covariance / (g.var(0) + p.var(0) + (g.mean(0) - p.mean(0)) ** 2)).mean())
 
 
-def fit(name: str, kind: str, seed: int = 5) -> tuple[SERModel, FitLog]:
+def fit(name: str, kind: str, seed: int = 5, config: Any = None) -> tuple[SERModel, FitLog]:
     """A model trained on the first eight items; selection on the same eight, since it is to learn them by heart."""
     data, cls = whole(name, kind), registry.load(name).Model
-    model: SERModel = cls(tiny(name), TASKS[kind], Resources(seed=seed))
+    model: SERModel = cls(config or tiny(name), TASKS[kind], Resources(seed=seed))
     train = data.take(range(N_TRAIN))
     pool = withheld(data.take(range(12, 16))) if cls.uses_unlabelled else None
     return model, model.fit(train, train, score, pool)

@@ -110,6 +110,16 @@ def one_seed_gives_one_model(name: str, kind: str) -> Problems:
         yield "training changes the features that it is given"
 
 
+def a_model_that_is_deterministic_takes_no_seed(name: str, kind: str) -> Problems:
+    """A preset that declares itself `deterministic` predicts the same whatever the seed: it is trained once, not five
+    times."""
+    module, data = registry.load(name), withheld(whole(name, kind))
+    for preset, config in {"TINY": tiny(name), **module.PRESETS}.items():
+        if module.Model.deterministic(config):
+            one, other = (fit(name, kind, seed, config)[0].predict(data) for seed in (5, 6))
+            yield from differs(f"{preset} trained with another seed", flat(other), flat(one))
+
+
 def saved_and_loaded_it_predicts_the_same(name: str, kind: str) -> Problems:
     """The file holds all that the predictions need: weights, task, configuration."""
     model, data = trained(name, kind)[0], withheld(whole(name, kind))
@@ -156,6 +166,7 @@ OF_A_KIND = (
     shapes,
     class_scores_sum_to_one,
     one_seed_gives_one_model,
+    a_model_that_is_deterministic_takes_no_seed,
     saved_and_loaded_it_predicts_the_same,
     order_and_company_change_no_prediction,
     labels_of_predicted_data_decide_nothing,

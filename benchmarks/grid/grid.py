@@ -19,12 +19,14 @@ from ...datasets.core.files import canonical_json
 from ...results.record.folder import Run
 from ...results.record.storage import plain
 from ..core.progress import Display
+from ..protocol.protocol import unit_seed
 from ..protocol.request import Grid, Names, Request
 from ..protocol.setting import Corpora
 from .execution import Execution, Order, ThisMachine, make_plan
 from .finished import recall, remember
-from .plan import Plan
+from .plan import Part, Plan
 from .tables import item_table
+from .trial import copied
 
 
 def run(model: Names = (), dataset: Names = (), **named: Any) -> list[Run]:
@@ -122,7 +124,19 @@ def _recorded(plans: Iterable[Plan], results: Path, runs: dict[int, Run]) -> Ite
             run = runs[id(part.request)] = Run.create(results, part.spec)
             if run.items() is None:
                 run.write_items(item_table(part.setting.tested, part.setting.asked, list(part.setting.subsets)))
+            if plan.repeats:
+                _copy_finished(part, run)
         yield Order(plan, tuple(runs[id(part.request)] for part in plan.parts))
+
+
+def _copy_finished(part: Part, run: Run) -> None:
+    """Of a deterministic model: copy finished trials into those that lack a record, fold by fold."""
+    finished: dict[str, Mapping[str, Any]] = {}
+    for unit in (unit for unit in run.units() if unit["status"] == "done"):
+        finished.setdefault(unit["fold"], unit)
+    for trial, fold in part.lacking(run):
+        if fold in finished:
+            copied(run, finished[fold], trial, unit_seed(part.request.protocol, trial, fold))
 
 
 @contextmanager

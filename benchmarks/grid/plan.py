@@ -94,6 +94,11 @@ class Plan(ABC):
     def uses_device(self) -> bool:
         """Whether a graphics card is of use."""
 
+    @property
+    def repeats(self) -> bool:
+        """Whether all trials are one training, of which each gets a copy (`trial.copied`)."""
+        return False
+
     @abstractmethod
     def rows(self) -> list[Rows]:
         """(corpus, rows that features are needed of, task) of each source, in their order."""

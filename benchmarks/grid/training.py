@@ -59,9 +59,16 @@ class TrainingPlan(Plan):
             *((s.tested, needed_rows(s.tested, s.asked, s.subsets, context=context), s.asked) for s in crossing),
         ]
 
+    @property
+    def repeats(self) -> bool:
+        """Where the model takes no part of the seed, nothing is drawn by a search, and every trial has all folds."""
+        return self.request.search is None and not self.setting.rotates and self.model.deterministic(self.config)
+
     def units(self, lacking: Sequence[Sequence[tuple[int, str]]]) -> list[Unit]:
         """One for each (trial, fold) that some of the parts lacks."""
         folds = self.setting.folds
+        if self.repeats:
+            return self._units_of_all_trials(lacking)
         wanted = sorted({unit for one in lacking for unit in one}, key=lambda unit: (unit[0], folds.index(unit[1])))
         return [
             Unit(
@@ -73,11 +80,21 @@ class TrainingPlan(Plan):
             for trial, fold in wanted
         ]
 
+    def _units_of_all_trials(self, lacking: Sequence[Sequence[tuple[int, str]]]) -> list[Unit]:
+        """One for each fold of which some part lacks all trials; single ones are copied by the grid, not trained."""
+        every = tuple(range(self.request.trials))
+        lacks = [[fold for fold in self.setting.folds if {(t, fold) for t in every} <= set(one)] for one in lacking]
+        return [
+            Unit(f"{self.request.model}, fold {fold}", fold, every, parts)
+            for fold in self.setting.folds
+            if (parts := tuple(i for i, folds in enumerate(lacks) if fold in folds))
+        ]
+
     def job(
         self, unit: Unit, runs: Sequence[Path], device: str, threads: int, *, save_models: bool = False
     ) -> TrainingJob:
         """One training, and the predictions of each part that lacks it."""
-        (trial,) = unit.trials
+        trial, *same = unit.trials
         crossing = [i for i, part in enumerate(self.parts) if part.setting.crosses]
 
         def target(i: int) -> Target:
@@ -99,6 +116,7 @@ class TrainingPlan(Plan):
             save_models,
             self.request.search,
             self.request.refit,
+            {t: unit_seed(self.request.protocol, t, unit.fold) for t in same} if self.repeats else None,
         )
 
 

@@ -9,6 +9,7 @@ exception becomes a failed record with the reason.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("serbench.trial")
 """Says where a failed unit failed, to who listens: a node of a cluster brings it home."""
+NOT_SPENT = ("seconds", "cpu_seconds", "seconds_fit", "seconds_predict")
+"""What a copied unit took none of."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,13 @@ class TrainingJob:
     save_model: bool = False
     search: Mapping[str, Any] | None = None
     refit: bool = False
+    copies: Mapping[int, int] | None = None
+    """Of a deterministic model: the other trials that this training stands for, each with its seed."""
 
     def run(
         self, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
     ) -> list[dict[str, Any]]:
-        """Train, predict and record the unit; returns the facts as written, one per target.
+        """Train, predict and record the unit; returns the facts as written: per target, trial after trial.
 
         A `KeyboardInterrupt` passes through and leaves no record; any other exception is recorded as a failed unit: of
         all targets if training fails, else of the one whose prediction fails.
@@ -96,9 +101,16 @@ class TrainingJob:
         facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
         facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
         facts["peak_mib"] = round(peak_mib())
-        return [
+        if self.copies is not None:
+            facts["deterministic"] = True
+        written = [
             Run.open(target.run).write_unit(self.trial, self.division.fold, facts | outcome, predictions)
             for target, (outcome, predictions) in zip(self.targets, outcomes, strict=True)
+        ]
+        return written + [
+            copied(Run.open(target.run), one, trial, seed)
+            for trial, seed in (self.copies or {}).items()
+            for target, one in zip(self.targets, written, strict=True)
         ]
 
 
@@ -256,6 +268,22 @@ def cost_of(
 def reason(error: Exception) -> str:
     """Why a unit failed, as its record says it."""
     return str(error) if isinstance(error, SerbenchError) else f"{type(error).__name__}: {error}"
+
+
+def copied(run: Run, facts: Mapping[str, Any], trial: int, seed: int) -> dict[str, Any]:
+    """Leave a unit of a deterministic model as another trial too; returns the facts as written.
+
+    A copy has the predictions (and weights) of the trained unit, its own seed, which decided nothing, no seconds, and
+    `same_as`, the trial that it repeats: so the row pairs with other models' by (trial, subset), as all rows do.
+    """
+    source, own = run.unit_files(facts["trial"], facts["fold"])[0], run.unit_files(trial, facts["fold"])[0]
+    done = facts["status"] == "done"
+    again: dict[str, Any] = {key: 0.0 for key in NOT_SPENT if key in facts}
+    again |= {"seed": seed, "deterministic": True, "same_as": facts.get("same_as", facts["trial"])}
+    if done and (weights := source.with_suffix(".safetensors")).is_file():
+        shutil.copyfile(weights, own.with_suffix(".safetensors"))
+    predictions = run.unit_predictions(facts) if done else None
+    return run.write_unit(trial, facts["fold"], {**facts, **again}, predictions)
 
 
 def _number(value: Any) -> float | None:

@@ -31,8 +31,10 @@ Put it into a results folder with:  serbench merge THIS.zip --out RESULTS
 """
 
 
-def export_run(run: Run, path: Path, *, labels: bool = False) -> Path:
+def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool = True) -> Path:
     """Pack a run with its predictions and scores into a zip file; gold labels only if asked for.
+
+    Without `class_scores` the predicted classes stay, of which all metrics are made: a quarter of the size.
 
     Scores are in `scores.csv`, since they can't be computed without the labels. Texts of the record lose the paths of
     this machine. The same run always gives the same bytes.
@@ -51,7 +53,7 @@ def export_run(run: Run, path: Path, *, labels: bool = False) -> Path:
         copy_of.path.mkdir(parents=True)
         members[f"runs/{run.run_id}/run.json"] = _json(spec)
         for unit in run.units():
-            _export_unit(run, copy_of, _hidden(unit, hide), labels=labels)
+            _export_unit(run, copy_of, _hidden(unit, hide), labels=labels, class_scores=class_scores)
         if (items := run.items()) is not None:
             copy_of.write_items(items.reset_index())
         for file in sorted(copy_of.path.iterdir()):
@@ -61,12 +63,14 @@ def export_run(run: Run, path: Path, *, labels: bool = False) -> Path:
     return path
 
 
-def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool) -> None:
-    """Write one unit of an export; without labels its parquet lacks the gold columns and has a digest of its own."""
+def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool, class_scores: bool) -> None:
+    """Write one unit of an export; what is left out of its parquet gives that a digest of its own."""
     facts_file, data_file = copy_of.unit_files(facts["trial"], facts["fold"])
     if facts["status"] == "done":
         table = run.unit_predictions(facts)
         kept = table if labels else table.drop(columns=gold_columns(run.task), errors="ignore")
+        if not class_scores and run.task.kind == "classification":
+            kept = kept.drop(columns=[f"p_{label}" for label in run.task.labels], errors="ignore")
         facts = {**facts, "predictions": write_parquet(data_file, kept)}
     write_json(facts_file, facts)
 

@@ -61,7 +61,7 @@ def leaderboard_table(ranking: Ranking, target: str, stem: str) -> Table:
 
 def reference_table(ranking: Ranking, stem: str) -> Table | None:
     """Published results on the same corpus and task, beside ours and never among them."""
-    published_here = published.beside(ranking.frame) if len(ranking.frame) else pd.DataFrame()
+    published_here = published.beside(ranking.frame, ranking.runs) if len(ranking.frame) else pd.DataFrame()
     if not len(published_here):
         return None
     rows: list[Row] = [

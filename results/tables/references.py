@@ -1,18 +1,22 @@
 """Published results on the same corpora, from `references.csv` beside this file: numbers to read ours against.
 
 Only numbers that were seen in their source are there, each with it. `distance` says how far the protocol behind a
-number is from ours, with the reason: "same" (same release, items, classes, selection and repetition), "near" (same
-items and classes; selection, repetition or averaging differ), "not comparable" (other training data, classes or test
-items, or selection on the test set). Rows stand beside a ranking and never in it; only a "same" one is given the
-place that it would have there.
+number is from ours, with the reason: "same" (same release, items, classes, folds and averaging), "near" (same items
+and classes; folds, selection, repetition or averaging differ), "not comparable" (other training data, classes or test
+items, or selection on the test set). The file says how far a number is from our own splits; a ranking whose runs test
+the same items together (`folds`) is "same". Rows stand beside a ranking and never in it; only a "same" one is given
+the place that it would have there, and our runs stand among them, averaged as they are.
 
 Columns: dataset, release, task and target as registered here, classes, split, metric (UAR, WA, macroF1 and CCC, all
-as shares), value, model, source, distance, reason. A row belongs to every release if its own is empty.
+as shares), value, model, source, distance, reason; `folds`, the digest of the test items of each fold where they are
+known (`over_folds.folds_digest`); `average`, how the value was averaged where it is known; `recipe`, what `serbench
+reproduce` makes the row with, as JSON, and `weights`, the checkpoint that it takes; both empty where it can't. A row
+belongs to every release if its own is empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -22,6 +26,8 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ..display.numbers import number
 from ..display.table import Table, on_screen, records, task_and_target, to_markdown as table_markdown
+from ..record.folder import Run
+from .over_folds import folds_of, over_folds
 
 COLUMNS = (
     "dataset",
@@ -36,7 +42,13 @@ COLUMNS = (
     "source",
     "distance",
     "reason",
+    "folds",
+    "average",
+    "recipe",
+    "weights",
 )
+OVER_FOLDS = "over folds"
+OURS = "ours"
 
 
 def references(dataset: str | None = None, task: str | None = None) -> pd.DataFrame:
@@ -64,10 +76,14 @@ def place(row: Mapping[str, Any], ranking: pd.DataFrame) -> str:
     return f"before #{int(below['rank'].min())}" if len(below) else "last"
 
 
-def beside(frame: pd.DataFrame) -> pd.DataFrame:
+def beside(frame: pd.DataFrame, runs: Iterable[Run] = ()) -> pd.DataFrame:
     """The references that belong to the rankings of a leaderboard, with a column `place`; of the primary metric
-    first."""
-    parts = []
+    first.
+
+    With the runs behind the leaderboard, rows of the same folds are "same", and our runs stand among them (distance
+    "ours"), averaged over the folds as they are; the place is the one among those.
+    """
+    by_id, parts = {run.run_id: run for run in runs}, []
     for (dataset, task), group in frame.groupby(["dataset", "task"], sort=False):
         rows = references(str(dataset), str(task))
         releases = set(group["release"].fillna("").astype(str))
@@ -77,9 +93,45 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
         rows.loc[other & rows["distance"].ne("not comparable"), "reason"] += f"; another release than {mine}"
         rows.loc[other, "distance"] = "not comparable"
         rows["place"] = [place(row, group[group["target"].eq(row["target"])]) for row in records(rows)]
+        rows = _among(rows, group, by_id)
         first = rows["metric"].eq(group["metric"].iloc[0])
         parts.append(pd.concat([rows[first], rows[~first]]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS, "place"])
+
+
+def _among(rows: pd.DataFrame, group: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """References of one ranking; those of the ranking's own folds come first, best first, with our runs among them."""
+    mine = [(name, runs[run_id]) for name, run_id in zip(group["name"], group["run_id"], strict=True) if run_id in runs]
+    mine = list({run.run_id: (name, run) for name, run in mine}.values())
+    wanted = set(rows.loc[rows["average"].eq(OVER_FOLDS), "folds"]) - {""}
+    folds = folds_of(mine[0][1]) if mine and wanted else ""
+    same = rows["folds"].eq(folds) & rows["distance"].ne("same") if folds in wanted else pd.Series(False, rows.index)
+    if not same.any():
+        return rows
+    published, parts = rows[same].copy(), []
+    published["distance"] = "same"
+    published["reason"] = "the same items, classes and folds, the mean over folds; one training"
+    scores = [(name, run, over_folds(run)) for name, run in mine]
+    for (target, metric), known in published.groupby(["target", "metric"], sort=False):
+        own = [_own_row(known.iloc[0], name, run, scored, target, metric) for name, run, scored in scores]
+        joined = pd.concat([known, pd.DataFrame(own)]).sort_values("value", ascending=False, kind="stable")
+        parts.append(joined.assign(place=[f"#{i + 1}" for i in range(len(joined))]))
+    return pd.concat([*parts, rows[~same]])
+
+
+def _own_row(
+    like: pd.Series[Any], name: str, run: Run, scored: pd.DataFrame, target: Any, metric: Any
+) -> dict[str, Any]:
+    """A run of ours as a row among published ones: the mean of its trials."""
+    values = scored.loc[scored["target"].eq(target) & scored["metric"].eq(metric), "value"]
+    return {
+        **like.to_dict(),
+        "model": f"{name} ({OURS})",
+        "value": float(values.mean(skipna=False)),
+        "source": run.signature,
+        "distance": OURS,
+        "reason": f"the mean of {len(values)} trials over their folds",
+    }
 
 
 def render(rows: pd.DataFrame) -> Any:
@@ -117,7 +169,10 @@ def _tables(shown: pd.DataFrame) -> list[Table]:
             for row in group.to_dict("records")
         ]
         styles = ["grey" if row["distance"] == "not comparable" else "" for row in rows]
-        title = f"{dataset}, {task_and_target(task, target)}: published results, not ranked with ours"
+        among = (
+            "with ours among those of the same folds" if group["distance"].eq(OURS).any() else "not ranked with ours"
+        )
+        title = f"{dataset}, {task_and_target(task, target)}: published results, {among}"
         tables.append(Table(title, rows, styles=styles))
     return tables
 

@@ -159,6 +159,11 @@ class SERModel(ABC):
         return ()
 
     @classmethod
+    def deterministic(cls, config: Any) -> bool:
+        """Whether this configuration predicts from data alone, whatever the seed: then all trials are one training."""
+        return False
+
+    @classmethod
     def reads_text(cls, config: Any) -> bool:
         """Whether this configuration learns from transcripts, so that none may stand in training and in test."""
         return cls.uses_words

@@ -1,0 +1,216 @@
+"""docs/results.md, made from the records under docs/results: every number on the page is computed from predictions.
+
+    python tests/results_page.py                     write the page
+    python tests/results_page.py --check             status 1 unless the page is what would be written
+    python tests/results_page.py --take NAME FOLDER  make docs/results/NAME of the runs of results folders first
+
+Records are taken as `serbench export` packs them: without sound, paths of a machine and class scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from serbench.datasets.core.files import write_json, write_text
+from serbench.results.display.numbers import number
+from serbench.results.display.table import Table, to_markdown
+from serbench.results.record.folder import Run, load_runs
+from serbench.results.record.sharing import export_run, merge
+from serbench.results.report.data import Ranking, gather
+from serbench.results.report.parts import leaderboard_table, pair_table
+from serbench.results.tables import references
+from serbench.results.tables.leaderboard import leaderboard, write_leaderboard
+from serbench.results.tables.matrix import matrix, stars
+
+ROOT = Path(__file__).parents[1]
+RECORDS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
+HEAD = """# Results on real speech
+
+Every number on this page is computed from the predictions under `docs/results/` by `python tests/results_page.py`; a
+test makes the page again and compares. `serbench leaderboard --verify --results docs/results/NAME` says whether the
+leaderboard of a folder there follows from its predictions. The commands above a table make its records.
+
+`linear` and `svm` take eGeMAPS functionals and are deterministic: they are trained once a fold, and their other trials
+are copies that say so. `probe` stands on the encoder of Whisper base, fed in windows of ten seconds
+(`docs/transformers.md`). Letters, intervals and p are explained below each table, and in `docs/statistics.md`.
+
+The records hold names and labels of utterances and no sound. RAVDESS is CC BY-NC-SA 4.0, EMO-DB CC0.
+"""
+PARTS = {
+    "emodb-pairs": (
+        "EMO-DB, leave one speaker pair out",
+        "535 utterances, 10 speakers, 7 emotions; the corpus's default split: 5 folds, one of a man and a woman each.",
+    ),
+    "emodb-speakers": (
+        "EMO-DB, leave one speaker out",
+        "The split that most papers take: 10 folds. There is more to train on than with pairs.",
+    ),
+    "emodb-emobox": (
+        "EMO-DB, the folds of EmoBox",
+        "5 folds of which each holds all ten speakers in training and in test: the label `leak:speaker` says so. How "
+        "much that flatters is the distance to the tables above: same models, same utterances. Published rows of the "
+        "same folds stand with ours below the ranking, averaged over the folds as they are.",
+    ),
+    "ravdess": (
+        "RAVDESS, leave four actors out",
+        "1,440 utterances, 24 actors, 8 emotions; the corpus's default split: 6 folds of two men and two women each.",
+    ),
+    "ravdess-emobox": (
+        "RAVDESS, the folds of EmoBox",
+        "6 folds by actor too, with other actors together. Published rows of the same folds stand with ours.",
+    ),
+    "cross": (
+        "Across corpora: EMO-DB and RAVDESS",
+        "Four emotions that both have. Trained by the folds of the row's corpus, tested on all of the column's.",
+    ),
+}
+PLACES = {"emodb": "<EMO-DB>", "ravdess": "<RAVDESS>"}
+
+
+def take(name: str, sources: list[Path]) -> None:
+    """Bring the runs of results folders into docs/results/NAME, and write its leaderboard."""
+    if name not in PARTS:
+        raise SystemExit(f"{name!r} is no part of the page. Expected one of {', '.join(PARTS)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        packed = [
+            export_run(run, Path(folder) / f"{run.run_id}.zip", labels=True, class_scores=False)
+            for results in sources
+            for run in load_runs(results)
+            if run.complete_trials() and run.name != "chance:random"  # one chance row will do here
+        ]
+        shutil.rmtree(RECORDS / name, ignore_errors=True)
+        merge(packed, RECORDS / name)
+    for run in load_runs(RECORDS / name):
+        settle(run)
+    write_leaderboard(leaderboard(load_runs(RECORDS / name)), RECORDS / name)
+
+
+def settle(run: Run) -> None:
+    """Leave out what a split's file lists, which is for others to pass on, and where a checkpoint lay: the last
+    name of its folder stands for it, as if it had been typed beside it, and the run's id follows."""
+    config = json.dumps(run.spec["model"]["config"])
+    folders = {path: Path(path).name for path in re.findall(r"(?<![\w.])/[^\s\"]+", config)}
+
+    def clean(value: str) -> Any:
+        for path, last in folders.items():
+            value = value.replace(path, last)
+        return json.loads(value)
+
+    spec = clean(json.dumps(run.spec))
+    spec["arguments"]["protocol"]["listed"] = ""
+    units = {file.name: clean(file.read_text(encoding="utf-8")) for file in run.path.glob("unit-*.json")}
+    kept = {file.name: file.read_bytes() for file in run.path.iterdir() if file.name not in {*units, "run.json"}}
+    shutil.rmtree(run.path)
+    made = Run.create(run.results, spec)
+    for file, data in kept.items():
+        (made.path / file).write_bytes(data)
+    for file, facts in units.items():
+        write_json(made.path / file, facts)
+
+
+def page() -> str:
+    """The page as the records say it."""
+    parts = [HEAD]
+    for name, (title, about) in PARTS.items():
+        runs = load_runs(RECORDS / name) if (RECORDS / name / "runs").is_dir() else []
+        if runs:
+            parts += [f"## {title}", about, commands(runs)]
+            parts += list(crossing(runs) if name == "cross" else within(runs, name))
+    return re.sub(r"\n{3,}", "\n\n", "\n\n".join(part.strip("\n") for part in parts)) + "\n"
+
+
+def commands(runs: list[Run]) -> str:
+    """The commands that make the records; chance rows come with each of them."""
+    lines = list(dict.fromkeys(command(run) for run in runs if run.spec["model"]["name"] != "chance"))
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def command(run: Run) -> str:
+    """The command of a run with its folders named by what is in them."""
+    text = str(run.spec["command"])
+    for flag, key in (("--root", "dataset"), ("--test-root", "test-dataset")):
+        if found := re.search(rf"--{key} (\S+)", text):
+            text = re.sub(rf"{flag} \S+", f"{flag} {PLACES[found[1]]}", text)
+    text = re.sub(r"(model\.encoder=(?:random:)?)(\S+)", r"\1<\2>", text).replace("<PATH/", "<")
+    return re.sub(r"emobox:\S+", "emobox:<EMOBOX>", text)
+
+
+def within(runs: list[Run], name: str) -> Iterator[str]:
+    """Ranking, published rows of the same folds, differences, signatures."""
+    for ranking in gather(runs):
+        yield from (to_markdown(board(ranking, target, name)) for target in ranking.targets)
+        yield published(ranking)
+        if pairs := pair_table(ranking, name):
+            yield to_markdown(pairs, "####")
+        yield "\n".join(f"- {ranking.names[run.run_id]}: `{run.signature}`" for run in ranking.ranked)
+
+
+def board(ranking: Ranking, target: str, name: str) -> Table:
+    """The leaderboard without wall times, which say more about the machine's other work than about a model."""
+    table = leaderboard_table(ranking, target, name)
+    rows = [{head: cell for head, cell in row.items() if head != "time"} for row in table.rows]
+    return replace(
+        table, rows=rows, note=re.sub(r" (Grey rows are chance|time: wall time of all trials)\.", "", table.note)
+    )
+
+
+def published(ranking: Ranking) -> str:
+    """Published rows of the ranking's own folds with ours among them; nothing where there is none."""
+    rows = references.beside(ranking.frame, ranking.runs)
+    same = rows[rows["distance"].isin(["same", references.OURS])].copy()
+    same.loc[same["distance"].eq(references.OURS), "source"] = "this page"
+    return references.to_markdown(same)
+
+
+def crossing(runs: list[Run]) -> Iterator[str]:
+    """A matrix for each model: rows trained on, columns tested on."""
+    frame = matrix(runs)
+    for (model, metric), part in frame.groupby(["model", "metric"], sort=False):
+        part = part.sort_values(["trained_on", "tested_on"])
+        cells = [
+            {"trained on": trained} | {f"tested on {row['tested_on']}": cell(row) for row in group.to_dict("records")}
+            for trained, group in part.groupby("trained_on")
+        ]
+        note = (
+            "95 % intervals. Drop against training on the tested corpus itself: * p < .05, ** p < .01, *** p < .001 "
+            "(crossed t-test, Holm-adjusted)."
+        )
+        yield to_markdown(Table(f"{model}, {part['task'].iloc[0]}: {metric}", cells, note))
+        rows = part.to_dict("records")
+        yield "\n".join(f"- {row['trained_on']} > {row['tested_on']}: `{row['signature']}`" for row in rows)
+
+
+def cell(row: dict[str, float]) -> str:
+    """Mean, interval and drop of one cell."""
+    text = f"{number(row['mean'])} ({number(row['low'])}..{number(row['high'])})"
+    return text if pd.isna(row["drop"]) else f"{text}, drop {number(row['drop'])}{stars(row['p_holm'])}"
+
+
+def main() -> None:
+    """As the module says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--take", nargs="+", metavar=("NAME", "FOLDER"))
+    asked = parser.parse_args()
+    if asked.take:
+        take(asked.take[0], [Path(folder) for folder in asked.take[1:]])
+    text = page()
+    if asked.check and PAGE.read_text(encoding="utf-8") != text:
+        sys.exit("docs/results.md is not what the records say. Type: python tests/results_page.py")
+    if not asked.check:
+        write_text(PAGE, text)
+
+
+if __name__ == "__main__":
+    main()
