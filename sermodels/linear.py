@@ -74,6 +74,8 @@ class Model(SERModel):
     name = "linear"
     kinds = frozenset({"classification", "regression", "continuous"})
     refits = nests = True
+    _chosen: list[float]
+    """The chosen alpha, or that of each target."""
 
     @classmethod
     def labels(cls, config: Config) -> tuple[str, ...]:

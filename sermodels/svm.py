@@ -88,6 +88,8 @@ class Model(SERModel):
     name = "svm"
     kinds = frozenset({"classification", "regression"})
     refits = nests = True
+    _chosen: list[Point]
+    """The chosen point, or that of each target; none where there is one class."""
 
     @classmethod
     def labels(cls, config: Config) -> tuple[str, ...]:

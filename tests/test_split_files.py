@@ -309,3 +309,27 @@ def test_a_file_may_name_the_tested_items_across_corpora(demo_split: Path) -> No
     (place,) = Grid("chance", "emodb", test_dataset="demo", test_split=str(demo_split)).tested()
     assert place.split == str(demo_split)
     assert place.listed == given_split(str(demo_split), "demo")[1]
+
+
+def test_every_cell_of_a_matrix_takes_its_own_lists(toys: dict[str, Corpus], tmp_path: Path) -> None:
+    """Two corpora in one folder of lists: within each, and trained on the one and tested on the other."""
+    for name in ("alpha", "gamma"):
+        ids = list(map(str, toys[name].items(toys[name].task("emotion")).index))
+        for fold in range(3):
+            for role, keep in (("train", False), ("test", True)):
+                mine = [i for i in ids if (int(i[-3:]) % 7 % 3 == fold) == keep]
+                lines = [json.dumps({"key": f"{name}-{i}", "wav": f"x/{i}.wav"}) for i in mine]
+                (tmp_path / f"{name}_{role}_fold_{fold}.jsonl").write_text("\n".join(lines))
+    protocol = Protocol(split=f"emobox:{tmp_path}", dev="0.25")
+    asked = {"task": "emotion", "protocol": protocol, "trials": 1, "allow_leak": True, "results": tmp_path / "r"}
+    runs = grid.run("chance", ["alpha", "gamma"], test_dataset=["alpha", "gamma"], **asked)
+    named = {run.spec["dataset"]["name"]: run.spec["protocol"] for run in runs}
+    assert list(named) == ["alpha", "alpha>gamma", "gamma>alpha", "gamma"]
+    assert named["alpha>gamma"]["split"] == named["alpha"]["split"] != named["gamma"]["split"]
+    assert named["alpha>gamma"]["test_split"] == "speakers"
+    assert [one["dev"] for one in named.values()] == ["0.25:speaker"] * 2 + ["0.25:utterance"] * 2, (
+        "four speakers, three"
+    )
+    (crossed,) = grid.run("chance", "alpha", test_dataset="gamma", test_split=f"emobox:{tmp_path}", **asked)
+    assert crossed.spec["protocol"]["test_split"] == named["gamma"]["split"]
+    assert not crossed.finished(1, crossed.folds)

@@ -148,7 +148,7 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
     labels = guard(_pairs(setting), texts=reads_text, allow_leak=request.allow_leak, own_split=own)
     labels += _pool_labels(module.Model, config, setting, request.allow_leak)
     labels += [*module.Model.labels(config), *seen(module.Model, config, setting)]
-    model = {
+    model: dict[str, Any] = {
         "name": request.model,
         "preset": request.preset or "default",
         "config": to_dict(config),

@@ -99,7 +99,7 @@ def draw_dev(role: pd.Series[str], items: pd.DataFrame, task: Task, rule: str, u
         labels = task.encode(kept) if task.kind == "classification" else [0] * len(kept)
         taken = _of_each_class([str(i) for i in kept.index], labels, share, seed)
     drawn = role.copy()
-    drawn[kept.index] = ["dev" if one else "train" for one in taken]
+    drawn.loc[kept.index] = pd.array(["dev" if one else "train" for one in taken], dtype="string")
     return drawn
 
 

@@ -210,14 +210,16 @@ class Grid:
         releases = _of_each("--test-release", self.test_release, names)
         known = {place.name: place for group in self.trained() for place in group}
         own = [known.get(name, Place(name, options=self._options(name, everywhere=False))) for name in names]
+        splits = [given_split(self.test_split, name) for name in names]
         return [
             replace(
                 place,
                 root=roots.get(place.name) or place.root,
                 release=releases.get(place.name) or place.release,
-                **dict(zip(("split", "listed"), given_split(self.test_split, place.name), strict=True)),
+                split=split,
+                listed=listed,
             )
-            for place in own
+            for place, (split, listed) in zip(own, splits, strict=True)
         ]
 
     def requests(self) -> list[Request]:

@@ -129,7 +129,8 @@ def _table(path: Path) -> pd.DataFrame:
         raise SerbenchError(
             f"--split {path} can't be read: {error}. Expected a table, as --split-out writes it."
         ) from None
-    return table.astype("string").fillna("").apply(lambda column: column.str.strip())
+    stripped: pd.DataFrame = table.astype("string").fillna("").apply(lambda column: column.str.strip())
+    return stripped
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:

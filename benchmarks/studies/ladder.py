@@ -1,10 +1,10 @@
 """The ladder: how far settings of the evaluation alone move a score on functionals, step by step, with paired tests.
 
-Steps of one model on one corpus: its own split; leave-one-speaker-out; fitted again on train + dev; functionals
-normalised by speaker before that. Beside them, a foreign split against the own one with the same rule for dev, so that
-models and sizes are the same and only who is tested differs. All steps test the same items, cut into the same
-subsets, so they are paired although their protocols differ, which `compare` refuses for good reasons: the differences
-here are of protocols, not of models.
+Steps of one model on one corpus: its own split; leave-one-speaker-out; fitted again on train + dev, or chosen by inner
+folds and fitted on all of it; functionals normalised by speaker before that. Beside them, a foreign split against the
+own one with the same rule for dev, so that models and sizes are the same and only who is tested differs. All steps test
+the same items, cut into the same subsets, so they are paired although their protocols differ, which `compare` refuses
+for good reasons: the differences here are of protocols, not of models.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ...results.statistics.significance import holm
 from ...results.tables.pair_tests import run_clusters
 from ..grid.execution import Execution
 from ..grid.grid import run_grid
+from ..protocol.dev_part import NESTED
 from ..protocol.protocol import SHORT
 from ..protocol.request import Grid
 
@@ -37,7 +38,7 @@ DEV = "0.2:utterance"
 RESAMPLES = 10_000
 NOTE = (
     "Gain: over the step that is named, on the same test items. Interval: bootstrap over {cluster}s ({clusters}); p: "
-    "approximate randomisation of the predictions by {cluster}, two-tailed, adjusted by Holm over the table."
+    "approximate randomisation of the predictions by {cluster}, two-tailed; p Holm: adjusted over all models and steps."
 )
 
 
@@ -61,6 +62,7 @@ def steps(foreign: str | None) -> list[Step]:
         Step(own, ""),
         Step(loso, own, SHORT["loso"]),
         Step(refit, loso, SHORT["loso"], refit=True),
+        Step("nested choice", loso, SHORT["loso"], NESTED),
         Step("normalised by speaker", refit, SHORT["loso"], refit=True, settings=normalised),
     ]
     drawn = f"own split, dev {DEV}"
@@ -161,6 +163,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
         "gain": number(row["gain"], "+.3f") if tested else "",
         "over": str(row["against"]),
         "95 % interval": interval(row["low"], row["high"], "+.3f") if tested else "",
-        "p": p_value(row["p_holm"]) if tested else "",
+        "p": p_value(row["p"]) if tested else "",
+        "p Holm": p_value(row["p_holm"]) if tested else "",
         "labels": str(row["labels"]),
     }
