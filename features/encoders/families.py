@@ -200,6 +200,11 @@ RANDOM: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
         {**_RATE, "chunk_length": 4, "feature_size": 80, "hop_length": 160, "n_fft": 400},
     ),
+    "whisper-base": (
+        "whisper",
+        {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048},
+        {**_RATE, "chunk_length": 30, "feature_size": 80, "hop_length": 160, "n_fft": 400},
+    ),
     "ast-tiny": (
         "audio-spectrogram-transformer",
         {**_TINY, "max_length": 256},

@@ -14,7 +14,7 @@ other make that loop look worse than on a quiet one, so the row with one thread 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -73,15 +73,20 @@ def clip_by_clip(data: str, name: str, count: str) -> Facts:
 
 def ours(data: str, name: str, count: str) -> Facts:
     """`extract` in this process, into an empty cache."""
+    return extracted(Path(data), f"transformers:random:{name}", {"device": "cpu"}, int(count))
+
+
+def extracted(data: Path, feature: str, settings: Mapping[str, str], count: int) -> Facts:
+    """A feature of some clips of EMO-DB, extracted into an empty cache."""
     import pandas as pd
 
     from ....features.cache.cache import FeatureCache
     from ....features.core.feature_extractor import FeatureRequest, build
     from ....features.extraction.extract import extract
 
-    made = build(FeatureRequest(f"transformers:random:{name}", (("device", "cpu"),)))
+    made = build(FeatureRequest(feature, tuple(settings.items())))
     made.prepare()
-    names = [f"wav/{p.name}" for p in clips(Path(data), int(count))]
+    names = [f"wav/{p.name}" for p in clips(data, count)]
     table = pd.DataFrame({"path": names}, index=range(len(names)))
     seen = [0.0]
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +94,7 @@ def ours(data: str, name: str, count: str) -> Facts:
         def work() -> float:
             extract(
                 table,
-                Path(data),
+                data,
                 made,
                 FeatureCache(Path(folder) / "features"),
                 progress=lambda _done, _total, seconds: seen.__setitem__(0, seconds),
