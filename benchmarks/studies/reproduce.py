@@ -27,7 +27,7 @@ from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.reading.load import needs_root, root_variable
 from ...features.encoders.checkpoint import locate
 from ...results.display.numbers import interval, number
-from ...results.display.table import Table
+from ...results.display.table import Table, records
 from ...results.record.folder import Run
 from ...results.scores.scoring import score_predictions
 from ...results.tables.over_folds import over_folds
@@ -110,7 +110,7 @@ def reproduce(name: str, places: Places, how: Execution, trials: int = 5) -> pd.
     chosen = rows[rows["name"].str.casefold().eq(name.casefold())]
     if chosen.empty:
         raise unknown("published row that can be run", name, rows["name"].tolist())
-    row = chosen.iloc[0]
+    row = records(chosen)[0]
     if row["missing"]:
         raise SerbenchError(f"{row['name']} can't be run here; it lacks {row['missing']}.")
     (run,) = run_grid(grid_of(row, places, trials), how)

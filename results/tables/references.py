@@ -112,20 +112,19 @@ def _among(rows: pd.DataFrame, group: pd.DataFrame, runs: Mapping[str, Run]) -> 
     published["distance"] = "same"
     published["reason"] = "the same items, classes and folds, the mean over folds; one training"
     scores = [(name, run, over_folds(run)) for name, run in mine]
-    for (target, metric), known in published.groupby(["target", "metric"], sort=False):
-        own = [_own_row(known.iloc[0], name, run, scored, target, metric) for name, run, scored in scores]
+    for _, known in published.groupby(["target", "metric"], sort=False):
+        own = [_own_row(records(known)[0], name, run, scored) for name, run, scored in scores]
         joined = pd.concat([known, pd.DataFrame(own)]).sort_values("value", ascending=False, kind="stable")
         parts.append(joined.assign(place=[f"#{i + 1}" for i in range(len(joined))]))
     return pd.concat([*parts, rows[~same]])
 
 
-def _own_row(
-    like: pd.Series[Any], name: str, run: Run, scored: pd.DataFrame, target: Any, metric: Any
-) -> dict[str, Any]:
-    """A run of ours as a row among published ones: the mean of its trials."""
-    values = scored.loc[scored["target"].eq(target) & scored["metric"].eq(metric), "value"]
+def _own_row(like: Mapping[str, Any], name: str, run: Run, scored: pd.DataFrame) -> dict[str, Any]:
+    """A run of ours as a row among published ones of a target and metric: the mean of its trials."""
+    wanted = scored["target"].eq(like["target"]) & scored["metric"].eq(like["metric"])
+    values = scored.loc[wanted, "value"]
     return {
-        **like.to_dict(),
+        **like,
         "model": f"{name} ({OURS})",
         "value": float(values.mean(skipna=False)),
         "source": run.signature,
