@@ -7,7 +7,6 @@ import pandas as pd
 from ..display.numbers import number
 from ..display.table import Cell, Table
 from .data import Ranking
-from .parts import Row
 
 NOTE = (
     "Of runs that serbench clusters has looked at. NMI of the clusters of chunks with what is known of them (ratio: "
@@ -29,7 +28,7 @@ def contents_table(ranking: Ranking, stem: str) -> Table | None:
     if not frames:
         return None
     together = pd.concat(frames, ignore_index=True)
-    rows: list[Row] = [
+    rows: list[dict[str, Cell | str]] = [
         {
             "model": str(row["name"]),
             "measure": f"{row['measure']} {row['target']}",
