@@ -28,7 +28,7 @@ RUNS = {
     "cnn-ae": ("37544408a530", "e2d945cf", "mel.v1+a3300754"),
     "cnn-regressor:small": ("142a10fecb0d", "f5418b35", "mel.v1+a3300754"),
     "cnn-vae": ("235aa434c568", "d92173f0", "mel.v1+a3300754"),
-    "deepemocluster": ("5889a5b242fc", "3b7cb0c7", "mel.v1+a3300754"),
+    "deepemocluster": ("7d26a6a13f9f", "8a7a3189", "mel.v1+a3300754"),
     "linear": ("10241a774d94", "4ae76a35", "egemaps.v1+dc0e251a"),
     "maec": ("f7007870ce19", "1d7e9b68", "emobase45.v1+dc0e251a"),
     "semantic-fusion": ("cd2eaf28e76e", "31955d4d", "waveform.v1+2e5674ff"),

@@ -69,14 +69,15 @@ def verdict(table: pd.DataFrame) -> str:
     """In a sentence, what the clusters hold most of; "" without any emotion to compare with."""
     if not len(table):
         return ""
-    nmi = table[table["measure"].eq("NMI")].set_index("target")["excess"]
-    affect = nmi[[t for t in nmi.index if t not in ("speaker", "recording", *OF_CHUNKS)]]
-    other = nmi[[t for t in nmi.index if t in ("speaker", "recording", *OF_CHUNKS)]]
-    if not len(affect) or not len(other):
+    part = table[table["measure"].eq("NMI")]
+    excess = dict(zip(part["target"].astype(str), part["excess"].astype(float), strict=True))
+    others = {name: value for name, value in excess.items() if name in ("speaker", "recording", *OF_CHUNKS)}
+    affect = {name: value for name, value in excess.items() if name not in others}
+    if not affect or not others:
         return ""
-    most, rival = affect.idxmax(), other.idxmax()
-    ours, theirs = f"{affect[most]:.3f} of {most}", f"{other[rival]:.3f} of {rival}"
-    if affect[most] >= other[rival]:
+    most, rival = max(affect, key=affect.__getitem__), max(others, key=others.__getitem__)
+    ours, theirs = f"{affect[most]:.3f} of {most}", f"{others[rival]:.3f} of {rival}"
+    if affect[most] >= others[rival]:
         return f"The clusters hold more emotion than anything else looked at: NMI above chance {ours}, {theirs}."
     return f"These are clusters of {rival} rather than of emotion: NMI above chance {theirs}, {ours}."
 

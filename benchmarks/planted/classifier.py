@@ -83,7 +83,7 @@ def learnt(rates: Rates, h: Tensor, labels: Tensor, epochs: int, seed: int, step
     initialise(head, generator)
     with torch.no_grad():
         values = functional.relu(head[0](h))
-        means = torch.stack([values[labels == k].mean(0) for k in labels.unique()])
+        means = torch.stack([values[labels == k].mean(0) for k in sorted(set(labels.tolist()))])
         squared = float((means - values.mean(0)).square().sum(1).mean())
     speed = rates.top / (1 - rates.momentum) / CLUSTERS * squared
     losses = tuple(_stage(head, rates, h, labels, count, generator) for _ in range(epochs) for count in steps)

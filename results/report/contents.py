@@ -28,7 +28,7 @@ def contents_table(ranking: Ranking, stem: str) -> Table | None:
     if not frames:
         return None
     together = pd.concat(frames, ignore_index=True)
-    rows = [
+    rows: list[dict[str, Cell | str]] = [
         {
             "model": str(row["name"]),
             "measure": f"{row['measure']} {row['target']}",

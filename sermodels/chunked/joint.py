@@ -70,7 +70,8 @@ class JointModel(PoolModel[N]):
             share = training.epoch - 1 + done / steps
             done += 1
             weight = self.config.unsupervised_weight * self.factor(share)
-            return self.step_losses(training, *batch, weight=weight)
+            chunks, targets, unlabelled = batch
+            return self.step_losses(training, chunks, targets, unlabelled, weight)
 
         numbers = [np.array([step]) for step in range(steps)]
         row = training.sweep("train", Batches(numbers, load, training.device), losses)

@@ -51,7 +51,8 @@ class Combinator(nn.Module):
         w = [row.reshape(shape) for row in self.weights]
         mu = w[0] * torch.sigmoid(w[1] * above + w[2]) + w[3] * above + w[4]
         v = w[5] * torch.sigmoid(w[6] * above + w[7]) + w[8] * above + w[9]
-        return (noisy - mu) * v + mu
+        rebuilt: Tensor = (noisy - mu) * v + mu
+        return rebuilt
 
 
 class LadderNetwork(ChunkNetwork):
@@ -87,6 +88,7 @@ class LadderNetwork(ChunkNetwork):
         layers = [values]
         for convolution, norm in zip(self.encoder.convolutions, self.encoder.norms, strict=True):
             values = self._layer(layers, norm, convolution(values), noise)
+        assert isinstance(self.encoder.latent, nn.Sequential)
         code, norm = self.encoder.latent
         values = self._layer(layers, norm, code(torch.flatten(values, 1)), noise)  # (chunk, width)
         hidden, norm, _, last = self.emotion
