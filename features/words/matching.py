@@ -38,9 +38,9 @@ def groups(words: Sequence[str], parts: Sequence[str]) -> list[int]:
     known, said = [letters(w) for w in words], [letters(p) for p in parts]
     if len(said) < len(known):
         return []
-    best = {0: (0, ())}
+    best: dict[int, tuple[int, tuple[int, ...]]] = {0: (0, ())}
     for k, word in enumerate(known, 1):
-        following: dict[int, tuple[int, tuple[int, ...]]] = {}
+        following = dict[int, tuple[int, tuple[int, ...]]]()
         for j in range(k, len(said) - (len(known) - k) + 1):
             choices = (
                 (cost + distance(word, "".join(said[i:j])), (*firsts, i)) for i, (cost, firsts) in best.items() if i < j
