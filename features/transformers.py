@@ -170,10 +170,11 @@ class Extractor(FeatureExtractor):
 
         from .encoders.long_signals import reduce
 
-        apart = torch.from_numpy(array).unflatten(1, (-1, len(self._every_layer), self.source.geometry.width))
+        apart = torch.from_numpy(array).reshape(len(array), -1, len(self._every_layer), self.source.geometry.width)
         chosen = apart[:, :, list(self.layers)]  # (frame, part, layer, width); "mean+std" has two parts
         if all(getattr(wider.config, key) == getattr(self.config, key) for key in ("pooling", "average_seconds")):
-            return chosen.flatten(1).contiguous().numpy()
+            kept: Array = chosen.flatten(1).contiguous().numpy()
+            return kept
         return reduce(chosen[:, 0], self._recipe, self.source.geometry)
 
     def identity(self) -> dict[str, Any]:

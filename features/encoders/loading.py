@@ -61,7 +61,8 @@ def _cut_positions(model: Any, shape: Geometry) -> None:
     frames = shape.window_frames
     if shape.kind == WHISPER and frames is not None and frames < model.config.max_source_positions:
         model.config.max_source_positions = frames
-        model.embed_positions = nn.Embedding.from_pretrained(model.embed_positions.weight.detach()[:frames].clone())
+        kept = model.embed_positions.weight.detach()[:frames].clone()
+        model.embed_positions = nn.Embedding(*kept.shape, _weight=kept).requires_grad_(False)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def _title(side: str, cost: Facts) -> str:
     return f"whisper-base, {CLIPS} clips, {audio:.0f} s, {side} (real-time factor {factor:.3f})"
 
 
-RUNS = {"loop": clip_by_clip, "ours": ours, "peer": faster_whisper}
+RUNS: dict[str, Callable[..., Facts]] = {"loop": clip_by_clip, "ours": ours, "peer": faster_whisper}
 
 if __name__ == "__main__":
     main(__doc__, rows, RUNS, {"data": DATA})
