@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("datasets", "features", "sermodels", "results", "benchmarks")
 DEVELOPERS = ("test", "dev")  # extras that no user installs
+PEERS = {"ctranslate2", "faster_whisper"}  # what a measurement is held against, where somebody has installed it
 NEVER_INSTALLED = {"torchaudio"}  # an independent truth where it happens to load
 
 script = runpy.run_path(str(ROOT / "tests" / "lower_bounds.py"))
@@ -83,7 +84,7 @@ def test_every_import_of_the_sources_is_declared() -> None:
     brought = third_party(sources())
     assert {"numpy", "torch", "ray"} <= set(brought)
     allowed = declared(*users)
-    assert {name for name, distributions in brought.items() if not distributions & allowed} == set()
+    assert {name for name, distributions in brought.items() if not distributions & allowed} - PEERS == set()
 
 
 def test_every_import_of_the_tests_is_declared() -> None:

@@ -62,7 +62,8 @@ def _cut_positions(model: Any, shape: Geometry) -> None:
     if shape.kind == WHISPER and frames is not None and frames < model.config.max_source_positions:
         model.config.max_source_positions = frames
         kept = model.embed_positions.weight.detach()[:frames].clone()
-        model.embed_positions = nn.Embedding(*kept.shape, _weight=kept).requires_grad_(False)
+        positions = nn.Embedding(len(kept), kept.shape[1], _weight=kept)
+        model.embed_positions = positions.requires_grad_(False)
 
 
 @contextmanager
