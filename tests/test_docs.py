@@ -166,6 +166,6 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path: Path, test_data: Pa
     )
     for words in commands(ROOT / "README.md"):
         replaced = [re.sub(r"/data/\w+", lambda m: str(places[m[0]]), word) for word in words]
-        serbench([*replaced, "--trials", "1"] if words[0] == "run" else replaced)
+        serbench([*replaced, "--trials", "1"] if words[0] in ("run", "tune") else replaced)
     assert (tmp_path / "results" / "leaderboard.csv").exists()
     assert (tmp_path / "results" / "report.html").exists()
