@@ -215,14 +215,14 @@ class DeadlyMachine(ThisMachine):
 
 
 def test_a_unit_that_kills_its_process_is_recorded_and_ends_nothing(corpus_file: Path, tmp_path: Path):
-    asked = {"root": corpus_file, "results": tmp_path, "trials": 4, "threads": 1, "jobs": 2}
-    (one,) = run("linear", "table", launcher=DeadlyMachine(), **asked)
+    asked = {"root": corpus_file, "results": tmp_path, "preset": "random", "trials": 4, "threads": 1, "jobs": 2}
+    (one,) = run("chance", "table", launcher=DeadlyMachine(), **asked)
     facts = {trial: json.loads(file.read_text()) for trial, file in enumerate(sorted(one.path.glob("unit-*.json")))}
     assert {trial: f["status"] for trial, f in facts.items()} == {0: "done", 1: "failed", 2: "done", 3: "done"}
     assert "its process died" in facts[1]["error"]
     assert facts[1]["threads"] == 1
     assert facts[1]["seed"] not in {facts[trial]["seed"] for trial in (0, 2, 3)}
-    (again,) = run("linear", "table", **asked)
+    (again,) = run("chance", "table", **asked)
     assert json.loads(again.unit_files(1, facts[1]["fold"])[0].read_text())["status"] == "done"
 
 
