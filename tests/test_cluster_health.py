@@ -57,7 +57,7 @@ def test_one_epoch_that_learns_is_enough_and_few_epochs_tell_no_agreement() -> N
 def test_the_text_s_classifier_is_dead_at_the_paper_s_number_of_steps_and_the_preset_s_lives() -> None:
     h, labels = untrained_latents(0, sentences=100)
     text, released, adam = (
-        learnt(RATES[i], h, labels, 1, 0, steps) for i, steps in ((0, (625,)), (2, (150,)), (3, (150,)))
+        learnt(RATES[i], h, labels, 1, 0, steps) for i, steps in ((0, (625,)), (2, (300,)), (3, (300,)))
     )
     nothing = math.log(10)
     assert min(text.losses) > 0.999 * nothing

@@ -40,6 +40,14 @@ def cluster() -> Iterator[LocalCluster]:
         yield started
 
 
+@pytest.fixture
+def doomed() -> Iterator[LocalCluster]:
+    """A cluster whose head may be killed."""
+    pytest.importorskip("ray")
+    with local_cluster([("w1", 1), ("w2", 1)]) as started:
+        yield started
+
+
 @pytest.fixture(scope="module")
 def corpus_file(toy_corpus: Callable[..., Path]) -> Path:
     """A `table` corpus of 40 babbles of 10 speakers."""
@@ -202,9 +210,8 @@ def test_given_weights_and_matrices_are_those_of_a_serial_run(cluster: LocalClus
 
 @pytest.mark.slow
 def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
-    cluster: LocalCluster, corpus_file: Path, tmp_path: Path
+    doomed: LocalCluster, corpus_file: Path, tmp_path: Path
 ):
-    """The last test on this cluster: its head is not there any more."""
     more = (
         "--model",
         "cnn-regressor:small",
@@ -217,23 +224,23 @@ def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
         "--set",
         "train.patience=0",
     )
-    whole = subprocess.run(command(corpus_file, tmp_path / "whole", *more), **on_cluster(cluster))
+    whole = subprocess.run(command(corpus_file, tmp_path / "whole", *more), **on_cluster(doomed))
     assert whole.returncode == 0, whole.stderr
 
-    killed = command(corpus_file, tmp_path / "killed", *more, *ray_options(cluster))
-    launcher = subprocess.Popen(killed, env=cluster.env(), stderr=subprocess.PIPE, text=True)
-    assert wait_for(lambda: working(cluster, "w2") and unfinished(cluster))
-    cluster.kill("w2")
+    killed = command(corpus_file, tmp_path / "killed", *more, *ray_options(doomed))
+    launcher = subprocess.Popen(killed, env=doomed.env(), stderr=subprocess.PIPE, text=True)
+    assert wait_for(lambda: working(doomed, "w2") and unfinished(doomed))
+    doomed.kill("w2")
     assert wait_for(lambda: units(tmp_path / "killed"))
     launcher.kill()
     launcher.communicate()
     first = units(tmp_path / "killed")
     assert len(first) < 4
 
-    again = subprocess.Popen(killed, env=cluster.env(), stderr=subprocess.PIPE, text=True)
+    again = subprocess.Popen(killed, env=doomed.env(), stderr=subprocess.PIPE, text=True)
     assert wait_for(lambda: len(units(tmp_path / "killed")) > len(first))
-    cluster.kill("head")
-    cluster.kill("w1")  # which would go on with its trials while the launcher waits for the head
+    doomed.kill("head")
+    doomed.kill("w1")  # which would go on with its trials while the launcher waits for the head
     said = again.communicate(timeout=240)[1]
     assert again.returncode == 2, said
     assert "1 nodes, 1 trials at a time" in said
@@ -241,7 +248,7 @@ def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
     assert "the same command goes on where this one was" in said
     assert len(units(tmp_path / "killed")) < 5
 
-    last = subprocess.run(command(corpus_file, tmp_path / "killed", *more), **on_cluster(cluster))
+    last = subprocess.run(command(corpus_file, tmp_path / "killed", *more), **on_cluster(doomed))
     assert last.returncode == 0, last.stderr
     assert records_but_attempts(tmp_path / "killed") == records_but_attempts(tmp_path / "whole")
 

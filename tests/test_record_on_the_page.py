@@ -32,8 +32,8 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("record")
     rows = [f"{i}.wav,{'ab'[i % 2]},s{i % 6},{('train', 'dev', 'test')[i % 3]}" for i in range(60)]
     (folder / "mine.csv").write_text("path,label,speaker,partition\n" + "\n".join(rows) + "\n")
-    (one,) = run("chance", "table", root=folder / "mine.csv", trials=1, results=folder / "results")
-    unit = next(one.path.glob("unit-*.json"))
+    (one,) = run("chance", "table", root=folder / "mine.csv", trials=2, results=folder / "results")
+    *_, unit = sorted(one.path.glob("unit-*.json"))  # of the second trial: a copy of the first
     return {
         "run.json": json.loads((one.path / "run.json").read_text()),
         "unit-<trial>-<fold>.json": json.loads(unit.read_text()),
