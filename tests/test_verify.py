@@ -234,27 +234,35 @@ def test_published_tasks_are_tasks_of_the_registered_corpora() -> None:
     assert set(references()["dataset"]) <= known
 
 
+def cell(values: pd.Series, *key: str) -> float:
+    """The only value of a key."""
+    return float(values.loc[[key]].item())
+
+
 def test_published_numbers_stand_as_in_their_sources() -> None:
     """A few cells read again by hand: EmoBox table 4, ser-tests, the challenge's PDF (arousal, valence, dominance)."""
     rows = references("iemocap", "emotion").set_index(["model", "metric"])["value"]
-    assert rows["WavLM large frozen, small head", "UAR"] == pytest.approx(0.6947)
-    assert rows["Whisper large v3 frozen, small head", "macroF1"] == pytest.approx(0.7311)
+    assert cell(rows, "WavLM large frozen, small head", "UAR") == pytest.approx(0.6947)
+    assert cell(rows, "Whisper large v3 frozen, small head", "macroF1") == pytest.approx(0.7311)
     meld = references("meld", "emotion").set_index(["model", "metric"])["value"]
-    assert meld["HuBERT base frozen, small head", "WA"] == pytest.approx(0.4547)
+    assert cell(meld, "HuBERT base frozen, small head", "WA") == pytest.approx(0.4547)
     msp = references("msp-podcast", "attributes")
     robust = msp[msp["model"].eq("wav2vec 2.0 large robust fine-tuned") & msp["source"].str.contains("ser-tests")]
     found = robust.set_index(["target", "split"])["value"]
-    assert (found["arousal", "test1"], found["dominance", "test1"], found["valence", "test2"]) == (0.745, 0.634, 0.4)
+    assert (cell(found, "arousal", "test1"), cell(found, "dominance", "test1"), cell(found, "valence", "test2")) == (
+        0.745,
+        0.634,
+        0.4,
+    )
     multi = msp[msp["model"].str.contains("multi-task") & msp["split"].eq("test3")].set_index("target")["value"]
     assert (multi["arousal"], multi["valence"], multi["dominance"]) == (0.577, 0.577, 0.405)
     sewa = references("sewa", "traces").set_index(["model", "split", "target"])["value"]
-    assert sewa["Chen et al. 2017, winner of AVEC 2017 (audio+video+text)", "test DE", "liking"] == 0.509
-    assert sewa["AVEC 2018 baseline (audio+video+text)", "test DE", "valence"] == 0.577
+    assert cell(sewa, "Chen et al. 2017, winner of AVEC 2017 (audio+video+text)", "test DE", "liking") == 0.509
+    assert cell(sewa, "AVEC 2018 baseline (audio+video+text)", "test DE", "valence") == 0.577
     emodb = references("emodb", "emotion").set_index(["model", "metric"])["value"]
-    assert emodb["data2vec large frozen, small head", "WA"] == pytest.approx(0.6195)
-    assert (
-        references("urdu").set_index(["model", "metric"])["value"]["HuBERT large frozen, small head", "UAR"] == 0.8175
-    )
+    assert cell(emodb, "data2vec large frozen, small head", "WA") == pytest.approx(0.6195)
+    urdu = references("urdu").set_index(["model", "metric"])["value"]
+    assert cell(urdu, "HuBERT large frozen, small head", "UAR") == 0.8175
     assert references("cafe").empty  # no number was found: none is printed
 
 

@@ -8,6 +8,7 @@ those that are kept. That spares most of one block in six at base size, and chan
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,7 +29,13 @@ def swap_last_block(encoder: SpeechEncoder) -> Callable[[], None] | None:
     if encoder.geometry.kind != WHISPER or not _known(block):
         return None
     own = block.forward
-    block.forward = lambda hidden, *_arguments, **_named: last_frames(block, hidden, encoder.longest)
+    paired = "layer_head_mask" in signature(own).parameters  # before release 5, with the attention's weights or None
+
+    def forward(hidden: Tensor, *_arguments: Any, **_named: Any) -> Any:
+        found = last_frames(block, hidden, encoder.longest)
+        return (found, None) if paired else found
+
+    block.forward = forward
 
     def back() -> None:
         block.forward = own
