@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 _FREE = "free choice"
 _WAY = ("device", "batch_seconds", "checkpoint", "revision")
 """Settings that say how features are made, or that the checkpoint's identity stands for; no part of a cache key."""
-_LATER = {"window_seconds": 0.0}
-"""Settings that came later, and the value that changes nothing: with it they are no part of a cache key either."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,11 @@ class Config:
     sampling_rate: int = option(0, "rate in Hz; 0 = the encoder's, no other is taken", source="checkpoint", low=0)
     chunk_seconds: float = option(30.0, "longest input [s] of an encoder of waveforms", source=_FREE, low=1)
     window_seconds: float = option(
-        0.0, "length [s] that Whisper's inputs are padded to; 0 = that of its training, 30 s", source=_FREE, low=0
+        0.0,
+        "length [s] that Whisper's inputs are padded to; 0 = that of its training, 30 s",
+        source=_FREE,
+        low=0,
+        later=True,
     )
     overlap_seconds: float = option(2.0, "overlap of two windows of a longer signal [s]", source=_FREE, low=0)
     precision: str = option(
@@ -202,8 +204,7 @@ class Extractor(FeatureExtractor):
 
     @property
     def _decisive(self) -> dict[str, Any]:
-        settings = {key: value for key, value in to_dict(self.config).items() if key not in _WAY}
-        return {key: value for key, value in settings.items() if _LATER.get(key) != value}
+        return {key: value for key, value in to_dict(self.config).items() if key not in _WAY}
 
     @cached_property
     def _device(self) -> torch.device:

@@ -28,8 +28,8 @@ from ..datasets.schema.task import Task
 from ..features.core.feature_request import FeatureRequest
 from ..features.core.process import threads_for
 from .core.persist import expect
-from .core.rows import Matrix, label_rows, recording_matrix, shape_rows, utterance_matrix
-from .core.scaling import Scaler
+from .core.rows import Matrix, label_rows, recording_matrix, shape_rows
+from .core.scaling import Scaler, normalisation_labels, normalise_option, normalised_matrix
 from .core.selection import Metric, best, best_of, best_per_target, check_dev, dev_metric, inner_predictions, plain
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
 
@@ -55,13 +55,7 @@ class Config:
     balanced: bool = option(True, "weight classes inversely to their training frequency", source="free choice")
     clip: float | None = option(5.0, "limit of standardised features, in sd, or none", source="free choice", low=0.1)
     iterations: int = option(1000, "most L-BFGS steps per alpha (classification)", source="free choice", low=1)
-    normalise: str = option(
-        "train",
-        "train: standardised on train; speaker: by speaker before that, which is transductive (`core/speakers.py`)",
-        source="free choice",
-        choices=("train", "speaker"),
-        later=True,
-    )
+    normalise: str = normalise_option()
 
 
 PRESETS = {"default": Config()}
@@ -80,12 +74,7 @@ class Model(SERModel):
     @classmethod
     def labels(cls, config: Config) -> tuple[str, ...]:
         """Normalisation by speaker hears the test speakers."""
-        if config.normalise == "train":
-            return ()
-
-        from .core.speakers import TRANSDUCTIVE
-
-        return (TRANSDUCTIVE,)
+        return normalisation_labels(config.normalise)
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
@@ -166,11 +155,7 @@ class Model(SERModel):
         """One row per utterance or label frame, (row, dim)."""
         if self.task.kind == "continuous":
             return recording_matrix(data, self.config.window_seconds)
-        if self.config.normalise == "train":
-            return utterance_matrix(data)
-        from .core.speakers import speaker_matrix
-
-        return speaker_matrix(data)
+        return normalised_matrix(data, self.config.normalise)
 
     def _fit_classes(self, rows: Matrix, classes: Any, dev_rows: Matrix, metric: Metric) -> dict[str, Any]:
         config, n = self.config, self.task.n_outputs

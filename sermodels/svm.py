@@ -29,8 +29,8 @@ from ..features.core.feature_request import FeatureRequest
 from ..features.core.process import threads_for
 from .core.machine import Machine
 from .core.persist import expect
-from .core.rows import Matrix, utterance_matrix
-from .core.scaling import Scaler
+from .core.rows import Matrix
+from .core.scaling import Scaler, normalisation_labels, normalise_option, normalised_matrix
 from .core.selection import Metric, best, best_of, best_per_target, check_dev, dev_metric, inner_predictions, plain
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
 
@@ -69,13 +69,7 @@ class Config:
         low=1e-12,
         high=0.1,
     )
-    normalise: str = option(
-        "train",
-        "train: standardised on train; speaker: by speaker before that, which is transductive (`core/speakers.py`)",
-        source="free choice",
-        choices=("train", "speaker"),
-        later=True,
-    )
+    normalise: str = normalise_option()
 
 
 PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
@@ -94,12 +88,7 @@ class Model(SERModel):
     @classmethod
     def labels(cls, config: Config) -> tuple[str, ...]:
         """Normalisation by speaker hears the test speakers."""
-        if config.normalise == "train":
-            return ()
-
-        from .core.speakers import TRANSDUCTIVE
-
-        return (TRANSDUCTIVE,)
+        return normalisation_labels(config.normalise)
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
@@ -234,11 +223,7 @@ class Model(SERModel):
         return FitLog(facts={**_grid_facts(points, scores, chosen), "nested": True, **self.refit(train)})
 
     def _matrix(self, data: Data) -> Matrix:
-        if self.config.normalise == "train":
-            return utterance_matrix(data)
-        from .core.speakers import speaker_matrix
-
-        return speaker_matrix(data)
+        return normalised_matrix(data, self.config.normalise)
 
     def _standardised(self, labels: Matrix) -> Matrix:
         """Training labels by their own moments, which are kept."""

@@ -27,9 +27,9 @@ from serbench.features.core.feature_table import FeatureTable
 from serbench.results.record.identity import run_id
 from serbench.results.scores.scoring import dev_score
 from serbench.sermodels import linear, svm
+from serbench.sermodels.core.scaling import TRANSDUCTIVE
 from serbench.sermodels.core.selection import INNER, inner_folds
 from serbench.sermodels.core.sermodel import Data
-from serbench.sermodels.core.speakers import TRANSDUCTIVE
 
 EMOTION = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
 AROUSAL = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})

@@ -202,7 +202,7 @@ def test_long_signals_are_heard_window_by_window(tiny: Path, monkeypatch: pytest
     """Forty seconds; the model recognises six of eight words in the first window."""
     words = ["a", "b", "c", "d", "e", "f", "g", "h"]
     monkeypatch.setattr(Whisper, "recognise", lambda self, heard, language: "a b c d e f")
-    aligner, asked = CrossAttentionAligner(tiny), []
+    aligner, asked = CrossAttentionAligner(Whisper(tiny)), []
     true_window = aligner._window
 
     def window(rest: list[str], signal: np.ndarray, language: str, *, last: bool) -> object:
@@ -222,7 +222,7 @@ def test_long_signals_are_heard_window_by_window(tiny: Path, monkeypatch: pytest
 
 
 def test_languages_that_the_checkpoint_does_not_know(tiny: Path, tmp_path: Path) -> None:
-    aligner = CrossAttentionAligner(tiny)
+    aligner = CrossAttentionAligner(Whisper(tiny))
     with pytest.raises(SerbenchError, match=r"'fr' is unknown to the checkpoint .* Expected one of de, en"):
         aligner.align(["un"], noise(1.0), "fr")
     with pytest.raises(SerbenchError, match="--language de"):
@@ -232,7 +232,7 @@ def test_languages_that_the_checkpoint_does_not_know(tiny: Path, tmp_path: Path)
     generation = json.loads((tmp_path / "generation_config.json").read_text())
     del generation["lang_to_id"]
     (tmp_path / "generation_config.json").write_text(json.dumps(generation))
-    english = CrossAttentionAligner(tmp_path)
+    english = CrossAttentionAligner(Whisper(tmp_path))
     assert english.align(["one"], noise(1.0)).spans[0] is not None
     with pytest.raises(SerbenchError, match="knows English alone, the text is in 'de'"):
         english.align(["eins"], noise(1.0), "de")
@@ -252,12 +252,17 @@ def test_agreement_gathers_syllables_into_words() -> None:
     assert agreement(WordTimes(table, {}), lambda _: true.head(1), ["x"]).unmatched == ("x",)
 
 
-def test_real_speech_is_aligned_and_another_text_is_doubted(test_data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def base(test_data: Path) -> CrossAttentionAligner:
+    """Whisper base."""
+    return CrossAttentionAligner(Whisper(test_data / "whisper_base"))
+
+
+def test_real_speech_is_aligned_and_another_text_is_doubted(test_data: Path, base: CrossAttentionAligner) -> None:
     """Five sentences of EMO-DB against hand-made times of syllables, and against words that share the time."""
     corpus = load_corpus("emodb", test_data / "emodb")
     items = ["03a02Nc", "08a05Nb", "09b03Nb", "11a07Wc", "13b02Nb"]
-    aligner = CrossAttentionAligner(test_data / "whisper_base")
-    times = align_words(corpus, items, aligner, again=True)
+    times = align_words(corpus, items, base, again=True)
     assert set(times.table["source"]) == {"attention"}
     assert not times.doubted
     found = agreement(times, corpus.words, items)
@@ -265,5 +270,26 @@ def test_real_speech_is_aligned_and_another_text_is_doubted(test_data: Path, tmp
     assert found.median < 0.04
     assert found.near > 0.9
     signal = read_audio(corpus.audio_path(items[0]), RATE)[0]
-    other = aligner.align(["Gestern", "hat", "es", "in", "ganz", "Bayern", "geschneit"], signal, "de")
-    assert other.confidence < aligner.doubtful < 0.3 < times.confidence[items[0]]
+    other = base.align(["Gestern", "hat", "es", "in", "ganz", "Bayern", "geschneit"], signal, "de")
+    assert other.confidence < base.doubtful < 0.3 < times.confidence[items[0]]
+
+
+def test_speech_is_recognised_and_a_long_recording_is_aligned(test_data: Path, base: CrossAttentionAligner) -> None:
+    """Thirteen sentences of EMO-DB one behind the other, more than one window."""
+    corpus = load_corpus("emodb", test_data / "emodb")
+    items = [item for item in corpus.utterances.index if item.startswith("03")][::4]
+    signals = [read_audio(corpus.audio_path(item), RATE)[0] for item in items]
+    assert base.whisper.recognise(base.whisper.hear(signals[0]), "de") == corpus.row(items[0])["text"]
+    words, onsets = [], []
+    for item, offset in zip(items, np.cumsum([0, *map(len, signals)]) / RATE, strict=False):
+        said, true = str(corpus.row(item)["text"]).split(), corpus.words(item)
+        words += said
+        onsets += (offset + true["start"].to_numpy()[groups(said, true["word"].tolist())]).tolist()
+    signal = np.concatenate(signals)
+    assert len(signal) > 31 * RATE
+    aligned = base.align(words, signal, "de")
+    starts = np.array([np.nan if span is None else span[0] for span in aligned.spans])
+    errors = np.abs(starts - onsets)
+    assert np.median(errors) < 0.04
+    assert errors.max() < 0.5
+    assert aligned.confidence > 0.5

@@ -94,12 +94,12 @@ def onset_errors(times: Path, corpus: Corpus, truth: Path | None = None) -> Agre
 
 def open_aligner(model: Path, device: str = "cpu") -> Aligner:
     """The aligner of a checkpoint: by the cross-attention of a Whisper model, else by a CTC model."""
-    from ...features.words.whisper import is_whisper
+    from ...features.words.whisper import Whisper, is_whisper
 
     if is_whisper(model):
         from ...features.words.cross_attention import CrossAttentionAligner
 
-        return CrossAttentionAligner(model, device)
+        return CrossAttentionAligner(Whisper(model, device))
     from ...features.words.forced_alignment import CTCAligner
 
     return CTCAligner(model, device)

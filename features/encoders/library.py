@@ -10,10 +10,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from ...datasets.core.libraries import library
+from ...datasets.core.errors import SerbenchError
+from ...datasets.core.libraries import library, raise_library_failure
 
 COMPANIONS = ("torchaudio", "torchvision")
 
@@ -29,6 +34,24 @@ def transformers() -> ModuleType:
     """
     hide_broken(COMPANIONS)
     return library("transformers", "pre-trained encoders")
+
+
+@contextmanager
+def reading(folder: Path, expected: str) -> Iterator[dict[str, Any]]:
+    """Region that reads a checkpoint from a local folder with the arguments that it is given; nothing is downloaded.
+
+    Raises
+    ------
+    SerbenchError
+        Where the folder holds no such checkpoint: what the library said, and what was `expected`.
+    """
+    try:
+        yield {"local_files_only": True, "trust_remote_code": False}
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        raise_library_failure(error)
+        raise SerbenchError(
+            f"the checkpoint {str(folder)!r} can't be used: {str(error).splitlines()[0]} Expected {expected}."
+        ) from error
 
 
 def hide_broken(names: tuple[str, ...]) -> list[str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -37,24 +36,13 @@ CUT_SECONDS = 2.0
 
 
 class CrossAttentionAligner:
-    """Word times of known words; the confidence is the geometric mean of their tokens' probabilities.
-
-    Parameters
-    ----------
-    folder : local folder of the checkpoint
-    device : of torch, such as "cpu" or "cuda"
-
-    Raises
-    ------
-    SerbenchError
-        If the folder holds no such checkpoint.
-    """
+    """Word times of known words; the confidence is the geometric mean of their tokens' probabilities."""
 
     source, doubtful = "attention", 0.1
 
-    def __init__(self, folder: Path | str, device: str = "cpu") -> None:
-        self.whisper = Whisper(folder, device)
-        self.sampling_rate = self.whisper.sampling_rate
+    def __init__(self, whisper: Whisper) -> None:
+        self.whisper = whisper
+        self.sampling_rate = whisper.sampling_rate
 
     def align(self, words: Sequence[str], signal: Array, language: str | None = None) -> Aligned:
         """Start and end of each word in a signal (samples,) at `sampling_rate`."""

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.libraries import raise_library_failure
-from ..encoders.library import transformers
+from ..encoders.library import reading, transformers
 from .aligner import Aligned, Span
 
 WINDOW_SECONDS, MARGIN_SECONDS = 30.0, 2.0
@@ -182,16 +181,9 @@ def _checkpoint(folder: Path) -> tuple[Any, Any]:
             "model.safetensors, vocab.json, preprocessor_config.json); nothing is downloaded."
         )
     library = transformers()
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
+    with reading(folder, "a CTC model with its processor and weights in model.safetensors") as local:
         processor = library.AutoProcessor.from_pretrained(folder, **local)
         model = library.AutoModelForCTC.from_pretrained(folder, use_safetensors=True, **local)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-        raise_library_failure(error)
-        raise SerbenchError(
-            f"the checkpoint {str(folder)!r} can't be used: {str(error).splitlines()[0]} Expected a CTC model with its "
-            "processor and weights in model.safetensors."
-        ) from error
     if not hasattr(processor, "tokenizer"):
         raise SerbenchError(f"{str(folder)!r} has no alphabet. Expected vocab.json beside config.json.")
     return model, processor

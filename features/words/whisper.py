@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.libraries import raise_library_failure
-from ..encoders.library import transformers
+from ..core.process import keep_freed_memory
+from ..encoders.library import reading, transformers
 from ..encoders.loading import quiet
 
 Array = npt.NDArray[np.float32]
@@ -63,6 +63,7 @@ class Whisper:
 
     def __init__(self, folder: Path | str, device: str = "cpu") -> None:
         self.folder, self.device = Path(folder).expanduser(), torch.device(device)
+        keep_freed_memory()
         model, self._prepare, self.tokenizer = _checkpoint(self.folder)
         self.model = model.to(self.device).eval()
         self.sampling_rate = int(self._prepare.sampling_rate)
@@ -173,18 +174,11 @@ def is_whisper(folder: Path) -> bool:
 def _checkpoint(folder: Path) -> tuple[Any, Any, Any]:
     """Model, preparation of signals, and vocabulary."""
     library = transformers()
-    local = {"local_files_only": True}
-    try:
-        with quiet():
-            prepare = library.WhisperFeatureExtractor.from_pretrained(folder, **local)
-            tokenizer = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **local)
-            model = library.WhisperForConditionalGeneration.from_pretrained(
-                folder, use_safetensors=True, attn_implementation="eager", dtype=torch.float32, **local
-            )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-        raise_library_failure(error)
-        raise SerbenchError(
-            f"the checkpoint {str(folder)!r} can't be used: {str(error).splitlines()[0]} Expected a Whisper model with "
-            "model.safetensors, preprocessor_config.json and tokenizer.json."
-        ) from error
+    files = "a Whisper model with model.safetensors, preprocessor_config.json and tokenizer.json"
+    with reading(folder, files) as local, quiet():
+        prepare = library.WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
+        model = library.WhisperForConditionalGeneration.from_pretrained(
+            folder, use_safetensors=True, attn_implementation="eager", dtype=torch.float32, **local
+        )
     return model, prepare, tokenizer

@@ -5,6 +5,12 @@
   means near zero (eGeMAPS `*_stddevNorm`), and one such utterance would decide a linear model by itself;
 - a column that is constant in training (or has no finite value there) says nothing: it becomes 0 everywhere, also where
   other data differ in it, and is counted.
+
+Functionals may be normalised by speaker before that: each column less the speaker's mean, over the speaker's standard
+deviation, as is common in the literature on functionals (Schuller et al. 2010, IEEE TAC 1(2),
+doi:10.1109/T-AFFC.2010.8, section 2.2, among others). The moments are those of all utterances of the speaker that
+features are at hand of, test items included: no label is used, but the audio of the test speakers is, which a score's
+signature has to say (`TRANSDUCTIVE`).
 """
 
 from __future__ import annotations
@@ -13,11 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
+from .rows import Matrix, table_matrix, utterance_matrix
+from .sermodel import Data
 
-Matrix = npt.NDArray[np.float64]
+TRANSDUCTIVE = "transductive: features z-normalised by speaker"
+NORMALISED = ("train", "speaker")
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,49 @@ class Scaler:
         """What the record says of the two rules: `constant_features`, `missing_values` {train, dev}."""
         missing = {"train": _missing(train), "dev": _missing(dev)}
         return {"constant_features": len(self.mean) - self.varying, "missing_values": missing}
+
+
+def normalise_option() -> Any:
+    """The field `normalise` of a `Config`."""
+    doc = "train: standardised on train; speaker: by speaker before that, which is transductive (`core/scaling.py`)"
+    return option(NORMALISED[0], doc, source="free choice", choices=NORMALISED, later=True)
+
+
+def normalisation_labels(normalise: str) -> tuple[str, ...]:
+    """What a signature says of a normalisation: that one by speaker hears the test speakers."""
+    return (TRANSDUCTIVE,) if normalise == "speaker" else ()
+
+
+def normalised_matrix(data: Data, normalise: str) -> Matrix:
+    """`utterance_matrix`, normalised by speaker where that is asked for."""
+    return speaker_matrix(data) if normalise == "speaker" else utterance_matrix(data)
+
+
+def speaker_matrix(data: Data) -> Matrix:
+    """`utterance_matrix` normalised by speaker; values that are not finite are the speaker's mean.
+
+    Raises
+    ------
+    SerbenchError
+        Where the speaker of an utterance is unknown.
+    """
+    rows = utterance_matrix(data)
+    own = data.items["speaker"]
+    if own.isna().any():
+        raise SerbenchError(
+            f"model.normalise=speaker needs the speaker of every utterance; that of {own.index[own.isna()][0]!r} is "
+            "unknown. Expected model.normalise=train, or a corpus that names its speakers."
+        )
+    table = data.features["input"]
+    known = data.items if data.turns is None else data.turns
+    spoken: dict[str, list[str]] = {}
+    for item, speaker in known["speaker"].dropna().items():
+        if str(item) in table:
+            spoken.setdefault(str(speaker), []).append(str(item))
+    for speaker in own.astype(str).unique():
+        mine = np.flatnonzero(own.astype(str).eq(speaker).to_numpy())
+        rows[mine] = Scaler.fit(table_matrix(table, spoken[speaker])).transform(rows[mine])
+    return rows
 
 
 def _missing(rows: Matrix) -> int:

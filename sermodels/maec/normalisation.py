@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...features.core.feature_table import FeatureTable
+from ..core.scaling import TRANSDUCTIVE as TRANSDUCTIVE
 from ..core.sermodel import Data
-from ..core.speakers import TRANSDUCTIVE as TRANSDUCTIVE
 from ..inputs.moments import Vector, inverse_std, moments
 
 Array = npt.NDArray[np.float32]
