@@ -177,8 +177,8 @@ def _best_states(emissions: npt.NDArray[np.float64], states: npt.NDArray[np.int6
 def _checkpoint(folder: Path) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise SerbenchError(
-            f"{str(folder)!r} is no folder of a checkpoint. Expected a CTC model saved by transformers (config.json, "
-            "model.safetensors, vocab.json, preprocessor_config.json); nothing is downloaded."
+            f"{str(folder)!r} is no folder of a checkpoint. Expected a Whisper or a CTC model as transformers saves it "
+            "(config.json, model.safetensors, preprocessor_config.json, vocabulary); nothing is downloaded."
         )
     library = transformers()
     with reading(folder, "a CTC model with its processor and weights in model.safetensors") as local:
