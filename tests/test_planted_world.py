@@ -17,7 +17,8 @@ from serbench.datasets.core.errors import SerbenchError
 from serbench.results.statistics.significance import paired_t
 from serbench.sermodels.deepemocluster.model import PRESETS
 
-FEW = World(labelled=9, labelled_speakers=3, pool=240)
+FEW = World(labelled=6, labelled_speakers=3, pool=240)
+"""One sentence a template: the gain is more than three times its spread over seeds, so no rounding turns it."""
 MANY = World(labelled=96, labelled_speakers=32, pool=240)
 
 
@@ -39,7 +40,7 @@ def test_the_pool_helps_with_three_labelled_speakers() -> None:
     with_pool, without = gains(FEW, range(6))
     found = paired_t(with_pool, without)
     assert found.low > 0, (with_pool, without)
-    assert found.difference > 0.05
+    assert found.difference > 0.1
 
 
 def test_the_gain_fades_with_more_labels() -> None:
