@@ -134,8 +134,9 @@ def test_components_are_registered_where_they_are_added(
 
 
 def small_emodb(source: Path, folder: Path) -> Path:
-    """EMO-DB with one utterance for each speaker and emotion, as links."""
-    kept = {file.name[:2] + file.name[5]: file for file in sorted((source / "wav").glob("*.wav"))}
+    """EMO-DB with one utterance for each speaker of anger, sadness and neutral, as links."""
+    files = sorted((source / "wav").glob("*.wav"))
+    kept = {file.name[:2] + file.name[5]: file for file in files if file.name[5] in "WTN"}
     (folder / "wav").mkdir(parents=True)
     for file in kept.values():
         (folder / "wav" / file.name).symlink_to(file)
@@ -145,7 +146,10 @@ def small_emodb(source: Path, folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run_as_printed(tmp_path: Path, test_data: Path) -> None:
-    """In order, in one folder, one trial each; licensed corpora are replaced by their miniature copies."""
+    """In order, in one folder, one trial each; licensed corpora are replaced by their miniature copies.
+
+    The chain of words is that of docs/words.md, whose lines `test_words_cli` runs.
+    """
     small = small_emodb(test_data / "emodb", tmp_path / "emodb")
     places = {"/data/emodb": small, "/data/IEMOCAP": tmp_path / "IEMOCAP", "/data/MELD": tmp_path / "MELD"}
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
@@ -164,7 +168,11 @@ def test_the_commands_of_the_readme_run_as_printed(tmp_path: Path, test_data: Pa
             f"emodb/wav/{f.name},{f.name[5]},{f.name[:2]}\n" for f in sorted((tmp_path / "emodb" / "wav").glob("*.wav"))
         )
     )
+    elsewhere = [words[:3] for words in commands(ROOT / "docs" / "words.md")]
     for words in commands(ROOT / "README.md"):
+        if words[0] == "words":
+            assert words[:3] in elsewhere
+            continue
         replaced = [re.sub(r"/data/\w+", lambda m: str(places[m[0]]), word) for word in words]
         serbench([*replaced, "--trials", "1"] if words[0] in ("run", "tune") else replaced)
     assert (tmp_path / "results" / "leaderboard.csv").exists()

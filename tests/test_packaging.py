@@ -12,6 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from serbench.benchmarks.cli.app import app
 
 TEMPLATES = ("page.html.jinja", "macros.html.jinja", "style.css", "script.js")
 DATA = {f"serbench/results/report/templates/{name}" for name in TEMPLATES} | {"serbench/results/tables/references.csv"}
@@ -149,10 +152,11 @@ def test_list_imports_nothing_heavy(kind: str):
 
 
 def test_versions_agree(checkout: Path):
-    """The citation file, the changelog and the package name one version."""
+    """The citation file, the changelog, the package and the program name one version."""
     version = re.search(r'^version = "(.+)"', (checkout / "pyproject.toml").read_text(), re.MULTILINE)[1]
     assert f"version: {version}" in (checkout / "CITATION.cff").read_text()
     assert f"## {version}" in (checkout / "CHANGELOG.md").read_text()
+    assert CliRunner().invoke(app, ["--version"]).output == f"serbench {version}\n"
 
 
 def test_no_registry_host_is_named(checkout: Path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import warnings
 from collections.abc import Iterator, MutableMapping, Sequence
 from importlib import import_module
 from itertools import takewhile
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -81,8 +82,19 @@ class Program(TyperGroup):
 app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _version(wanted: bool) -> None:
+    """Print the version of the installed distribution and end."""
+    if wanted:
+        typer.echo(f"serbench {importlib.metadata.version('serbench')}")
+        raise typer.Exit
+
+
 @app.callback()
-def program() -> None:
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
     """Compare speech-emotion-recognition models fairly: one protocol, significance on every difference."""
 
 
