@@ -34,15 +34,15 @@ def quantities(chunks: pd.DataFrame, attributes: Sequence[str]) -> dict[str, npt
     `chunks` has the columns id, chunk, emotion and the attributes, and of speaker, recording and level those that are
     known.
     """
-    found: dict[str, npt.NDArray[Any]] = {"emotion": chunks["emotion"].to_numpy(dtype=object)}
-    found |= {name: _cut(chunks[name]) for name in attributes}
+    groupings: dict[str, npt.NDArray[Any]] = {"emotion": chunks["emotion"].to_numpy(dtype=object)}
+    groupings |= {name: _cut(chunks[name]) for name in attributes}
     named = {"speaker": "speaker", "sentence": "id", "recording": "recording", "position": "chunk"}
-    found |= {name: chunks[column].to_numpy(dtype=object) for name, column in named.items() if column in chunks}
+    groupings |= {name: chunks[column].to_numpy(dtype=object) for name, column in named.items() if column in chunks}
     if "level" in chunks:
-        found["level"] = _cut(chunks["level"])
-    if "recording" in found and pd.Series(found["recording"]).nunique() >= chunks["id"].nunique():
-        del found["recording"]  # each sentence is a file of its own
-    return {name: groups for name, groups in found.items() if len(set(groups[~pd.isna(groups)].tolist())) > 1}
+        groupings["level"] = _cut(chunks["level"])
+    if "recording" in groupings and pd.Series(groupings["recording"]).nunique() >= chunks["id"].nunique():
+        del groupings["recording"]  # each sentence is a file of its own
+    return {name: groups for name, groups in groupings.items() if len(set(groups[~pd.isna(groups)].tolist())) > 1}
 
 
 def contents(chunks: pd.DataFrame, attributes: Sequence[str], untrained: Labels | None, seed: int) -> pd.DataFrame:
@@ -114,14 +114,14 @@ def _shuffled(score: Any, groups: npt.NDArray[Any], labels: Labels, ids: Labels,
     """Mean of a score with the groups shuffled among the units `ids` that have the same stratum."""
     _, first, unit = np.unique(ids, return_index=True, return_inverse=True)
     values, of = groups[first], strata[first]
-    generator, found = np.random.default_rng(seed), []
+    generator, scores = np.random.default_rng(seed), []
     for _ in range(SHUFFLES):
         order = np.arange(len(first))
         for stratum in np.unique(of):
             here = np.flatnonzero(of == stratum)
             order[here] = generator.permutation(here)
-        found.append(score(values[order][unit], labels))
-    return float(np.mean(found))
+        scores.append(score(values[order][unit], labels))
+    return float(np.mean(scores))
 
 
 def _cut(values: pd.Series[float]) -> npt.NDArray[Any]:

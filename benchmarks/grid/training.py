@@ -160,7 +160,7 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
         check(module, config, setting.task, request.search)
         model["search"] = dict(request.search)
         labels.append(f"search:{request.search['sampler']}-{request.search['budget']}")
-    if request.protocol.dev == "nested" and (request.search is not None or not module.Model.nests):
+    if request.protocol.nested and (request.search is not None or not module.Model.nests):
         what = "a search" if request.search is not None else f"the model {request.model!r}"
         raise SerbenchError(f"{what} chooses on a dev part, and --dev nested has none. Expected a share: --dev 0.2.")
     if request.refit:

@@ -118,14 +118,14 @@ def table(epochs: int = 10, seed: int = 0) -> Table:
     h, labels = untrained_latents(seed)
     rows = []
     for rates in RATES:
-        found = learnt(rates, h, labels, epochs, seed)
+        outcome = learnt(rates, h, labels, epochs, seed)
         rows.append(
             {
                 "model": rates.name,
-                "margin": number(found.margin, ".1e"),
-                "steps to 1": number(found.steps_to_one, ",.0f"),
-                "loss, first stage": number(found.losses[0], ".4f"),
-                "last stage": number(found.losses[-1], ".4f"),
+                "margin": number(outcome.margin, ".1e"),
+                "steps to 1": number(outcome.steps_to_one, ",.0f"),
+                "loss, first stage": number(outcome.losses[0], ".4f"),
+                "last stage": number(outcome.losses[-1], ".4f"),
             }
         )
     note = (

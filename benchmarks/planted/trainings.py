@@ -68,9 +68,9 @@ def train(variant: Variant, world: Planted, seed: int, epochs: int = EPOCHS, *, 
     model = registry.load(variant.model).Model(configured(variant, epochs), VALUE, Resources(seed=seed))
     begun = time.process_time()
     log = model.fit(world.train, world.dev, score, world.pool if pool and model.uses_unlabelled else None)
-    found = score(world.test.labels, model.predict(replace(world.test, labels=None)))
+    tested = score(world.test.labels, model.predict(replace(world.test, labels=None)))
     best = max(row["dev_score"] for row in log.epochs)
-    return Trained(best, found, time.process_time() - begun, log.facts, log.epochs[-1])
+    return Trained(best, tested, time.process_time() - begun, log.facts, log.epochs[-1])
 
 
 def rivals(world: Planted) -> tuple[Variant, ...]:
@@ -87,8 +87,8 @@ def rivals(world: Planted) -> tuple[Variant, ...]:
 
 def supervised(world: Planted, seed: int, epochs: int = EPOCHS) -> Trained:
     """The best on dev data of the `rivals`."""
-    found = [train(one, world, seed, epochs, pool=False) for one in rivals(world)]
-    return max(found, key=lambda one: one.dev)
+    trained = [train(one, world, seed, epochs, pool=False) for one in rivals(world)]
+    return max(trained, key=lambda one: one.dev)
 
 
 def score(gold: npt.NDArray[Any], predicted: Any) -> float:

@@ -48,6 +48,11 @@ class Protocol:
     )
     listed: str = option("", "what the file that `split` names lists (`split_files.packed`)")
 
+    @property
+    def nested(self) -> bool:
+        """Whether there is no dev part, and models choose by folds within train."""
+        return self.dev == "nested"
+
     def digest(self) -> str:
         """Sixteen hexadecimal digits of the settings."""
         return digest(to_dict(self))
@@ -85,7 +90,7 @@ def divide(corpus: Corpus, task: Task, protocol: Protocol, needed: Sequence[str]
     divisions = []
     for name, role in roles_of(corpus, task, protocol):
         ids = {one: tuple(str(i) for i in items.index[role.eq(one).fillna(False)]) for one in ROLES}
-        for one in (one for one in needed if not ids[one] and (one, protocol.dev) != ("dev", "nested")):
+        for one in (one for one in needed if not ids[one] and not (one == "dev" and protocol.nested)):
             draw = " A dev part is drawn by --dev 0.2." if one == "dev" and not protocol.dev else ""
             raise SerbenchError(
                 f"fold {name!r} of {corpus.name} has no {one} items for the task {task.name!r}.{draw} Choose another "
@@ -177,9 +182,9 @@ def roles_of(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[tuple[s
     if not protocol.dev:
         yield from ((fold.name, fold.assign(items)) for fold in folds)
         return
-    from .dev_part import NESTED, dev_unit, draw_dev, without_dev
+    from .dev_part import dev_unit, draw_dev, without_dev
 
-    if protocol.dev == NESTED:
+    if protocol.nested:
         yield from ((fold.name, without_dev(fold.assign(items))) for fold in folds)
         return
     unit = dev_unit(protocol.dev, items, folds)

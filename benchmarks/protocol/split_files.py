@@ -155,10 +155,10 @@ def _layout(folder: Path, dataset: str) -> Listed:
         folder,
         *(d for f in (*own, folder) if f.is_dir() for d in sorted(f.glob("fold_*")) if d.is_dir()),
     ]
-    found = [
+    named = [
         (m, path) for f in searched if f.is_dir() for path in sorted(f.iterdir()) if (m := _LIST.fullmatch(path.name))
     ]
-    lists = [(m["fold"], m["role"], path) for m, path in found if _plain(m["corpus"]) == plain]
+    lists = [(m["fold"], m["role"], path) for m, path in named if _plain(m["corpus"]) == plain]
     if not lists:
         known = sorted({f.name for f in inner if not f.name.startswith(".") and f.name != "data"})
         raise SerbenchError(

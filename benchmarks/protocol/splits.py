@@ -105,7 +105,7 @@ def _matched(listing: _Listing) -> tuple[ListedFold, ...]:
 def _ids(listing: _Listing, names: set[str]) -> dict[str, str]:
     """Listed name -> id."""
     known = set(map(str, listing.table.index))
-    found = {name: name for name in names & known}
+    matched = {name: name for name in names & known}
     if rest := sorted(names - known):
         ends: dict[str, set[str]] = {}
         for item, path in zip(map(str, listing.table.index), listing.table["path"], strict=True):
@@ -117,21 +117,21 @@ def _ids(listing: _Listing, names: set[str]) -> dict[str, str]:
                 f"--split: {several[0]!r} may be {' or '.join(sorted(fits[several[0]])[:3])} of {listing.corpus}. "
                 "Expected ids, or paths that tell them apart."
             )
-        found |= {name: next(iter(fits[name])) for name in rest if fits[name]}
-    if lost := sorted(names - set(found)):
-        every = "all" if not found else f"{len(lost)} of its"
-        which = "another corpus" if not found else "another release, or a corpus that is not whole"
+        matched |= {name: next(iter(fits[name])) for name in rest if fits[name]}
+    if lost := sorted(names - set(matched)):
+        every = "all" if not matched else f"{len(lost)} of its"
+        which = "another corpus" if not matched else "another release, or a corpus that is not whole"
         raise SerbenchError(
             f"--split: {every} {len(names)} names are not utterances of {listing.corpus}, such as {lost[0]!r}. Is it "
             f"the split of {which}? Expected ids such as {min(known)!r}, or paths."
         )
     doubled: dict[str, str] = {}
-    for name, item in sorted(found.items()):
+    for name, item in sorted(matched.items()):
         if doubled.setdefault(item, name) != name:
             raise SerbenchError(
                 f"--split: {doubled[item]!r} and {name!r} are both {item!r}. Expected one name for each."
             )
-    return found
+    return matched
 
 
 def _ends(path: str) -> Iterator[str]:

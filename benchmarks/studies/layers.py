@@ -122,7 +122,7 @@ def _rows(study: Study, runs: Sequence[Run]) -> Iterator[dict[str, object]]:
     for row, run in zip(study.rows, runs, strict=True):
         kind, layer = row.label.split(" ")
         intervals, clusters = score_intervals(run)
-        target, found = next(iter(intervals.items()))
+        target, interval = next(iter(intervals.items()))
         if layer == SUM:
             weights[kind] = layer_weights(run)
         own = weights[kind][:, int(layer)] if layer != SUM else np.array([np.nan])
@@ -131,10 +131,10 @@ def _rows(study: Study, runs: Sequence[Run]) -> Iterator[dict[str, object]]:
             "layer": layer,
             "target": target,
             "metric": run.task.metric,
-            "mean": found.estimate,
-            "low": found.low,
-            "high": found.high,
-            "clusters": f"{found.clusters} {clusters.name}s",
+            "mean": interval.estimate,
+            "low": interval.low,
+            "high": interval.high,
+            "clusters": f"{interval.clusters} {clusters.name}s",
             "weight": own.mean(),
             "weight_sd": own.std(ddof=1) if len(own) > 1 else np.nan,
             "run": run.run_id,

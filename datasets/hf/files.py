@@ -86,9 +86,9 @@ def shards(root: Path, pattern: str | None = None) -> list[Shard]:
         If there is none, one can't be read, or they lie in folders that are different data sets.
     """
     base = root if root.is_dir() else root.parent
-    found = sorted(_below(root)) if root.is_dir() else [root]
-    names = [path.relative_to(base).as_posix() for path in found]
-    chosen = [(p, n) for p, n in zip(found, names, strict=True) if pattern is None or fnmatchcase(n, pattern)]
+    paths = sorted(_below(root)) if root.is_dir() else [root]
+    names = [path.relative_to(base).as_posix() for path in paths]
+    chosen = [(p, n) for p, n in zip(paths, names, strict=True) if pattern is None or fnmatchcase(n, pattern)]
     if not chosen:
         there = ", ".join(names[:8]) or "no parquet file"
         wanted = f"files like {pattern!r}" if pattern else "parquet files such as data/train-00000-of-00001.parquet"

@@ -110,10 +110,10 @@ def load(
         "partition": split,
         "id": id,
     }
-    found = shards(root, files)
-    sound = _sound_column(found[0], audio)
+    files_read = shards(root, files)
+    sound = _sound_column(files_read[0], audio)
     folder = cache_root() / "hf" / f"{root.stem}-{digest(os.path.abspath(root), 8)}"
-    read = pd.concat([_rows(shard, sound, folder) for shard in found], ignore_index=True)
+    read = pd.concat([_rows(shard, sound, folder) for shard in files_read], ignore_index=True)
     usable = read[read["path"].notna()].reset_index(drop=True)
     if usable.empty:
         raise SerbenchError(

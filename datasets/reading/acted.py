@@ -97,7 +97,7 @@ def collect(places: Iterable[tuple[Path, Parser[Parts]]], endings: Sequence[str]
     SerbenchError
         When two files have one id.
     """
-    found: dict[str, tuple[Path, Parts]] = {}
+    by_id: dict[str, tuple[Path, Parts]] = {}
     foreign: list[str] = []
     for folder, parse in places:
         for path in files_in(folder, *endings):
@@ -106,13 +106,13 @@ def collect(places: Iterable[tuple[Path, Parser[Parts]]], endings: Sequence[str]
                 foreign.append(path.name)
                 continue
             item, parts = parsed
-            if item in found:
+            if item in by_id:
                 raise SerbenchError(
-                    f"two files for one id, {item}: {str(found[item][0])!r} and {str(path)!r}. Keep one of them "
+                    f"two files for one id, {item}: {str(by_id[item][0])!r} and {str(path)!r}. Keep one of them "
                     "(some archives hold the whole corpus twice)."
                 )
-            found[item] = (path, parts)
-    return Named(dict(sorted(found.items())), tuple(sorted(foreign)))
+            by_id[item] = (path, parts)
+    return Named(dict(sorted(by_id.items())), tuple(sorted(foreign)))
 
 
 def speaker_folds(genders: Mapping[str, str], count: int) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _paths(run: Run) -> list[str]:
         places |= {str(given), str(Path(given).expanduser().resolve())}
     places |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
     splits = (part.get("split") or "" for part in (arguments.get("protocol") or {}, arguments.get("test") or {}))
-    places |= {str(Path(found[1]).parent) for split in splits if (found := re.search(r"(?:^|:)(/.+)", split))}
+    places |= {str(Path(named[1]).parent) for split in splits if (named := re.search(r"(?:^|:)(/.+)", split))}
     return sorted((p for p in places if len(p) > 1 and p != "/"), key=len, reverse=True)
 
 

@@ -41,24 +41,24 @@ def findings(rows: Sequence[Mapping[str, float]], sizes: Mapping[str, Sequence[S
     rows : the log, one row per epoch
     sizes : set of chunks -> cluster sizes (epoch, cluster)
     """
-    found = []
+    warnings = []
     for name, counts in sizes.items():
         k = len(counts[-1])
         losses = [row[LOSSES[name]] for row in rows if LOSSES[name] in row]
         if losses and min(losses) > LEARNT * math.log(k):
-            found.append(
+            warnings.append(
                 f"the classifier of the {name} chunks' clusters has learnt nothing: its cross-entropy is at best "
                 f"{min(losses):.3f}, and ln {k} = {math.log(k):.3f} without any training. Expected a lower one: raise "
                 "model.top_rate or model.cluster_rate, or type --set model.cluster_optimiser=adam."
             )
         largest = max(counts[-1]) / sum(counts[-1])
         if largest >= COLLAPSED:
-            found.append(
+            warnings.append(
                 f"the {name} chunks' clusters have collapsed: one of {k} holds {largest:.0%} of the chunks. Type "
                 "--set model.whiten=8, or a smaller model.clusters."
             )
-        found += _unsteady(name, rows, counts)
-    return found
+        warnings += _unsteady(name, rows, counts)
+    return warnings
 
 
 def _unsteady(name: str, rows: Sequence[Mapping[str, float]], counts: Sequence[Sequence[int]]) -> list[str]:

@@ -107,12 +107,12 @@ class LadderNetwork(ChunkNetwork):
 
     def rebuilt(self, noisy: list[Tensor], signal: Tensor) -> list[Tensor]:
         """z of each rebuilt layer from the top down, from the noisy ones and the signal (chunk, output) at the top."""
-        found = [self.top(noisy[-1], standardised(signal))]
+        states = [self.top(noisy[-1], standardised(signal))]
         for z, down, combine in zip(
             noisy[-2::-1][: len(self.down)], reversed(self.down), reversed(self.lower), strict=True
         ):
-            found.append(combine(z, standardised(down(found[-1]))))
-        return found
+            states.append(combine(z, standardised(down(states[-1]))))
+        return states
 
     @staticmethod
     def _noisy(values: Tensor, noise: float) -> Tensor:
@@ -124,8 +124,8 @@ class LadderNetwork(ChunkNetwork):
 
 def errors(clean: list[Tensor], rebuilt: list[Tensor]) -> list[Tensor]:
     """Mean squared error of each rebuilt layer from the top down, in units of the clean layer's variance (Eq. 9)."""
-    found = []
+    losses = []
     for z, again in zip(reversed(clean), rebuilt, strict=False):  # the Gamma model rebuilds the top alone
         mean, std = moments_of(z)
-        found.append(functional.mse_loss((again - mean) / std, (z - mean) / std))
-    return found
+        losses.append(functional.mse_loss((again - mean) / std, (z - mean) / std))
+    return losses

@@ -28,6 +28,6 @@ def layers(
     grid = recipe.grid([], [dataset], task=task)
     how = execution.execution(recipe.on_nodes([dataset]))
     with resumable(how.display):
-        found = run_layers(encoder, grid, how, control=control)
-    for path in write_all(found, out or how.folder / "studies"):
+        table = run_layers(encoder, grid, how, control=control)
+    for path in write_all(table, out or how.folder / "studies"):
         typer.echo(path)

@@ -117,12 +117,12 @@ def rows(data: Path) -> list[Row]:
         sides |= {name: partial(start, "peer", compute_type=kind) for name, kind in PEERS.items()}
     measured = interleaved(sides, ROUNDS)
     loop = measured[LOOP]
-    found = [row(_title(LOOP, loop), loop)]
+    rows = [row(_title(LOOP, loop), loop)]
     for name, cost in list(measured.items())[1:]:
         cpu, wall = (loop[key] / cost[key] for key in ("cpu_seconds", "wall_seconds"))
         limit = {"limit": f">= {LIMIT:g} x", "met": min(cpu, wall) >= LIMIT} if name in OURS else {}
-        found.append(row(f"{_title(name, cost)}, {wall:.2f} x in wall seconds", cost, ratio=cpu, **limit))
-    return found if reason is None else [*found, row(f"faster-whisper: not measured, {reason}", {})]
+        rows.append(row(f"{_title(name, cost)}, {wall:.2f} x in wall seconds", cost, ratio=cpu, **limit))
+    return rows if reason is None else [*rows, row(f"faster-whisper: not measured, {reason}", {})]
 
 
 def _title(side: str, cost: Facts) -> str:

@@ -32,8 +32,8 @@ def swap_last_block(encoder: SpeechEncoder) -> Callable[[], None] | None:
     paired = "layer_head_mask" in signature(own).parameters  # before release 5, with the attention's weights or None
 
     def forward(hidden: Tensor, *_arguments: Any, **_named: Any) -> Any:
-        found = last_frames(block, hidden, encoder.longest)
-        return (found, None) if paired else found
+        frames = last_frames(block, hidden, encoder.longest)
+        return (frames, None) if paired else frames
 
     block.forward = forward
 
