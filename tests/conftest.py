@@ -21,6 +21,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != CHECKOUT]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers beside each other take one thread each, if nothing else is said: more would fight over the cores."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="session")
 def checkout() -> Path:
     return CHECKOUT

@@ -362,25 +362,20 @@ def official(tmp_path_factory: pytest.TempPathFactory, test_data: Path) -> list[
     return found
 
 
-def compare_with_authors(official: list[Path], test_data: Path, audio: Any) -> None:
+def compare_with_authors(official: list[Path], test_data: Path, audio: list[Path]) -> None:
     expected = pd.read_csv(test_data / OFFICIAL / "expected_emodb.csv", index_col=0)
     table = predict(official, audio).table
     table.index = pd.Index([Path(str(name)).name for name in table["file"]])
     targets = ["arousal", "dominance", "valence"]
     assert list(table.columns) == ["file", *targets]
     np.testing.assert_allclose(table[targets], expected.loc[table.index, targets], rtol=0, atol=1e-3)
-    if len(table) > 100:
-        assert set(table.index) == set(expected.index)
-        assert len(expected) == 535
+    assert len(table) == len(audio)
+    assert len(expected) == 535
 
 
-def test_some_files_of_emodb_are_predicted_as_by_the_authors(official: list[Path], test_data: Path) -> None:
-    compare_with_authors(official, test_data, sorted((test_data / "emodb").rglob("*.wav"))[::53])
-
-
-@pytest.mark.slow
-def test_all_of_emodb_is_predicted_as_by_the_authors(official: list[Path], test_data: Path) -> None:
-    compare_with_authors(official, test_data, [test_data / "emodb" / "wav"])
+def test_a_third_of_emodb_is_predicted_as_by_the_authors(official: list[Path], test_data: Path) -> None:
+    """Every third of the 535 files: all speakers, sentences and emotions."""
+    compare_with_authors(official, test_data, sorted((test_data / "emodb").rglob("*.wav"))[::3])
 
 
 def test_official_networks_need_attributes(official: list[Path], test_data: Path, tmp_path: Path) -> None:
@@ -391,13 +386,14 @@ def test_official_networks_need_attributes(official: list[Path], test_data: Path
 @pytest.mark.slow
 def test_official_networks_give_ccc_rows_on_demo(official: list[Path], tmp_path: Path) -> None:
     done = run(dataset="demo", weights=official, results=tmp_path, device="cpu", threads=1)
-    table = predict(official, load_corpus("demo"), partition="test", device="cpu").table
+    table = predict(official[:1], load_corpus("demo"), partition="test", device="cpu").table
     assert [one.task.name for one in done] == ["arousal", "dominance", "valence"]
     for one in done:
         assert one.spec["labels"] == ["no-training", "imported-weights"]
-        found = one.predictions(0)
         assert one.scores().query("metric == 'CCC'")["value"].notna().sum() == 20
-        np.testing.assert_allclose(sorted(found[f"pred_{one.task.name}"]), sorted(table[one.task.name]), atol=1e-4)
+        if (name := one.task.name) in table:  # the others' networks are the same program
+            predicted = one.predictions(0)[f"pred_{name}"]
+            np.testing.assert_allclose(sorted(predicted), sorted(table[name]), atol=1e-4)
     board = leaderboard(load_runs(tmp_path))
     assert board.query("model == 'deepemocluster'")["name"].tolist() == ["deepemocluster:weights"] * 3
 

@@ -220,7 +220,7 @@ def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
         "--trials",
         "5",
         "--set",
-        "train.epochs=5",
+        "train.epochs=3",
         "--set",
         "train.patience=0",
     )

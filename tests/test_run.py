@@ -119,11 +119,25 @@ def test_test_labels_change_no_prediction(corpus_file: Path, tmp_path: Path):
             )
 
 
+TO_BE_KILLED = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "2", "--set", "train.epochs=3")
+
+
+@pytest.fixture(scope="module")
+def unbroken(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a run that nothing stops."""
+    results = tmp_path_factory.mktemp("unbroken")
+    done = serbench(arguments(corpus_file, results, *TO_BE_KILLED))
+    assert done.returncode == 0, done.stderr
+    return results
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("units_before", [0, 1])
-def test_kill_and_run_again_ends_in_the_same_numbers(corpus_file: Path, tmp_path: Path, units_before: int):
-    more = ("--model", "cnn-regressor:small", "--task", "arousal", "--trials", "2", "--set", "train.epochs=3")
-    process = subprocess.Popen(arguments(corpus_file, tmp_path / "killed", *more), stderr=subprocess.DEVNULL)
+def test_kill_and_run_again_ends_in_the_same_numbers(
+    corpus_file: Path, tmp_path: Path, unbroken: Path, units_before: int
+):
+    command = arguments(corpus_file, tmp_path / "killed", *TO_BE_KILLED)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         folder = next((tmp_path / "killed").glob("runs/*cnn*"), None)
@@ -135,11 +149,11 @@ def test_kill_and_run_again_ends_in_the_same_numbers(corpus_file: Path, tmp_path
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(list((tmp_path / "killed").glob("runs/*cnn*/unit-*.json"))) < 2
-    for name in ("killed", "whole"):
-        done = serbench(arguments(corpus_file, tmp_path / name, *more))
-        assert done.returncode == 0, done.stderr
+    done = serbench(command)
+    assert done.returncode == 0, done.stderr
     (killed,), (whole,) = (
-        [r for r in load_runs(tmp_path / n) if r.spec["model"]["name"] == "cnn-regressor"] for n in ("killed", "whole")
+        [r for r in load_runs(folder) if r.spec["model"]["name"] == "cnn-regressor"]
+        for folder in (tmp_path / "killed", unbroken)
     )
     pd.testing.assert_frame_equal(predictions(killed), predictions(whole), check_exact=True)
 
