@@ -31,6 +31,7 @@ COMMANDS = {
     "report": "report",
     "power": "statistics",
     "rank": "statistics",
+    "fairness": "beyond",
     "merge": "statistics",
     "export": "statistics",
     "clusters": "analyses",

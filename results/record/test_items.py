@@ -18,7 +18,7 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_json
 from .storage import join_parquet, read_json, read_verified, write_parquet
 
-COLUMNS = ("speaker", "gender", "language", "dialogue", "session", "duration_seconds")
+COLUMNS = ("speaker", "gender", "age", "language", "role", "dialogue", "session", "duration_seconds")
 AUTO = ("speaker", "dialogue")
 """Columns that "auto" tries in this order."""
 LEAST_CLUSTERS = 5
