@@ -1,4 +1,5 @@
-"""Commands about what can be concluded from results, and about passing them on: power, rank, merge, export."""
+"""Commands about what results say beyond the mean, and about passing them on: power, rank, fairness, calibration,
+merge, export."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...datasets.core.errors import SerbenchError
-from .options import Results
+from .options import Results, RunDataset, RunTask, StudyFolder
 from .results import load, open_run
 
 app = typer.Typer()
@@ -67,6 +68,66 @@ def rank(
     path.parent.mkdir(parents=True, exist_ok=True)
     critical_difference_diagram(mean_ranks, "holm" if post_hoc == "holm" else "nemenyi").savefig(path)
     typer.echo(f"written: {path}")
+
+
+@app.command()
+def fairness(
+    runs: Annotated[list[str], typer.Argument(help="MODEL, MODEL:PRESET, run ids or run folders.")],
+    dataset: RunDataset = None,
+    task: RunTask = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="gender, age, language, role, session, speaker or duration; may be repeated; default: all."),
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Resamples of each interval, and deals of each test.", min=0)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of resamples and deals.", min=0)] = 0,
+    results: Results = Path("results"),
+    out: StudyFolder = None,
+) -> None:
+    """Scores, errors, calibration and bias by group of the test items; gaps with intervals and tests over speakers."""
+    from rich.console import Console
+
+    from ...results.display.table import on_screen, write_table
+    from ...results.groups.gaps import Resamples
+    from ...results.groups.table import fairness as measure, tables
+
+    for name in runs:
+        shown = tables(measure(open_run(name, results, dataset, task), by or (), Resamples(resamples, seed=seed)))
+        Console().print(on_screen(shown))
+        for table in shown:
+            for path in write_table(table, out or results / "studies"):
+                typer.echo(path)
+
+
+@app.command()
+def calibration(
+    runs: Annotated[list[str], typer.Argument(help="MODEL, MODEL:PRESET, run ids or run folders.")],
+    dataset: RunDataset = None,
+    task: RunTask = None,
+    results: Results = Path("results"),
+    out: StudyFolder = None,
+) -> None:
+    """How sure a model may be: reliability, proper scores, the risk that is left when it abstains; with a figure."""
+    from rich.console import Console
+
+    from ...datasets.core.files import write_bytes
+    from ...results.calibration.figure import figure
+    from ...results.calibration.table import calibration as measure, table
+    from ...results.display.table import on_screen, write_table
+    from ...results.report.figures import png, svg
+
+    folder = out or results / "studies"
+    for name in runs:
+        done = measure(open_run(name, results, dataset, task))
+        shown = table(done)
+        Console().print(on_screen([shown]))
+        for path in write_table(shown, folder):
+            typer.echo(path)
+        drawn = figure(done)
+        for suffix, data in () if drawn is None else (("svg", svg(drawn)), ("png", png(drawn))):
+            path = folder / f"{shown.name}.{suffix}"
+            write_bytes(path, data)
+            typer.echo(path)
 
 
 @app.command()

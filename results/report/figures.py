@@ -47,7 +47,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _styled(draw: Callable[P, R]) -> Callable[P, R]:
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Draw under `STYLE` alone, whatever the user's settings are."""
 
     @wraps(draw)
@@ -60,7 +60,7 @@ def _styled(draw: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
-@_styled
+@styled
 def forest(pairs: pd.DataFrame, metric: str, what: str = "95 % interval") -> Figure:
     """Differences with intervals, one line per pair: filled where the Holm-adjusted p is below 0.05.
 
@@ -80,7 +80,7 @@ def forest(pairs: pd.DataFrame, metric: str, what: str = "95 % interval") -> Fig
     return figure
 
 
-@_styled
+@styled
 def confusion(counts: pd.DataFrame) -> Figure:
     """Confusion counts (gold by predicted), coloured and written as shares of the gold class, with counts below."""
     k = len(counts)
@@ -101,7 +101,7 @@ def confusion(counts: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def curves(table: pd.DataFrame) -> Figure:
     """Learning curves: dev score and loss (what there is) by epoch, a line per unit, a dot at the epoch kept."""
     known = [
@@ -121,7 +121,7 @@ def curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def scatter(predictions: pd.DataFrame, targets: Sequence[str], scales: Mapping[str, Sequence[float]]) -> Figure:
     """Prediction against gold, one panel per target, on the corpus's own scale, with the line of identity."""
     step = max(1, -(-len(predictions) // POINTS))
@@ -136,7 +136,7 @@ def scatter(predictions: pd.DataFrame, targets: Sequence[str], scales: Mapping[s
     return figure
 
 
-@_styled
+@styled
 def breakdown(table: pd.DataFrame, by: str, metric: str, order: Sequence[str] = ()) -> Figure:
     """Scores within groups, one marker per model; `table` has the columns name, group, items, mean, of one target.
 
@@ -158,7 +158,7 @@ def breakdown(table: pd.DataFrame, by: str, metric: str, order: Sequence[str] = 
     return figure
 
 
-@_styled
+@styled
 def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure:
     """Score against what it cost, one panel per kind of cost that is recorded; logarithmic axes.
 
@@ -181,7 +181,7 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure
     return figure
 
 
-@_styled
+@styled
 def by_layer(table: pd.DataFrame, metric: str, title: str) -> Figure:
     """Score of each layer of encoders with intervals, that of their sum as a line across, and its weights below.
 
@@ -218,7 +218,7 @@ def inline(svg_file: bytes, prefix: str, title: str) -> str:
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
 
 
-@_styled
+@styled
 def svg(figure: Figure) -> bytes:
     """The figure as a standalone SVG file."""
     _lay_out(figure)
@@ -227,7 +227,7 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-@_styled
+@styled
 def png(figure: Figure, dpi: int = 200) -> bytes:
     """The figure as a PNG file."""
     _lay_out(figure)
