@@ -132,10 +132,10 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
         return pictures.get(kind, [])
 
     groups = [name for by in GROUPS for name in files.data(f"{stem}-by-{by}", breakdown(ranking, by)[0])]
-    left_out = files.tables(bad_file_table(ranking, stem))
+    left_out, published = files.tables(bad_file_table(ranking, stem)), reference_table(ranking, stem)
     parts = [
         Part("Leaderboards of the single targets", tables=boards[1:], is_open=False),
-        Part("Published results", tables=files.tables(reference_table(ranking, stem))),
+        Part("Published results", tables=files.tables(published), is_open=_ranked(published)),
         Part("Differences between models", figures=drawn("forest"), tables=files.tables(pair_table(ranking, stem))),
         Part("Confusion matrices", figures=drawn("confusion")),
         Part("Prediction against gold", figures=drawn("scatter")),
@@ -154,6 +154,11 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
         Part("Signatures, and how to repeat each row", tables=files.tables(_recipes(ranking, stem)), is_open=False),
     ]
     return Section(stem, title, list(dict.fromkeys(ranking.notes)), tables=boards[:1], parts=parts)
+
+
+def _ranked(published: Table | None) -> bool:
+    """Whether a published row has a place among ours; a list of those that have none stays folded."""
+    return published is not None and bool(published.frame["distance"].eq("same").any())
 
 
 def _across(rankings: Sequence[Ranking], files: _Files) -> Section:
