@@ -18,9 +18,9 @@ from serbench.benchmarks.grid.grid import run
 from serbench.datasets.core.errors import SerbenchError
 from serbench.results.calibration import classes, values
 from serbench.results.calibration.abstention import least_area, risk_coverage
-from serbench.results.calibration.figure import figure
 from serbench.results.calibration.table import calibration
 from serbench.results.record.folder import load_runs
+from serbench.results.report.calibration_figure import figure
 from serbench.results.report.figures import png
 
 
@@ -148,3 +148,26 @@ def test_a_run_without_a_complete_trial_says_how_to_go_on(results: Path, tmp_pat
     done = CliRunner().invoke(app, ["calibration", str(copy)])
     assert isinstance(done.exception, SerbenchError)
     assert "no trial is complete. To go on, type: serbench run" in str(done.exception)
+
+
+def test_the_report_has_what_was_run(results: Path, tmp_path: Path) -> None:
+    """No command, no section; where the table of a run is there, its figures stand in the report."""
+    import shutil
+
+    shutil.copytree(results / "runs", tmp_path / "runs")
+    page = tmp_path / "report.html"
+
+    def shown() -> str:
+        done = CliRunner().invoke(app, ["report", "--results", str(tmp_path), "--bootstrap", "0"])
+        assert done.exit_code == 0, done.output
+        return page.read_text(encoding="utf-8")
+
+    assert "Calibration and abstention" not in shown()
+    for command in ("calibration", "fairness"):
+        line = [command, "linear", "--task", "emotion", "--results", str(tmp_path)]
+        assert CliRunner().invoke(app, line).exit_code == 0
+    after = shown()
+    assert "Calibration: linear" in after
+    assert "share answered (coverage)" in after
+    assert "Gaps between groups" not in after, "four speakers make no group that is tested"
+    assert len(list((tmp_path / "report_files").glob("*calibration*"))) == 5

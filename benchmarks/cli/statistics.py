@@ -111,9 +111,9 @@ def calibration(
     from rich.console import Console
 
     from ...datasets.core.files import write_bytes
-    from ...results.calibration.figure import figure
     from ...results.calibration.table import calibration as measure, table
     from ...results.display.table import on_screen, write_table
+    from ...results.report.calibration_figure import figure
     from ...results.report.figures import png, svg
 
     folder = out or results / "studies"

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from ..display.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,16 @@ class Picture:
     title: str
     caption: str
     svg: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the report: name (unique in a ranking), heading, what it shows, the figure."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
 
 
 @dataclass(frozen=True)

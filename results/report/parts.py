@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -15,9 +14,7 @@ from ..scores.scoring import confusion_table
 from ..tables import references as published
 from . import figures
 from .data import GROUPS, Ranking, breakdown, cost, epochs, excluded, failed
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .page import Drawing
 
 COSTS = {
     "parameters": "trainable parameters (count)",
@@ -33,16 +30,6 @@ PAIRS_SHOWN = 20
 GROUPS_SHOWN = 24
 MODELS_SHOWN = 8
 FILES_SHOWN = 100
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of the report: name (unique in a ranking), heading, what it shows, the figure."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
 
 
 def leaderboard_table(ranking: Ranking, target: str, stem: str) -> Table:

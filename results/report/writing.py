@@ -22,11 +22,11 @@ from ..display.table import Table, write_table
 from ..record.folder import Run, Runs
 from ..record.storage import write_csv
 from ..tables.mean_ranks import across_datasets, critical_difference_diagram, rank_models
-from . import figures
+from . import beyond, figures
 from .contents import contents_table
 from .data import GROUPS, Ranking, breakdown, excluded, failed, gather, warned
-from .page import Part, Picture, Section, page
-from .parts import Drawing, bad_file_table, cost_table, drawings, leaderboard_table, pair_table, reference_table
+from .page import Drawing, Part, Picture, Section, page
+from .parts import bad_file_table, cost_table, drawings, leaderboard_table, pair_table, reference_table
 
 RESAMPLES = 10_000
 
@@ -133,6 +133,7 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
 
     groups = [name for by in GROUPS for name in files.data(f"{stem}-by-{by}", breakdown(ranking, by)[0])]
     left_out, published = files.tables(bad_file_table(ranking, stem)), reference_table(ranking, stem)
+    calibrated = beyond.calibrations(ranking)
     parts = [
         Part("Leaderboards of the single targets", tables=boards[1:], is_open=False),
         Part("Published results", tables=files.tables(published), is_open=_ranked(published)),
@@ -140,6 +141,12 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
         Part("Confusion matrices", figures=drawn("confusion")),
         Part("Prediction against gold", figures=drawn("scatter")),
         Part("Score by speaker, gender, duration", figures=drawn("by"), data=groups),
+        Part("Gaps between groups", tables=files.tables(*beyond.gap_tables(ranking))),
+        Part(
+            "Calibration and abstention",
+            figures=[files.picture(one, stem) for one in beyond.calibration_drawings(calibrated)],
+            tables=files.tables(*beyond.calibration_tables(calibrated)),
+        ),
         Part("Learning curves", figures=drawn("curves")),
         Part("What trainings warn of", texts=warned(ranking)),
         Part("What clusters hold", tables=files.tables(contents_table(ranking, stem))),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..report.figures import GREY, MARKERS, OKABE_ITO, WIDTH, styled
+from .figures import GREY, MARKERS, OKABE_ITO, WIDTH, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .classes import Reliability
-    from .table import Calibration
+    from ..calibration.classes import Reliability
+    from ..calibration.table import Calibration
 
 
 @styled
