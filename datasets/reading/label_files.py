@@ -49,7 +49,7 @@ def numbers(values: pd.Series[Any], source: str) -> pd.Series[float]:
     bad = doubtful[~doubtful.str.lower().isin(["", "nan"])]
     if len(bad):
         raise SerbenchError(
-            f"{values.name} of {bad.index[0]!r} in {source} is {bad.iloc[0]!r} ({len(bad)} such rows). "
+            f"{values.name} of {bad.index.tolist()[0]!r} in {source} is {bad.iloc[0]!r} ({len(bad)} such rows). "
             "Expected a number or nothing; correct the file."
         )
     return result

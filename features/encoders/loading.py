@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn.utils import parametrize
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library, raise_library_failure
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, weight_files
 from .encoder import SpeechEncoder
 from .families import RANDOM_SEED, WHISPER, Geometry
 from .library import transformers
@@ -122,31 +122,53 @@ def _random_model(config: Any) -> nn.Module:
 
 def _stored_model(source: Checkpoint, config: Any) -> nn.Module:
     """The weights of the checkpoint; every one of the encoder's must be there."""
-    names = {r"^(model\.)?encoder\.": ""} if config.model_type == "whisper" else None
+    read = _read_whisper if config.model_type == "whisper" else _read_encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         try:
-            model, report = _encoder_class(config).from_pretrained(
-                source.folder,
-                config=config,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                key_mapping=names,
-            )
+            model, lost = read(source, config)
         except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
             raise_library_failure(error)
             raise SerbenchError(
                 f"the weights of {source.name} can't be loaded: {str(error).splitlines()[0]} Copy or download the "
                 "checkpoint again."
             ) from error
-    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
-    if missing or report["mismatched_keys"]:
+    if lost:
         raise SerbenchError(
-            f"{source.name} lacks {len(missing) + len(report['mismatched_keys'])} weights of a "
-            f"{source.geometry.family} encoder, such as {[*missing, *report['mismatched_keys']][0]!r}. Expected a "
-            "whole checkpoint; copy or download it again."
+            f"{source.name} lacks {len(lost)} weights of a {source.geometry.family} encoder, such as {lost[0]!r}. "
+            "Expected a whole checkpoint; copy or download it again."
         )
-    loaded: nn.Module = model
-    return loaded
+    return model
+
+
+def _read_encoder(source: Checkpoint, config: Any) -> tuple[nn.Module, list[Any]]:
+    """The model by transformers' own rules, and what of its weights is missing or has another shape."""
+    model, report = _encoder_class(config).from_pretrained(
+        source.folder,
+        config=config,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    return model, [*missing, *report["mismatched_keys"]]
+
+
+def _read_whisper(source: Checkpoint, config: Any) -> tuple[nn.Module, list[Any]]:
+    """Likewise for the encoder within a whole Whisper: releases of transformers treat the prefix of its weights in
+    different ways."""
+    assert source.folder is not None
+    with torch.device("meta"):
+        model: nn.Module = _encoder_class(config)(config)
+    wanted, stored = model.state_dict(), {}
+    for file in weight_files(source.folder, source.name):
+        with safe_open(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - it is no mapping
+                inner = name.removeprefix("model.")
+                if inner.startswith("encoder.") and (own := inner.removeprefix("encoder.")) in wanted:
+                    stored[own] = weights.get_tensor(name).float()
+    lost = [name for name in wanted if name not in stored or stored[name].shape != wanted[name].shape]
+    if not lost:
+        model.load_state_dict(stored, assign=True)
+    return model, lost
