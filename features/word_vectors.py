@@ -90,6 +90,11 @@ class Extractor(WordFeature):
             return words(item)
         return _times(self.config.word_times, _stamp(self.config.word_times)).words(item)
 
+    def labels(self, recognised: str) -> tuple[str, ...]:
+        """That words were recognised, and by what: those of the file that the settings name, else the corpus's."""
+        own = self.config.word_times
+        return super().labels(_times(own, _stamp(own)).recognised if own else recognised)
+
     def identity(self) -> dict[str, Any]:
         """What decides the output: as for any feature, but with the contents of files in place of their names."""
         return {**super().identity(), "config": self._settings()}

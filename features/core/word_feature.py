@@ -35,6 +35,10 @@ class WordFeature(FeatureExtractor):
         """The words of an item: those of the corpus, where the feature has no file of its own."""
         return words(item)
 
+    def labels(self, recognised: str) -> tuple[str, ...]:
+        """That words were recognised, and by what."""
+        return (f"words:{recognised}",) if recognised else ()
+
     def check(self, words: pd.DataFrame) -> None:
         """Raise `SerbenchError` where a table of words can't be laid on frames; the item is left out."""
 

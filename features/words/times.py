@@ -6,6 +6,7 @@
 | forced | forced alignment of the transcript with the emissions of a CTC model |
 | attention | alignment of the transcript with the cross-attention of a Whisper model (`words/cross_attention.py`) |
 | spread | the words share the time evenly; also words that the model can't spell, between two aligned ones |
+| asr(MODEL) | the words themselves are what a recogniser heard, and so are the times (`spoken/recogniser.py`) |
 
 Forced alignment is the best path of connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber,
 ICML 2006, doi 10.1145/1143844.1143891) through the transcript's characters, found by Viterbi's recursion
@@ -31,6 +32,7 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_text
+from ...datasets.reading.aligned_words import recognised_by
 from ...datasets.reading.label_files import numbers, read_columns
 from ...datasets.schema.corpus import Corpus
 from ..core.audio import read_audio
@@ -81,10 +83,17 @@ class WordTimes:
         """Items whose transcript is likely not to be what was said, least likely first."""
         return [i for i, c in sorted(self.confidence.items(), key=lambda pair: pair[1]) if c < self.doubtful]
 
+    @property
+    def recognised(self) -> str:
+        """`asr(MODEL)` where the words are what a recogniser heard; empty where they are a corpus's own."""
+        return recognised_by(self.table["source"])
+
     def line(self) -> str:
         """One line for people to read."""
         counts = self.table["source"].value_counts()
-        parts = ", ".join(f"{counts[s]} {s}" for s in SOURCES if s in counts)
+        parts = ", ".join(
+            f"{counts[s]} {s}" for s in (*SOURCES, *sorted(set(counts.index) - {*SOURCES})) if s in counts
+        )
         return f"{len(self.table)} words of {self.table['item'].nunique()} items ({parts or 'none'})"
 
 

@@ -90,6 +90,11 @@ class Model(TorchModel[SemanticNetwork]):
         return config.streams != "audio" and bool(config.vectors)
 
     @classmethod
+    def takes_words(cls, config: Config) -> bool:
+        """Only with word vectors, and without word times of their own."""
+        return cls.reads_text(config) and not config.word_times
+
+    @classmethod
     def resolved(cls, config: Config) -> Config:
         """The configuration with the digest of its file of vectors."""
         return semantic_words.resolved(config)

@@ -55,10 +55,12 @@ def resolved(config: C) -> C:
 
 
 def labels(config: WordConfig) -> tuple[str, ...]:
-    """The name of the file of vectors and the beginning of the digest, or that there is none."""
+    """The file of vectors with the beginning of the digest, and who recognised the words; or that there are none."""
     if not config.vectors:
         return (NONE,)
-    return (f"words:{Path(config.vectors).name}:{resolved(config).words_digest[:8]}",)
+    heard = load(config.word_times).recognised if config.word_times else ""
+    named = f"words:{Path(config.vectors).name}:{resolved(config).words_digest[:8]}"
+    return (named, f"words:{heard}") if heard else (named,)
 
 
 def source(config: WordConfig) -> Words:
