@@ -120,7 +120,7 @@ def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpu
         "attention, aligned",
         "concat, aligned",
         "disentangled, word2vec",
-        "sound alone",
+        "no words",
         "words alone, aligned",
         "words alone, word2vec",
         "chance",
@@ -130,18 +130,49 @@ def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpu
         "attention, aligned": "disentangled fusion instead of attention",
         "concat, aligned": "disentangled fusion instead of concat",
         "disentangled, word2vec": "aligned vectors instead of word2vec",
-        "sound alone": "words beside the sound",
+        "no words": "words beside the sound",
         "words alone, aligned": "sound beside the words",
         "words alone, word2vec": None,
         "chance": None,
     }
-    assert others[3].settings["model.vectors"] == "", "sound alone is one row, whatever vectors there are"
+    assert others[3].settings["model.vectors"] == "", "no words is one row, whatever vectors there are"
+
+
+def test_words_from_elsewhere_are_rows_of_their_own(folder: Path, sewa: Corpus) -> None:
+    """Recognised words, the sound of words, none: each row differs from the system in where its words are from."""
+    for name in ("heard.csv", "e.encoder.safetensors", "m.map.safetensors"):
+        (folder / name).touch()
+    given = {"recognised": "heard.csv", "encoder": "e.encoder.safetensors", "map": "m.map.safetensors"}
+    files_ = semantic_fusion.WordFiles(**{key: str(folder / name) for key, name in given.items()})
+    study = semantic_fusion.ablations(sewa, {"aligned": files(folder)["aligned"]}, [], files_)
+    rows = {row.label: row.settings for row in study.rows}
+    assert list(rows)[3:6] == ["recognised words", "the words' sound", "no words"]
+    system = rows["disentangled, aligned"]
+    differs = {label: {k for k in system if own[k] != system[k]} for label, own in rows.items()}
+    assert differs["recognised words"] == {"model.word_times"}
+    assert differs["the words' sound"] == {"model.word_times", "model.vectors", "model.encoder", "model.map"}
+    assert rows["the words' sound"]["model.word_times"] == rows["recognised words"]["model.word_times"]
+    assert differs["no words"] == {"model.streams", "model.vectors"}
+    added = [semantic_fusion._what_is_added(study.rows[0], row) for row in study.rows[3:6]]
+    assert added == [
+        "the transcript's words instead of recognised words",
+        "the transcript's words instead of the words' sound",
+        "words beside the sound",
+    ]
+    for wrong, said in (
+        (replace(files_, recognised="nowhere.csv"), "--recognised nowhere.csv: there is no such file"),
+        (replace(files_, encoder=""), "--map was given without --encoder"),
+    ):
+        with pytest.raises(SerbenchError, match=said):
+            semantic_fusion.ablations(sewa, files(folder), [], wrong)
+    with pytest.raises(SerbenchError, match="without word vectors"):
+        semantic_fusion.ablations(sewa, {}, [], files_)
 
 
 def test_without_vectors_only_sound_is_compared_and_the_study_says_so(sewa: Corpus) -> None:
     study = semantic_fusion.ablations(sewa, {}, [])
-    assert [row.label for row in study.rows] == ["sound alone, disentangled", "sound alone, concat"]
-    assert "only rows of sound alone" in study.notes[0]
+    assert [row.label for row in study.rows] == ["no words, disentangled", "no words, concat"]
+    assert "only rows without words" in study.notes[0]
 
 
 def test_a_corpus_without_words_is_noted(folder: Path, sewa: Corpus) -> None:

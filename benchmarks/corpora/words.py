@@ -223,7 +223,7 @@ def align_spaces(
     device: str = "cpu",
     display: Display | None = None,
 ) -> Alignment:
-    """Map a file of vectors into the space of another one and write the mapped vectors.
+    """Map a file of vectors into the space of another one and write the mapped vectors, and the map beside them.
 
     The JSON file beside `out` holds the report, also that of an adversarial mode that failed; vectors are written only
     where the map was accepted.
@@ -237,6 +237,7 @@ def align_spaces(
     out_target : write the target vectors too, as `prepare` has changed them
     """
     from ...features.spaces.adversarial import PRESETS
+    from ...features.spaces.map_file import beside, map_of, save_map
 
     if preset not in PRESETS:
         raise unknown("preset of the adversarial game", preset, PRESETS)
@@ -261,8 +262,9 @@ def align_spaces(
         }
         write_json(note, {**facts, "report": _plain(asdict(report))})
 
+    given = read_vectors(source)
     aligned = align(
-        read_vectors(source),
+        given,
         read_vectors(target),
         config,
         game,
@@ -273,6 +275,7 @@ def align_spaces(
         test=None if test is None else read_pairs(test),
     )
     write_vectors(out, aligned.source)
+    save_map(beside(out), map_of(given, config.prepare, aligned.map))
     if out_target is not None:
         write_vectors(out_target, aligned.target)
     write(aligned.report)

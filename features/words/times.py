@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import write_text
+from ...datasets.core.files import digest, file_sha256, stamp, write_text
 from ...datasets.reading.aligned_words import recognised_by
 from ...datasets.reading.label_files import numbers, read_columns
 from ...datasets.schema.corpus import Corpus
@@ -228,9 +228,27 @@ def load(path: Path | str) -> WordTimes:
     return WordTimes(_typed(pd.concat(parts, ignore_index=True)), {})
 
 
+def remembered(path: str) -> WordTimes:
+    """`load`, once for a file or folder that stays as it is."""
+    return _remembered(path, stamp(path))
+
+
+def content_digest(path: str) -> str:
+    """64 hexadecimal digits of what a file or folder of word times holds; what is none is refused as by `load`."""
+    remembered(path)
+    place = Path(path).expanduser()
+    files = sorted(place.glob("*.csv")) if place.is_dir() else [place]
+    return digest([[file.stem, file_sha256(file)] for file in files], 64)
+
+
 def word_source(corpus: Corpus, alignment: str | Path | None) -> Words:
     """id -> words (word, start, end): of the file or folder `alignment` where one is given, else the corpus's own."""
     return corpus.words if not alignment else load(alignment).words
+
+
+@lru_cache(maxsize=2)
+def _remembered(path: str, state: tuple[int, int]) -> WordTimes:
+    return load(path)
 
 
 def _file(path: Path, *further: str) -> pd.DataFrame:
