@@ -26,7 +26,7 @@ from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 from serbench.features.spoken.error_rate import error_rate
 from serbench.features.spoken.recogniser import Config, Recogniser, loudest_db, read, repeats
-from serbench.features.spoken.transcribe import transcribe
+from serbench.features.spoken.transcribe import text_of, transcribe
 from serbench.features.words.agreement import agreement
 from serbench.features.words.cross_attention import CrossAttentionAligner
 from serbench.features.words.times import load
@@ -241,6 +241,17 @@ def test_bad_input_is_one_line(base: str, few: Path, tmp_path: Path, test_data: 
     assert not given.heard
     assert all("'tlh' is unknown to the checkpoint" in reason for reason in given.failed.values())
     assert not out.exists()
+
+
+def test_the_text_of_an_item_is_its_words_where_it_has_no_other(miniature: Callable[..., Path]) -> None:
+    """Recordings of SEWA have words and no text."""
+    corpus = load_corpus("sewa", miniature("sewa"))
+    assert corpus.recordings is not None
+    item = next(str(i) for i in corpus.recordings.index if len(corpus.words(str(i))))
+    assert pd.isna(corpus.row(item)["text"])
+    assert text_of(corpus, item).split() == corpus.words(item)["word"].tolist()
+    assert not text_of(replace(corpus, word_source=None), item)
+    assert not text_of(replace(corpus, recognised="asr(base)"), item)
 
 
 class Scripted(Whisper):

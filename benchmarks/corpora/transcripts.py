@@ -11,14 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_text
 from ...datasets.core.libraries import LibraryError
 from ...datasets.schema.corpus import Corpus
 from ...features.spoken.error_rate import ErrorRate, error_rate
-from ...features.spoken.transcribe import Transcripts, transcribe
+from ...features.spoken.transcribe import Transcripts, text_of, transcribe
 from ...features.words.times import save
 from ..core.progress import Display, Silent
 from .words import chosen_items
@@ -83,7 +81,7 @@ def transcribe_corpus(
         If every item has a text and `beside` is not set, or nothing was heard in any.
     """
     chosen = chosen_items(corpus, items, partitions or None)
-    wanted = [item for item in chosen if beside or not _has_text(corpus, item)]
+    wanted = [item for item in chosen if beside or not text_of(corpus, item)]
     if not wanted:
         raise SerbenchError(
             f"all of {len(chosen)} items of {corpus.name} have words of their own. Type --beside to hear them too: "
@@ -103,11 +101,6 @@ def transcribe_corpus(
 def texts_beside(out: Path) -> Path:
     """Where the texts are written: `words.texts.csv` beside `words.csv` or the folder `words`."""
     return out.with_name(f"{out.stem if out.suffix.lower() == '.csv' else out.name}.texts.csv")
-
-
-def _has_text(corpus: Corpus, item: str) -> bool:
-    text = corpus.row(item)["text"]
-    return bool(not pd.isna(text) and str(text).strip()) or len(corpus.words(item)) > 0
 
 
 def _errors(given: Transcripts) -> tuple[ErrorRate | None, str]:

@@ -101,8 +101,16 @@ def transcribe(
             failed |= table.failed
         done += len(rows)
     order = {item: k for k, item in enumerate(items)}
-    texts = {item: str(text) for item in heard if not pd.isna(text := corpus.row(item)["text"]) and str(text).strip()}
+    texts = {item: text for item in heard if (text := text_of(corpus, item))}
     return Transcripts(model, dict(sorted(heard.items(), key=lambda pair: order[pair[0]])), texts, failed)
+
+
+def text_of(corpus: Corpus, item: str) -> str:
+    """A corpus's own text of an item, or its words with blanks between; empty where it has neither."""
+    text = corpus.row(item)["text"]
+    if not pd.isna(text) and str(text).strip():
+        return str(text)
+    return "" if corpus.recognised else " ".join(corpus.words(item)["word"].astype(str))
 
 
 def _by_language(corpus: Corpus, items: Sequence[str], language: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
