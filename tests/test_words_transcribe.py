@@ -171,7 +171,7 @@ def base(test_data: Path) -> str:
 
 @pytest.fixture(scope="module")
 def few(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two recordings of EMO-DB, one that is no sound, and one of silence."""
+    """Two recordings of EMO-DB, one that is no sound, one of silence, and one of noise."""
     root, of = tmp_path_factory.mktemp("emodb"), test_data / "emodb"
     (root / "wav").mkdir()
     for text in of.glob("*.txt"):
@@ -182,6 +182,7 @@ def few(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(of / "silb" / f"{item}.silb", root / "silb")
     (root / "wav" / "16a02Na.wav").write_text("no sound")
     soundfile.write(root / "wav" / "16a02Nb.wav", np.zeros(RATE, np.float32), RATE)
+    soundfile.write(root / "wav" / "16a04Nb.wav", 0.01 * np.random.default_rng(0).standard_normal(3 * RATE), RATE)
     return root
 
 
@@ -209,7 +210,8 @@ def test_real_speech_is_heard_with_its_times(few: Path, heard: tuple[Path, str])
     assert near.median < 0.05
     assert texts.loc["16a02Nb", "empty"] == "silence"
     assert "words of 2 items, heard by whisper_base" in said
-    assert "1 items without a word: 16a02Nb (silence)" in said
+    assert texts.loc["16a04Nb", "empty"] == "nothing is said"  # the decoder alone makes up a sentence
+    assert "2 items without a word: 16a02Nb (silence), 16a04Nb (nothing is said)" in said
     assert "left out: 16a02Na: " in said
     assert "can't be decoded" in said
     pytest.importorskip("jiwer")
@@ -232,7 +234,7 @@ def test_what_was_heard_once_is_not_heard_again(
 def test_bad_input_is_one_line(base: str, few: Path, tmp_path: Path, test_data: Path) -> None:
     out = tmp_path / "words.csv"
     asked = ("emodb", "--root", few, "--out", out)
-    assert "all of 4 items of emodb have words of their own. Type --beside" in refused(*asked, "--model", base)
+    assert "all of 5 items of emodb have words of their own. Type --beside" in refused(*asked, "--model", base)
     assert "neither a folder" in refused(*asked, "--model", "/none", "--beside")
     assert "config.json" in refused(*asked, "--model", tmp_path, "--beside")
     broken = load_corpus("emodb", few)
