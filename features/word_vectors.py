@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..datasets.core.config import option, to_dict
 from ..datasets.core.errors import SerbenchError, SerbenchWarning
-from ..datasets.core.files import digest, file_sha256
+from ..datasets.core.files import digest, stamp
 from .core.feature_table import Array
 from .core.word_feature import WordFeature, Words
 from .words.coverage import coverage, need_overlap
+from .words.times import content_digest, remembered
 from .words.vectors import UNKNOWN, Vectors, frames_of_words, read_vectors, spans
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .words.times import WordTimes
 
 _FILES = ("vectors", "word_times")
 """Settings that name files; the digests of their contents stand in keys and signatures instead."""
@@ -65,7 +64,7 @@ class Extractor(WordFeature):
                 "no file of word vectors is named. Type word-vectors:FILE or --set feature.vectors=FILE; "
                 "'serbench words word2vec' makes one from a corpus's transcripts."
             )
-        self.vectors: Vectors = _read(config.vectors, _stamp(config.vectors))
+        self.vectors: Vectors = _read(config.vectors, stamp(config.vectors))
         self.name = f"word-vectors:{Path(config.vectors).name}"
         self.dim, self.hop_seconds = self.vectors.dim, config.hop_seconds
 
@@ -88,7 +87,12 @@ class Extractor(WordFeature):
         """The words of an item: of the file that the settings name, else those of the corpus."""
         if not self.config.word_times:
             return words(item)
-        return _times(self.config.word_times, _stamp(self.config.word_times)).words(item)
+        return remembered(self.config.word_times).words(item)
+
+    def labels(self, recognised: str) -> tuple[str, ...]:
+        """That words were recognised, and by what: those of the file that the settings name, else the corpus's."""
+        own = self.config.word_times
+        return super().labels(remembered(own).recognised if own else recognised)
 
     def identity(self) -> dict[str, Any]:
         """What decides the output: as for any feature, but with the contents of files in place of their names."""
@@ -101,33 +105,15 @@ class Extractor(WordFeature):
 
     def extra_identity(self) -> Mapping[str, str]:
         """Digests of the vectors and of the word times."""
-        times = Path(self.config.word_times).expanduser()
         digests = {"vectors": self.vectors.sha256}
         if self.config.word_times:
-            files = sorted(times.glob("*.csv")) if times.is_dir() else [times]
-            digests["word_times"] = digest([[file.stem, file_sha256(file)] for file in files], 64)
+            digests["word_times"] = content_digest(self.config.word_times)
         return digests
 
     def _settings(self) -> dict[str, Any]:
         return {key: value for key, value in to_dict(self.config).items() if key not in _FILES}
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    """Size and time of change of a file or folder; zeros where there is none (reading it then says so)."""
-    try:
-        status = Path(path).expanduser().stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
 @lru_cache(maxsize=2)
-def _read(path: str, stamp: tuple[int, int]) -> Vectors:
+def _read(path: str, state: tuple[int, int]) -> Vectors:
     return read_vectors(path)
-
-
-@lru_cache(maxsize=2)
-def _times(path: str, stamp: tuple[int, int]) -> WordTimes:
-    from .words.times import load
-
-    return load(path)

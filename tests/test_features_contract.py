@@ -14,7 +14,8 @@ from serbench.features.words.vectors import Vectors, write_vectors
 
 ARGUMENTS = {"transformers": "random:wav2vec2-tiny", "opensmile": "IS10:lld"}
 """Of features that need one, or that have two forms."""
-OF_SOUND = [*(set(registry.names()) - {"word-vectors", "transformers"}), *(f"{k}:{v}" for k, v in ARGUMENTS.items())]
+OF_WORDS = {"word-vectors", "spoken-words"}
+OF_SOUND = [*(set(registry.names()) - OF_WORDS - {"transformers"}), *(f"{k}:{v}" for k, v in ARGUMENTS.items())]
 
 
 @pytest.mark.parametrize("check", [*checks.OF_A_FEATURE, *checks.OF_SOUND], ids=lambda check: check.__name__)

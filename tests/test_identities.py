@@ -31,7 +31,7 @@ RUNS = {
     "deepemocluster": ("7d26a6a13f9f", "8a7a3189", "mel.v1+a3300754"),
     "linear": ("10241a774d94", "4ae76a35", "egemaps.v1+dc0e251a"),
     "maec": ("f7007870ce19", "1d7e9b68", "emobase45.v1+dc0e251a"),
-    "semantic-fusion": ("cd2eaf28e76e", "31955d4d", "waveform.v1+2e5674ff"),
+    "semantic-fusion": ("1fe650f6bb0d", "36db3c95", "waveform.v1+2e5674ff"),
     "svm": ("9738870651b7", "e2691da8", "egemaps.v1+dc0e251a"),
 }
 """Model on the demo corpus -> end of the run id, digest of the model, signature of its features."""

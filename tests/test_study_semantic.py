@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
@@ -21,6 +22,9 @@ from serbench.benchmarks.studies.study import Row, Study, fitting_preset
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
+from serbench.features.spoken.encoder import WordEncoder, save_encoder
+from serbench.features.words.speech2vec import Config as SoundConfig
+from serbench.features.words.spoken_words import CutConfig
 from serbench.features.words.vectors import read_vectors
 from serbench.results.record.folder import Run, load_runs
 from serbench.results.scores import metrics
@@ -120,7 +124,7 @@ def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpu
         "attention, aligned",
         "concat, aligned",
         "disentangled, word2vec",
-        "sound alone",
+        "no words",
         "words alone, aligned",
         "words alone, word2vec",
         "chance",
@@ -130,18 +134,49 @@ def test_every_row_differs_in_one_part_from_the_system(folder: Path, sewa: Corpu
         "attention, aligned": "disentangled fusion instead of attention",
         "concat, aligned": "disentangled fusion instead of concat",
         "disentangled, word2vec": "aligned vectors instead of word2vec",
-        "sound alone": "words beside the sound",
+        "no words": "words beside the sound",
         "words alone, aligned": "sound beside the words",
         "words alone, word2vec": None,
         "chance": None,
     }
-    assert others[3].settings["model.vectors"] == "", "sound alone is one row, whatever vectors there are"
+    assert others[3].settings["model.vectors"] == "", "no words is one row, whatever vectors there are"
+
+
+def test_words_from_elsewhere_are_rows_of_their_own(folder: Path, sewa: Corpus) -> None:
+    """Recognised words, the sound of words, none: each row differs from the system in where its words are from."""
+    for name in ("heard.csv", "e.encoder.safetensors", "m.map.safetensors"):
+        (folder / name).touch()
+    given = {"recognised": "heard.csv", "encoder": "e.encoder.safetensors", "map": "m.map.safetensors"}
+    files_ = semantic_fusion.WordFiles(**{key: str(folder / name) for key, name in given.items()})
+    study = semantic_fusion.ablations(sewa, {"aligned": files(folder)["aligned"]}, [], files_)
+    rows = {row.label: row.settings for row in study.rows}
+    assert list(rows)[3:6] == ["recognised words", "the words' sound", "no words"]
+    system = rows["disentangled, aligned"]
+    differs = {label: {k for k in system if own[k] != system[k]} for label, own in rows.items()}
+    assert differs["recognised words"] == {"model.word_times"}
+    assert differs["the words' sound"] == {"model.word_times", "model.vectors", "model.encoder", "model.map"}
+    assert rows["the words' sound"]["model.word_times"] == rows["recognised words"]["model.word_times"]
+    assert differs["no words"] == {"model.streams", "model.vectors"}
+    added = [semantic_fusion._what_is_added(study.rows[0], row) for row in study.rows[3:6]]
+    assert added == [
+        "the transcript's words instead of recognised words",
+        "the transcript's words instead of the words' sound",
+        "words beside the sound",
+    ]
+    for wrong, said in (
+        (replace(files_, recognised="nowhere.csv"), "--recognised nowhere.csv: there is no such file"),
+        (replace(files_, encoder=""), "--map was given without --encoder"),
+    ):
+        with pytest.raises(SerbenchError, match=said):
+            semantic_fusion.ablations(sewa, files(folder), [], wrong)
+    with pytest.raises(SerbenchError, match="without word vectors"):
+        semantic_fusion.ablations(sewa, {}, [], files_)
 
 
 def test_without_vectors_only_sound_is_compared_and_the_study_says_so(sewa: Corpus) -> None:
     study = semantic_fusion.ablations(sewa, {}, [])
-    assert [row.label for row in study.rows] == ["sound alone, disentangled", "sound alone, concat"]
-    assert "only rows of sound alone" in study.notes[0]
+    assert [row.label for row in study.rows] == ["no words, disentangled", "no words, concat"]
+    assert "only rows without words" in study.notes[0]
 
 
 def test_a_corpus_without_words_is_noted(folder: Path, sewa: Corpus) -> None:
@@ -232,7 +267,15 @@ def test_a_task_without_frames_has_no_challenge_scores(folder: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_study_runs_on_a_miniature(folder: Path, tmp_path: Path) -> None:
+def test_the_study_runs_on_a_miniature(folder: Path, sewa: Corpus, tmp_path: Path) -> None:
+    """With the transcript's words as a recogniser's, and an encoder that was not trained."""
+    items = [str(i) for i in sewa.items(sewa.tasks[0]).index]
+    heard = pd.concat([sewa.words(i)[["word", "start", "end"]].assign(item=i, source="asr(base)") for i in items])
+    heard.to_csv(tmp_path / "heard.csv", index=False)
+    torch.manual_seed(0)
+    lstm, cut = torch.nn.LSTM(13, 2, batch_first=True, bidirectional=True), CutConfig(hop=320)
+    encoder = WordEncoder(lstm, SoundConfig(dim=4), cut, np.zeros(13), np.full(13, 10.0))
+    save_encoder(tmp_path / "s.encoder.safetensors", encoder)
     command = [
         "study",
         "semantic",
@@ -246,6 +289,10 @@ def test_the_study_runs_on_a_miniature(folder: Path, tmp_path: Path) -> None:
         f"aligned={folder / 'aligned.vec'}",
         "--vectors",
         f"word2vec={folder / 'word2vec.vec'}",
+        "--recognised",
+        str(tmp_path / "heard.csv"),
+        "--encoder",
+        str(tmp_path / "s.encoder.safetensors"),
         "--trials",
         "2",
         "--subsets",
@@ -262,11 +309,17 @@ def test_the_study_runs_on_a_miniature(folder: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     studies = tmp_path / "studies"
     table = pd.read_csv(studies / "semantic-claims_sewa.csv")
-    assert len(table) == 7 * 4
+    assert len(table) == (9 + 2) * 4
+    assert {"recognised words beside the sound", "the sound of words, no text"} <= set(table["claim"])
+    rows = pd.read_csv(studies / "semantic_sewa.csv").set_index(["row", "target"])["mean"]
+    alone = table[table["claim"].eq("the sound of words, no text")].set_index("target")
+    for target, row in alone.iterrows():
+        assert row["with"] == pytest.approx(rows["the words' sound", target])
+        assert row["without"] == pytest.approx(rows["no words", target])
     assert (table["n"] == 4).all()
     np.testing.assert_allclose(table["with"] - table["without"], table["difference"], atol=1e-12)
     runs = {run.run_id: run for run in load_runs(tmp_path)}
-    assert len(runs) == 8
+    assert len(runs) == 10
     scores = pd.read_csv(studies / "semantic-challenge_sewa.csv")
     assert set(scores["model"]) == set(pd.read_csv(studies / "semantic_sewa.csv")["row"])
     page = (studies / "semantic-challenge_sewa.md").read_text(encoding="utf-8")
@@ -275,3 +328,4 @@ def test_the_study_runs_on_a_miniature(folder: Path, tmp_path: Path) -> None:
     assert (studies / "semantic_sewa.png").stat().st_size > 10_000
     labels = {label for run in runs.values() for label in run.spec.get("labels") or ()}
     assert any(label.startswith("words:aligned.vec:") for label in labels)
+    assert "words:asr(base)" in labels

@@ -187,6 +187,10 @@ def test_unknown_words_get_a_vector_of_their_own() -> None:
     np.testing.assert_array_equal(alone[0], random_vector("bird", 50, 3))
     assert not np.array_equal(random_vector("bird", 50, 3), random_vector("bird", 50, 4))
     assert not frames_of_words(words, 6, 0.1, VECTORS, unknown="zero").any()
+    matched = frames_of_words(words, 6, 0.1, VECTORS, unknown="matched")
+    said = matched.any(axis=1)
+    lengths = [np.linalg.norm(row) for row in VECTORS.matrix]
+    np.testing.assert_allclose(np.linalg.norm(matched[said], axis=1), np.median(lengths), rtol=1e-5)
     many = np.concatenate([random_vector(f"w{i}", 50, 0) for i in range(200)])
     assert abs(many.mean() - 0.5) < 0.01
     assert abs(many.var() - 1 / 12) < 0.005

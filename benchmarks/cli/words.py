@@ -1,4 +1,4 @@
-"""Commands about words: `serbench words align | speech2vec | word2vec | align-spaces`."""
+"""Commands about words: `serbench words align | compare | transcribe | speech2vec | word2vec | align-spaces`."""
 
 from __future__ import annotations
 
@@ -81,6 +81,43 @@ def compare(
     typer.echo(found.line())
     if found.unmatched:
         typer.echo(f"  {len(found.unmatched)} items have fewer true words than words, such as {found.unmatched[0]}")
+
+
+@words_app.command()
+@command
+def transcribe(
+    dataset: DatasetArgument,
+    model: Annotated[str, typer.Option(help="Folder of a Whisper model of transformers.")],
+    out: Annotated[Path, typer.Option(help="CSV file for all items, or a folder for one CSV file each.")],
+    source: CorpusOptions,
+    beside: Annotated[bool, typer.Option(help="Hear items that have a text as well; both are kept.")] = False,
+    items: Annotated[str, typer.Option(help="utterances, recordings or all.")] = "all",
+    language: Annotated[str | None, typer.Option(help="Language, such as de, where the corpus says none.")] = None,
+    partition: Annotated[
+        Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Text and word times as a recogniser hears them; word error rate where the corpus has a text."""
+    from ..core.machine import resolve_device
+    from ..core.progress import Terminal
+    from ..corpora.transcripts import texts_beside, transcribe_corpus
+
+    done = transcribe_corpus(
+        source.open(dataset),
+        out,
+        model=model,
+        beside=beside,
+        items=items,
+        language=language,
+        partitions=partition or (),
+        device=resolve_device(device),
+        display=Terminal(),
+    )
+    for line in done.lines():
+        typer.echo(line)
+    typer.echo(out)
+    typer.echo(texts_beside(out))
 
 
 @words_app.command()

@@ -14,7 +14,7 @@ from ...datasets.voice.synthesis import babble
 from ...features import registry
 from ...features.cache.cache import FeatureCache
 from ...features.core.feature_extractor import Array, FeatureExtractor, build
-from ...features.core.word_feature import WordFeature
+from ...features.core.word_feature import SpokenWordFeature, WordFeature
 from ...features.extraction.extract import extract
 from .check import Problems, UncheckedError, differs
 from .material import words
@@ -112,7 +112,7 @@ def words_are_laid_on_frames(name: str) -> Problems:
     assert isinstance(extractor, WordFeature)
     said = extractor.times("u00", words)
     for what, table in (("three words", said), ("no words", said.iloc[:0])):
-        array = extractor.lay(table, 12)
+        array = _laid(extractor, table, 12)
         if array.shape != (12, extractor.dim) or array.dtype != np.float32 or not np.isfinite(array).all():
             yield f"{what} on 12 frames give {array.dtype} {array.shape}, expected finite float32 (12, {extractor.dim})"
     with tempfile.TemporaryDirectory() as folder:
@@ -141,8 +141,15 @@ def described(extractor: FeatureExtractor) -> list[Array]:
     """Arrays of a few babbles, or of the words of an item."""
     if isinstance(extractor, WordFeature):
         said = extractor.times("u00", words)
-        return [extractor.lay(said, max(1, int(seconds / extractor.hop_seconds))) for seconds in SECONDS]
+        return [_laid(extractor, said, max(1, int(seconds / extractor.hop_seconds))) for seconds in SECONDS]
     return [extractor.extract(_signal(extractor, seconds)) for seconds in SECONDS]
+
+
+def _laid(extractor: WordFeature, said: pd.DataFrame, frames: int) -> Array:
+    """Words on frames; where their sound is needed, they are said in a babble."""
+    if isinstance(extractor, SpokenWordFeature):
+        return extractor.lay_heard(said, extractor.hear(said, _signal(extractor.encoder, SECONDS[1])), frames)
+    return extractor.lay(said, frames)
 
 
 def _signal(extractor: FeatureExtractor, seconds: float) -> Array:

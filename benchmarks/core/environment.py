@@ -42,7 +42,11 @@ PARTS = (
     Part("opensmile", "opensmile", "egemaps, opensmile, emobase45 (non-commercial licence), so linear, svm, maec"),
     Part("torch", "torch", "all neural models, transformers features, words"),
     Part("safetensors", "safetensors", "saved models, neural models, transformers features"),
-    Part("transformers", "transformers", "probe, transformer, transformers features, words align --model"),
+    Part(
+        "transformers",
+        "transformers",
+        "probe, transformer, transformers features, words align --model, words transcribe",
+    ),
     Part("huggingface_hub", "huggingface-hub", "encoders by their name on the hub (folders work)"),
     Part("gensim", "gensim", "words word2vec"),
     Part("matplotlib", "matplotlib", "figures: report, rank, clusters, salience, traces, cross, study"),
@@ -55,6 +59,7 @@ PARTS = (
     Part("audformat", "audformat", "the dataset audformat", "audformat"),
     Part("iso639", "iso639-lang", "names of languages in the dataset audformat", "audformat"),
     Part("ray", "ray", "--launcher ray", "ray"),
+    Part("jiwer", "jiwer", "word error rates of words transcribe", "wer"),
     Part("optuna", "optuna", "serbench tune", "tune"),
 )
 

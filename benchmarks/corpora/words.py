@@ -116,7 +116,7 @@ def speech2vec(
     device: str = "cpu",
     display: Display | None = None,
 ) -> Vectors:
-    """Train Speech2Vec on the spoken words of a corpus and write its vectors.
+    """Train Speech2Vec on the spoken words of a corpus, write its vectors, and the encoder beside them.
 
     A killed training goes on where it was when the same call is made again (`OUT.training.safetensors`).
 
@@ -126,6 +126,7 @@ def speech2vec(
     preset : "default", "quick", or "auto": by the number of spoken words
     settings : KEY=VALUE of the training, `cut.KEY` of the cuts
     """
+    from ...features.spoken.encoder import beside, encoder_of, save_encoder
     from ...features.words.speech2vec import PRESETS, Config, preset_for, train
     from ...features.words.spoken_words import CutConfig, cut_words
 
@@ -148,11 +149,14 @@ def speech2vec(
     state = out.with_name(f"{out.name}.training.safetensors")
     trained = train(cuts, config, device=device, checkpoint=state, progress=shown.message)
     write_vectors(out, trained.vectors)
+    encoder = encoder_of(trained, cuts, config, cut_config)
+    save_encoder(beside(out), encoder)
     _describe(
         out,
         trained.vectors,
         {
             "made_by": "speech2vec",
+            "encoder": {"file": beside(out).name, "sha256": encoder.sha256},
             **_corpus_facts(corpus, partitions),
             "config": to_dict(config),
             "cuts": to_dict(cut_config),
@@ -219,7 +223,7 @@ def align_spaces(
     device: str = "cpu",
     display: Display | None = None,
 ) -> Alignment:
-    """Map a file of vectors into the space of another one and write the mapped vectors.
+    """Map a file of vectors into the space of another one and write the mapped vectors, and the map beside them.
 
     The JSON file beside `out` holds the report, also that of an adversarial mode that failed; vectors are written only
     where the map was accepted.
@@ -233,6 +237,7 @@ def align_spaces(
     out_target : write the target vectors too, as `prepare` has changed them
     """
     from ...features.spaces.adversarial import PRESETS
+    from ...features.spaces.map_file import beside, map_of, save_map
 
     if preset not in PRESETS:
         raise unknown("preset of the adversarial game", preset, PRESETS)
@@ -257,8 +262,9 @@ def align_spaces(
         }
         write_json(note, {**facts, "report": _plain(asdict(report))})
 
+    given = read_vectors(source)
     aligned = align(
-        read_vectors(source),
+        given,
         read_vectors(target),
         config,
         game,
@@ -269,6 +275,7 @@ def align_spaces(
         test=None if test is None else read_pairs(test),
     )
     write_vectors(out, aligned.source)
+    save_map(beside(out), map_of(given, config.prepare, aligned.map))
     if out_target is not None:
         write_vectors(out_target, aligned.target)
     write(aligned.report)

@@ -159,6 +159,7 @@ def specification(
 ) -> dict[str, Any]:
     """What the record of a request will say of it."""
     transfer = setting.transfer()
+    recognised = "+".join(recognised_words(setting))
     extractors: dict[str, FeatureExtractor] = {role: build(wanted) for role, wanted in features.items()}
     return {
         "schema": 1,
@@ -171,11 +172,22 @@ def specification(
         "task": setting.asked.to_dict(),
         "protocol": setting.describe(request.protocol),
         **({} if transfer is None else {"transfer": transfer}),
-        "labels": list(labels),
+        "labels": list(dict.fromkeys([*labels, *(one for e in extractors.values() for one in e.labels(recognised))])),
         "arguments": {**asdict(request), "options": dict(request.options), "settings": dict(request.settings)},
         "command": request.command(),
         "serbench": versions()["serbench"],
     }
+
+
+def recognised_words(setting: Setting) -> list[str]:
+    """Who recognised words of this setting's corpora, where they are no transcript's."""
+    corpora = (setting.corpus, setting.tested)
+    return list(dict.fromkeys(corpus.recognised for corpus in corpora if corpus.recognised))
+
+
+def heard(model: type[SERModel], config: Any, setting: Setting) -> list[str]:
+    """Labels of recognised words that the model takes from the corpora of this setting."""
+    return [f"words:{who}" for who in recognised_words(setting)] if model.takes_words(config) else []
 
 
 def seen(model: type[SERModel], config: Any, setting: Setting) -> list[str]:

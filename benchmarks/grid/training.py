@@ -20,7 +20,7 @@ from ..protocol.guards import Side, guard, guard_pool, sides
 from ..protocol.protocol import unit_seed
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
-from .plan import Part, Plan, Unit, seen, specification
+from .plan import Part, Plan, Unit, heard, seen, specification
 from .source import Rows, needed_rows
 from .trial import Target, TrainingJob
 
@@ -147,7 +147,8 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
     reads_text, own = module.Model.reads_text(config), setting.own_split
     labels = guard(_pairs(setting), texts=reads_text, allow_leak=request.allow_leak, own_split=own)
     labels += _pool_labels(module.Model, config, setting, request.allow_leak)
-    labels += [*module.Model.labels(config), *seen(module.Model, config, setting)]
+    labels += [*module.Model.labels(config), *heard(module.Model, config, setting)]
+    labels += seen(module.Model, config, setting)
     model: dict[str, Any] = {
         "name": request.model,
         "preset": request.preset or "default",

@@ -27,7 +27,7 @@ from ..protocol.request import Request
 from ..protocol.setting import Corpora
 from ..weights.predict import Applied
 from ..weights.trained import Weights, described, features_of, labels, ordered, reopen, role_of
-from .plan import Part, Plan, Unit, seen, specification
+from .plan import Part, Plan, Unit, heard, seen, specification
 from .source import Rows, Source, build_data, expect_items, needed_rows
 from .tables import carry, prediction_table
 from .trial import Outcome, Target, cost_of, reason
@@ -83,7 +83,8 @@ def plan_weights(requests: Sequence[Request], corpora: Corpora) -> WeightsPlan:
     for one in weights:
         module = registry.load(one.head["model"])
         config = from_dict(module.Config, one.head["config"])
-        said += [*module.Model.labels(config), *seen(module.Model, config, setting)]
+        said += [*module.Model.labels(config), *heard(module.Model, config, setting)]
+        said += seen(module.Model, config, setting)
     features = features_of(weights)
     spec = specification(request, setting, described(weights), features, list(dict.fromkeys(said)))
     return WeightsPlan((Part(request, setting, spec),), features, weights)

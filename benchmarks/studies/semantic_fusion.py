@@ -5,6 +5,10 @@ Tzirakis, Nguyen, Zafeiriou and Schuller (ICASSP 2021, arXiv:2103.02993) compare
 Speech2Vec mapped into the space of Word2Vec), on SEWA. Their table of numbers is not known to us; here the comparison
 is run again. The first row is the whole system; every other one differs from it in one part.
 
+That meaning "can be captured using only the speech modality" is what the paper says of its system, whose release reads
+the transcript at test time. Four rows ask it: the transcript's words, recognised words, the words' sound through an
+encoder (where no text is read), and no words.
+
 On time-continuous tasks the challenge's own figure stands beside: CCC over the concatenated frames of all test
 recordings, and of those of each culture, by population moments and by those of the AVEC scorer
 (`results.scores.metrics.ccc_avec`); and published results, which use video too and other recordings, apart from the
@@ -14,6 +18,7 @@ ranking. The tests are paired over scores of subsets of whole recordings and tri
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +47,8 @@ from .writing import write
 MODEL = "semantic-fusion"
 FUSIONS = ("attention", "concat")
 """Beside the system's own, disentangled."""
+NO_WORDS, RECOGNISED, SPOKEN = "no words", "recognised words", "the words' sound"
+"""Rows whose words come from elsewhere than the transcript."""
 TITLE = "What the parts of semantic fusion add"
 ALL = "all"
 """Name of the part that holds every test recording."""
@@ -52,13 +59,33 @@ MOMENTS = (
 )
 
 
-def ablations(corpus: Corpus, vectors: Mapping[str, str], baselines: Sequence[str] = ("chance",)) -> Study:
-    """The rows: the system, other fusions, sound alone, words alone and both with each kind of word vectors.
+@dataclass(frozen=True)
+class WordFiles:
+    """Where words come from, each a file or empty.
+
+    Attributes
+    ----------
+    words : times of the transcript's words; empty = the corpus's own
+    recognised : words that were recognised, `serbench words transcribe`
+    encoder, map : an encoder of spoken words and the map of its vectors into the system's space
+    """
+
+    words: str = ""
+    recognised: str = ""
+    encoder: str = ""
+    map: str = ""
+
+
+def ablations(
+    corpus: Corpus, vectors: Mapping[str, str], baselines: Sequence[str] = ("chance",), files: WordFiles | None = None
+) -> Study:
+    """The rows: the system, other fusions, other sources of words, each stream alone and each kind of word vectors.
 
     Parameters
     ----------
-    vectors : name -> file of word vectors; the first one is the system's. Empty = rows of sound alone
+    vectors : name -> file of word vectors; the first one is the system's. Empty = rows without words
     baselines : further models, in their default configuration
+    files : sources of words; each that is given has a row
 
     Raises
     ------
@@ -68,8 +95,9 @@ def ablations(corpus: Corpus, vectors: Mapping[str, str], baselines: Sequence[st
     for name, file in vectors.items():
         if not Path(file).expanduser().is_file():
             raise SerbenchError(f"--vectors {name}={file}: there is no such file. Expected one of 'serbench words'.")
-    rows = [*(_with_words(vectors) if vectors else _sound_alone()), *(Row(name, name) for name in baselines)]
-    notes = [] if vectors else ["No word vectors were named, so only rows of sound alone are compared."]
+    files = _checked(files or WordFiles(), vectors)
+    rows = [*(_with_words(vectors, files) if vectors else _without_words()), *(Row(name, name) for name in baselines)]
+    notes = [] if vectors else ["No word vectors were named, so only rows without words are compared."]
     if vectors and corpus.word_source is None:
         notes.append(f"{corpus.name} has no words: unless model.word_times names some, every word vector is zero.")
     return Study("semantic", "Semantic fusion and its parts", tuple(rows), "others", notes=tuple(notes))
@@ -90,10 +118,20 @@ def run_ablations(study: Study, grid: Grid, how: Execution, corpora: Corpora | N
 
 
 def claims(findings: Findings, tested_on: str) -> pd.DataFrame:
-    """What the system's parts add, as planned comparisons with the first row (`claims.judge`)."""
+    """What the system's parts add, as planned comparisons with the first row (`claims.judge`).
+
+    Recognised words, and the sound of words, are also compared with no words at all.
+    """
     system, *others = findings.study.rows
     names = {row.label: name for row in others if (name := _what_is_added(system, row))}
-    return judge([Tested(tested_on, findings)], names, "semantic fusion")
+    judged = [Tested(tested_on, findings)]
+    for row in (row for row in others if row.label in (RECOGNISED, SPOKEN)):
+        name = f"{row.label} beside the sound" if row.label == RECOGNISED else "the sound of words, no text"
+        names[name] = name
+        tests = findings.tests[findings.tests["a"].eq(row.label) & findings.tests["b"].eq(NO_WORDS)]
+        alone = replace(findings.study, rows=(row,))
+        judged.append(Tested(tested_on, replace(findings, study=alone, tests=tests.assign(b=name))))
+    return judge(judged, names, "semantic fusion")
 
 
 def challenge_scores(run: Run, parts: Mapping[str, str]) -> pd.DataFrame:
@@ -177,25 +215,49 @@ def write_all(findings: Findings, folder: Path, corpus: Corpus) -> list[Path]:
     return paths
 
 
-def _with_words(vectors: Mapping[str, str]) -> Iterator[Row]:
-    """Both streams by three fusions, each stream alone, and the other kinds of word vectors."""
+def _checked(files: WordFiles, vectors: Mapping[str, str]) -> WordFiles:
+    """Files that are there and go together."""
+    for option, file in asdict(files).items():
+        if file and not Path(file).expanduser().exists():
+            raise SerbenchError(f"--{option} {file}: there is no such file. Expected one of 'serbench words'.")
+    if any(asdict(files).values()) and not vectors:
+        raise SerbenchError("sources of words were named without word vectors. Type --vectors NAME=FILE too.")
+    if files.map and not files.encoder:
+        raise SerbenchError("--map was given without --encoder, whose vectors it would map. Name both, or none.")
+    return files
+
+
+def _with_words(vectors: Mapping[str, str], files: WordFiles) -> Iterator[Row]:
+    """Both streams by three fusions, each stream alone, other sources of words, other kinds of word vectors."""
     first, *others = vectors
     system = {"model.fusion": "disentangled", "model.streams": "both", "model.vectors": vectors[first]}
+    if any(asdict(files).values()):
+        system |= {"model.word_times": files.words, "model.encoder": "", "model.map": ""}
     yield Row(f"disentangled, {first}", MODEL, system)
     for fusion in FUSIONS:
         yield Row(f"{fusion}, {first}", MODEL, {**system, "model.fusion": fusion})
     for other in others:
         yield Row(f"disentangled, {other}", MODEL, {**system, "model.vectors": vectors[other]})
-    yield Row("sound alone", MODEL, {**system, "model.streams": "audio", "model.vectors": ""})
+    if files.recognised:
+        yield Row(RECOGNISED, MODEL, {**system, "model.word_times": files.recognised})
+    if files.encoder:
+        heard = {"model.vectors": "", "model.encoder": files.encoder, "model.map": files.map}
+        yield Row(SPOKEN, MODEL, {**system, **heard, "model.word_times": files.recognised or files.words})
+    yield Row(NO_WORDS, MODEL, {**system, "model.streams": "audio", "model.vectors": "", **_no_times(system)})
     for name, file in vectors.items():
         yield Row(f"words alone, {name}", MODEL, {**system, "model.streams": "words", "model.vectors": file})
 
 
-def _sound_alone() -> Iterator[Row]:
-    """Without words: three parallel layers with attention between them against one layer."""
+def _no_times(system: Mapping[str, str]) -> dict[str, str]:
+    """Word times are of no use to a row without words."""
+    return {"model.word_times": ""} if "model.word_times" in system else {}
+
+
+def _without_words() -> Iterator[Row]:
+    """Three parallel layers with attention between them against one layer."""
     for fusion in ("disentangled", "concat"):
         settings = {"model.fusion": fusion, "model.streams": "audio", "model.vectors": ""}
-        yield Row(f"sound alone, {fusion}", MODEL, settings)
+        yield Row(f"{NO_WORDS}, {fusion}", MODEL, settings)
 
 
 def _what_is_added(system: Row, row: Row) -> str | None:
@@ -205,6 +267,8 @@ def _what_is_added(system: Row, row: Row) -> str | None:
     keys = [key for key in system.settings if system.settings[key] != row.settings[key]]
     if "model.streams" in keys and row.settings["model.streams"] == "audio":
         return "words beside the sound"
+    if row.label in (RECOGNISED, SPOKEN):
+        return f"the transcript's words instead of {row.label}"
     if len(keys) != 1:
         return None
     if keys == ["model.streams"]:

@@ -67,6 +67,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def stamp(path: Path | str) -> tuple[int, int]:
+    """Size and time of change of a file or folder; zeros where there is none (reading it then says so)."""
+    try:
+        status = Path(path).expanduser().stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def inside(root: Path, relative: str) -> Path:
     """Join a label file's path to its corpus root.
 

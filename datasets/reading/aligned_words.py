@@ -7,12 +7,15 @@ and noise left out.
   one tokeniser reads both forms, since the long one only adds labels. Empty marks and silence marks are no words.
 - wdseg: columns SFrm EFrm SegAScr Word in frames of 10 ms, both ends inclusive, so a word lasts from SFrm / 100 to
   (EFrm + 1) / 100 s. `<s>`, `</s>`, `<sil>` and `++NOISE++` are no words; `THE(2)` is the second pronunciation of THE.
+
+Words may also be what a recogniser heard: their column `source` says `asr(MODEL)`, and words of two sources are never
+taken together.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +26,7 @@ FRAMES_PER_SECOND = 100
 SILENCE = frozenset({"", "sil", "sp", "<sil>", "<eps>", "<p:>"})
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(<exists>|<absent>)|([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?![^\s])')
 _FILLER = re.compile(r"^(?:<.*>|\+\+.*\+\+|\[.*\])$")
+_ASR = "asr("
 _VARIANT = re.compile(r"\(\d+\)$")
 
 Interval = tuple[float, float, str]
@@ -115,3 +119,23 @@ def _table(words: list[Interval]) -> pd.DataFrame:
             "end": pd.Series([b for _, b, _ in words], dtype="float64"),
         }
     )
+
+
+def asr(model: str) -> str:
+    """Source of words that a model has recognised; what a run's signature says of them behind `words:`."""
+    return f"asr({model})"
+
+
+def recognised_by(sources: Iterable[str]) -> str:
+    """The recogniser that all of some words are from, as `asr` names it; empty where none is from any.
+
+    Raises
+    ------
+    SerbenchError
+        Where words of a corpus and of a recogniser, or of two recognisers, stand in one table.
+    """
+    kinds = {str(source) if str(source).startswith(_ASR) else "" for source in set(sources)}
+    if len(kinds) > 1:
+        named = " and ".join(sorted(kind or "words of the corpus" for kind in kinds))
+        raise SerbenchError(f"the word times mix {named}. Expected words of one source; name a file for each.")
+    return kinds.pop() if kinds else ""

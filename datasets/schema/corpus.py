@@ -133,6 +133,7 @@ class Corpus:
     further : patterns (`fnmatch`, any case, relative to the root) of sound that is distributed and in no row; `serbench
         check` calls none of it an orphan
     word_source : id -> table of words: word, start, end [s]
+    recognised : who recognised these words, `asr(MODEL)`; empty where they are a transcript's
     trace_source : id -> table of frames: time [s], one column per attribute
     """
 
@@ -154,6 +155,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     further: tuple[str, ...] = ()
     word_source: Callable[[str], pd.DataFrame] | None = None
+    recognised: str = ""
     trace_source: Callable[[str], pd.DataFrame] | None = None
     audio_source: Callable[[Path], Path] | None = None
     incidental: tuple[str, ...] = ("path",)

@@ -64,6 +64,7 @@ def join(parts: Sequence[tuple[Corpus, Task]]) -> tuple[Corpus, Task]:
         licence="; ".join(f"{c.name}: {c.licence}" for c in corpora),
         citation="; ".join(c.citation for c in corpora),
         word_source=_dispatch({c.name: c.words for c in corpora}),
+        recognised="+".join(dict.fromkeys(c.recognised for c in corpora if c.recognised)),
         trace_source=_dispatch({c.name: _trace(c, t, first) for c, t in parts}),
         audio_source=_audio(corpora) if any(c.audio_source for c in corpora) else None,
         incidental=tuple({column for c in corpora for column in c.incidental}),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import SerbenchError, unknown
-from ..reading.aligned_words import no_words, read_textgrid
+from ..reading.aligned_words import no_words, read_textgrid, recognised_by
 from ..reading.label_files import numbers, read_columns
 from ..reading.locate import find, find_root, missing, need_root, visible
 from . import files
@@ -40,7 +40,10 @@ _WHAT = "the folder of an AVEC package of SEWA, with labels/Train_01.csv or labe
 
 @dataclass(frozen=True)
 class Package:
-    """What was found: folders, recordings in order, traces by recording, and what their files tell of the release."""
+    """What was found: folders, recordings in order, traces by recording, and what their files tell of the release.
+
+    Where the words are what a recogniser heard (`recognised` says which one), no transcription stands among them.
+    """
 
     root: Path
     parts: tuple[Path, ...]
@@ -49,6 +52,7 @@ class Package:
     traces: Mapping[str, pd.DataFrame]
     spans: Mapping[str, list[tuple[float, float]]]
     words: Mapping[str, pd.DataFrame]
+    recognised: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ def read_package(root: Path | None, release: str | None, alignment: Path | None)
     recordings = tuple(sorted(r for r in map(files.parse_name, names) if r))
     turns, texts = (_first(parts, folder) for folder in (("turns", "turn"), ("transcriptions", "transcription")))
     words = {name: files.spread_words(files.read_transcription(p)) for name, p in files.files_of(texts, ".csv").items()}
+    aligned = _aligned(alignment)
+    recognised = recognised_by(one for table in aligned.values() for one in table.get("source", ("",)))
     return Package(
         root=base,
         parts=parts,
@@ -109,7 +115,8 @@ def read_package(root: Path | None, release: str | None, alignment: Path | None)
         recordings=recordings,
         traces={name: trace for name, (trace, _) in sorted(read.items())},
         spans={name: files.read_spans(path) for name, path in files.files_of(turns, ".csv").items()},
-        words={**words, **_aligned(alignment)},
+        words=aligned if recognised else {**words, **aligned},
+        recognised=recognised,
     )
 
 
@@ -173,4 +180,6 @@ def _alignment_file(path: Path) -> pd.DataFrame:
     if path.suffix.lower() == ".textgrid":
         return read_textgrid(path)
     table = read_columns(path, ("word", "start", "end"))
-    return pd.DataFrame({"word": table["word"], **{c: numbers(table[c], str(path)) for c in ("start", "end")}})
+    times = pd.DataFrame({"word": table["word"], **{c: numbers(table[c], str(path)) for c in ("start", "end")}})
+    who = recognised_by(table["source"].fillna("")) if "source" in table else ""
+    return times.assign(source=who) if who else times

@@ -114,6 +114,7 @@ def load(
         expected=_expected(package.release),
         notes=tuple(_notes(package, recordings, utterances, chosen, seconds)),
         word_source=sources.words,
+        recognised=package.recognised,
         trace_source=sources.trace,
     )
 

@@ -111,6 +111,13 @@ class FeatureExtractor(ABC):
         """Further parts of the key, such as the revision of a checkpoint."""
         return {}
 
+    def labels(self, recognised: str) -> tuple[str, ...]:
+        """What a score's signature has to say of this feature beside `signature`.
+
+        `recognised` is who recognised the words of the corpora, `asr(MODEL)`, empty where they are of transcripts.
+        """
+        return ()
+
     def digest(self) -> str:
         """Sixteen hexadecimal digits of `identity()`."""
         return digest(self.identity())

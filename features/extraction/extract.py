@@ -64,7 +64,8 @@ def extract(
     progress : called once after the look-up and then after every file
     verify : check the checksums of cached arrays now, and not when they are loaded
     source : from a corpus's file to the file that holds its sound (`Corpus.audio_source`); what it refuses fails alone
-    words : id -> words (`Corpus.words`), for features that are made from them; these are not cached
+    words : id -> words (`Corpus.words`), for features that are made from them; these are not cached, unless they are
+        made from the sound of each word
 
     Returns
     -------
@@ -79,9 +80,7 @@ def extract(
     if jobs < 1:
         raise SerbenchError(f"jobs={jobs} is out of range. Expected 1 or more; type --jobs 2, for example.")
     if extractor.needs_words:
-        from .from_words import table_of_words
-
-        return table_of_words(rows, root, extractor, words, source)
+        return _of_words(rows, root, extractor, words, source, cache or FeatureCache(), progress)
     cache = cache or FeatureCache()
     section = cache.section(extractor)
     wider = [(other, there) for other in extractor.wider() if (there := cache.present(other)) is not None]
@@ -115,6 +114,27 @@ def extract_from(
     """`extract` of rows of a corpus: below its root, with its archives and its words where it has them."""
     more = partial(extract, source=corpus.audio_source, words=corpus.words)
     return more(rows, corpus.root, extractor, cache, jobs=jobs, progress=progress)
+
+
+def _of_words(
+    rows: pd.DataFrame,
+    root: Path,
+    extractor: FeatureExtractor,
+    words: Words | None,
+    source: AudioSource | None,
+    cache: FeatureCache,
+    progress: Progress | None,
+) -> FeatureTable:
+    """A table that is made from words, or from the sound of each."""
+    from ..core.word_feature import SpokenWordFeature
+
+    if isinstance(extractor, SpokenWordFeature):
+        from .from_spoken import table_of_spoken
+
+        return table_of_spoken(rows, root, extractor, words, cache, source=source, progress=progress)
+    from .from_words import table_of_words
+
+    return table_of_words(rows, root, extractor, words, source)
 
 
 class _Tally:

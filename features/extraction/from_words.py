@@ -49,7 +49,7 @@ def table_of_words(
     frames: dict[str, int] = {}
     spoken: list[str] = []
     for task in tasks:
-        for item, seconds in _seconds(task, failed):
+        for item, seconds in seconds_of(task, failed):
             try:
                 said = extractor.times(item, words)
                 extractor.check(said)
@@ -95,7 +95,7 @@ class _FromWords(Mapping[str, Callable[[], Array]]):
         return self.extractor.lay(self.extractor.times(item, self.words), frames)
 
 
-def _seconds(task: FileTask, failed: dict[str, str]) -> Iterator[tuple[str, float]]:
+def seconds_of(task: FileTask, failed: dict[str, str]) -> Iterator[tuple[str, float]]:
     """Items of a file and their seconds; where its header can't be read, items without an end go to `failed`."""
     import soundfile
 

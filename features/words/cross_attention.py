@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from .aligner import Aligned, Span
 from .matching import said_words
@@ -64,10 +65,20 @@ class CrossAttentionAligner:
         self, words: Sequence[str], signal: Array, language: str | None, *, last: bool
     ) -> tuple[list[Span], float]:
         """Times of the words that a window holds, in seconds of the window, and the confidence in them."""
-        whisper = self.whisper
-        heard = whisper.hear(signal)
+        heard = self.whisper.hear(signal)
         if not last:
-            words = words[: said_words(words, whisper.recognise(heard, language))]
+            words = words[: said_words(words, self.whisper.recognise(heard, language))]
+        return self.in_window(words, signal, heard, language, last=last)
+
+    def in_window(
+        self, words: Sequence[str], signal: Array, heard: Tensor, language: str | None, *, last: bool
+    ) -> tuple[list[Span], float]:
+        """Times [s] of words that were said in a window, and the confidence in them.
+
+        `heard` is what the encoder makes of the window's signal (samples,). Words that the decoder has no room for, and
+        those near the end of a window that is not the `last`, are left to the next one.
+        """
+        whisper = self.whisper
         pieces = [whisper.pieces(word) for word in words]
         room = whisper.longest - len(whisper.prompt(language)) - 1
         kept = int(np.searchsorted(np.cumsum([len(piece) for piece in pieces]), room, side="right"))

@@ -6,6 +6,7 @@
 | forced | forced alignment of the transcript with the emissions of a CTC model |
 | attention | alignment of the transcript with the cross-attention of a Whisper model (`words/cross_attention.py`) |
 | spread | the words share the time evenly; also words that the model can't spell, between two aligned ones |
+| asr(MODEL) | the words themselves are what a recogniser heard, and so are the times (`spoken/recogniser.py`) |
 
 Forced alignment is the best path of connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber,
 ICML 2006, doi 10.1145/1143844.1143891) through the transcript's characters, found by Viterbi's recursion
@@ -21,7 +22,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import write_text
+from ...datasets.core.files import digest, file_sha256, stamp, write_text
+from ...datasets.reading.aligned_words import recognised_by
 from ...datasets.reading.label_files import numbers, read_columns
 from ...datasets.schema.corpus import Corpus
 from ..core.audio import read_audio
@@ -81,10 +83,17 @@ class WordTimes:
         """Items whose transcript is likely not to be what was said, least likely first."""
         return [i for i, c in sorted(self.confidence.items(), key=lambda pair: pair[1]) if c < self.doubtful]
 
+    @property
+    def recognised(self) -> str:
+        """`asr(MODEL)` where the words are what a recogniser heard; empty where they are a corpus's own."""
+        return recognised_by(self.table["source"])
+
     def line(self) -> str:
         """One line for people to read."""
         counts = self.table["source"].value_counts()
-        parts = ", ".join(f"{counts[s]} {s}" for s in SOURCES if s in counts)
+        parts = ", ".join(
+            f"{counts[s]} {s}" for s in (*SOURCES, *sorted(set(counts.index) - {*SOURCES})) if s in counts
+        )
         return f"{len(self.table)} words of {self.table['item'].nunique()} items ({parts or 'none'})"
 
 
@@ -219,9 +228,27 @@ def load(path: Path | str) -> WordTimes:
     return WordTimes(_typed(pd.concat(parts, ignore_index=True)), {})
 
 
+def remembered(path: str) -> WordTimes:
+    """`load`, once for a file or folder that stays as it is."""
+    return _remembered(path, stamp(path))
+
+
+def content_digest(path: str) -> str:
+    """64 hexadecimal digits of what a file or folder of word times holds; what is none is refused as by `load`."""
+    remembered(path)
+    place = Path(path).expanduser()
+    files = sorted(place.glob("*.csv")) if place.is_dir() else [place]
+    return digest([[file.stem, file_sha256(file)] for file in files], 64)
+
+
 def word_source(corpus: Corpus, alignment: str | Path | None) -> Words:
     """id -> words (word, start, end): of the file or folder `alignment` where one is given, else the corpus's own."""
     return corpus.words if not alignment else load(alignment).words
+
+
+@lru_cache(maxsize=2)
+def _remembered(path: str, state: tuple[int, int]) -> WordTimes:
+    return load(path)
 
 
 def _file(path: Path, *further: str) -> pd.DataFrame:

@@ -151,6 +151,18 @@ class Whisper:
         text: str = self.tokenizer.decode(found[0], skip_special_tokens=True)
         return text.strip()
 
+    @torch.inference_mode()
+    def silence(self, heard: Tensor) -> float:
+        """Probability, by the decoder's own token for it, that nothing is said; 0 where the vocabulary has none."""
+        names = ("<|nospeech|>", "<|nocaptions|>")
+        tokens = [self.tokenizer.convert_tokens_to_ids(name) for name in names]
+        token = next((t for t in tokens if t is not None and t != self.tokenizer.unk_token_id), None)
+        if token is None:
+            return 0.0
+        start = torch.tensor([self.prompt(self.languages[0] if self.languages else None)[:1]], device=self.device)
+        said = self.model(decoder_input_ids=start, encoder_outputs=(heard,)).logits[0, -1].float().softmax(-1)
+        return float(said[token])
+
     def frames(self, samples: int) -> int:
         """Frames that so many samples fill, at least in part."""
         return max(1, math.ceil(samples / (self.frame_seconds * self.sampling_rate)))

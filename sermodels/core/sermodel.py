@@ -169,6 +169,11 @@ class SERModel(ABC):
         return cls.uses_words
 
     @classmethod
+    def takes_words(cls, config: Any) -> bool:
+        """Whether this configuration takes the corpus's own words, transcribed or recognised."""
+        return cls.uses_words
+
+    @classmethod
     def seen(cls, config: Any) -> frozenset[str]:
         """Registered names of corpora that a pre-trained part of the model was trained on, as far as is known.
 

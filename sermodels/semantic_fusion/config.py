@@ -53,6 +53,7 @@ RELEASE = Config(
     delay_seconds=0.0,
     scaled=False,
     beta2=0.99,
+    unknown="random",
 )
 PAPER = Config(
     train=replace(FIXED.train, batch_size=25, learning_rate=1e-4, clip_norm=5.0),
@@ -60,6 +61,7 @@ PAPER = Config(
     order="alv",
     delay_seconds=0.0,
     scaled=False,
+    unknown="random",
 )
 SMALL = Config(
     train=replace(FIXED.train, epochs=20, patience=6, batch_size=8, learning_rate=1e-3),

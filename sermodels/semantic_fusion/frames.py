@@ -7,7 +7,8 @@ A turn lasts from frame round(start / hop) to round(end / hop), both included, a
 the utterances of its speaker in its dialogue; without any, and for utterances, all is the person's own. Sound that
 ends before the labels is followed by silence; sound behind the last label is not used.
 
-Words: see `words/vectors.py`. Items without words, and all items where no vectors are given, have zero vectors.
+Words: see `words/vectors.py`, and `spoken_words.py` for vectors of the words' sound. Items without words, and all items
+where no vectors are given, have zero vectors.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Words:
     dim : size of a vector
     unknown, seed : what words get that the vocabulary lacks, see `frames_of_words`
     times : words and times of an item, in place of the corpus's own
+    role : of the feature that makes vectors of the words' sound, in place of `vectors`
     """
 
     vectors: Vectors | None
@@ -54,6 +56,12 @@ class Words:
     unknown: str = "random"
     seed: int = 0
     times: Callable[[str], pd.DataFrame] | None = None
+    role: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there are vectors; else all of them are zero."""
+        return self.vectors is not None or self.role is not None
 
     def spoken(self, data: Data, item: str) -> tuple[pd.DataFrame | None, str]:
         """The words of an item (word, start, end [s]); None where they can't be had, and why."""
@@ -134,6 +142,9 @@ class Frames:
 
     def _laid_out(self, position: int) -> Array:
         count, source = self.counts[position], self.words
+        if source.role is not None:
+            made = self.data.array(position, source.role)[:count]
+            return np.pad(made, ((0, count - len(made)), (0, 0)))
         table = None if source.vectors is None else source.spoken(self.data, self.data.ids[position])[0]
         if table is None or source.vectors is None:
             return np.zeros((count, source.dim), dtype=np.float32)
@@ -212,7 +223,7 @@ def block_batch(frames: Frames, blocks: Sequence[tuple[int, int]], length: int) 
     for k, (position, start) in enumerate(blocks):
         part = frames.audio(position, start, start + length)
         sound[k, : len(part)] = part
-        if frames.words.vectors is not None:
+        if frames.words.given:
             words[k, : len(part)] = frames.vectors(position)[start : start + length]
     return torch.from_numpy(sound), torch.from_numpy(words)
 

@@ -6,9 +6,11 @@ Network: `semantic_fusion/network.py`; sound of two speakers, words: `semantic_f
 `semantic_fusion/delay.py`.
 
 - `fixed`, the default: frames without a label count nowhere, targets weigh the same, labels are moved by a delay that
-  is chosen on training and dev data, sound is divided by the training data's root mean square.
+  is chosen on training and dev data, sound is divided by the training data's root mean square, words without a vector
+  have one of the others' length in a random direction.
 - `released`: Adam 5e-4 (beta2 0.99), 5 sequences of 100 frames, targets weigh 1, 1/2, 1/3, the zeros behind a
-  recording's end count as labels of 0, no delay, sound as it is. 100 epochs are ours: the release runs until stopped.
+  recording's end count as labels of 0, no delay, sound as it is, words without a vector have uniform numbers. 100
+  epochs are ours: the release runs until stopped.
 - `paper` (section 4): Adam 1e-4, 25 sequences of 300 frames, gradients clipped at 5, Att(Att(a, l), v), no delay,
   sound as it is; sizes are the release's, and what neither says is as in `fixed`.
 - `small`: `fixed` at 8 kHz with narrow layers, for CPUs.
@@ -23,8 +25,9 @@ Utterances (ours): the mean of the LSTM's states over the frames; 1 - CCC, or cr
 
 Word vectors come from a file (`model.vectors`): Word2Vec, Speech2Vec, or one aligned to the other, whichever was made;
 a digest is part of the configuration, and the score says which file it was. Word times are the corpus's own, or those
-of `serbench words align` (`model.word_times`). Without a file, and for items without words, word vectors are zero, and
-the score (`words:none`) or the record (`facts.words`) says so.
+of `serbench words align` (`model.word_times`). Or each word's sound has a vector of its own (`model.encoder`, with
+`model.map`), which no text is needed for: word times may be those of `serbench words transcribe`. Without a file, and
+for items without words, word vectors are zero, and the score (`words:none`) or the record (`facts.words`) says so.
 """
 
 from __future__ import annotations
@@ -76,8 +79,11 @@ class Model(TorchModel[SemanticNetwork]):
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
-        """The samples; also where words alone are used, since they tell how long an utterance is."""
-        return {"input": FeatureRequest("waveform", (("sampling_rate", str(config.sampling_rate)),))}
+        """The samples, also for words alone: they tell how long an utterance is. And vectors of the words' sound."""
+        features = {"input": FeatureRequest("waveform", (("sampling_rate", str(config.sampling_rate)),))}
+        if config.encoder and config.streams != "audio":
+            features[semantic_words.ROLE] = semantic_words.request(config, task.frame_seconds or config.frame_seconds)
+        return features
 
     @classmethod
     def labels(cls, config: Config) -> tuple[str, ...]:
@@ -86,8 +92,13 @@ class Model(TorchModel[SemanticNetwork]):
 
     @classmethod
     def reads_text(cls, config: Config) -> bool:
-        """Only with word vectors."""
+        """Only with vectors that are looked up by text."""
         return config.streams != "audio" and bool(config.vectors)
+
+    @classmethod
+    def takes_words(cls, config: Config) -> bool:
+        """Only with vectors of words, and without word times of their own."""
+        return config.streams != "audio" and bool(semantic_words.given(config)) and not config.word_times
 
     @classmethod
     def resolved(cls, config: Config) -> Config:

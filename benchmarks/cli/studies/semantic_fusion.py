@@ -23,10 +23,14 @@ def semantic(
     vectors: Annotated[
         Texts, typer.Option(help="NAME=FILE of word vectors; may be repeated, the first is the system's. Or none.")
     ] = None,
+    words: Annotated[str, typer.Option(help="Word times of the transcript; default: the corpus's own.")] = "",
+    recognised: Annotated[str, typer.Option(help="A further row: word times of 'serbench words transcribe'.")] = "",
+    encoder: Annotated[str, typer.Option(help="A further row: encoder of spoken words, *.encoder.safetensors.")] = "",
+    map_: Annotated[str, typer.Option("--map", help="Map of its vectors, *.map.safetensors.")] = "",
     baseline: Annotated[Texts, typer.Option(help="Model to compare with, or none; default: chance.")] = None,
     out: StudyFolder = None,
 ) -> None:
-    """Fusions, sound and words alone, kinds of word vectors: paired tests, and scores per culture."""
+    """Fusions, streams, sources of words, kinds of word vectors: paired tests, and scores per culture."""
     from rich.console import Console
 
     from ...protocol.setting import Corpora
@@ -41,7 +45,8 @@ def semantic(
     )
     ((place,),) = grid.trained()
     corpus = corpora.get(place)
-    study = paper.ablations(corpus, files, baselines)
+    sources = paper.WordFiles(words, recognised, encoder, map_)
+    study = paper.ablations(corpus, files, baselines, sources)
     with resumable(how.display):
         findings = paper.run_ablations(study, grid, how, corpora)
     paths = paper.write_all(findings, out or how.folder / "studies", corpus)
