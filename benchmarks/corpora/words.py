@@ -116,7 +116,7 @@ def speech2vec(
     device: str = "cpu",
     display: Display | None = None,
 ) -> Vectors:
-    """Train Speech2Vec on the spoken words of a corpus and write its vectors.
+    """Train Speech2Vec on the spoken words of a corpus, write its vectors, and the encoder beside them.
 
     A killed training goes on where it was when the same call is made again (`OUT.training.safetensors`).
 
@@ -126,6 +126,7 @@ def speech2vec(
     preset : "default", "quick", or "auto": by the number of spoken words
     settings : KEY=VALUE of the training, `cut.KEY` of the cuts
     """
+    from ...features.spoken.encoder import beside, encoder_of, save_encoder
     from ...features.words.speech2vec import PRESETS, Config, preset_for, train
     from ...features.words.spoken_words import CutConfig, cut_words
 
@@ -148,11 +149,14 @@ def speech2vec(
     state = out.with_name(f"{out.name}.training.safetensors")
     trained = train(cuts, config, device=device, checkpoint=state, progress=shown.message)
     write_vectors(out, trained.vectors)
+    encoder = encoder_of(trained, cuts, config, cut_config)
+    save_encoder(beside(out), encoder)
     _describe(
         out,
         trained.vectors,
         {
             "made_by": "speech2vec",
+            "encoder": {"file": beside(out).name, "sha256": encoder.sha256},
             **_corpus_facts(corpus, partitions),
             "config": to_dict(config),
             "cuts": to_dict(cut_config),

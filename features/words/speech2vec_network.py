@@ -33,13 +33,7 @@ class Network(nn.Module):
 
     def encode(self, sound: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """Words (word, frame, coefficient) -> states (word, frame, dim), and the last hidden and cell (word, dim)."""
-        if not self.masked:
-            states, (hidden, cell) = self.encoder(sound)
-        else:
-            packed = pack_padded_sequence(sound, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            states, (hidden, cell) = self.encoder(packed)
-            states, _ = pad_packed_sequence(states, batch_first=True, total_length=sound.shape[1])
-        return states, (torch.cat([*hidden], dim=1), torch.cat([*cell], dim=1))
+        return read_words(self.encoder, sound, lengths, masked=self.masked)
 
     def forward(self, sound: Tensor, lengths: Tensor, target: Tensor, where: Tensor) -> Tensor:
         """Write target words (pair, frame, coefficient), being told each frame's true predecessor.
@@ -60,6 +54,17 @@ class Network(nn.Module):
         context = scores.softmax(-1) @ read
         out: Tensor = self.output(torch.tanh(self.joined(torch.cat([context, written], dim=-1))))
         return out
+
+
+def read_words(encoder: nn.LSTM, sound: Tensor, lengths: Tensor, *, masked: bool) -> tuple[Tensor, State]:
+    """What a bidirectional encoder makes of words (word, frame, coefficient): see `Network.encode`."""
+    if not masked:
+        states, (hidden, cell) = encoder(sound)
+    else:
+        packed = pack_padded_sequence(sound, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        states, (hidden, cell) = encoder(packed)
+        states, _ = pad_packed_sequence(states, batch_first=True, total_length=sound.shape[1])
+    return states, (torch.cat([*hidden], dim=1), torch.cat([*cell], dim=1))
 
 
 def squared_error(written: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:

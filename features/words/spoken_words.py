@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..core.audio import read_audio
 from .vectors import SILENT, normalise
 
 Array = npt.NDArray[np.float32]
+Moments = npt.NDArray[np.float64]
 _SOURCE = "reproduction"
 
 
@@ -58,6 +59,7 @@ class Cuts:
     lengths : (occurrence,) number of frames that are not filled up
     failed : utterances that were left out, id -> reason
     short : words that were left out, being shorter than `min_seconds` or behind the end of the sound
+    mean, deviation : what each coefficient was standardised by, (coefficient,)
     """
 
     words: list[str]
@@ -66,6 +68,8 @@ class Cuts:
     lengths: npt.NDArray[np.int64]
     failed: Mapping[str, str] = field(default_factory=dict)
     short: int = 0
+    mean: Moments | None = None
+    deviation: Moments | None = None
 
     def __len__(self) -> int:
         return len(self.words)
@@ -81,7 +85,7 @@ class Cuts:
         """Some of the occurrences."""
         rows = np.asarray(rows, dtype=int)
         words, items = ([values[i] for i in rows.tolist()] for values in (self.words, self.items))
-        return Cuts(words, items, self.mfcc[rows], self.lengths[rows], self.failed, self.short)
+        return replace(self, words=words, items=items, mfcc=self.mfcc[rows], lengths=self.lengths[rows])
 
 
 def cut_words(
@@ -130,8 +134,9 @@ def cut_words(
             f"no word could be cut out of {len(items)} items of {corpus.name}. Expected word times and audio; "
             f"'serbench words align' makes word times.{reason}"
         )
-    filled, lengths = _standardised(sounds, config, seed)
-    return Cuts(said, owners, filled, lengths, failed, short)
+    mean, deviation = _moments(sounds, config, seed)
+    filled, lengths = filled_up(sounds, config, mean, deviation)
+    return Cuts(said, owners, filled, lengths, failed, short, mean, deviation)
 
 
 def mfcc(signal: Array, config: CutConfig) -> Array:
@@ -145,6 +150,17 @@ def mfcc(signal: Array, config: CutConfig) -> Array:
     decibels = 10 * np.log10(np.maximum(power, 1e-10))
     floored = np.maximum(decibels, decibels.max() - 80)
     return np.asarray(scipy.fft.dct(floored, axis=1, norm="ortho")[:, : config.coefficients], np.float32)
+
+
+def filled_up(
+    sounds: Sequence[Array], config: CutConfig, mean: Moments, deviation: Moments
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Words (frame, coefficient) standardised and filled up with zeros, (word, frame, coefficient); their lengths."""
+    out = np.zeros((len(sounds), config.frames, config.coefficients), np.float32)
+    lengths = np.array([len(part) for part in sounds], np.int64)
+    for k, part in enumerate(sounds):
+        out[k, : len(part)] = (part - mean) / deviation
+    return out, lengths
 
 
 @lru_cache(maxsize=4)
@@ -177,14 +193,11 @@ def _parts(
     return out
 
 
-def _standardised(sounds: list[Array], config: CutConfig, seed: int) -> tuple[Array, npt.NDArray[np.int64]]:
+def _moments(sounds: list[Array], config: CutConfig, seed: int) -> tuple[Moments, Moments]:
+    """Mean and deviation (coefficient,) over some random words."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(sounds))[: config.sampled].tolist()
     frames = np.concatenate([sounds[i] for i in chosen]).astype(np.float64)
     mean, deviation = frames.mean(0), frames.std(0)
     deviation[deviation == 0] = 1
-    out = np.zeros((len(sounds), config.frames, config.coefficients), np.float32)
-    lengths = np.array([len(part) for part in sounds], np.int64)
-    for k, part in enumerate(sounds):
-        out[k, : len(part)] = (part - mean) / deviation
-    return out, lengths
+    return mean, deviation

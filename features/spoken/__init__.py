@@ -1,0 +1,1 @@
+"""Words as they are said: saved encoders of spoken words, and what a recogniser hears."""
