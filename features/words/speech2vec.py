@@ -6,12 +6,17 @@ context, writes the words before and behind it, frame by frame. A word's vector 
 states over all of its occurrences. A vector has 100 numbers, as in the spaces that the semantic-fusion authors trained
 and aligned (their network reads 100; `words/word2vec.py` has the same), where Chung and Glass find 50 best. What the
 paper leaves open follows the public reproduction by Chen (arXiv:2209.10791; my-yy/s2v_rc): bidirectional LSTM of 2 x
-25 units, LSTM decoder with full teacher forcing and Luong's dot attention (arXiv:1508.04025), squared error, plain
+25 units, LSTM decoder with Luong's dot attention (arXiv:1508.04025), squared error, plain
 gradient descent; vectors of occurrences have length 1 before and after the mean.
 
 What these vectors mean is disputed: Chen finds that the released vectors look like those of a text model, and that the
 method as published learns little of meaning; Sayeed and Aldarmaki ("Spoken Word2Vec", arXiv:2311.09319) find that such
-vectors tell how a word sounds. With full teacher forcing a decoder gets far by copying the frame before.
+vectors tell how a word sounds. With full teacher forcing, as in the reproduction (`forcing=1`), a decoder gets far by
+copying the frame before; by default it is told no frame at all, which brings words of one meaning much nearer where
+meaning is planted (docs/words.md). Frames that it is not told are zeros, as in the word dropout of Bowman et al.
+(arXiv:1511.06349), so that all frames are still written at once. Additions: a decoder for each distance, a word as its
+own neighbour, targets standardised by speaker or heard by a frozen encoder, and neighbours that are chosen, not
+written (`words/speech2vec_network.py`).
 
 Context runs through the whole stream of words, over the ends of utterances, unless `across` is false. Words rarer than
 `min_count` are taken out of the stream first; frequent words are skipped as centres at random in each epoch, with

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,7 @@ class Cuts:
         words, items = ([values[i] for i in rows.tolist()] for values in (self.words, self.items))
         speakers = [self.speakers[i] for i in rows.tolist()] if self.speakers else []
         arrays = {name: getattr(self, name) for name in ("mfcc", "lengths", "spans", "heard")}
-        taken = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        taken: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
         return replace(self, words=words, items=items, speakers=speakers, **taken)
 
 
