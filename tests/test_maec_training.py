@@ -21,7 +21,7 @@ from serbench.sermodels.inputs.batches import Batches
 from serbench.sermodels.maec import model as maec
 from serbench.sermodels.maec.facts import collapses
 from serbench.sermodels.maec.instances import Bags
-from serbench.sermodels.maec.network import MaecNetwork
+from serbench.sermodels.maec.network import MaecNetwork, initialise
 from serbench.sermodels.maec.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of
 
 LABELS = ("anger", "joy", "neutral")
@@ -268,6 +268,38 @@ def test_a_dialogue_with_one_speaker_has_no_interlocutor():
     assert np.isfinite(model.predict(data)).all()
 
 
+def test_in_bf16_every_judgement_is_by_the_weights_of_its_moment(monkeypatch: pytest.MonkeyPatch):
+    """A region of autocast keeps converted weights; the discriminator steps within one."""
+    plain, judged = MaecNetwork.judge, []
+
+    def watched(network: MaecNetwork, latent: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            fresh = plain(network, latent)
+        judged.append((plain(network, latent), fresh))
+        return judged[-1][0]
+
+    monkeypatch.setattr(MaecNetwork, "judge", watched)
+    config = replace(SMALLEST, discriminator_rate=0.1, train=replace(SMALLEST.train, epochs=1, amp="bf16"))
+    fitted(data_of(corpus()), config)
+    assert len(judged) >= 3
+    assert all(torch.equal(logits, fresh) for logits, fresh in judged)
+
+
+def test_parts_that_two_networks_share_begin_with_the_same_weights():
+    def start(context: bool = True, gender: bool = True, discriminator: bool = True) -> dict[str, Tensor]:
+        network = MaecNetwork(6, 3, SMALLEST, context=context, gender=gender, discriminator=discriminator)
+        initialise(network, torch.Generator().manual_seed(3))
+        return snapshot(network)
+
+    whole = start()
+    assert not torch.equal(whole["encoder.current.bottleneck.weight"], whole["encoder.previous.bottleneck.weight"])
+    for lacking in ("gender", "discriminator", "context"):
+        part = start(**{lacking: False})
+        shared = [name for name in part if part[name].shape == whole[name].shape]
+        assert len(shared) > 10
+        assert all(torch.equal(part[name], whole[name]) for name in shared), lacking
+
+
 # --- normalisation ---------------------------------------------------------------------------------------------------
 
 
@@ -277,13 +309,17 @@ def test_normalisation_by_fold_by_speaker_and_none():
     features = data.features["input"]
     fold = scale_of(features, data.ids[:4])
     rows = np.concatenate([features[i] for i in data.ids[:4]]).astype(np.float64)
-    speakers = {"u00": "a", "u03": "a", "u05": "b"}
+    often = [f"u{i:02d}" for i in (0, 1, 3, 4, 7)]
+    speakers = {**dict.fromkeys(often, "a"), "u05": "b"}
     by = {mode: FrameNormaliser(mode, features, speakers, fold) for mode in ("train", "speaker", "none")}
     wanted = (features["u06"] - rows.mean(0)) / rows.std(0)
     np.testing.assert_allclose(by["train"]("u06", features["u06"]), wanted, atol=1e-5)
-    own = np.concatenate([features["u00"], features["u03"]]).astype(np.float64)
+    own = np.concatenate([features[item] for item in often]).astype(np.float64)
     wanted = (features["u03"] - own.mean(0)) / own.std(0)
     np.testing.assert_allclose(by["speaker"]("u03", features["u03"]), wanted, atol=1e-5)
+    whole = np.concatenate([features[item] for item in features]).astype(np.float64)
+    wanted = (features["u05"] - whole.mean(0)) / whole.std(0)
+    np.testing.assert_allclose(by["speaker"]("u05", features["u05"]), wanted, atol=1e-5)  # a single utterance
     unknown = by["speaker"]("u06", features["u06"])
     np.testing.assert_array_equal(unknown, by["train"]("u06", features["u06"]))
     np.testing.assert_array_equal(by["none"]("u05", features["u05"]), features["u05"])

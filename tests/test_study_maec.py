@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -18,6 +21,7 @@ from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.performance.parts import maec as bench_maec
 from serbench.benchmarks.protocol.protocol import Protocol
 from serbench.benchmarks.studies import maec as study_maec
+from serbench.benchmarks.studies.claims import render
 from serbench.benchmarks.studies.study import Findings, Row, Study
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
@@ -185,12 +189,35 @@ def test_claims_are_judged_by_both_tests() -> None:
     }
     frame = study_maec.claims([outcome(values)])
     assert list(frame["verdict"]) == ["supported", "contradicted", "hinted at", "not shown"]
+    wide = Console(width=80, file=io.StringIO())
+    wide.print(render(frame, study_maec.TITLE))
+    lines = wide.file.getvalue().splitlines()
+    assert any("the dialogue's context" in line and "supported" in line for line in lines), "each row on one line"
+    assert max(map(len, lines)) <= 80
     assert list(frame["claim"])[0::3] == ["the dialogue's context", "MAEC instead of svm"]
     two = study_maec.claims([outcome(values), outcome(values, "a>b")])
     assert (two["p_holm"].to_numpy()[:4] >= frame["p_holm"].to_numpy()).all(), "adjusted over the whole table"
     page = study_maec.markdown(frame, outcome(values).findings.study)
     assert "| what is said to help | tested on |" in page
     assert "A note." in page
+
+
+def test_two_equal_differences_are_too_few_to_judge() -> None:
+    two = outcome({"maec": np.full(20, 0.5), "svm": np.full(20, 0.5) + 0.01 * np.random.default_rng(0).normal(size=20)})
+    equal = two.findings.tests.assign(difference=0.1, p=0.0, p_trials=math.nan, dz=math.inf, n=2)
+    (row,) = study_maec.claims([replace(two, findings=replace(two.findings, tests=equal))]).to_dict("records")
+    assert row["verdict"] == "too few to judge"
+    assert math.isnan(row["p"])
+    twins = two.findings.tests.assign(difference=0.1, p=0.001, p_trials=0.0)
+    (row,) = study_maec.claims([replace(two, findings=replace(two.findings, tests=twins))]).to_dict("records")
+    assert row["verdict"] == "hinted at", "two trials with equal means support nothing"
+
+
+def test_where_the_encoder_never_meets_the_discriminator_there_is_nothing_to_leave_out(iemocap: Corpus) -> None:
+    study = study_maec.ablations(iemocap, preset="released")
+    assert "without regularisation" not in [row.label for row in study.rows]
+    assert "maec:released has no regularisation" in study.notes[0]
+    assert "three train" in study.notes[-1]
 
 
 def test_bad_input_of_the_study_is_answered_in_words(iemocap: Corpus) -> None:

@@ -16,9 +16,11 @@ from serbench.benchmarks.corpora.words import open_aligner
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.features.core.audio import read_audio
+from serbench.features.judging.hearing import hear_words
 from serbench.features.words.agreement import agreement
 from serbench.features.words.cross_attention import CrossAttentionAligner, token_frames, without_silence
 from serbench.features.words.matching import distance, groups, letters, said_words
+from serbench.features.words.spoken_words import cut_words
 from serbench.features.words.times import WordTimes, align_words
 from serbench.features.words.warping import first_frames, warping_path
 from serbench.features.words.whisper import Whisper, standardised
@@ -293,3 +295,17 @@ def test_speech_is_recognised_and_a_long_recording_is_aligned(test_data: Path, b
     assert np.median(errors) < 0.04
     assert errors.max() < 0.5
     assert aligned.confidence > 0.5
+
+
+def test_what_an_encoder_hears_of_a_word_is_the_mean_of_its_frames(tiny: Path) -> None:
+    corpus, whisper = load_corpus("demo"), Whisper(tiny)
+    item = str(corpus.utterances.index[0])
+    cuts = cut_words(corpus, [item])
+    heard = hear_words(whisper, corpus, cuts)
+    signal, _ = read_audio(corpus.audio_path(item), RATE)
+    states = whisper.hear(signal)[0].numpy()
+    words = corpus.words(item)
+    assert len(heard) == len(words)
+    for row, start, end in zip(heard, words["start"], words["end"], strict=True):
+        expected = states[int(start / whisper.frame_seconds) : round(end / whisper.frame_seconds)].mean(0)
+        np.testing.assert_allclose(row, expected, atol=1e-6)

@@ -170,7 +170,13 @@ def page_commands() -> list[list[str]]:
 def test_the_commands_of_the_page_run_on_the_demo_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = page_commands()
-    assert {words[1] for words in found if words[0] == "words"} == {"align", "speech2vec", "word2vec", "align-spaces"}
+    assert {words[1] for words in found if words[0] == "words"} == {
+        "align",
+        "speech2vec",
+        "word2vec",
+        "align-spaces",
+        "judge",
+    }
     chain = [words for words in found if words[0] == "words" and "adversarial" not in words]
     assert not [words for words in chain if "--set" in words or "--preset" in words]  # the defaults fit each other
     for words in found:

@@ -1,4 +1,4 @@
-"""Commands about words: `serbench words align | compare | transcribe | speech2vec | word2vec | align-spaces`."""
+"""Commands about words: align, compare, transcribe, speech2vec, word2vec, align-spaces, judge."""
 
 from __future__ import annotations
 
@@ -219,3 +219,38 @@ def align_spaces(
     for line in words.report_lines(aligned.report):
         typer.echo(line)
     typer.echo(out)
+
+
+@words_app.command()
+@command
+def judge(
+    vectors: Annotated[Path, typer.Argument(help="File of vectors; the encoder beside it is judged too.")],
+    dataset: Annotated[str, typer.Option(help="Registered dataset whose spoken words are judged on.")],
+    source: CorpusOptions,
+    words: Annotated[Path | None, typer.Option(help="Word times of 'serbench words align'.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="CSV file: word, class (and sound), for meaning.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Whisper checkpoint, for a row of its encoder.")] = None,
+    partition: Annotated[
+        Texts, typer.Option("--partition", help="Partition to judge on, may be repeated; default: the test ones.")
+    ] = None,
+    occurrences: Annotated[int, typer.Option(help="Spoken words that are judged at most.", min=2)] = 1000,
+    device: Device = "auto",
+) -> None:
+    """How near the same word is across speakers, and words of one class to one another, beside simple vectors."""
+    from ..core.machine import resolve_device
+    from ..core.progress import Terminal
+    from ..corpora.judging import judge as judged
+
+    found = judged(
+        vectors,
+        source.open(dataset),
+        words=words,
+        classes=classes,
+        model=model,
+        partitions=partition or (),
+        occurrences=occurrences,
+        device=resolve_device(device) if model else "cpu",
+        display=Terminal(),
+    )
+    for line in found.lines():
+        typer.echo(line)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ...datasets.schema.corpus import Corpus
 from ...features.spaces.mapping import Alignment, Config as SpaceConfig, MapReport, align, read_pairs
 from ...features.words.agreement import Agreement
 from ...features.words.aligner import Aligner
+from ...features.words.spoken_words import Cuts
 from ...features.words.times import WordTimes, align_words, load, save, word_source
 from ...features.words.vectors import Vectors, read_vectors, write_vectors
 from ..core.machine import versions
@@ -64,7 +65,7 @@ def word_times(
         raise SerbenchError("--again aligns anew, which needs a model. Type --model FOLDER.")
     chosen = chosen_items(corpus, items, partitions or None)
     with (display or Silent()).extraction("words", len(chosen)) as progress:
-        times = align_words(corpus, chosen, aligner, again=again, language=language, progress=_steps(progress))
+        times = align_words(corpus, chosen, aligner, again=again, language=language, progress=steps_of(progress))
     if not len(times.table):
         first = next(iter(times.failed.values()), "there are neither word times nor transcripts")
         raise SerbenchError(f"no item of {corpus.name} has words: {first}.")
@@ -127,7 +128,7 @@ def speech2vec(
     settings : KEY=VALUE of the training, `cut.KEY` of the cuts
     """
     from ...features.spoken.encoder import beside, encoder_of, save_encoder
-    from ...features.words.speech2vec import PRESETS, Config, preset_for, train
+    from ...features.words.speech2vec import PRESETS, TARGETS, Config, preset_for, train
     from ...features.words.spoken_words import CutConfig, cut_words
 
     if preset not in (AUTO, *PRESETS):
@@ -135,13 +136,15 @@ def speech2vec(
     seed = override(Config(), _part(settings)).seed
     cut_config = override(CutConfig(), _part(settings, "cut."), "cut.")
     shown = display or Silent()
-    items = _training_items(corpus, partitions)
+    items = training_items(corpus, partitions)
     with shown.extraction("cutting words", len(items)) as progress:
-        cuts = cut_words(corpus, items, word_source(corpus, words), cut_config, seed=seed, progress=_steps(progress))
+        cuts = cut_words(corpus, items, word_source(corpus, words), cut_config, seed=seed, progress=steps_of(progress))
     if preset == AUTO:
         preset = preset_for(len(cuts))
         shown.message(f"{len(cuts)} spoken words: --preset {preset}")
     config = override(PRESETS[preset], _part(settings))
+    if config.target not in TARGETS:
+        cuts = _heard(corpus, cuts, Path(config.target), device)
     if cuts.failed:
         shown.message(f"{len(cuts.failed)} items are left out, the first: {next(iter(cuts.failed.values()))}")
     if cuts.short:
@@ -197,7 +200,7 @@ def word2vec(
     else:
         config = override(Config(), _part(settings))
         if corpus is not None:
-            sentences = sentences_of(corpus.utterances.loc[_training_items(corpus, partitions)])
+            sentences = sentences_of(corpus.utterances.loc[training_items(corpus, partitions)])
             facts = _corpus_facts(corpus, partitions)
         else:
             assert text is not None
@@ -334,7 +337,7 @@ def _of_partitions(corpus: Corpus, table: pd.DataFrame, partitions: Iterable[str
     return table[table["partition"].isin(list(partitions)).fillna(False)]
 
 
-def _training_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
+def training_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
     """Ids of the utterances that vectors are made from: of the named partitions, else of all but the test ones."""
     table = corpus.utterances
     if partitions:
@@ -343,12 +346,32 @@ def _training_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
     return [str(i) for i in table.index[~tested.to_numpy(dtype=bool)]]
 
 
+def test_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
+    """Ids of the utterances that vectors are judged on: of the named partitions, else of the test ones, else all."""
+    if partitions:
+        return [str(i) for i in _of_partitions(corpus, corpus.utterances, partitions).index]
+    left = set(training_items(corpus, ()))
+    return [str(i) for i in corpus.utterances.index if str(i) not in left] or sorted(left)
+
+
 def _corpus_facts(corpus: Corpus, partitions: Sequence[str]) -> dict[str, Any]:
-    used = corpus.utterances.loc[_training_items(corpus, partitions)]["partition"]
+    used = corpus.utterances.loc[training_items(corpus, partitions)]["partition"]
     return {
         "corpus": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest()},
         "partitions": sorted(used.dropna().unique().tolist()) or ["all: the corpus has none"],
     }
+
+
+def _heard(corpus: Corpus, cuts: Cuts, folder: Path, device: str) -> Cuts:
+    """The words with what the encoder of a checkpoint hears in them."""
+    from ...features.judging.hearing import hear_words
+    from ...features.words.whisper import Whisper, is_whisper
+
+    if not is_whisper(folder):
+        raise SerbenchError(
+            f"target={str(folder)!r} is no folder of a Whisper checkpoint. Expected mfcc, speaker, or such a folder."
+        )
+    return replace(cuts, heard=hear_words(Whisper(folder, device), corpus, cuts))
 
 
 def _describe(out: Path, vectors: Vectors, facts: Mapping[str, Any]) -> None:
@@ -375,5 +398,6 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _steps(progress: Callable[[int, int, float], None] | None) -> Callable[[int, int], None] | None:
+def steps_of(progress: Callable[[int, int, float], None] | None) -> Callable[[int, int], None] | None:
+    """What counts steps, of what counts steps and seconds."""
     return None if progress is None else lambda done, total: progress(done, total, 0.0)

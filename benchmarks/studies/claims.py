@@ -2,11 +2,13 @@
 
 Fewer comparisons than all pairs, so less is lost to adjusting: Holm's method runs over the claims alone. A claim is
 supported if the system is significantly better by the t-test over the scores and by that over the trial means (whose
-scores share a model), hinted at if by the first alone, contradicted if it is significantly worse by the first.
+scores share a model), hinted at if by the first alone, contradicted if it is significantly worse by the first. Where
+all differences are equal (of two scores, say) there is no spread to test against: too few to judge.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from .study import LEVEL, Findings
 if TYPE_CHECKING:
     from rich.console import Group
 
+UNSURE = ("not shown", "too few to judge")
 COLUMNS = (
     "claim",
     "tested on",
@@ -93,7 +96,8 @@ def to_markdown(frame: pd.DataFrame, title: str, notes: Sequence[str] = ()) -> s
             "",
             "p: two-tailed paired t-test over the scores of trials and subsets; p trials: over the trial means, since "
             "the scores of one trial share a model; both adjusted by Holm over this table. supported: significantly "
-            "better by both; hinted at: by the first alone; contradicted: significantly worse by the first.",
+            "better by both; hinted at: by the first alone; contradicted: significantly worse by the first; too few to "
+            "judge: all differences are equal, or there is but one.",
             *notes,
             "",
         ]
@@ -116,7 +120,7 @@ def render(frame: pd.DataFrame, title: str) -> Group:
             for r in part.to_dict("records")
         ]
         heading = f"{title}: {corpus}, {target} ({part['metric'].iloc[0]})"
-        tables.append(Table(heading, rows, styles=["grey" if row["verdict"] == "not shown" else "" for row in rows]))
+        tables.append(Table(heading, rows, styles=["grey" if row["verdict"] in UNSURE else "" for row in rows]))
     return on_screen(tables)
 
 
@@ -131,12 +135,15 @@ def _claims(one: Tested, names: Mapping[str, str], system: str) -> Iterator[dict
             "metric": row["metric"],
             "with": row["mean_a"],
             "without": row["mean_b"],
-            **{key: row[key] for key in ("difference", "low", "high", "p", "p_trials", "dz", "n")},
+            **{key: row[key] for key in ("difference", "low", "high", "dz", "n")},
+            **{key: row[key] or math.nan for key in ("p", "p_trials")},  # exactly 0: no spread to test against
         }
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
-    """What the tests say of a claim; NaN is no evidence."""
+    """What the tests say of a claim; where the scores give no p there are too few."""
+    if math.isnan(row["p_holm"]):
+        return "too few to judge"
     if not row["p_holm"] < LEVEL:
         return "not shown"
     if row["difference"] < 0:

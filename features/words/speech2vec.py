@@ -6,12 +6,17 @@ context, writes the words before and behind it, frame by frame. A word's vector 
 states over all of its occurrences. A vector has 100 numbers, as in the spaces that the semantic-fusion authors trained
 and aligned (their network reads 100; `words/word2vec.py` has the same), where Chung and Glass find 50 best. What the
 paper leaves open follows the public reproduction by Chen (arXiv:2209.10791; my-yy/s2v_rc): bidirectional LSTM of 2 x
-25 units, LSTM decoder with full teacher forcing and Luong's dot attention (arXiv:1508.04025), squared error, plain
+25 units, LSTM decoder with Luong's dot attention (arXiv:1508.04025), squared error, plain
 gradient descent; vectors of occurrences have length 1 before and after the mean.
 
 What these vectors mean is disputed: Chen finds that the released vectors look like those of a text model, and that the
 method as published learns little of meaning; Sayeed and Aldarmaki ("Spoken Word2Vec", arXiv:2311.09319) find that such
-vectors tell how a word sounds. With full teacher forcing a decoder gets far by copying the frame before.
+vectors tell how a word sounds. With full teacher forcing, as in the reproduction (`forcing=1`), a decoder gets far by
+copying the frame before; by default it is told no frame at all, which brings words of one meaning much nearer where
+meaning is planted (docs/words.md). Frames that it is not told are zeros, as in the word dropout of Bowman et al.
+(arXiv:1511.06349), so that all frames are still written at once. Additions: a decoder for each distance, a word as its
+own neighbour, targets standardised by speaker or heard by a frozen encoder, and neighbours that are chosen, not
+written (`words/speech2vec_network.py`).
 
 Context runs through the whole stream of words, over the ends of utterances, unless `across` is false. Words rarer than
 `min_count` are taken out of the stream first; frequent words are skipped as centres at random in each epoch, with
@@ -31,57 +36,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...datasets.core.config import option, to_dict, validate
+from ...datasets.core.config import to_dict, validate
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import digest
 from ...datasets.core.stages import stage, track
 from ..core.course import Course
-from .speech2vec_network import Network, squared_error
+from .speech2vec_network import Material, Network, pair_loss, written_of
+from .speech2vec_settings import (
+    PRESETS as PRESETS,
+    QUICK as QUICK,
+    TARGETS as TARGETS,
+    Config as Config,
+    preset_for as preset_for,
+)
 from .spoken_words import Cuts
 from .vectors import Vectors
 
-_PAPER, _SOURCE, _FREE = "Chung and Glass", "reproduction", "free choice"
 _ENCODED_AT_ONCE = 4096
 Progress = Callable[[str], None]
 Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of Speech2Vec."""
-
-    dim: int = option(
-        100,
-        "length of a vector (even): the semantic-fusion authors'; Chung and Glass find 50 best",
-        source="semantic fusion",
-        low=2,
-    )
-    window: int = option(3, "words on each side", source=_PAPER, low=1)
-    across: bool = option(True, "context may lie in the utterance before or behind", source=_SOURCE)
-    min_count: int = option(4, "words that occur less often are left out", source=_SOURCE, low=1)
-    subsample: float = option(1e-3, "word2vec's threshold for frequent centres; 0 = none", source=_SOURCE, low=0)
-    padding: str = option("zero", "what is behind a word's end", source=_SOURCE, choices=("zero", "masked"))
-    optimiser: str = option("sgd", "plain gradient descent or Adam", source=_SOURCE, choices=("sgd", "adam"))
-    lr: float = option(1e-3, "learning rate", source=_SOURCE, low=0)
-    batch: int = option(4096, "pairs of words per step", source=_SOURCE, low=1)
-    epochs: int = option(500, "passes over the pairs at most", source=_PAPER, low=1)
-    patience: int = option(
-        20, "epochs without a lower loss of the words kept apart before it ends; 0 = never", source=_FREE, low=0
-    )
-    held_out: float = option(0.05, "share of centre words kept apart for that", source=_FREE, low=0, high=0.5)
-    seed: int = option(0, "seed of start values, of what is kept apart, and of the order", source=_FREE, low=0)
-
-
-QUICK = Config(optimiser="adam", lr=2e-3, batch=256, epochs=8, padding="masked", subsample=0.0)
-"""For small corpora: Adam, small batches, few epochs."""
-PRESETS = {"default": Config(), "quick": QUICK}
-SMALL = 100_000
-"""Corpora of fewer spoken words are small: 500 epochs of plain gradient descent are meant for hundreds of hours."""
-
-
-def preset_for(occurrences: int) -> str:
-    """The preset that suits so many spoken words."""
-    return "quick" if occurrences < SMALL else "default"
 
 
 @dataclass(frozen=True)
@@ -135,12 +108,12 @@ def train(
     config = validate(config or Config())
     cuts = frequent(cuts, config.min_count)
     where = torch.device(device)
-    training = _fresh(cuts.mfcc.shape[2], config, where)
+    training = _fresh(cuts, config, where)
     identity = digest([to_dict(config), cuts.sha256, where.type, torch.__version__], 64)
     held = None if checkpoint is None else training.take_up(checkpoint, identity)
     if held is not None:
         training.losses, training.held_out = held[0]["losses"], held[0]["held_out"]
-    sound, lengths = torch.from_numpy(cuts.mfcc).to(where), torch.from_numpy(cuts.lengths).to(where)
+    material = Material.of(cuts, config, where)
     apart = _kept_apart(len(cuts), config)
     dev = pairs_of(cuts, np.flatnonzero(apart), config)
     with stage("epochs", config.epochs) as at:
@@ -149,8 +122,8 @@ def train(
             rng = np.random.default_rng((config.seed, training.epoch, 1))
             training.epoch += 1
             pairs = pairs_of(cuts, _centres(cuts, ~apart, config, rng), config)
-            loss = _epoch(training, sound, lengths, rng.permutation(pairs))
-            apart_loss = _mean_loss(training.network, sound, lengths, dev, config) if len(dev) else loss
+            loss = _epoch(training, material, rng.permutation(pairs))
+            apart_loss = _mean_loss(training.network, material, dev, config) if len(dev) else loss
             _note(training, loss, apart_loss)
             if checkpoint is not None:
                 facts = {"losses": training.losses, "held_out": training.held_out}
@@ -160,7 +133,7 @@ def train(
                 progress(f"epoch {number}: loss {loss:.4f}, of words kept apart {apart_loss:.4f} (best: {best})")
     network = training.network
     network.load_state_dict(training.best)
-    vectors = average(cuts.words, embed(network, sound, lengths))
+    vectors = average(cuts.words, embed(network, material.sound, material.lengths))
     return Trained(vectors, network, training.losses, training.held_out, training.best_epoch)
 
 
@@ -178,8 +151,8 @@ def frequent(cuts: Cuts, min_count: int) -> Cuts:
 
 
 def pairs_of(cuts: Cuts, centres: Indices, config: Config) -> Indices:
-    """Pairs (pair, 2) of a centre and each word at most `window` places before or behind it."""
-    offsets = np.array([o for o in range(-config.window, config.window + 1) if o])
+    """Pairs (pair, 2) of a centre and each word at most `window` places from it, with `own` itself too."""
+    offsets = np.array([o for o in range(-config.window, config.window + 1) if o or config.own])
     pairs = np.stack(np.broadcast_arrays(centres[:, None], centres[:, None] + offsets), axis=-1).reshape(-1, 2)
     pairs = pairs[(pairs[:, 1] >= 0) & (pairs[:, 1] < len(cuts))]
     if not config.across:
@@ -218,10 +191,18 @@ def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
-def _fresh(coefficients: int, config: Config, device: torch.device) -> _Training:
+def fresh(coefficients: int, config: Config, written: int | None = None) -> Network:
+    """The network as it is before it is trained, of words of so many coefficients that are read and written."""
+    writers = (
+        {"shared": 1, "distance": 2 * config.window + config.own}[config.decoders] if config.objective == "write" else 0
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = Network(coefficients, config.dim, masked=config.padding == "masked").to(device)
+        return Network(coefficients, config.dim, config.padding == "masked", writers, written)
+
+
+def _fresh(cuts: Cuts, config: Config, device: torch.device) -> _Training:
+    network = fresh(cuts.mfcc.shape[2], config, written_of(cuts, config)[0].shape[2]).to(device)
     kind = torch.optim.SGD if config.optimiser == "sgd" else torch.optim.Adam
     return _Training(network, config, {"": kind(network.parameters(), lr=config.lr)})
 
@@ -236,12 +217,14 @@ def _centres(cuts: Cuts, allowed: npt.NDArray[np.bool_], config: Config, rng: np
     return np.flatnonzero(allowed)
 
 
-def _epoch(training: _Training, sound: Tensor, lengths: Tensor, pairs: Indices) -> float:
+def _epoch(training: _Training, material: Material, pairs: Indices) -> float:
     """One pass over the pairs; returns the mean loss. The sum stays on the device, so that nothing waits for it."""
     training.network.train()
-    optimiser, total = training.optimisers[""], torch.zeros((), device=sound.device, dtype=torch.float64)
-    for batch in track(torch.split(torch.from_numpy(pairs).to(sound.device), training.settings.batch), "batches"):
-        loss = _loss(training.network, sound, lengths, batch)
+    config, optimiser = training.settings, training.optimisers[""]
+    total = torch.zeros((), device=material.sound.device, dtype=torch.float64)
+    drawn = torch.Generator().manual_seed(config.seed * 1_000_003 + training.epoch)
+    for batch in track(material.batches(pairs, config.batch), "batches"):
+        loss = pair_loss(training.network, material, batch, config, drawn)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -250,17 +233,11 @@ def _epoch(training: _Training, sound: Tensor, lengths: Tensor, pairs: Indices) 
 
 
 @torch.inference_mode()
-def _mean_loss(network: Network, sound: Tensor, lengths: Tensor, pairs: Indices, config: Config) -> float:
+def _mean_loss(network: Network, material: Material, pairs: Indices, config: Config) -> float:
     network.eval()
-    parts = torch.split(torch.from_numpy(pairs).to(sound.device), config.batch)
-    return sum(float(_loss(network, sound, lengths, part)) * len(part) for part in parts) / len(pairs)
-
-
-def _loss(network: Network, sound: Tensor, lengths: Tensor, pairs: Tensor) -> Tensor:
-    centres, where = torch.unique(pairs[:, 0], return_inverse=True)
-    target = sound[pairs[:, 1]]
-    written = network(sound[centres], lengths[centres], target, where)
-    return squared_error(written, target, lengths[pairs[:, 1]] if network.masked else None)
+    drawn = torch.Generator().manual_seed(config.seed)
+    parts = material.batches(pairs, config.batch)
+    return sum(float(pair_loss(network, material, p, config, drawn)) * len(p) for p in parts) / len(pairs)
 
 
 def _note(training: _Training, loss: float, held_out: float) -> None:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,9 @@ class Cuts:
     failed : utterances that were left out, id -> reason
     short : words that were left out, being shorter than `min_seconds` or behind the end of the sound
     mean, deviation : what each coefficient was standardised by, (coefficient,)
+    speakers : of each occurrence, "" where it is unknown; empty where no corpus says it
+    spans : start and end in the item [s], (occurrence, 2)
+    heard : what a frozen encoder makes of each, (occurrence, dim), where it is to be written (`judging/hearing.py`)
     """
 
     words: list[str]
@@ -70,6 +74,9 @@ class Cuts:
     short: int = 0
     mean: Moments | None = None
     deviation: Moments | None = None
+    speakers: list[str] = field(default_factory=list)
+    spans: npt.NDArray[np.float64] | None = None
+    heard: Array | None = None
 
     def __len__(self) -> int:
         return len(self.words)
@@ -78,14 +85,19 @@ class Cuts:
     def sha256(self) -> str:
         """SHA-256 of the words and their sound."""
         hashed = hashlib.sha256("\n".join(self.words).encode("utf-8", "surrogatepass"))
-        hashed.update(np.ascontiguousarray(self.mfcc).tobytes())
+        for array in (self.mfcc, self.heard):
+            if array is not None:
+                hashed.update(np.ascontiguousarray(array).tobytes())
         return hashed.hexdigest()
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Cuts:
         """Some of the occurrences."""
         rows = np.asarray(rows, dtype=int)
         words, items = ([values[i] for i in rows.tolist()] for values in (self.words, self.items))
-        return replace(self, words=words, items=items, mfcc=self.mfcc[rows], lengths=self.lengths[rows])
+        speakers = [self.speakers[i] for i in rows.tolist()] if self.speakers else []
+        arrays = {name: getattr(self, name) for name in ("mfcc", "lengths", "spans", "heard")}
+        taken: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        return replace(self, words=words, items=items, speakers=speakers, **taken)
 
 
 def cut_words(
@@ -112,17 +124,18 @@ def cut_words(
         If no word is left. An item whose audio can't be read is listed in `failed`.
     """
     config = validate(config or CutConfig())
-    said, owners, sounds = [], [], []
+    said, owners, sounds, spans = [], [], [], []
     failed: dict[str, str] = {}
     short = 0
     for done, item in enumerate(items, 1):
         try:
-            for word, part in _parts(corpus, item, words or corpus.words, config.sampling_rate):
+            for word, part, span in _parts(corpus, item, words or corpus.words, config.sampling_rate):
                 if len(part) < max(1, config.min_seconds * config.sampling_rate):
                     short += 1
                     continue
                 said.append(word)
                 owners.append(item)
+                spans.append(span)
                 sounds.append(mfcc(part, config)[: config.frames])
         except SerbenchError as error:
             failed[item] = str(error)
@@ -136,7 +149,27 @@ def cut_words(
         )
     mean, deviation = _moments(sounds, config, seed)
     filled, lengths = filled_up(sounds, config, mean, deviation)
-    return Cuts(said, owners, filled, lengths, failed, short, mean, deviation)
+    speakers = speakers_of(corpus, owners)
+    return Cuts(said, owners, filled, lengths, failed, short, mean, deviation, speakers, np.array(spans))
+
+
+def speakers_of(corpus: Corpus, items: Sequence[str]) -> list[str]:
+    """The speaker of each item, "" where it is unknown."""
+    known = {item: corpus.row(item).get("speaker") for item in dict.fromkeys(items)}
+    return ["" if pd.isna(known[item]) else str(known[item]) for item in items]
+
+
+def by_speaker(cuts: Cuts) -> Array:
+    """The MFCCs (occurrence, frame, coefficient) with mean 0 and deviation 1 over each speaker's own frames."""
+    out = cuts.mfcc.copy()
+    inside = np.arange(out.shape[1]) < cuts.lengths[:, None]
+    speakers = np.array(cuts.speakers or [""] * len(cuts), dtype=str)
+    for speaker in np.unique(speakers):
+        own = inside & (speakers == speaker)[:, None]
+        frames = out[own]
+        deviation = frames.std(0)
+        out[own] = (frames - frames.mean(0)) / np.where(deviation > 0, deviation, 1)
+    return out
 
 
 def mfcc(signal: Array, config: CutConfig) -> Array:
@@ -150,6 +183,16 @@ def mfcc(signal: Array, config: CutConfig) -> Array:
     decibels = 10 * np.log10(np.maximum(power, 1e-10))
     floored = np.maximum(decibels, decibels.max() - 80)
     return np.asarray(scipy.fft.dct(floored, axis=1, norm="ortho")[:, : config.coefficients], np.float32)
+
+
+def standardised_by(cuts: Cuts, mean: Moments, deviation: Moments) -> Cuts:
+    """The same words, standardised by other moments than their own, such as those that an encoder was trained with."""
+    assert cuts.mean is not None, "words that were cut out know their moments"
+    assert cuts.deviation is not None
+    inside = np.arange(cuts.mfcc.shape[1]) < cuts.lengths[:, None]
+    raw = cuts.mfcc * cuts.deviation + cuts.mean
+    anew = np.where(inside[:, :, None], (raw - mean) / deviation, 0).astype(np.float32)
+    return replace(cuts, mfcc=anew, mean=mean, deviation=deviation)
 
 
 def filled_up(
@@ -177,8 +220,8 @@ def _bank(config: CutConfig) -> tuple[Array, Array]:
 
 def _parts(
     corpus: Corpus, item: str, words: Callable[[str], pd.DataFrame], sampling_rate: int
-) -> list[tuple[str, Array]]:
-    """Normalised words of an item and their stretches of sound."""
+) -> list[tuple[str, Array, tuple[float, float]]]:
+    """Normalised words of an item, their stretches of sound, and start and end of these [s]."""
     table = words(item)
     if not len(table):
         return []
@@ -189,7 +232,8 @@ def _parts(
     for word, first, last in table[["word", "start", "end"]].itertuples(index=False):
         plain = normalise(str(word))
         if plain not in SILENT:
-            out.append((plain, signal[max(0, round(first * rate)) : max(0, round(last * rate))]))
+            part = signal[max(0, round(first * rate)) : max(0, round(last * rate))]
+            out.append((plain, part, (float(first), float(last))))
     return out
 
 

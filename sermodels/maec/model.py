@@ -25,10 +25,11 @@ the paper's "50 ms" and "10 ms" is `--set model.window=5 --set model.hop=1`; ins
 model.pool=5`.
 
 Features are z-normalised by the training fold; `paper` and `released` do it by speaker, as the system that they take
-their features from does (Yeh et al., ICASSP 2019), which a score's signature says. Context turns are the corpus's,
-however far back (Yeh et al. look back 8 turns). A missing one is a bag without instances; a corpus without dialogues is
-judged by the current turn alone, and the record says so (`facts.context`). Utterances shorter than a window
-are one instance, filled up with zeros.
+their features from does (Yeh et al., ICASSP 2019), which a score's signature says (speakers of fewer than five
+utterances, such as MELD's guests, by their whole corpus). IEMOCAP's leave-one-session-out trains on three sessions
+here, since a fourth selects the epoch. Context turns are the corpus's, however far back (Yeh et al. look back 8 turns).
+A missing one is a bag without instances; a corpus without dialogues is judged by the current turn alone, and the record
+says so (`facts.context`). Utterances shorter than a window are one instance, filled up with zeros.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from torch.nn import functional
 
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
+from ..training.device import derived_seed
 from .bag_rows import Layout
 from .layers import BiGru, BlockConfig, Convolutions, Direction
 
@@ -208,8 +209,14 @@ class MaecNetwork(nn.Module):
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Keras's initial weights, which the release uses: Glorot-uniform, recurrent weights orthogonal, biases 0."""
-    for module in network.modules():
+    """Keras's initial weights, which the release uses: Glorot-uniform, recurrent weights orthogonal, biases 0.
+
+    Each module draws by itself, from what is drawn of the generator once and the module's name, so that networks with
+    and without a part begin with the same weights in all others.
+    """
+    drawn = int(torch.randint(2**62, (), generator=generator))
+    for name, module in network.named_modules():
+        generator = torch.Generator().manual_seed(derived_seed(drawn, name))
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight, generator=generator)
             nn.init.zeros_(module.bias)

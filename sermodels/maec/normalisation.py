@@ -2,8 +2,9 @@
 
 "train" takes the moments of all frames of the training items. "speaker" takes, for each speaker, the moments of all of
 that speaker's frames in the corpus, test items included: no label is used, but the audio of the test speakers is
-(a transductive use, which a score's signature has to say: `TRANSDUCTIVE`). A speaker who is unknown gets the training
-fold's moments.
+(a transductive use, which a score's signature has to say: `TRANSDUCTIVE`). A speaker of fewer than `FEWEST`
+utterances, whose moments would say what was felt in them, gets those of all frames of the corpus; one who is unknown,
+the training fold's.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from ..core.scaling import TRANSDUCTIVE as TRANSDUCTIVE
 from ..core.sermodel import Data
 from ..inputs.moments import Vector, inverse_std, moments
 
+FEWEST = 5
+"""Utterances that a speaker's own moments are taken of at least."""
 Array = npt.NDArray[np.float32]
 Scale = tuple[Vector, Vector]
 """Mean and inverse standard deviation, each (dim,); the inverse of a constant column is 0, so that it becomes 0."""
@@ -57,8 +60,10 @@ class FrameNormaliser:
         speaker = self._speakers.get(item) if self._mode == "speaker" else None
         if speaker is None:
             return self._fold
+        if len(self._spoken[speaker]) < FEWEST:
+            speaker = ""
         if speaker not in self._known:
-            self._known[speaker] = scale_of(self._table, self._spoken[speaker])
+            self._known[speaker] = scale_of(self._table, self._spoken[speaker] if speaker else list(self._table))
         return self._known[speaker]
 
 

@@ -144,6 +144,7 @@ class Training(Course, Generic[N]):
             optimiser.zero_grad(set_to_none=True)
         self.scaler.update()
         self.network.zero_grad(set_to_none=True)
+        torch.clear_autocast_cache()  # a loss that lets others step inside its region is to meet their new weights
 
     def report(self, what: str, share: float) -> None:
         """Show how far the whole training is; `share` is the part of this epoch done."""

@@ -37,18 +37,19 @@ def maec(
 ) -> None:
     """MAEC with and without regularisation, context, gender task and instances, with paired tests."""
     from rich.console import Console
-    from rich.markdown import Markdown
 
     from ...protocol.setting import Corpora
     from ...studies import maec as paper
+    from ...studies.claims import render
 
     grid, corpora = recipe.grid([], [dataset], **tests.tested(), task=task), Corpora()
     how = execution.execution(recipe.on_nodes([dataset], tests.test_dataset or ()))
     ((place,),) = grid.trained()
-    study = paper.ablations(corpora.get(place), without or (), [] if baseline == ["none"] else baseline or ["svm"])
+    baselines = [] if baseline == ["none"] else baseline or ["svm"]
+    study = paper.ablations(corpora.get(place), without or (), baselines, grid.preset)
     with resumable(how.display):
         tested = paper.run_ablations(study, grid, how, corpora)
     paths = paper.write_all(tested, out or how.folder / "studies")
-    Console().print(Markdown(paper.markdown(paper.claims(tested), study)))
-    for path in paths:
-        typer.echo(path)
+    Console().print(render(paper.claims(tested), paper.TITLE))
+    for line in (*study.notes, *paths):
+        typer.echo(line)
