@@ -266,8 +266,8 @@ def _answers(address: str) -> bool:
 
 
 def _refused(ray: Any, address: str | None, error: Exception) -> SerbenchError:
-    """The message for a connection that failed."""
-    text = f"{error} {error.__cause__ or ''}"
+    """The message for a connection that failed; some releases name the reason in what lies behind the error alone."""
+    text = " ".join(str(one) for one in (error, error.__cause__, error.__context__) if one is not None)
     where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
     if isinstance(error, ray.exceptions.AuthenticationError) or "uthenticat" in text:
         return SerbenchError(
