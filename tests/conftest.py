@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ["SERBENCH_CACHE"] = os.environ.get("SERBENCH_TEST_CACHE") or str(shared / "cache")
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay() -> Iterator[None]:
+    """A run fixes the threads of its process: the tests after it, and what they start, have those of before again."""
+    from serbench.benchmarks.core.machine import THREADS, default_threads, limit_threads
+
+    before = {name: os.environ.get(name) for name in THREADS}
+    yield
+    if {name: os.environ.get(name) for name in THREADS} != before:
+        limit_threads(default_threads(1))
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij"}

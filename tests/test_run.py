@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serbench.benchmarks.core import machine
 from serbench.benchmarks.core.progress import lasting_interrupts
 from serbench.benchmarks.grid.execution import Execution, Order, ThisMachine
 from serbench.benchmarks.grid.grid import from_record, run
@@ -201,6 +202,16 @@ def test_processes_leave_the_same_records_as_one(corpus_file: Path, tmp_path: Pa
     (serial,) = run("cnn-regressor", "table", results=tmp_path / "serial", preset="small", **common)
     (parallel,) = run("cnn-regressor", "table", results=tmp_path / "parallel", preset="small", jobs=2, **common)
     pd.testing.assert_frame_equal(predictions(serial), predictions(parallel), check_exact=True)
+
+
+@pytest.mark.parametrize(("given", "jobs", "threads"), [("3", 2, 3), ("", 1, 8), ("", 3, 2), ("0", 16, 1), ("x", 8, 1)])
+def test_threads_are_those_of_the_environment_or_a_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, given: str, jobs: int, threads: int
+):
+    monkeypatch.setattr(machine, "GIVEN", given)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert Execution(jobs=jobs).threads_of_each == threads
+    assert Execution(jobs=jobs, threads=5).threads_of_each == 5
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LAUNCHERS = ("local", "ray")
 Texts = list[str] | None
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of each process; default: cores / jobs.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of each process; default: OMP_NUM_THREADS or cores / jobs.")]
 Results = Annotated[Path, typer.Option(help="Folder that holds runs/ and the leaderboard.")]
 Dataset = Annotated[str, typer.Option(help="Registered dataset.")]
 DatasetArgument = Annotated[str, typer.Argument(help="Registered dataset.")]

@@ -18,9 +18,18 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 VERSIONS = ("serbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "opensmile", "librosa", "transformers")
 
 
+GIVEN = os.environ.get("OMP_NUM_THREADS", "")
+"""What the environment said when this process began; `limit_threads` writes there."""
+
+
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_threads(jobs: int) -> int:
+    """Threads of each of some processes where no number is asked for: OMP_NUM_THREADS, else its share of the cores."""
+    return int(GIVEN) if GIVEN.isdigit() and int(GIVEN) else max(1, cores() // jobs)
 
 
 def cpu_seconds() -> float:

@@ -15,7 +15,7 @@ from typing import Any, Protocol as Interface
 
 from ...datasets.core.errors import SerbenchError
 from ...results.record.folder import Run
-from ..core.machine import cores, resolve_device
+from ..core.machine import cores, default_threads, resolve_device
 from ..core.progress import Display, Silent, UnitDisplay
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
@@ -64,8 +64,8 @@ class Execution:
     results : folder that holds `runs/`
     device : "auto", "cpu", "cuda" or "mps"
     jobs : processes that work on units at the same time
-    threads : of each process; None = the machine's cores divided by `jobs`. Numbers are identical on one machine for
-        the same number of threads, whatever `jobs` is
+    threads : of each process; None = OMP_NUM_THREADS, else the cores divided by `jobs`. Numbers are identical on one
+        machine for the same number of threads, whatever `jobs` is
     save_models : whether the weights of every trial are kept beside its record
     display : what the user sees
     launcher : what works through the units instead of this machine, such as `ray.launcher.RayLauncher`
@@ -92,7 +92,7 @@ class Execution:
     @property
     def threads_of_each(self) -> int:
         """Threads of each process on this machine."""
-        return self.threads or max(1, cores() // self.jobs)
+        return self.threads or default_threads(self.jobs)
 
 
 def make_plan(requests: Sequence[Request], corpora: Corpora, config: Mapping[str, Any] | None = None) -> Plan:
