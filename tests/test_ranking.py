@@ -20,7 +20,10 @@ from serbench.results.tables.mean_ranks import (
     render_mean_ranks,
 )
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:matplotlib"),  # older ones, of their own parser
+]
 DEMSAR = -pd.DataFrame(
     {
         "C4.5": [4, 1, 4, 4, 4, 1, 3, 2.5, 4, 2.5, 4, 3, 4, 3],
