@@ -1,8 +1,8 @@
 """Abstention: the risk of what is left when a model passes on what it is least sure of (El-Yaniv and Wiener 2010).
 
 Predictions are answered from the surest on; after each, the coverage is the share answered and the risk the mean loss
-of those. The area under that curve (AURC) is the mean of the risks over all coverages (Geifman and El-Yaniv 2019); of a
-confidence that knows nothing it is the plain mean loss.
+of those. The area under that curve (AURC) is the mean of the risks over all coverages (Geifman, Uziel and El-Yaniv
+2019); of a confidence that knows nothing it is the plain mean loss.
 """
 
 from __future__ import annotations

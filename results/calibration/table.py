@@ -49,13 +49,8 @@ def calibration(run: Run) -> Calibration:
     SerbenchError
         When no trial is complete, or the model's class scores are no probabilities.
     """
-    trials = run.complete_trials()
-    if not trials:
-        raise SerbenchError(f"{run.path}: no trial is complete. To go on, type: {run.fill_line(5)}")
-    predictions = run.predictions()
-    predictions = predictions[predictions["trial"].isin(trials) & predictions["fold"].isin(run.folds)]
     of = _of_classes if run.task.kind == "classification" else _of_values
-    return of(run, predictions.reset_index(drop=True))
+    return of(run, run.looked_into())
 
 
 def _of_classes(run: Run, predictions: pd.DataFrame) -> Calibration:

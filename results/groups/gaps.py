@@ -128,7 +128,7 @@ def gap_of(sums: Sums, measure: Measure, how: Resamples) -> Gap | None:
 
 def _values(summed: Floats, measure: Measure) -> Floats:
     """Sums (..., trial, group, column) as values, the mean over trials: (..., group)."""
-    return np.asarray(measure.metric.value(summed).mean(axis=-2))
+    return np.asarray(measure.value(summed).mean(axis=-2))
 
 
 def _ends(values: Floats, best: int) -> tuple[int, int]:
@@ -166,7 +166,7 @@ def _bootstrapped(sums: Sums, measure: Measure, how: Resamples) -> Iterator[Floa
             drawn = draw_counts(len(members), size, generator)
             counts[:, members] = drawn * (len(members) / drawn.sum(axis=1, keepdims=True))
         trials = draw_counts(shape[0], size, generator)
-        values = measure.metric.value((counts @ flat).reshape(size, *shape))
+        values = measure.value((counts @ flat).reshape(size, *shape))
         yield np.einsum("rt,rtg->rg", trials / trials.sum(axis=1, keepdims=True), values)
 
 

@@ -9,7 +9,7 @@ that are labelled differently are compared at the same labels (direct standardis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...datasets.schema.task import Task
-from ..scores.scoring import class_indices
-from ..scores.sums import Metric, metric_sums
+from ..scores.sums import metric_sums, sides
 
 Floats = npt.NDArray[np.float64]
 BINS = 10
@@ -29,7 +28,7 @@ ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of one target: its name, summands (row, column), how sums become a value, and what is best.
+    """A measure of one target: its name, summands (row, column), how sums (..., group, column) become values.
 
     `best` is 1 where more is better, -1 where less is, 0 where what is next to 0 is best.
     """
@@ -37,7 +36,7 @@ class Measure:
     name: str
     target: str
     table: Floats
-    metric: Metric
+    value: Callable[[Floats], Floats]
     best: int
 
 
@@ -59,37 +58,33 @@ def probabilities(predictions: pd.DataFrame, task: Task) -> Floats | None:
 
 
 def _of_classes(predictions: pd.DataFrame, task: Task) -> list[Measure]:
-    gold, guess = (class_indices(predictions, side, task).astype(np.float64) for side in ("gold", "predicted"))
+    target = task.targets[0]
+    gold, guess, _ = sides(predictions, task, target)
     own, accuracy = metric_sums(task.metric, task), metric_sums("WA", task)
-    table, target = own.columns(gold, guess, len(task.labels)), task.targets[0]
-    wrong = Metric(own.columns, lambda sums: 1 - accuracy.value(sums))
-    listed = [Measure(task.metric, target, table, own, 1), Measure("error", target, table, wrong, -1)]
+    table = own.columns(gold, guess, len(task.labels))
+    listed = [
+        Measure(task.metric, target, table, own.value, 1),
+        Measure("error", target, table, lambda sums: 1 - accuracy.value(sums), -1),
+    ]
     scores = probabilities(predictions, task)
     if scores is not None:
-        listed.append(Measure("ECE", target, _calibration(scores, gold), Metric(own.columns, calibration_error), -1))
+        listed.append(Measure("ECE", target, _calibration(scores, gold), calibration_error, -1))
     return listed
 
 
 def _of_values(predictions: pd.DataFrame, task: Task, target: str) -> list[Measure]:
-    gold = predictions[f"gold_{target}"].to_numpy(dtype=np.float64)
-    guess = predictions[f"pred_{target}"].to_numpy(dtype=np.float64)
-    labelled = ~np.isnan(gold)
-    fifth = np.searchsorted(np.nanquantile(gold, np.arange(1, FIFTHS) / FIFTHS), gold)
-    shift = float(gold[labelled].mean()) if labelled.any() else 0.0
-    shifted = np.where(labelled, gold, shift) - shift, guess - shift
-
-    def table_of(columns: Floats) -> Floats:
-        return np.where(labelled[:, None], columns, 0.0)
-
-    bins = (fifth[:, None] == np.arange(FIFTHS)).astype(np.float64)
-    off = table_of(np.concatenate([bins, bins * (guess - np.where(labelled, gold, guess))[:, None]], axis=1))
-    named: Mapping[str, int] = {task.metric: 1, "RMSE": -1}
+    gold, guess, labelled = sides(predictions, task, target)
     listed = []
-    for name, best in named.items():
+    for name, best in ((task.metric, 1), ("RMSE", -1)):
         metric = metric_sums(name, task)
-        listed.append(Measure(name, target, table_of(metric.columns(*shifted, 0)), metric, best))
-    shares = off[:, :FIFTHS].sum(axis=0)
-    return [*listed, Measure("bias", target, off, Metric(metric.columns, lambda sums: _bias(sums, shares)), 0)]
+        table = np.where(labelled[:, None], metric.columns(gold, guess, 0), 0.0)
+        listed.append(Measure(name, target, table, metric.value, best))
+    rated = gold[labelled] if labelled.any() else np.zeros(1)
+    fifth = np.searchsorted(np.quantile(rated, np.arange(1, FIFTHS) / FIFTHS), gold)
+    bins = (labelled[:, None] & (fifth[:, None] == np.arange(FIFTHS))).astype(np.float64)
+    table = np.concatenate([bins, bins * (guess - gold)[:, None]], axis=1)
+    shares = bins.sum(axis=0)
+    return [*listed, Measure("bias", target, table, lambda sums: _bias(sums, shares), 0)]
 
 
 def _calibration(scores: Floats, gold: Floats) -> Floats:

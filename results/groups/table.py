@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -51,23 +52,19 @@ def fairness(run: Run, only: Sequence[str] = (), how: Resamples | None = None) -
     items = run.items()
     if items is None:
         raise SerbenchError(f"{run.path}: the record holds no items. To add them, type: {run.fill_line(5)}")
-    trials = run.complete_trials()
-    if not trials:
-        raise SerbenchError(f"{run.path}: no trial is complete. To go on, type: {run.fill_line(5)}")
-    predictions = run.predictions()
-    predictions = predictions[predictions["trial"].isin(trials) & predictions["fold"].isin(run.folds)]
+    predictions = run.looked_into()
     chosen = groupings(items.loc[items.index.isin(predictions["id"])], only)
     who = items["speaker"] if "speaker" in items else pd.Series(items.index, items.index)
     groups, gaps = [], []
-    listed = measures(predictions.reset_index(drop=True), run.task)
+    listed = measures(predictions, run.task)
     with stage("gaps between groups", len(listed) * len(chosen)) as at:
-        for number_, (measure, name) in enumerate((m, n) for m in listed for n in chosen):
+        for done, (measure, name) in enumerate(product(listed, chosen), 1):
             key = {"measure": measure.name, "target": measure.target, "grouping": name}
             sums = sums_of(measure, predictions, who, chosen[name])
             groups += [key | asdict(value) for value in group_values(sums, measure)]
             gap = None if name == SPEAKER else gap_of(sums, measure, how or Resamples())
             gaps += [] if gap is None else [key | asdict(gap)]
-            at(number_ + 1)
+            at(done)
     return Fairness(run, pd.DataFrame(groups), _adjusted(pd.DataFrame(gaps)))
 
 
@@ -104,7 +101,9 @@ def _gap_row(row: dict[str, Any]) -> dict[str, Cell | str]:
 def _group_rows(groups: pd.DataFrame) -> list[dict[str, Cell | str]]:
     rows = []
     for (measure, target, grouping), part in groups.groupby(["measure", "target", "grouping"], sort=False):
-        shown = part if grouping != SPEAKER else part.iloc[_ends(part["value"].to_numpy(dtype=np.float64))]
+        shown = (
+            part if grouping != SPEAKER else part.iloc[_lowest_and_highest(part["value"].to_numpy(dtype=np.float64))]
+        )
         rows += [
             {
                 "measure": f"{measure} {target}",
@@ -120,7 +119,7 @@ def _group_rows(groups: pd.DataFrame) -> list[dict[str, Cell | str]]:
     return rows
 
 
-def _ends(values: np.ndarray) -> list[int]:
+def _lowest_and_highest(values: np.ndarray) -> list[int]:
     """Places of the lowest and the highest value that is defined."""
     order = np.argsort(values)[: int(np.isfinite(values).sum())]
     return [int(order[0]), int(order[-1])] if len(order) > 1 else list(map(int, order))

@@ -213,12 +213,19 @@ class Run:
         """Test predictions of one finished unit, in the columns of its file; `facts` are those of the unit."""
         return self._read([facts], None).drop(columns=["trial", "fold"])
 
-    def scored_predictions(self) -> pd.DataFrame:
-        """Predictions of the complete trials, in the columns that scores are made of."""
+    def scored_predictions(self, *, every_column: bool = False) -> pd.DataFrame:
+        """Predictions of the complete trials, in the columns that scores are made of, or in every column."""
         units = self.units()
         trials = complete(units, self.folds)
         wanted = [u for u in units if u["trial"] in trials and u["fold"] in self.folds]
-        return self._read(wanted, required_columns(self.task))
+        return self._read(wanted, None if every_column else required_columns(self.task))
+
+    def looked_into(self) -> pd.DataFrame:
+        """Every column of the predictions of the complete trials; `SerbenchError` where there is none."""
+        predictions = self.scored_predictions(every_column=True)
+        if not len(predictions):
+            raise SerbenchError(f"{self.path}: no trial is complete. To go on, type: {self.fill_line(5)}")
+        return predictions
 
     def scores(self) -> pd.DataFrame:
         """Scores of the complete trials in long form: trial, subset, target, metric, value, n."""

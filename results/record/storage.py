@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...datasets.core.files import atomic_write
+from ...datasets.core.files import write_bytes, write_text
 
 
 def plain(value: Any, *, finite: bool = False) -> Any:
@@ -48,7 +48,7 @@ def write_parquet(path: Path, table: pd.DataFrame) -> dict[str, Any]:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
-    atomic_write(path, lambda stream: stream.write(data))
+    write_bytes(path, data)
     return {"rows": len(table), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -86,5 +86,5 @@ def join_parquet(
 def write_csv(path: Path, table: pd.DataFrame) -> Path:
     """Write a table as UTF-8 CSV atomically, numbers in full precision; returns the path."""
     path = Path(path)
-    atomic_write(path, lambda stream: stream.write(table.to_csv(index=False, lineterminator="\n").encode("utf-8")))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
     return path

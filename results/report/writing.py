@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import atomic_write, write_text
+from ...datasets.core.files import write_bytes, write_text
 from ..display.table import Table, write_table
 from ..record.folder import Run, Runs
 from ..record.storage import write_csv
@@ -103,7 +103,7 @@ class _Files:
         return Picture(name, drawing.title, drawing.caption, figures.inline(vector, name, drawing.title))
 
     def _write(self, name: str, content: bytes) -> None:
-        atomic_write(self.folder / name, lambda stream: stream.write(content))
+        write_bytes(self.folder / name, content)
         self.report.files.append(self.folder / name)
 
 

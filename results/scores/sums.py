@@ -75,7 +75,7 @@ def cell_sums(
     and name, so that two runs over the same ids have the same order.
     """
     chosen = metric_sums(metric, task)
-    gold, predicted, labelled = _sides(predictions, task, target)
+    gold, predicted, labelled = sides(predictions, task, target)
     table = chosen.columns(gold, predicted, len(task.labels))
     table[~labelled] = 0.0
     trials, trial_codes = np.unique(predictions["trial"].to_numpy(), return_inverse=True)
@@ -113,8 +113,11 @@ def cluster_codes(predictions: pd.DataFrame, clusters: pd.Series[str] | None) ->
     return rank[codes], len(known)
 
 
-def _sides(predictions: pd.DataFrame, task: Task, target: str) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Gold and predictions as numbers, and which rows are labelled; gold is shifted to mean 0, predictions with it."""
+def sides(predictions: pd.DataFrame, task: Task, target: str) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Gold and predictions as numbers, (row,) each, and which rows are labelled.
+
+    Values of gold are shifted to mean 0 and predictions with them, which no metric sees and rounding likes.
+    """
     if task.kind == "classification":
         gold, predicted = (class_indices(predictions, side, task).astype(np.float64) for side in ("gold", "predicted"))
         return gold, predicted, np.ones(len(gold), dtype=bool)
