@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ import numpy as np
 from ...datasets.core.errors import SerbenchError
 from ..cache.cache import FeatureCache
 from ..cache.section import CacheError, Section
-from ..core.audio import AudioHashes, audio_sha256, read_audio, signature
+from ..core.audio import AudioHashes, read_audio
 from ..core.feature_extractor import Array
 from ..core.feature_table import FeatureTable
 from ..core.word_feature import SpokenWordFeature, Words
@@ -111,7 +110,7 @@ class _Made:
         said = self.said(segment.item)
         if not len(said):
             return _Place(path, segment, frames), 0, False
-        sha = _sha(path, hashes)
+        sha = hashes.sha256(path)
         place = _Place(path, segment, frames, sha, _key(sha, segment, said))
         assert place.key is not None
         if self.section.frames(place.key) is not None:
@@ -161,16 +160,6 @@ class _Loaders(Mapping[str, Callable[[], Array]]):
 def _with_seconds(task: FileTask, failed: dict[str, str]) -> Iterator[tuple[Segment, float]]:
     segments = {segment.item: segment for segment in task.segments}
     yield from ((segments[item], seconds) for item, seconds in seconds_of(task, failed))
-
-
-def _sha(path: str, hashes: AudioHashes) -> str:
-    """Digest of a file's content, remembered from before where the file is as it was."""
-    seen, read_at = signature(path), time.time()
-    known = hashes.known(path, seen)
-    if known is None:
-        known = audio_sha256(path)
-        hashes.learn(path, seen, known, read_at)
-    return known
 
 
 def _key(sha: str, segment: Segment, said: pd.DataFrame) -> bytes:

@@ -6,12 +6,15 @@ The encoder hears the whole utterance, so a word's vector knows of the words aro
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ...datasets.core.stages import track
 from ...datasets.schema.corpus import Corpus
 from ..core.audio import read_audio
 from ..words.spoken_words import Array, Cuts
 from ..words.whisper import Whisper
+
+Times = npt.NDArray[np.float64]
 
 
 def hear_words(whisper: Whisper, corpus: Corpus, cuts: Cuts) -> Array:
@@ -29,7 +32,7 @@ def hear_words(whisper: Whisper, corpus: Corpus, cuts: Cuts) -> Array:
     return out
 
 
-def _hear(whisper: Whisper, signal: Array, spans: np.ndarray, out: Array, rows: np.ndarray) -> None:  # type: ignore[type-arg]
+def _hear(whisper: Whisper, signal: Array, spans: Times, out: Array, rows: npt.NDArray[np.intp]) -> None:
     """Fill the rows of words with spans [s] (word, 2), window by window."""
     window = whisper.window_seconds
     for number in np.unique(spans[:, 0] // window):

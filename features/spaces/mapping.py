@@ -42,7 +42,8 @@ from ...datasets.core.stages import duration, stage
 from ..core.process import one_thread
 from ..words.vectors import SILENT, Vectors, normalise
 from .adversarial import Game, epoch_seconds, play
-from .orthogonal import METHODS, precision, procrustes, refine, translations, unit_rows
+from .map_file import prepared
+from .orthogonal import METHODS, precision, procrustes, refine, translations
 
 MODES = ("identical", "dictionary", "adversarial")
 PREPARE = ("none", "unit", "centre", "unit-centre-unit")
@@ -145,7 +146,7 @@ def align(
             f"the source vectors have {source.dim} numbers, the target vectors {target.dim}. Expected the same length; "
             "train one of them anew with the other's size."
         )
-    xs, xt = (_prepared(v, config.prepare, device) for v in (source, target))
+    xs, xt = (torch.from_numpy(prepared(v.matrix, config.prepare)[0]).to(device) for v in (source, target))
     known = _rows(source, target, pairs) if pairs is not None else _identical(source, target)
     asked = _rows(source, target, test) if test is not None else None
     if config.mode == "adversarial":
@@ -191,13 +192,6 @@ def read_pairs(path: Path | str) -> list[tuple[str, str]]:
         if line.strip():
             pairs.append((cells[0].strip(), cells[1].strip()))
     return pairs
-
-
-def _prepared(vectors: Vectors, steps: str, device: str) -> Tensor:
-    x = torch.from_numpy(vectors.matrix).to(device)
-    for step in steps.split("-") if steps != "none" else ():
-        x = unit_rows(x) if step == "unit" else x - x.mean(0)
-    return x
 
 
 def _identical(source: Vectors, target: Vectors) -> Pairs:

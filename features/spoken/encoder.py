@@ -9,7 +9,6 @@ occurrences that the file of vectors holds (`words/speech2vec.py`).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,22 +17,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from ...datasets.core.config import from_dict, to_dict
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import atomic_write, canonical_json
+from ...datasets.core.files import write_bytes
 from ..core.process import one_thread
+from ..core.tensor_file import Arrays, Kind
 from ..words.speech2vec import Config, Trained
 from ..words.speech2vec_network import read_words
 from ..words.spoken_words import CutConfig, Cuts, Moments, filled_up, mfcc
 
 Array = npt.NDArray[np.float32]
 SUFFIX = ".encoder.safetensors"
-KIND, SCHEMA = "speech2vec encoder", 1
+_EXPECTED = f"Expected the file *{SUFFIX} that 'serbench words speech2vec' writes beside its vectors."
+_KIND = Kind("speech2vec encoder", 1, "encoder of spoken words", _EXPECTED)
 _LSTM = "encoder."
 
 
@@ -99,50 +98,27 @@ def beside(vectors: Path) -> Path:
 
 def save_encoder(path: Path, encoder: WordEncoder) -> None:
     """Write an encoder, at once or not at all."""
-    content = _content(encoder)
-    atomic_write(path, lambda stream: stream.write(content))
+    write_bytes(path, _content(encoder))
 
 
 def load_encoder(path: Path | str) -> WordEncoder:
-    """Read what `save_encoder` has written.
-
-    Raises
-    ------
-    SerbenchError
-        If the file is missing, or no such encoder.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise SerbenchError(
-            f"there is no encoder {str(path)!r}. Expected the file *{SUFFIX} that 'serbench words speech2vec' writes "
-            "beside its vectors."
-        )
+    """Read what `save_encoder` has written; raises `SerbenchError` if the file is missing, or no such encoder."""
+    head, arrays = _KIND.read(path)
     try:
-        with safetensors.safe_open(file, framework="pt") as content:
-            head = json.loads((content.metadata() or {}).get("serbench", "{}"))
-            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
-        return _encoder(head, tensors)
-    except (OSError, safetensors.SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise SerbenchError(
-            f"{str(path)!r} holds no encoder of spoken words: {str(error).splitlines()[0]}. Expected the file "
-            f"*{SUFFIX} that 'serbench words speech2vec' writes beside its vectors."
-        ) from error
+        return _encoder(head, arrays)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise _KIND.wrong(path, error) from error
 
 
-def _encoder(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> WordEncoder:
-    if (head.get("kind"), head.get("schema")) != (KIND, SCHEMA):
-        raise ValueError(f"it is of the kind {head.get('kind')!r} and schema {head.get('schema')}")
+def _encoder(head: Mapping[str, Any], arrays: Arrays) -> WordEncoder:
     config, cuts = from_dict(Config, head["config"]), from_dict(CutConfig, head["cuts"])
-    weights = {key.removeprefix(_LSTM): value for key, value in tensors.items() if key.startswith(_LSTM)}
+    weights = {key.removeprefix(_LSTM): torch.from_numpy(a) for key, a in arrays.items() if key.startswith(_LSTM)}
     lstm = nn.LSTM(cuts.coefficients, config.dim // 2, batch_first=True, bidirectional=True)
     lstm.load_state_dict(weights)
-    mean, deviation = (tensors[name].numpy() for name in ("mean", "deviation"))
-    return WordEncoder(lstm.eval(), config, cuts, mean, deviation)
+    return WordEncoder(lstm.eval(), config, cuts, arrays["mean"], arrays["deviation"])
 
 
 def _content(encoder: WordEncoder) -> bytes:
-    tensors = {f"{_LSTM}{key}": value.contiguous() for key, value in encoder.lstm.state_dict().items()}
-    tensors |= {name: torch.from_numpy(getattr(encoder, name)) for name in ("mean", "deviation")}
-    facts = {"kind": KIND, "schema": SCHEMA}
-    head = {**facts, "config": to_dict(encoder.config), "cuts": to_dict(encoder.cuts)}
-    return safetensors.torch.save(tensors, metadata={"serbench": canonical_json(head)})
+    arrays = {f"{_LSTM}{key}": value.numpy() for key, value in encoder.lstm.state_dict().items()}
+    arrays |= {name: getattr(encoder, name) for name in ("mean", "deviation")}
+    return _KIND.content({"config": to_dict(encoder.config), "cuts": to_dict(encoder.cuts)}, arrays)
