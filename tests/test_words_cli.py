@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.core.progress import Silent
-from serbench.benchmarks.corpora import words as steps
+from serbench.benchmarks.corpora import word_spaces, words as steps
+from serbench.benchmarks.corpora.word_spaces import report_lines
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.features.spaces.mapping import MapReport
@@ -138,7 +139,7 @@ def test_a_failed_adversarial_mode_writes_its_report_and_no_vectors(tmp_path: Pa
     report = json.loads((tmp_path / "m.vec.json").read_text())["report"]
     assert not report["accepted"]
     assert len(report["games"]) == 2
-    assert "FAILED" in steps.report_lines(MapReport(**{**report, "precision": {}, "before": {}}))[0]
+    assert "FAILED" in report_lines(MapReport(**{**report, "precision": {}, "before": {}}))[0]
     assert "0 words that both vocabularies have" in bad("align-spaces", *files)
     (tmp_path / "pairs.txt").write_text("".join(f"a{c}a b{c}a\n" for c in "abcdefghij"))
     pairs = ("--dictionary", tmp_path / "pairs.txt")
@@ -151,7 +152,7 @@ def test_a_failed_adversarial_mode_writes_its_report_and_no_vectors(tmp_path: Pa
 def test_a_seeded_map_that_is_of_no_use_is_told() -> None:
     def lines(p10: float) -> str:
         found = {"csls": {1: 0.0, 5: 0.0, 10: p10}}
-        return "\n".join(steps.report_lines(MapReport("identical", True, "", 50, 0.9, found, {}, 100, 1000)))
+        return "\n".join(report_lines(MapReport("identical", True, "", 50, 0.9, found, {}, 100, 1000)))
 
     assert "no better than chance" in lines(0.01)
     assert "no better than chance" in lines(0.029)  # 0.01 + 2 x sqrt(0.01 x 0.99 / 100) = 0.0299
@@ -212,7 +213,7 @@ def test_the_published_game_is_a_preset_and_another_name_is_refused(
         given.append(game)
         raise SerbenchError("enough")
 
-    monkeypatch.setattr(steps, "align", listen)
+    monkeypatch.setattr(word_spaces, "align", listen)
     write_vectors(tmp_path / "a.vec", Vectors(["a", "b"], np.eye(2, dtype=np.float32)))
     files = (tmp_path / "a.vec", tmp_path / "a.vec", "--out", tmp_path / "m.vec", "--mode", "adversarial")
     assert bad("align-spaces", *files, "--preset", "published", "--set", "game.epochs=1") == "enough"

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from serbench.benchmarks.conformance import features as checks
-from serbench.benchmarks.corpora.words import align_spaces
+from serbench.benchmarks.corpora.word_spaces import align_spaces
 from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.grid.training import configure, plan_training
 from serbench.benchmarks.protocol.request import Request

@@ -201,9 +201,9 @@ def align_spaces(
     """Map one space of word vectors into another; precision of translation; a failed adversarial map is refused."""
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
-    from ..corpora import words
+    from ..corpora.word_spaces import align_spaces as aligned_spaces, report_lines
 
-    aligned = words.align_spaces(
+    aligned = aligned_spaces(
         source,
         target,
         out,
@@ -216,7 +216,7 @@ def align_spaces(
         device=resolve_device(device),
         display=Terminal(),
     )
-    for line in words.report_lines(aligned.report):
+    for line in report_lines(aligned.report):
         typer.echo(line)
     typer.echo(out)
 
@@ -241,7 +241,7 @@ def judge(
     from ..core.progress import Terminal
     from ..corpora.judging import judge as judged
 
-    found = judged(
+    judgement = judged(
         vectors,
         source.open(dataset),
         words=words,
@@ -252,5 +252,5 @@ def judge(
         device=resolve_device(device) if model else "cpu",
         display=Terminal(),
     )
-    for line in found.lines():
+    for line in judgement.lines():
         typer.echo(line)

@@ -34,6 +34,8 @@ from ..core.progress import Display, Silent
 from .words import steps_of, test_items, training_items
 
 OCCURRENCES = 1000
+SOUND = CutConfig(hop=320)
+"""How words are cut where no encoder says it."""
 Array = npt.NDArray[np.float64]
 
 
@@ -153,7 +155,7 @@ def judge(
     known, shown = read_vectors(vectors), display or Silent()
     encoder = load_encoder(beside(vectors)) if beside(vectors).is_file() else None
     items = test_items(corpus, partitions)
-    settings = CutConfig(hop=320) if encoder is None else encoder.cuts
+    settings = SOUND if encoder is None else encoder.cuts
     with shown.extraction("cutting words", len(items)) as progress:
         cuts = cut_words(corpus, items, word_source(corpus, words), settings, progress=steps_of(progress))
     text = _word2vec(vectors, corpus, words, encoder)
@@ -210,8 +212,7 @@ def _untrained(encoder: WordEncoder | None, cuts: Cuts) -> WordEncoder:
     assert cuts.deviation is not None
     if encoder is not None:
         return replace(encoder, lstm=fresh(encoder.cuts.coefficients, encoder.config).encoder.eval())
-    settings = CutConfig(hop=320)
-    return WordEncoder(fresh(settings.coefficients, QUICK).encoder.eval(), QUICK, settings, cuts.mean, cuts.deviation)
+    return WordEncoder(fresh(SOUND.coefficients, QUICK).encoder.eval(), QUICK, SOUND, cuts.mean, cuts.deviation)
 
 
 def _states(encoder: WordEncoder, cuts: Cuts) -> npt.NDArray[np.float32]:

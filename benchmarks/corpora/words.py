@@ -1,4 +1,4 @@
-"""Word times and word vectors as files: the steps of `serbench words`, each a function.
+"""Word times and word vectors as files: steps of `serbench words`, each a function.
 
 Every file of vectors gets a JSON file beside it (`NAME.json`) that says what it was made from and how.
 
@@ -9,9 +9,8 @@ without partitions (with folds) are used whole, and the JSON file says so.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from ...datasets.core.config import override, to_dict
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.files import write_json
 from ...datasets.schema.corpus import Corpus
-from ...features.spaces.mapping import Alignment, Config as SpaceConfig, MapReport, align, read_pairs
 from ...features.words.agreement import Agreement
 from ...features.words.aligner import Aligner
 from ...features.words.spoken_words import Cuts
@@ -133,8 +131,8 @@ def speech2vec(
 
     if preset not in (AUTO, *PRESETS):
         raise unknown("preset of speech2vec", preset, [AUTO, *PRESETS])
-    seed = override(Config(), _part(settings)).seed
-    cut_config = override(CutConfig(), _part(settings, "cut."), "cut.")
+    seed = override(Config(), part_of(settings)).seed
+    cut_config = override(CutConfig(), part_of(settings, "cut."), "cut.")
     shown = display or Silent()
     items = training_items(corpus, partitions)
     with shown.extraction("cutting words", len(items)) as progress:
@@ -142,7 +140,7 @@ def speech2vec(
     if preset == AUTO:
         preset = preset_for(len(cuts))
         shown.message(f"{len(cuts)} spoken words: --preset {preset}")
-    config = override(PRESETS[preset], _part(settings))
+    config = override(PRESETS[preset], part_of(settings))
     if config.target not in TARGETS:
         cuts = _heard(corpus, cuts, Path(config.target), device)
     if cuts.failed:
@@ -198,7 +196,7 @@ def word2vec(
         made = read_vectors(vectors, limit=limit)
         facts: dict[str, Any] = {"made_by": "conversion", "source": str(vectors), "doubled": made.doubled}
     else:
-        config = override(Config(), _part(settings))
+        config = override(Config(), part_of(settings))
         if corpus is not None:
             sentences = sentences_of(corpus.utterances.loc[training_items(corpus, partitions)])
             facts = _corpus_facts(corpus, partitions)
@@ -210,109 +208,6 @@ def word2vec(
     write_vectors(out, made)
     _describe(out, made, facts)
     return made
-
-
-def align_spaces(
-    source: Path,
-    target: Path,
-    out: Path,
-    *,
-    mode: str | None = None,
-    dictionary: Path | None = None,
-    test: Path | None = None,
-    preset: str = "default",
-    settings: Settings | None = None,
-    out_target: Path | None = None,
-    device: str = "cpu",
-    display: Display | None = None,
-) -> Alignment:
-    """Map a file of vectors into the space of another one and write the mapped vectors, and the map beside them.
-
-    The JSON file beside `out` holds the report, also that of an adversarial mode that failed; vectors are written only
-    where the map was accepted.
-
-    Parameters
-    ----------
-    mode : "identical", "dictionary" or "adversarial"; default: dictionary where one is given, else identical
-    dictionary, test : files of pairs of words, to fit to (or to judge games with) and to test with
-    preset : of the adversarial game: "default", or "published" for a graphics card
-    settings : KEY=VALUE of the alignment, `game.KEY` of the adversarial game
-    out_target : write the target vectors too, as `prepare` has changed them
-    """
-    from ...features.spaces.adversarial import PRESETS
-    from ...features.spaces.map_file import beside, map_of, save_map
-
-    if preset not in PRESETS:
-        raise unknown("preset of the adversarial game", preset, PRESETS)
-    shown = display or Silent()
-    mode = mode or ("identical" if dictionary is None else "dictionary")
-    if mode == "dictionary" and dictionary is None:
-        raise SerbenchError("--mode dictionary needs pairs of words. Type --dictionary FILE.")
-    config = override(SpaceConfig(), {**_part(settings), "mode": mode})
-    game = override(PRESETS[preset], _part(settings, "game."), "game.")
-    if out_target is None and config.prepare != "none":
-        raise SerbenchError(f"prepare={config.prepare} changes the target vectors as well. Type --out-target FILE.")
-    note = _beside(out)
-
-    def write(report: MapReport) -> None:
-        facts = {
-            "made_by": "align-spaces",
-            "source": str(source),
-            "target": str(target),
-            "config": to_dict(config),
-            "game": to_dict(game) if mode == "adversarial" else None,
-            "versions": versions(),
-        }
-        write_json(note, {**facts, "report": _plain(asdict(report))})
-
-    given = read_vectors(source)
-    aligned = align(
-        given,
-        read_vectors(target),
-        config,
-        game,
-        device=device,
-        progress=shown.message,
-        failed=write,
-        pairs=None if dictionary is None else read_pairs(dictionary),
-        test=None if test is None else read_pairs(test),
-    )
-    write_vectors(out, aligned.source)
-    save_map(beside(out), map_of(given, config.prepare, aligned.map))
-    if out_target is not None:
-        write_vectors(out_target, aligned.target)
-    write(aligned.report)
-    return aligned
-
-
-def report_lines(report: MapReport) -> list[str]:
-    """A report for people to read."""
-    lines = [
-        f"{report.mode}: {'accepted' if report.accepted else 'FAILED'}; {report.reason}",
-        f"mean cosine of CSLS pairs: {report.criterion:.4f}",
-    ]
-    for game in report.games:
-        shares = ", ".join(f"{key.replace('_', ' ')} {value:.1%}" for key, value in game.items() if "agree" in key)
-        lines.append(f"  seed {game['seed']:.0f}: criterion {game['criterion']:.4f}, {shares}")
-    for name, precision in (("before refinement", report.before), ("after refinement", report.precision)):
-        for method, at in precision.items():
-            shares = "  ".join(f"P@{k} {value:6.1%}" for k, value in at.items())
-            lines.append(f"{name:<18} {method:<5} {shares}  ({report.tested} words)")
-    if report.precision:
-        by_chance = "  ".join(f"P@{k} {min(1, k / report.targets):6.1%}" for k in report.precision["csls"])
-        lines.append(f"{'by chance':<24} {by_chance}")
-        if not beats_chance(report):
-            lines.append(
-                "The map translates words that it was not fitted to no better than chance: these two spaces "
-                "have no shape in common, and the mapped vectors are of no use."
-            )
-    return lines
-
-
-def beats_chance(report: MapReport) -> bool:
-    """Whether P@10 by CSLS is more than two standard errors above that of guessing."""
-    guess = min(1.0, 10 / report.targets)
-    return report.precision["csls"][10] > guess + 2 * math.sqrt(guess * (1 - guess) / report.tested)
 
 
 def chosen_items(corpus: Corpus, kind: str, partitions: Sequence[str] | None = None) -> list[str]:
@@ -376,26 +271,20 @@ def _heard(corpus: Corpus, cuts: Cuts, folder: Path, device: str) -> Cuts:
 
 def _describe(out: Path, vectors: Vectors, facts: Mapping[str, Any]) -> None:
     shape = {"words": len(vectors), "dim": vectors.dim, "sha256": vectors.sha256}
-    write_json(_beside(out), {**facts, **shape, "versions": versions()})
+    write_json(note_beside(out), {**facts, **shape, "versions": versions()})
 
 
-def _beside(out: Path) -> Path:
+def note_beside(out: Path) -> Path:
+    """The JSON file beside a file of vectors."""
     return out.with_name(f"{out.name}.json")
 
 
-def _part(settings: Settings | None, prefix: str = "") -> dict[str, str]:
+def part_of(settings: Settings | None, prefix: str = "") -> dict[str, str]:
     """The settings of one config: those that begin with `prefix`, or for an empty one those without any."""
     given = settings or {}
     if prefix:
         return {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
     return {key: value for key, value in given.items() if not key.startswith(("cut.", "game."))}
-
-
-def _plain(value: Any) -> Any:
-    """JSON-able: keys of tables of P@k are numbers."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def steps_of(progress: Callable[[int, int, float], None] | None) -> Callable[[int, int], None] | None:
