@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...datasets.core.files import atomic_write
+from ...datasets.core.files import write_bytes
 from ...results.record.storage import write_csv
 from ...results.report import figures
 from ...results.report.figures import GREY, OKABE_ITO, STYLE
@@ -62,7 +62,7 @@ def write(traces: Traces, folder: Path) -> list[Path]:
     drawn = figure(traces)
     for ending, content in (("png", figures.png(drawn, 150)), ("svg", figures.svg(drawn))):
         path = folder / f"{stem}.{ending}"
-        atomic_write(path, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+        write_bytes(path, content)
         paths.append(path)
     return paths
 

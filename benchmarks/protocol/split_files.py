@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import atomic_write, canonical_json
+from ...datasets.core.files import atomic_write, canonical_json, write_text
 
 ROLES = ("train", "dev", "test")
 SPELLINGS = {role: role for role in ROLES} | dict.fromkeys(("valid", "validation", "val", "devel"), "dev")
@@ -89,7 +89,7 @@ def write(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
         return
     lines = table.to_json(orient="records", lines=True, force_ascii=False)
     text = table.to_csv(index=False, lineterminator="\n") if ending == ".csv" else lines
-    atomic_write(path, lambda stream: stream.write(text.encode("utf-8")))
+    write_text(path, text)
 
 
 def _stamp(path: Path) -> float:

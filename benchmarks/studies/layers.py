@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ...datasets.core.files import atomic_write, write_text
+from ...datasets.core.files import write_bytes, write_text
 from ...features.encoders.checkpoint import RANDOM_PREFIX, locate
 from ...results.display.numbers import interval, number
 from ...results.display.table import Table, records, to_markdown
@@ -86,7 +86,7 @@ def write_all(found: Layers, folder: Path) -> list[Path]:
     write_text(folder / f"{stem}.md", markdown(found))
     drawn = figure(found)
     for ending, content in (("svg", svg(drawn)), ("png", png(drawn))):
-        atomic_write(folder / f"{stem}.{ending}", lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+        write_bytes(folder / f"{stem}.{ending}", content)
     return [*paths, *(folder / f"{stem}.{ending}" for ending in ("md", "svg", "png"))]
 
 

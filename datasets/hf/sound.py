@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ..core.errors import SerbenchError
-from ..core.files import atomic_write, digest, write_json
+from ..core.files import digest, write_bytes, write_json
 from .files import Shard
 
 VERSION = 1
@@ -88,7 +88,7 @@ def _kept(content: bytes | None, name: str | None, folder: Path) -> Row:
         return None, name
     target = folder / f"{hashlib.sha256(content).hexdigest()}{_ending(content, name)}"
     if not target.exists():
-        atomic_write(target, lambda stream: stream.write(content))
+        write_bytes(target, content)
     return target.name, name
 
 

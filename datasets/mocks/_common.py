@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..core.files import atomic_write, write_text
+from ..core.files import atomic_write, write_bytes, write_text
 from ..core.stages import noted
 from ..schema.labels import VOCABULARIES
 from ..voice.synthesis import babble
@@ -78,7 +78,7 @@ def write_lines(path: Path, lines: Sequence[str], newline: str = "\n") -> None:
 def write_stub(path: Path) -> None:
     """An AppleDouble stub beside a real file: 212 bytes that no decoder reads."""
     stub = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
-    atomic_write(path.with_name(f"._{path.name}"), lambda stream: stream.write(stub.ljust(212, b"\x00")))
+    write_bytes(path.with_name(f"._{path.name}"), stub.ljust(212, b"\x00"))
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Mapping[str, object]], **options: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import esd
-from ..core.files import atomic_write
+from ..core.files import write_bytes
 from ..reading.acted import one_release
 from ._common import act, write_stub
 
@@ -53,4 +53,4 @@ def _write_texts(path: Path, names: Sequence[str], traps: bool) -> None:
     if traps:
         encoding = ("utf-16", "gb18030" if mandarin else "utf-8")[int(path.stem) % 2]
         lines += ["0012_001355"] if path.stem == "0012" else []
-    atomic_write(path, lambda stream: stream.write("\r\n".join(lines).encode(encoding)))
+    write_bytes(path, "\r\n".join(lines).encode(encoding))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import SerbenchError
-from ..core.files import atomic_write
+from ..core.files import write_bytes
 from ..reading.acted import one_release
 from ..schema.labels import VOCABULARIES
 from ._common import AFFECT, on_scale, sentence, spread, voice_of, write_stub, write_wav
@@ -262,4 +262,4 @@ def _write_stubs(folder: Path, turns: list[PlannedTurn]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    atomic_write(path, lambda stream: stream.write(text.encode("latin-1")))
+    write_bytes(path, text.encode("latin-1"))

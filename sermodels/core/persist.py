@@ -21,7 +21,7 @@ import safetensors.numpy
 
 from ...datasets.core.config import from_dict, to_dict
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import atomic_write, canonical_json
+from ...datasets.core.files import canonical_json, write_bytes
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from .. import registry
@@ -63,7 +63,7 @@ def save_model(
         head["notes"] = dict(notes)
     tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
     content = safetensors.numpy.save(tensors, metadata={"serbench": canonical_json(head)})
-    atomic_write(path, lambda stream: stream.write(content))
+    write_bytes(path, content)
     return path
 
 
