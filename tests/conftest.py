@@ -22,7 +22,11 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != CHECKOUT]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Workers beside each other take one thread each, if nothing else is said: more would fight over the cores."""
+    """Workers beside each other take one thread each, if nothing else is said: more would fight over the cores.
+
+    Threads wait as those of the command line do.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import app
 from serbench.datasets import registry as datasets
@@ -145,20 +145,26 @@ def small_emodb(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run_as_printed(tmp_path: Path, test_data: Path) -> None:
+def test_the_commands_of_the_readme_run_as_printed(
+    tmp_path: Path, test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In order, in one folder, one trial each; licensed corpora are replaced by their miniature copies.
 
-    The chain of words is that of docs/words.md, whose lines `test_words_cli` runs.
+    The program is loaded once, but for the command that starts a cluster. The chain of words is that of docs/words.md,
+    whose lines `test_words_cli` runs.
     """
     small = small_emodb(test_data / "emodb", tmp_path / "emodb")
     places = {"/data/emodb": small, "/data/IEMOCAP": tmp_path / "IEMOCAP", "/data/MELD": tmp_path / "MELD"}
-    environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
 
-    def serbench(words: list[str]) -> str:
-        command = [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()", *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert not done.returncode, f"{' '.join(words)}: {done.stdout[-1500:]}{done.stderr[-1500:]}"
-        return done.stdout
+    def serbench(words: list[str]) -> None:
+        if "--launcher" in words:
+            command = [sys.executable, "-c", "from serbench.benchmarks.cli.app import main; main()", *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert not done.returncode, f"{' '.join(words)}: {done.stdout[-1500:]}{done.stderr[-1500:]}"
+        else:
+            CliRunner().invoke(app, words, catch_exceptions=False, standalone_mode=False)
 
     for corpus, folder in (("iemocap", "IEMOCAP"), ("meld", "MELD")):
         serbench(["mock", corpus, str(tmp_path / folder), "--utterances", "60"])

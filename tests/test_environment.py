@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.core import environment
 from serbench.benchmarks.core.environment import PARTS, Part, state
+from serbench.benchmarks.core.machine import WAITING
 from serbench.datasets.core import libraries
 
 
@@ -46,6 +49,18 @@ def test_every_dependency_is_a_part(project: dict) -> None:
     extras = {name: texts for name, texts in project["optional-dependencies"].items() if name not in ("dev", "test")}
     brought = {(canonicalize_name(Requirement(text).name), extra) for extra, texts in extras.items() for text in texts}
     assert {(part.distribution, part.extra) for part in PARTS if part.extra} == brought
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the OpenMP library of Linux prints its settings")
+@pytest.mark.parametrize(("given", "waits"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_asleep_unless_the_environment_says_how(given: dict[str, str], waits: str) -> None:
+    """What OpenMP itself reads, in a process that loads torch after the program has begun."""
+    code = "import serbench.benchmarks.cli.app as cli; cli.app = lambda: __import__('torch'); cli.main()"
+    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | given
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    policies = re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", shown.stderr)
+    assert set(policies) == {waits}, shown.stderr[-1000:]
 
 
 def test_strict_passes_where_all_required_parts_are_usable(monkeypatch: pytest.MonkeyPatch) -> None:

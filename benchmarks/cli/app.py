@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from ...datasets.core.errors import SerbenchError, SerbenchWarning
 from ...datasets.core.libraries import library_failure
 from ...datasets.core.stages import stage
+from ..core.machine import wait_asleep
 from ..core.pulse import pulsing
 
 COMMANDS = {
@@ -122,6 +123,7 @@ def main() -> None:
     While it works it says where it is, at least every 30 seconds.
     """
     warnings.formatwarning = _one_line
+    wait_asleep()
     try:
         with pulsing(), stage(called(sys.argv[1:])):
             app()
