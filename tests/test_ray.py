@@ -209,6 +209,25 @@ def test_given_weights_and_matrices_are_those_of_a_serial_run(cluster: LocalClus
 
 
 @pytest.mark.slow
+def test_a_study_is_that_of_a_serial_run(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
+    """Two rows of MAEC's study: the tables that it writes, and the records that they stand on."""
+    study = [*SERBENCH, "study", "maec", "--dataset", "table", "--root", str(corpus_file), "--task", "emotion"]
+    study += ["--preset", "small", "--set", "train.epochs=1", "--set", "train.patience=0", "--trials", "2"]
+    study += ["--without", "regularisation", "--baseline", "none", "--threads", "1", "--device", "cpu", "--results"]
+    for one in together(
+        cluster,
+        ([*study, str(tmp_path / "serial")], {}),
+        ([*study, str(tmp_path / "ray"), *ray_options(cluster)], {}),
+    ):
+        assert one.returncode == 0, one.stderr
+    assert records(tmp_path / "ray") == records(tmp_path / "serial")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "serial" / "studies").glob("*.md")}
+    assert len([name for name in records(tmp_path / "ray") if "maec" in name and name.endswith(".parquet")]) == 2 * 3
+    assert written
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ray" / "studies").glob("*.md")} == written
+
+
+@pytest.mark.slow
 def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
     doomed: LocalCluster, corpus_file: Path, tmp_path: Path
 ):

@@ -91,7 +91,7 @@ def check(
     table of findings, the worst first; `attrs` has the facts files, readable, seconds and rate [Hz, of most files]
     """
     limits = validate(limits or Limits(), "limits.")
-    items = _items(corpus)
+    items = _listed(corpus)
     sounds = _look_at_all(corpus, sorted(set(items["path"])), jobs, progress)
     orphans = _orphans(corpus, set(sounds))
     paths = dict(zip(items.index, items["path"], strict=True))
@@ -144,7 +144,7 @@ def summary(corpus: Corpus, findings: pd.DataFrame, examples: int = 3) -> list[s
     return [*lines, f"found: {verdict or 'nothing wrong'}"]
 
 
-def _items(corpus: Corpus) -> pd.DataFrame:
+def _listed(corpus: Corpus) -> pd.DataFrame:
     """Utterances and recordings, with paths normalised and the mark `recording`."""
     tables = [corpus.utterances.assign(recording=False)]
     if corpus.recordings is not None:
