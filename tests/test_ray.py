@@ -215,9 +215,7 @@ def test_a_study_is_that_of_a_serial_run(cluster: LocalCluster, corpus_file: Pat
     study += ["--preset", "small", "--set", "train.epochs=1", "--set", "train.patience=0", "--trials", "2"]
     study += ["--without", "regularisation", "--baseline", "none", "--threads", "1", "--device", "cpu", "--results"]
     for one in together(
-        cluster,
-        ([*study, str(tmp_path / "serial")], {}),
-        ([*study, str(tmp_path / "ray"), *ray_options(cluster)], {}),
+        cluster, ([*study, str(tmp_path / "serial")], {}), ([*study, str(tmp_path / "ray"), *ray_options(cluster)], {})
     ):
         assert one.returncode == 0, one.stderr
     assert records(tmp_path / "ray") == records(tmp_path / "serial")
