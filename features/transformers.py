@@ -118,11 +118,6 @@ class Extractor(FeatureExtractor):
         self._check_windows()
 
     @property
-    def receptive_field_seconds(self) -> float:
-        """What the front end sees for one frame; the transformer sees the whole window."""
-        return self.source.geometry.field / self.sampling_rate
-
-    @property
     def parallel(self) -> bool:  # type: ignore[override]
         """Whether several processes may extract side by side: on the processor alone."""
         return self._device.type == "cpu"

@@ -11,7 +11,6 @@ from scipy.stats import ortho_group
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.spaces import orthogonal
 from serbench.features.spaces.orthogonal import (
-    csls,
     dictionary,
     mean_cosine,
     nearest,
@@ -45,13 +44,14 @@ def plain_csls(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_csls_is_the_plain_double_loop(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = plain_csls(X.numpy(), Y.numpy(), k)
-    np.testing.assert_allclose(csls(X, Y, k).numpy(), expected, atol=1e-12)
-    monkeypatch.setattr(orthogonal, "_CHUNK_ELEMENTS", 64)  # two rows at a time
-    np.testing.assert_allclose(csls(X, Y, k).numpy(), expected, atol=1e-12)
-    scores, indices = nearest(X, Y, 3, "csls", k=k)
-    order = np.argsort(-expected, axis=1)[:, :3]
-    np.testing.assert_array_equal(indices.numpy(), order)
-    np.testing.assert_allclose(scores.numpy(), np.take_along_axis(expected, order, 1), atol=1e-12)
+    order = np.argsort(-expected, axis=1)
+    for elements in (orthogonal._CHUNK_ELEMENTS, 64):  # all at once, two rows at a time
+        monkeypatch.setattr(orthogonal, "_CHUNK_ELEMENTS", elements)
+        for count in (3, len(Y)):
+            scores, indices = nearest(X, Y, count, "csls", k=k)
+            best = order[:, :count]
+            np.testing.assert_array_equal(indices.numpy(), best)
+            np.testing.assert_allclose(scores.numpy(), np.take_along_axis(expected, best, 1), atol=1e-12)
 
 
 def test_neighbours_of_some_rows() -> None:

@@ -58,12 +58,6 @@ def neighbourhood(x: Tensor, y: Tensor, k: int = NEIGHBOURS) -> Tensor:
     return torch.cat([(part @ theirs.T).topk(count, dim=1).values.mean(1) for part in _parts(ours, len(y))])
 
 
-def csls(x: Tensor, y: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """CSLS of every row of x with every row of y (row of x, row of y), for spaces that are small enough for it."""
-    cosines = unit_rows(x) @ unit_rows(y).T
-    return 2 * cosines - neighbourhood(x, y, k)[:, None] - neighbourhood(y, x, k)[None, :]
-
-
 def nearest(
     x: Tensor, y: Tensor, count: int, method: str = "csls", *, rows: Tensor | None = None, k: int = NEIGHBOURS
 ) -> tuple[Tensor, Tensor]:
