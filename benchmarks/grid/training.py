@@ -12,12 +12,11 @@ from typing import Any
 
 from ...datasets.core.config import config_digest, from_dict, override, to_dict
 from ...datasets.core.errors import SerbenchError, unknown
-from ...datasets.schema.corpus import Corpus
 from ...features.core.feature_extractor import FeatureRequest
 from ...sermodels import registry
 from ...sermodels.core.sermodel import SERModel
 from ..protocol.guards import Side, guard, guard_pool, sides
-from ..protocol.protocol import unit_seed
+from ..protocol.protocol import unit_seed, unlabelled_ids
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
 from .plan import Part, Plan, Unit, heard, seen, specification
@@ -51,7 +50,7 @@ class TrainingPlan(Plan):
         setting, context = self.setting, self.model.uses_context
         own = [i for d in setting.divisions for i in (*d.train, *d.dev)]
         own += [i for part in self.parts if not part.setting.crosses for i in part.setting.subsets]
-        pool = pool_of(self.model, self.config, setting.corpus)
+        pool = pool_of(self.model, self.config, setting)
         first = needed_rows(setting.corpus, setting.task, own, context=context, pool=pool)
         crossing = [part.setting for part in self.parts if part.setting.crosses]
         return [
@@ -196,23 +195,28 @@ def _pairs(setting: Setting) -> list[tuple[Side, Side]]:
     return [(Side(setting.corpus, items.loc[trained]), Side(setting.tested, tested))]
 
 
-def pool_of(model: type[SERModel], config: Any, corpus: Corpus) -> list[str]:
-    """Ids of the unlabelled pool that a training uses."""
-    return model.pool(config, [str(i) for i in corpus.unlabelled().index]) if model.uses_unlabelled else []
+def pool_of(model: type[SERModel], config: Any, setting: Setting) -> list[str]:
+    """Ids of the unlabelled pools that the trainings of all folds use."""
+    if not model.uses_unlabelled:
+        return []
+    pools = (model.pool(config, unlabelled_ids(setting.corpus, d)) for d in setting.divisions)
+    return list(dict.fromkeys(i for pool in pools for i in pool))
 
 
 def _pool_labels(model: type[SERModel], config: Any, setting: Setting, allow_leak: bool) -> list[str]:
-    """Labels about the unlabelled pool; one that holds test audio is refused."""
-    corpus = setting.corpus
-    if not (pool := pool_of(model, config, corpus)):
+    """Labels about the unlabelled pools, each once; one that holds test audio is refused."""
+    if not model.uses_unlabelled:
         return []
-    dev = list(dict.fromkeys(i for division in setting.divisions for i in division.dev))
-    return guard_pool(
-        Side(corpus, corpus.utterances.loc[pool]),
-        Side(corpus, corpus.items(setting.task).loc[dev]),
-        Side(setting.tested, setting.tested.items(setting.asked).loc[list(setting.subsets)]),
-        allow_leak=allow_leak,
-    )
+    corpus, items = setting.corpus, setting.corpus.items(setting.task)
+    tested = setting.tested.items(setting.asked)
+    labels: list[str] = []
+    for division in setting.divisions:
+        ids = division.test if division.unlabelled and not setting.crosses else list(setting.subsets)
+        pool = model.pool(config, unlabelled_ids(corpus, division))
+        if pool:
+            heard, dev = Side(corpus, corpus.utterances.loc[pool]), Side(corpus, items.loc[list(division.dev)])
+            labels += guard_pool(heard, dev, Side(setting.tested, tested.loc[list(ids)]), allow_leak=allow_leak)
+    return list(dict.fromkeys(labels))
 
 
 def configure(module: Any, request: Request) -> Any:

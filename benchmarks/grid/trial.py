@@ -30,7 +30,7 @@ from ...results.scores.scoring import dev_score
 from ...sermodels import registry
 from ...sermodels.core.sermodel import Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
-from ..protocol.protocol import Division
+from ..protocol.protocol import Division, unlabelled_ids
 from .source import Source, build_data, expect_items
 from .tables import carry, prediction_table
 
@@ -185,7 +185,7 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
         expect_items(data, role, division.fold)
     unlabelled = None
     if model.uses_unlabelled:
-        pool = model.pool(config, [str(i) for i in corpus.unlabelled().index])
+        pool = model.pool(config, unlabelled_ids(corpus, division))
         unlabelled, out_pool = build_data(corpus, task, pool, tables, labelled=False)
         out_train |= out_pool
     score = dev_score(task)

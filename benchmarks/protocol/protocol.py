@@ -28,6 +28,8 @@ from ...datasets.schema.corpus import Corpus, Fold, ListedFold
 from ...datasets.schema.task import Task
 
 ROLES = ("train", "dev", "test")
+UNLABELLED = "unlabelled"
+"""Role of items whose labels are taken away: a semi-supervised model has them in its pool, others don't have them."""
 SHORT = {"loso": "leave-one-speaker-out"}
 """Short names of splits."""
 _FILE = re.compile(r"emobox:.*|.*/.*|.*\.(csv|jsonl|parquet)", re.IGNORECASE)
@@ -70,12 +72,18 @@ class Split:
 
 @dataclass(frozen=True)
 class Division:
-    """One fold: ids by role, in table order."""
+    """One fold: ids by role, in table order. `unlabelled` items join the corpus's unlabelled pool in this fold."""
 
     fold: str
     train: tuple[str, ...]
     dev: tuple[str, ...]
     test: tuple[str, ...]
+    unlabelled: tuple[str, ...] = ()
+
+
+def unlabelled_ids(corpus: Corpus, division: Division) -> list[str]:
+    """Ids of the unlabelled pool of a fold: the corpus's own, and the items whose labels the split takes away."""
+    return list(dict.fromkeys([*map(str, corpus.unlabelled().index), *division.unlabelled]))
 
 
 def divide(corpus: Corpus, task: Task, protocol: Protocol, needed: Sequence[str] = ROLES) -> list[Division]:
@@ -89,14 +97,14 @@ def divide(corpus: Corpus, task: Task, protocol: Protocol, needed: Sequence[str]
     items = corpus.items(task)
     divisions = []
     for name, role in roles_of(corpus, task, protocol):
-        ids = {one: tuple(str(i) for i in items.index[role.eq(one).fillna(False)]) for one in ROLES}
+        ids = {one: tuple(str(i) for i in items.index[role.eq(one).fillna(False)]) for one in (*ROLES, UNLABELLED)}
         for one in (one for one in needed if not ids[one] and not (one == "dev" and protocol.nested)):
             draw = " A dev part is drawn by --dev 0.2." if one == "dev" and not protocol.dev else ""
             raise SerbenchError(
                 f"fold {name!r} of {corpus.name} has no {one} items for the task {task.name!r}.{draw} Choose another "
                 f"split ({', '.join(corpus.splits)}) with --split, or another task."
             )
-        divisions.append(Division(name, ids["train"], ids["dev"], ids["test"]))
+        divisions.append(Division(name, ids["train"], ids["dev"], ids["test"], ids[UNLABELLED]))
     tested = pd.Series([i for d in divisions for i in d.test])
     if tested.duplicated().any():
         first = tested[tested.duplicated()].iloc[0]
@@ -144,9 +152,14 @@ def describe(
         "group": _group_column(corpus, task, protocol) or "none",
         "folds": [d.fold for d in divisions],
         "sizes": {d.fold: [len(d.train), len(d.dev), len(d.test)] for d in divisions},
-        "items_digest": digest([[d.fold, d.train, d.dev, d.test] for d in divisions]),
+        "items_digest": digest([_listed(d) for d in divisions]),
         "subsets_digest": digest(sorted(subsets.items())),
     }
+
+
+def _listed(division: Division) -> list[Any]:
+    more = [division.unlabelled] if division.unlabelled else []
+    return [division.fold, division.train, division.dev, division.test, *more]
 
 
 def given_split(split: str | None, dataset: str) -> tuple[str | None, str]:

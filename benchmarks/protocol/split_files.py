@@ -1,10 +1,11 @@
 """Splits from files: a table of id (or path), fold and role, or a benchmark's folder of lists; and writing one.
 
-A table is CSV, JSON lines or parquet with the columns `id` or `path`, `role` (train, dev or test) and `fold` (without
-it there is one fold, "1"). `emobox:FOLDER` reads the layout of EmoBox (Ma et al., Interspeech 2024, arXiv:2406.07162):
-lists `<corpus>_train_fold_<n>.jsonl`, `..._valid_...` and `..._test_...`, in FOLDER itself, in FOLDER/<corpus> or
-FOLDER/data/<corpus>, or in folders `fold_<n>` there; <corpus> is the corpus's name without signs. What is read is
-packed as one text, which stands in a request, so that a record or another machine needs no file.
+A table is CSV, JSON lines or parquet with the columns `id` or `path`, `role` (train, dev, test, or unlabelled: an item
+of the pool, without its labels) and `fold` (without it there is one fold, "1"). `emobox:FOLDER` reads the layout of
+EmoBox (Ma et al., Interspeech 2024, arXiv:2406.07162): lists `<corpus>_train_fold_<n>.jsonl`, `..._valid_...` and
+`..._test_...`, in FOLDER itself, in FOLDER/<corpus> or FOLDER/data/<corpus>, or in folders `fold_<n>` there; <corpus>
+is the corpus's name without signs. What is read is packed as one text, which stands in a request, so that a record or
+another machine needs no file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, canonical_json, write_text
 
-ROLES = ("train", "dev", "test")
+ROLES = ("train", "dev", "test", "unlabelled")
 SPELLINGS = {role: role for role in ROLES} | dict.fromkeys(("valid", "validation", "val", "devel"), "dev")
 """Roles as files spell them, in small letters."""
 ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -72,7 +73,7 @@ def unpack(text: str) -> Listed:
 
 
 def rows_of(divisions: Iterable[Any]) -> Iterator[tuple[str, str, str]]:
-    """(id, fold, role) of what is trained on, selected on and tested in each fold (`protocol.Division`)."""
+    """(id, fold, role) of what each fold trains on, selects on, tests and leaves unlabelled (`protocol.Division`)."""
     for division in divisions:
         for role in ROLES:
             yield from ((item, division.fold, role) for item in getattr(division, role))
@@ -111,7 +112,7 @@ def _table_rows(path: Path) -> Iterator[tuple[str, str, str]]:
             raise SerbenchError(f"--split {path}: {lines}row {number} has no {'fold' if name else named}.")
         if role.lower() not in SPELLINGS:
             raise SerbenchError(
-                f"--split {path}: row {number} ({name!r}) has the role {role!r}. Expected train, dev or test."
+                f"--split {path}: row {number} ({name!r}) has the role {role!r}. Expected {', '.join(ROLES)}."
             )
         yield name, fold, SPELLINGS[role.lower()]
 

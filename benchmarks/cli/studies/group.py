@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from . import deepemocluster, ladder, layers, maec, semantic_fusion
+from . import deepemocluster, few_labels, ladder, layers, maec, semantic_fusion
 
 study = typer.Typer(help="A paper's experiment: tables with significance marks, and a plot.", no_args_is_help=True)
-for one in (deepemocluster, ladder, layers, maec, semantic_fusion):
+for one in (deepemocluster, few_labels, ladder, layers, maec, semantic_fusion):
     study.add_typer(one.app)
 app = typer.Typer()
 app.add_typer(study, name="study")
