@@ -118,7 +118,7 @@ MISTAKES: dict[str, tuple[Callable[[list[Row]], list[Row]], str]] = {
     "no train": (lambda t: [x for x in t if x[1:] != ("1", "train")], "fold '1' of toy has no train items"),
     "no dev": (lambda t: [(i, f, "train" if r == "dev" else r) for i, f, r in t], "no dev items .* --dev 0.2"),
     "strange role": (lambda t: [("U_00", "0", "tset"), *t], r"row 1 \('U_00'\) has the role 'tset'"),
-    "no role": (lambda t: [("U_00", "0", ""), *t], "has the role ''. Expected train, dev or test"),
+    "no role": (lambda t: [("U_00", "0", ""), *t], "has the role ''. Expected train, dev, test, unlabelled"),
     "no id": (lambda t: [("", "0", "train"), *t], "row 1 has no id"),
     "no fold": (lambda t: [("U_00", "", "train"), *t], "row 1 has no fold"),
 }

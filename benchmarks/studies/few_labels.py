@@ -14,7 +14,7 @@ so and with as many epochs). A gain is over the supervised row that is best on d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,12 @@ MODELS = ("deepemocluster", "cnn-ae", "cnn-vae", "mean-teacher", "pseudo-label",
 FLOOR = "cnn-regressor"
 NAME = "few-labels"
 WITHOUT = "{}, no pool"
+LENGTHS = ("train.epochs", "train.patience")
 LONG = f"{FLOOR}, as many steps"
 NOTE = (
     "Labelled: training speakers of each fold that keep their labels; the speech of the others joins the pool. gain: "
     "over the rival, the supervised row with that number of labelled speakers that is best on dev, with the 95 % "
-    "interval and p of the paired t-test over the scores; p trials: of the t-test over the trial means, adjusted by Holm "
+    "interval and p of the paired t-test over the scores; p trials: of the t-test over trial means, adjusted by Holm "
     "over the pairs of that number."
 )
 
@@ -105,31 +106,39 @@ def length(divisions: Sequence[Division], pool: int) -> int:
     return max(1, round(2 * (pool * len(divisions) + sum(len(d.unlabelled) for d in divisions)) / labelled))
 
 
-def alone(model: str, preset: str | None, passes: int) -> dict[str, str]:
-    """Settings of a training without the pool that takes as many steps: passes in an epoch, or as many more epochs."""
+def alone(model: str, preset: str | None, passes: int, asked: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Settings of a training without the pool that takes as many steps: passes in an epoch, or as many more epochs.
+
+    `asked` are those of `LENGTHS` that the user set, for every row alike.
+    """
+    asked = asked or {}
     presets = registry.load(model).PRESETS
     config = presets.get(preset or "default", presets["default"])
-    settings = {} if model == FLOOR else {"model.unlabelled": "0"}
+    settings = dict(asked) if model == FLOOR else {**asked, "model.unlabelled": "0"}
     if hasattr(config, "labelled_passes"):
         return {**settings, "model.labelled_passes": str(passes)}
-    train = config.train
-    return {**settings, "train.epochs": str(train.epochs * passes), "train.patience": str(train.patience * passes)}
+    kept = {key: int(asked.get(key, getattr(config.train, key.removeprefix("train.")))) for key in LENGTHS}
+    return {**settings, **{key: str(value * passes) for key, value in kept.items()}}
 
 
-def study_of(models: Sequence[str], labelled: int, preset: str | None, passes: int) -> Study:
+def study_of(
+    models: Sequence[str], labelled: int, preset: str | None, passes: int, asked: Mapping[str, str] | None = None
+) -> Study:
     """The rows with some labelled speakers: the floor, and each model without and with the pool."""
-    rows = [Row(FLOOR, FLOOR), Row(LONG, FLOOR, alone(FLOOR, preset, passes))]
+    asked = dict(asked or {})
+    rows = [Row(FLOOR, FLOOR, asked)]
+    if passes > 1:
+        rows.append(Row(LONG, FLOOR, alone(FLOOR, preset, passes, asked)))
     for name in models:
-        rows += [Row(WITHOUT.format(name), name, alone(name, preset, passes)), Row(name, name)]
+        rows += [Row(WITHOUT.format(name), name, alone(name, preset, passes, asked)), Row(name, name, asked)]
     title = f"{labelled} labelled training speaker{'s' * (labelled > 1)}"
     return Study(f"{NAME}-{labelled}", title, tuple(rows), "first")
 
 
-def ceiling(models: Sequence[str]) -> Study:
+def ceiling(models: Sequence[str], asked: Mapping[str, str]) -> Study:
     """The rows with every label: the floor, and the first model without a pool."""
-    first = WITHOUT.format(models[0])
-    rows = (Row(FLOOR, FLOOR), Row(first, models[0], {"model.unlabelled": "0"}))
-    return Study(f"{NAME}-all", "every training speaker is labelled", rows, "first")
+    first = Row(WITHOUT.format(models[0]), models[0], {**asked, "model.unlabelled": "0"})
+    return Study(f"{NAME}-all", "every training speaker is labelled", (Row(FLOOR, FLOOR, asked), first), "first")
 
 
 def run_study(
@@ -142,14 +151,16 @@ def run_study(
     grid : one corpus and one task, protocol, trials, preset and settings; models without that preset take their default
     folder : the splits are written there
     """
+    lengths = {key: value for key, value in grid.settings.items() if key in LENGTHS}
+    grid = replace(grid, settings={key: value for key, value in grid.settings.items() if key not in LENGTHS})
     base = base_request(grid)
     corpus = corpora.get(base.places()[0])
     task = corpus.task(grid.tasks[0]) if grid.tasks else corpus.tasks[0]
-    asked: list[tuple[int, Study, Request]] = [(0, ceiling(models), base)]
+    asked: list[tuple[int, Study, Request]] = [(0, ceiling(models, lengths), base)]
     for n, (path, divisions) in write_splits(corpus, task, grid, numbers, folder).items():
         thin = replace(grid, protocol=replace(grid.protocol, split=str(path), dev=""))
         passes = length(divisions, len(corpus.unlabelled()))
-        asked.append((n, study_of(models, n, grid.preset, passes), base_request(thin)))
+        asked.append((n, study_of(models, n, grid.preset, passes, lengths), base_request(thin)))
     requests = [_fit(study, row, task.name, one) for _, study, one in asked for row in study.rows]
     runs = iter(run_requests(requests, how, corpora))
     return [Few(n, findings_of(study, [[next(runs) for _ in study.rows]])) for n, study, _ in asked]
