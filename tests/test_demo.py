@@ -25,6 +25,7 @@ from sklearn.metrics import recall_score
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.demo import reader as demo, writing
 from serbench.datasets.demo.dialogues import dialogues
+from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import OFFICIAL, Corpus
 
 
@@ -265,6 +266,23 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path, mon
     monkeypatch.setattr(writing, "write_corpus", lambda folder: None)
     demo.generate(tmp_path / "demo")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.bbbb.part", "demo"]
+
+
+def test_a_larger_pool_changes_nothing_else(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other speakers in whole groups, after the utterances of the plain corpus, which stay as they are."""
+    monkeypatch.setattr(writing, "_write_audio", lambda folder, dialogue: None)
+    larger = load_corpus("demo", tmp_path / "larger", options={"pool": "200"})
+    assert len(larger.unlabelled()) == larger.expected["unlabelled"] == 288
+    assert larger.utterances["speaker"].nunique() == larger.expected["speakers"] == 32
+    assert larger.utterances["dialogue"].nunique() == larger.expected["dialogues"] == 74
+    pd.testing.assert_frame_equal(larger.utterances.loc[corpus.utterances.index], corpus.utterances)
+    pd.testing.assert_frame_equal(larger.recordings, corpus.recordings)
+    assert larger.digest() != corpus.digest()
+    with pytest.raises(SerbenchError, match=r"Expected \{'name': 'demo', 'version': 1\}"):
+        load_corpus("demo", tmp_path / "larger")
+    for wrong in ("many", "0", "-3"):
+        with pytest.raises(SerbenchError, match=f"--option pool={wrong}: expected a number of unlabelled sentences"):
+            load_corpus("demo", tmp_path / "none", options={"pool": wrong})
 
 
 def test_other_folders_and_releases_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ SEED = 2
 TURNS = 12
 PARTITIONS = {"train": (8, 6), "dev": (4, 5), "test": (8, 4), "unlabelled": (6, 4)}
 """Partition -> (speakers, dialogues of each speaker); half of the speakers are women."""
+POOL = PARTITIONS["unlabelled"][0] * PARTITIONS["unlabelled"][1] // 2 * TURNS
+"""Sentences of a group of unlabelled speakers."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,11 @@ class Dialogue:
         return f"d{self.number:03d}"
 
 
-def dialogues() -> Iterator[Dialogue]:
-    """All dialogues of the corpus, partition after partition."""
+def dialogues(groups: int = 1) -> Iterator[Dialogue]:
+    """All dialogues of the corpus, partition after partition, with some groups of unlabelled speakers at the end."""
     number, women, men = 0, 0, 0
-    for partition, (size, rounds) in PARTITIONS.items():
+    partitions = [*PARTITIONS.items(), *[("unlabelled", PARTITIONS["unlabelled"])] * (groups - 1)]
+    for partition, (size, rounds) in partitions:
         half = size // 2
         group = [speaker("female", women + 1 + i) for i in range(half)]
         group += [speaker("male", men + 1 + i) for i in range(half)]

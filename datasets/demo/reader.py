@@ -2,10 +2,10 @@
 
 Ours, MIT licence, nobody's recorded voice in it. 62 two-party dialogues of 12 turns by 26 speakers (13 women, 13 men),
 16 kHz mono PCM16: 600 labelled utterances of 1 to 4 s (train 288 by 8 speakers, dev 120 by 4, test 192 by 8) and an
-unlabelled pool of 144 by 6 more; no speaker is in two partitions. Labels: arousal, valence, dominance on 1 to 7 (means
-of five simulated raters), four emotions (what most raters chose), exact word times. Each side of the 50 labelled
-dialogues is a recording with a 10 Hz trace of arousal, valence and liking in -1 to 1; it holds both voices, the
-partner's 9 dB softer, as a headset hears them.
+unlabelled pool of 144 by 6 more (`--option pool=N` makes it larger, 144 by 6 others at a time); no speaker is in
+two partitions. Labels: arousal, valence, dominance on 1 to 7 (means of five simulated raters), four emotions (what most
+raters chose), exact word times. Each side of the 50 labelled dialogues is a recording with a 10 Hz trace of arousal,
+valence and liking in -1 to 1; it holds both voices, the partner's 9 dB softer, as a headset hears them.
 
 The audio comes from `voice/synthesis.py`, words from `demo/babble.py`, speakers and turns from `demo/dialogues.py`,
 raters and traces from `demo/affect.py`. The corpus is for trying things out and for tests: its scores say nothing about
@@ -15,12 +15,14 @@ real emotions.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ from ..core.files import cache_root, write_json
 from ..schema.corpus import OFFICIAL, Corpus, make_table
 from ..schema.task import Task, attribute_tasks
 from .affect import EMOTIONS, FRAME_SECONDS
+from .dialogues import PARTITIONS, POOL
 
 VERSION = 1
 """Raised by hand when the content changes."""
@@ -63,35 +66,42 @@ _STAMP = {"name": "demo", "version": VERSION}
 _STALE_SECONDS = 3600.0
 
 
-def load(root: Path | None = None, release: str | None = None) -> Corpus:
+def load(root: Path | None = None, release: str | None = None, *, pool: str | int = POOL) -> Corpus:
     """Read the demo corpus from its folder; it is made there first where it is missing (about ten seconds).
 
     Parameters
     ----------
-    root : folder to generate into or to read from; by default `demo-v<version>` in serbench's cache
+    root : folder to generate into or to read from; by default `demo-v<version>` in serbench's cache, or
+        `demo-v<version>-pool<sentences>` for a larger pool
     release : the only release is "1"
+    pool : unlabelled sentences, at least; whole groups of 144 by 6 speakers are made
 
     Raises
     ------
     SerbenchError
-        For an unknown release, or a root that holds something else.
+        For an unknown release, a pool that is no number above 0, or a root that holds something else.
     """
     if release not in (None, str(VERSION)):
         raise unknown("release of demo", str(release), [str(VERSION)])
-    folder = Path(os.path.abspath(root if root is not None else cache_root() / f"demo-v{VERSION}"))
+    if not str(pool).isdigit() or not int(pool):
+        raise SerbenchError(f"--option pool={pool}: expected a number of unlabelled sentences, such as {20 * POOL}.")
+    groups = math.ceil(int(pool) / POOL)
+    named = cache_root() / (f"demo-v{VERSION}" + (f"-pool{groups * POOL}" if groups > 1 else ""))
+    folder = Path(os.path.abspath(root if root is not None else named))
+    expected = _stamp(groups)
     if not (folder / "corpus.json").is_file():
         _refuse_foreign(folder)
-        generate(folder)
+        generate(folder, groups)
     stamp = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-    if stamp != _STAMP:
+    if stamp != expected:
         raise SerbenchError(
-            f"{str(folder)!r} holds {stamp}. Expected {_STAMP}. "
+            f"{str(folder)!r} holds {stamp}. Expected {expected}. "
             "Delete the folder to have it made again, or name another one with --root."
         )
-    return _corpus(folder)
+    return _corpus(folder, groups)
 
 
-def generate(folder: Path) -> None:
+def generate(folder: Path, groups: int = 1) -> None:
     """Make the corpus in a temporary folder beside `folder` and rename it: of two at once the first one's stays."""
     from .writing import write_corpus
 
@@ -99,8 +109,8 @@ def generate(folder: Path) -> None:
     _remove_stale(folder)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     try:
-        write_corpus(part)
-        write_json(part / "corpus.json", _STAMP)
+        write_corpus(part, groups)
+        write_json(part / "corpus.json", _stamp(groups))
         part.chmod(0o755)
         part.rename(folder)
     except OSError:
@@ -127,7 +137,7 @@ def _remove_stale(folder: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _corpus(folder: Path) -> Corpus:
+def _corpus(folder: Path, groups: int) -> Corpus:
     return Corpus(
         name="demo",
         release=str(VERSION),
@@ -140,11 +150,22 @@ def _corpus(folder: Path) -> Corpus:
         licence="MIT",
         citation=f"The embedded demo corpus of serbench, version {VERSION}: synthetic, made by serbench itself.",
         subset_group="dialogue",
-        expected=EXPECTED,
+        expected=_expected(groups),
         notes=("Synthetic babble: scores show that a pipeline works, and nothing about real emotions.",),
         word_source=partial(_rows, folder, "words"),
         trace_source=partial(_rows, folder, "traces"),
     )
+
+
+def _stamp(groups: int) -> dict[str, Any]:
+    return _STAMP | ({"pool": groups * POOL} if groups > 1 else {})
+
+
+def _expected(groups: int) -> dict[str, int]:
+    """What is counted with some groups of unlabelled speakers."""
+    size, rounds = PARTITIONS["unlabelled"]
+    each = {"utterances": POOL, "unlabelled": POOL, "speakers": size, "dialogues": size // 2 * rounds}
+    return {key: count + (groups - 1) * each.get(key, 0) for key, count in EXPECTED.items()}
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:

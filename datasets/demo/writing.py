@@ -27,9 +27,9 @@ _ROOM = -68.0  # dBFS
 _CROSSTALK = 10.0 ** (-9.0 / 20.0)
 
 
-def write_corpus(folder: Path) -> None:
-    """Generate everything into an existing, empty folder."""
-    everything = list(dialogues())
+def write_corpus(folder: Path, groups: int = 1) -> None:
+    """Generate everything into an existing, empty folder, with some groups of unlabelled speakers."""
+    everything = list(dialogues(groups))
     labelled = [d for d in everything if d.partition != "unlabelled"]
     (folder / "utterances").mkdir()
     (folder / "dialogues").mkdir()
