@@ -8,6 +8,7 @@ EXTRA ?= dev
 CONSTRAINTS ?=
 TORCH_INDEX ?=
 RESULTS ?= results
+WORKERS ?= 3
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
@@ -30,13 +31,14 @@ demo: $(READY)
 	$(BIN)/serbench leaderboard --dataset demo --results $(RESULTS)
 	$(BIN)/serbench compare linear svm cnn-regressor:small chance --dataset demo --results $(RESULTS)
 
-# two workers, one thread each: most tests are single-threaded, and torch's own threads would fight over the cores
+# one thread for each worker: most tests are single-threaded, and torch's own threads would fight over the cores; on two
+# cores the third worker fills the time in which another waits for a cluster or a process
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # the short form: every module is imported, every model keeps its contract, the demo runs
 smoke: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/test_dependencies.py tests/test_models_contract.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/test_dependencies.py tests/test_models_contract.py
 	SERBENCH_CACHE=$(VENV)/cache $(MAKE) demo RESULTS=$(VENV)/results
 
 # Both ends of the bounds in pyproject.toml, each in an environment made anew: every direct dependency at its lower bound,
