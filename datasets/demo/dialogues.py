@@ -23,8 +23,6 @@ SEED = 2
 TURNS = 12
 PARTITIONS = {"train": (8, 6), "dev": (4, 5), "test": (8, 4), "unlabelled": (6, 4)}
 """Partition -> (speakers, dialogues of each speaker); half of the speakers are women."""
-POOL = PARTITIONS["unlabelled"][0] * PARTITIONS["unlabelled"][1] // 2 * TURNS
-"""Sentences of a group of unlabelled speakers."""
 
 
 @dataclass(frozen=True)

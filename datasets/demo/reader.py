@@ -33,7 +33,6 @@ from ..core.files import cache_root, write_json
 from ..schema.corpus import OFFICIAL, Corpus, make_table
 from ..schema.task import Task, attribute_tasks
 from .affect import EMOTIONS, FRAME_SECONDS
-from .dialogues import PARTITIONS, POOL
 
 VERSION = 1
 """Raised by hand when the content changes."""
@@ -62,6 +61,9 @@ EXPECTED = {
     "dialogues": 62,
     "recordings": 100,
 }
+GROUP = {"utterances": 144, "unlabelled": 144, "speakers": 6, "dialogues": 12}
+"""What each further group of unlabelled speakers adds."""
+POOL = GROUP["unlabelled"]
 _STAMP = {"name": "demo", "version": VERSION}
 _STALE_SECONDS = 3600.0
 
@@ -163,9 +165,7 @@ def _stamp(groups: int) -> dict[str, Any]:
 
 def _expected(groups: int) -> dict[str, int]:
     """What is counted with some groups of unlabelled speakers."""
-    size, rounds = PARTITIONS["unlabelled"]
-    each = {"utterances": POOL, "unlabelled": POOL, "speakers": size, "dialogues": size // 2 * rounds}
-    return {key: count + (groups - 1) * each.get(key, 0) for key, count in EXPECTED.items()}
+    return {key: count + (groups - 1) * GROUP.get(key, 0) for key, count in EXPECTED.items()}
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:
