@@ -224,7 +224,7 @@ def test_two_generations_are_byte_identical(corpus: Corpus, tmp_path: Path) -> N
 def test_two_at_once_leave_one_whole_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(2)
 
-    def slowly(folder: Path) -> None:
+    def slowly(folder: Path, groups: int) -> None:
         together.wait(10)
         (folder / "made").write_text("whole")
 
@@ -248,7 +248,7 @@ def test_two_at_once_leave_one_whole_corpus(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_failed_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: Path) -> None:
+    def fail(folder: Path, groups: int) -> None:
         (folder / "half").write_text("")
         raise OSError("the disk is full")
 
@@ -263,7 +263,7 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path, mon
     for part in (old, fresh):
         part.mkdir()
     os.utime(old, (time.time() - 7200, time.time() - 7200))
-    monkeypatch.setattr(writing, "write_corpus", lambda folder: None)
+    monkeypatch.setattr(writing, "write_corpus", lambda folder, groups: None)
     demo.generate(tmp_path / "demo")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.bbbb.part", "demo"]
 
