@@ -141,10 +141,21 @@ def _corpus(folder: Path) -> Corpus:
         citation=f"The embedded demo corpus of serbench, version {VERSION}: synthetic, made by serbench itself.",
         subset_group="dialogue",
         expected=EXPECTED,
-        notes=("Synthetic babble: scores show that a pipeline works, and nothing about real emotions.",),
+        notes=(
+            "Synthetic babble: scores show that a pipeline works, and nothing about real emotions.",
+            "The raters are simulated: five of twelve for each utterance, with habits and noise of their own.",
+        ),
         word_source=partial(_rows, folder, "words"),
         trace_source=partial(_rows, folder, "traces"),
+        rater_source=_ratings,
     )
+
+
+def _ratings() -> pd.DataFrame:
+    """What the simulated raters said: made again as the corpus was made, so no file holds it."""
+    from .writing import ratings
+
+    return ratings()
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:
