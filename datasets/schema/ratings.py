@@ -5,7 +5,7 @@
 | id | of the item |
 | rater | who answered; missing where a corpus keeps no names: then each row is a rater of its own |
 | emotion | the canonical emotion chosen; missing where the word counts for none, or nothing was chosen |
-| weight | share of the rater's vote: 1, or 1/k in k rows of a rater who chose k emotions; missing where none was asked |
+| weight | share of the rater's vote: 1, or 1/k in k rows of a rater who chose k; missing where no word was given |
 | arousal, valence, dominance, liking | the rater's values on the corpus's own scale, in the first of his rows |
 
 A corpus may add a column of its own that a task is about, such as `raw_emotion`. `answers` makes of it what a task
@@ -80,12 +80,10 @@ def answers(corpus: Corpus, task: Task, ids: Sequence[str]) -> pd.DataFrame:
         For a task of traces, and a corpus that keeps no single raters' answers to this task.
     """
     if not rated(corpus, task):
-        what = (
-            "traces have no single raters here" if task.kind == "continuous" else "the files that were read hold none"
-        )
+        what = "traces have none" if task.kind == "continuous" else "its files hold none"
         raise SerbenchError(
-            f"{corpus.name} has no single raters' answers for the task {task.name!r}: {what}. Corpora that keep them: "
-            "those with 'raters' in 'serbench card DATASET'; a table of your own with a column label@NAME per rater, or "
+            f"{corpus.name} has no single raters' answers to the task {task.name!r}: {what}. Corpora that keep them: "
+            "msp-podcast, iemocap, msp-improv, crema-d, demo, and a table with a column label@NAME for each rater or "
             "--option raters=FILE."
         )
     table = corpus.ratings()
@@ -99,8 +97,4 @@ def answers(corpus: Corpus, task: Task, ids: Sequence[str]) -> pd.DataFrame:
         known = chosen.map(dict(task.mapping)) if task.mapping else chosen
         answer = known.where(known.isin(task.labels)).astype("string")
         made = table[["id", "rater", "weight"]].assign(answer=answer)[table["weight"].notna()]
-    if made.empty:
-        raise SerbenchError(
-            f"no rater of {corpus.name} answered the task {task.name!r} about the {len(ids)} items that were asked for."
-        )
     return made.reset_index(drop=True)

@@ -71,8 +71,9 @@ def _header(names: list[str], columns: set[str], path: Path, needed: str) -> lis
     header = [known.get(name.strip().lower(), name.strip()) for name in names]
     if needed not in header:
         raise SerbenchError(
-            f"{path} has no column {needed!r}; its header is: {', '.join(header[:-1])}. Expected a header line with "
-            f"{needed!r} (and 'label', or attributes such as 'arousal'), names separated by comma, semicolon, tab or bar."
+            f"{path} has no column {needed!r}; its header is: {', '.join(header[:-1])}. Expected a header line "
+            f"with {needed!r} (and 'label', or attributes such as 'arousal'), names separated by comma, semicolon, "
+            "tab or bar."
         )
     if "" in header:
         raise SerbenchError(f"column {header.index('') + 1} of {path} has no name. Name every column in the header.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -43,8 +44,8 @@ def rater_columns(cells: pd.DataFrame, file: Path) -> list[str]:
 
 
 def ratings_of_columns(cells: pd.DataFrame, index: pd.Index[str], columns: Iterable[str], file: Path) -> pd.DataFrame:
-    """Ratings of the columns of single raters; `index` are the ids of the rows. A rater's row without any is left out."""
-    parts = {}
+    """Ratings of the columns of single raters; `index` are the ids of the rows."""
+    parts: dict[str, dict[str, Any]] = {}
     for column in columns:
         answer, _, rater = column.partition(MARK)
         values = cells[column] if answer == "label" else number_column(cells, column, file)
@@ -74,15 +75,15 @@ def ratings_of_file(given: str | Path, ids: pd.Index[str]) -> pd.DataFrame:
             f"such as {ids[0]!r}."
         )
     said = {answer: cells[answer] if answer == "label" else number_column(cells, answer, file) for answer in there}
-    twice = "rater" in cells and cells["rater"].notna() & cells.duplicated(["id", "rater"])
-    if "rater" in cells and twice.any():
+    if "rater" not in cells:
+        cells["rater"] = pd.NA
+    twice = cells["rater"].notna() & cells.duplicated(["id", "rater"])
+    if twice.any():
         row = cells[twice].iloc[0]
         raise SerbenchError(
-            f"line {row[LINE]} of {file}: a second answer of {row['rater']!r} about {row['id']!r}. Expected one row each."
+            f"line {row[LINE]} of {file}: a second answer of {row['rater']!r} about {row['id']!r}. Expected one."
         )
-    return _ratings(
-        pd.DataFrame({"id": cells["id"], **({"rater": cells["rater"]} if "rater" in cells else {}), **said})
-    )
+    return _ratings(pd.DataFrame({"id": cells["id"], "rater": cells["rater"], **said}))
 
 
 def _ratings(table: pd.DataFrame) -> pd.DataFrame:
