@@ -33,6 +33,7 @@ COMMANDS = {
     "rank": "statistics",
     "fairness": "statistics",
     "calibration": "statistics",
+    "raters": "statistics",
     "merge": "statistics",
     "export": "statistics",
     "clusters": "analyses",

@@ -1,5 +1,5 @@
 """Commands about what results say beyond the mean, and about passing them on: power, rank, fairness, calibration,
-merge, export."""
+raters, merge, export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...datasets.core.errors import SerbenchError
-from .options import Results, RunDataset, RunTask, StudyFolder
+from .options import CorpusOptions, DatasetArgument, Results, RunDataset, RunTask, StudyFolder, command
 from .results import load, open_run
 
 app = typer.Typer()
@@ -127,6 +127,38 @@ def calibration(
         for suffix, data in () if drawn is None else (("svg", svg(drawn)), ("png", png(drawn))):
             path = folder / f"{shown.name}.{suffix}"
             write_bytes(path, data)
+            typer.echo(path)
+
+
+@app.command()
+@command
+def raters(
+    dataset: DatasetArgument,
+    source: CorpusOptions,
+    task: Annotated[str | None, typer.Option(help="Task of the dataset; default: its first.")] = None,
+    resamples: Annotated[int, typer.Option(help="Deals of each test of terciles.", min=0)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of draws, ceilings and deals.", min=0)] = 0,
+    results: Results = Path("results"),
+    out: StudyFolder = None,
+) -> None:
+    """How far raters agree, what each scores, ceilings; runs against a human and against all that raters said."""
+    from rich.console import Console
+
+    from ...results.display.table import on_screen, write_table
+    from ...results.groups.gaps import Resamples
+    from ...results.record.folder import load_runs
+    from ..analyses.raters import tables_of_corpus, tables_of_runs
+
+    corpus = source.open(dataset)
+    asked = corpus.task(task)
+    shown = tables_of_corpus(corpus, asked, seed)
+    runs = load_runs(results, dataset=corpus.name, task=asked.name)
+    beside, notes = tables_of_runs(runs, Resamples(resamples, seed=seed))
+    for note in (*notes, *runs.problems.values()):
+        typer.echo(f"serbench: {note}", err=True)
+    Console().print(on_screen([*shown, *beside]))
+    for table in (*shown, *beside):
+        for path in write_table(table, out or results / "studies"):
             typer.echo(path)
 
 

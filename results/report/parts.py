@@ -169,7 +169,8 @@ def drawings(ranking: Ranking) -> Iterator[Drawing]:
             "real-time factor counts from file to prediction where that was measured, else from cached "
             "features. Memory: the largest of any unit's process. What is not recorded is missing."
         )
-        yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS))
+        human = float(ranking.rows(ranking.targets[0])[0]["human"])
+        yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS, human))
 
 
 def _forests(ranking: Ranking) -> Iterator[Drawing]:

@@ -147,6 +147,7 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
             figures=[files.picture(one, stem) for one in beyond.calibration_drawings(calibrated)],
             tables=files.tables(*beyond.calibration_tables(calibrated)),
         ),
+        Part("Models and raters", tables=files.tables(*beyond.rater_tables(ranking))),
         Part("Learning curves", figures=drawn("curves")),
         Part("What trainings warn of", texts=warned(ranking)),
         Part("What clusters hold", tables=files.tables(contents_table(ranking, stem))),
