@@ -133,13 +133,14 @@ def _rater_table(found: Raters, name: str) -> Table:
     order = found.by_rater[found.by_rater["target"].eq(first)].sort_values("score", ascending=False)["rater"].tolist()
     half = RATERS_SHOWN // 2
     shown = order if len(order) <= RATERS_SHOWN else [*order[:half], *order[-half:]]
-    wide = found.by_rater.pivot(index="rater", columns="target", values="score")
-    items = found.by_rater.drop_duplicates("rater").set_index("rater")["items"]
-    rows = [
+    scores = {(r["rater"], r["target"]): float(r["score"]) for r in found.by_rater.to_dict("records")}
+    items = {str(r["rater"]): int(r["items"]) for r in found.by_rater.to_dict("records")}
+    targets = list(dict.fromkeys(map(str, found.by_rater["target"])))
+    rows: list[dict[str, Cell | str]] = [
         {
-            "rater": str(rater),
-            "items": Cell(str(items[rater]), int(items[rater])),
-            **{str(t): Cell(number(float(wide.loc[rater, t])), float(wide.loc[rater, t])) for t in wide},
+            "rater": rater,
+            "items": Cell(str(items[rater]), items[rater]),
+            **{target: Cell(number(scores[rater, target]), scores[rater, target]) for target in targets},
         }
         for rater in shown
     ]

@@ -25,7 +25,7 @@ from ..record.ratings import Ratings
 from ..scores.scoring import class_indices, score_predictions, scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import PairedTest, mean_interval
-from .votes import Answers, Floats, Integers, answers_of, plurality
+from .votes import Answers, Floats, answers_of, plurality
 
 LEAST = 10
 DRAWS = 5
@@ -163,7 +163,8 @@ def _values(answers: Answers, items: pd.DataFrame, task: Task, intended: bool) -
 
 def _rows(answers: Answers, items: pd.DataFrame, columns: dict[str, npt.NDArray[Any]], usable: Any) -> pd.DataFrame:
     held = items[["id", "subset"]].iloc[answers.item].reset_index(drop=True)
-    return held.assign(**columns, rater=answers.rater)[usable].reset_index(drop=True)
+    made: pd.DataFrame = held.assign(**columns, rater=answers.rater)[usable].reset_index(drop=True)
+    return made
 
 
 def _raters(made: pd.DataFrame, subsets: int) -> list[str]:
@@ -180,6 +181,7 @@ def _random(made: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Draws of one answer for each item, in a random order, again from the first when they are used up."""
     order: Floats = np.random.default_rng([seed, 17]).random(len(made))
     mixed = made.assign(order=order).sort_values(["id", "order"], kind="stable").drop(columns="order")
-    turn: Integers = mixed.groupby("id").cumcount().to_numpy()
+    turn = mixed.groupby("id").cumcount().to_numpy()
     size = mixed.groupby("id")["id"].transform("size").to_numpy()
-    return pd.concat([mixed[turn == draw % size].assign(trial=draw) for draw in range(DRAWS)])
+    draws: pd.DataFrame = pd.concat([mixed[turn == draw % size].assign(trial=draw) for draw in range(DRAWS)])
+    return draws

@@ -78,7 +78,7 @@ def answers_of(table: pd.DataFrame, task: Task, ids: Sequence[str] | None = None
     who = table["rater"].fillna("").to_numpy(dtype=str)
     alone = np.where(unnamed, np.arange(len(table)), -1)
     keys = pd.DataFrame({"item": place, "who": who, "alone": alone})
-    answer = keys.groupby(["item", "who", "alone"], sort=True).ngroup().to_numpy()
+    answer = keys.groupby(["item", "who", "alone"], sort=True).ngroup().to_numpy(dtype=np.int64)
     _, begin = np.unique(answer, return_index=True)
     if task.kind == "classification":
         own, first = _votes(table, task, answer, begin)
@@ -109,7 +109,8 @@ def shares(answers: Answers) -> Floats:
     """Share of the votes for each class of the task, (item, class); NaN where no vote is for any of them."""
     votes = answers.total[:, :-1]
     whole = votes.sum(axis=1, keepdims=True)
-    return np.divide(votes, whole, out=np.full_like(votes, np.nan), where=whole > 0)
+    made: Floats = np.divide(votes, whole, out=np.full_like(votes, np.nan), where=whole > 0)
+    return made
 
 
 def agreement(answers: Answers, task: Task) -> Floats:

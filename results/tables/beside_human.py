@@ -69,7 +69,7 @@ def with_human(
     return [*cells[:at], line, *cells[at:]], [*styles[:at], NAME, *styles[at:]]
 
 
-def human_mark(row: Row) -> str:
+def human_mark(row: Mapping[str, Any]) -> str:
     """The mark of a model that differs from the human."""
     return MARKS.get(row["against_human"], "")
 
