@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "run",
     "plan": "plan",
     "tune": "tune",
+    "curve": "tune",
     "cross": "cross",
     "reproduce": "reproduce",
     "study": "studies.group",

@@ -75,6 +75,7 @@ class ProtocolOptions:
     dev: Annotated[str, typer.Option(help="Share of train + dev drawn as dev (0.2); default: the split's own dev.")] = (
         ""
     )
+    share: Annotated[str, typer.Option(help="Share of train, whole speakers first (0.2); default: all.")] = ""
     subsets: Annotated[int, typer.Option(help="Parts that the test items are cut into.")] = 4
     group: Annotated[str, typer.Option(help="Column that subsets may not cut: auto, none or a column.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of the subsets and base of the trials' seeds.")] = 0
@@ -88,7 +89,11 @@ class ProtocolOptions:
             from ..protocol.dev_part import check_rule
 
             check_rule(self.dev)
-        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev))
+        if self.share:
+            from ..protocol.train_share import share_of_train
+
+            share_of_train(self.share)
+        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev, self.share))
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,8 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
     if request.protocol.nested and (request.search is not None or not module.Model.nests):
         what = "a search" if request.search is not None else f"the model {request.model!r}"
         raise SerbenchError(f"{what} chooses on a dev part, and --dev nested has none. Expected a share: --dev 0.2.")
+    if request.protocol.share:
+        labels.append(f"share:{float(request.protocol.share):g}")
     if request.refit:
         if not module.Model.refits:
             able = (
