@@ -46,7 +46,7 @@ def curve(grid: Grid, shares: Sequence[float], how: Execution) -> Curve:
     Raises
     ------
     SerbenchError
-        For a grid of several corpora or tasks, or tests on other corpora; for a share that leaves a fold no item of a class.
+        For a grid of several corpora or tasks, or tests on other corpora; for a share without an item of a class.
     """
     _check(grid)
     points: list[Point] = []
