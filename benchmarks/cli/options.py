@@ -134,6 +134,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
     set_: Annotated[Texts, typer.Option("--set", help="model.KEY=VALUE, train.KEY=VALUE or feature.KEY=VALUE.")] = None
     trials: Annotated[int, typer.Option(help="Trainings with different seeds.")] = 5
     allow_leak: Annotated[bool, typer.Option(help="Accept a split that leaks; the score is labelled.")] = False
+    calibrate: Annotated[str, typer.Option(help="temperature: scale class scores by one fitted on dev.")] = ""
     refit: Annotated[bool, typer.Option("--refit", help="After the choice on dev, fit again on train + dev.")] = False
 
     def grid(self, model: Sequence[str], dataset: Sequence[str], test: Sequence[str] = (), **more: Any) -> Grid:
@@ -155,6 +156,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
             trials=self.trials,
             allow_leak=self.allow_leak,
             refit=self.refit,
+            calibrate=self.calibrate,
             **more,
         )
 
