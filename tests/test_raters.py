@@ -179,6 +179,18 @@ def test_without_names_raters_are_drawn_for_each_item_and_all_come_up() -> None:
     assert (drawn.table.groupby("trial").size() == 60).all()
 
 
+def test_a_drawn_rater_is_right_as_often_as_raters_are() -> None:
+    """Of three raters two must agree to be a reference; the one who dissents must not be drawn too often for that."""
+    rng = np.random.default_rng(8)
+    right = rng.random((4000, 3)) < 0.8
+    rows = [(f"u{i}", None, LABELS[0 if r else 1], 1.0) for i, row in enumerate(right) for r in row]
+    drawn = human(Ratings(chosen(rows)), pd.DataFrame({"id": [f"u{i}" for i in range(4000)], "subset": 0}), EMOTION)
+    assert drawn is not None
+    agree = (drawn.table["gold"] == drawn.table["predicted"]).mean()
+    both, none = 0.8**3 + 0.2**3, 3 * 0.8 * 0.2 * (0.8 + 0.2)
+    assert agree == pytest.approx(both / (both + none / 3), abs=0.02)
+
+
 def test_one_rater_is_no_second_opinion_but_can_be_held_against_what_was_meant() -> None:
     ids = [f"u{i}" for i in range(30)]
     table = chosen([(i, "r", LABELS[k % 3], 1.0) for k, i in enumerate(ids)])

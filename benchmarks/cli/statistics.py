@@ -77,7 +77,9 @@ def fairness(
     task: RunTask = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="gender, age, language, role, session, speaker or duration; may be repeated; default: all."),
+        typer.Option(
+            help="gender, age, language, role, session, speaker, duration, loudness (from audio); default: all."
+        ),
     ] = None,
     resamples: Annotated[int, typer.Option(help="Resamples of each interval, and deals of each test.", min=0)] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of resamples and deals.", min=0)] = 0,
@@ -89,10 +91,17 @@ def fairness(
 
     from ...results.display.table import on_screen, write_table
     from ...results.groups.gaps import Resamples
+    from ...results.groups.grouping import LOUDNESS
     from ...results.groups.table import fairness as measure, tables
 
     for name in runs:
-        shown = tables(measure(open_run(name, results, dataset, task), by or (), Resamples(resamples, seed=seed)))
+        run = open_run(name, results, dataset, task)
+        if LOUDNESS in (by or ()):
+            from ..analyses.loudness import add_levels
+            from ..core.progress import Terminal
+
+            add_levels(run, Terminal())
+        shown = tables(measure(run, by or (), Resamples(resamples, seed=seed)))
         Console().print(on_screen(shown))
         for table in shown:
             for path in write_table(table, out or results / "studies"):

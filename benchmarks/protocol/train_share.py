@@ -58,10 +58,8 @@ def keep_share(
             f"the share {share:g} of the {len(order)} training items of fold {where!r} leaves {number} items, {what} "
             f"to learn from. Expected {np.ceil(100 * least / len(order)) / 100:g} or more."
         )
-    kept = role.copy()
-    kept.loc[rows.index] = pd.NA
-    kept.loc[rows.index[np.sort(order[:number])]] = "train"
-    return kept
+    gone = role.index.isin(rows.index[order[number:]])
+    return role.mask(gone)
 
 
 def _order(ids: Any, speakers: pd.Series[str], labels: Any, seed: str) -> Any:

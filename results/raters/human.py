@@ -81,7 +81,8 @@ def human(ratings: Ratings, items: pd.DataFrame, task: Task, seed: int = 0) -> H
     """
     answers = answers_of(ratings.table, task, tuple(items["id"]))
     build = _classes if task.kind == "classification" else _values
-    made = build(answers, items.reset_index(drop=True), task, ratings.intended)
+    every = build(answers, items.reset_index(drop=True), task, ratings.intended)
+    made = every[every["usable"]]
     if made.empty:
         return None
     raters = _raters(made, int(items["subset"].nunique()))
@@ -89,8 +90,8 @@ def human(ratings: Ratings, items: pd.DataFrame, task: Task, seed: int = 0) -> H
         drawn = made[made["rater"].isin(raters)]
         drawn = drawn.assign(trial=pd.Index(raters).get_indexer(pd.Index(drawn["rater"])))
     else:
-        drawn = _random(made, seed)
-    return Human(drawn.drop(columns="rater").reset_index(drop=True), task, tuple(raters), ratings.intended)
+        drawn = _random(every, seed)
+    return Human(drawn.drop(columns=["rater", "usable"]).reset_index(drop=True), task, tuple(raters), ratings.intended)
 
 
 def summary(scores: pd.DataFrame) -> dict[str, Row]:
@@ -163,8 +164,7 @@ def _values(answers: Answers, items: pd.DataFrame, task: Task, intended: bool) -
 
 def _rows(answers: Answers, items: pd.DataFrame, columns: dict[str, npt.NDArray[Any]], usable: Any) -> pd.DataFrame:
     held = items[["id", "subset"]].iloc[answers.item].reset_index(drop=True)
-    made: pd.DataFrame = held.assign(**columns, rater=answers.rater)[usable].reset_index(drop=True)
-    return made
+    return held.assign(**columns, rater=answers.rater, usable=usable)
 
 
 def _raters(made: pd.DataFrame, subsets: int) -> list[str]:
@@ -178,10 +178,15 @@ def _raters(made: pd.DataFrame, subsets: int) -> list[str]:
 
 
 def _random(made: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Draws of one answer for each item, in a random order, again from the first when they are used up."""
+    """Draws of one answer for each item, in a random order, again from the first when they are used up.
+
+    It is drawn among all answers, and left out after that where it has no reference: of an item with two raters against
+    one, only the one has the others agreed, and drawing among such answers would always draw him.
+    """
     order: Floats = np.random.default_rng([seed, 17]).random(len(made))
     mixed = made.assign(order=order).sort_values(["id", "order"], kind="stable").drop(columns="order")
     turn = mixed.groupby("id").cumcount().to_numpy()
     size = mixed.groupby("id")["id"].transform("size").to_numpy()
-    draws: pd.DataFrame = pd.concat([mixed[turn == draw % size].assign(trial=draw) for draw in range(DRAWS)])
+    kept = mixed["usable"].to_numpy(dtype=bool)
+    draws: pd.DataFrame = pd.concat([mixed[(turn == draw % size) & kept].assign(trial=draw) for draw in range(DRAWS)])
     return draws

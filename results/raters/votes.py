@@ -81,7 +81,7 @@ def answers_of(table: pd.DataFrame, task: Task, ids: Sequence[str] | None = None
     answer = keys.groupby(["item", "who", "alone"], sort=True).ngroup().to_numpy(dtype=np.int64)
     _, begin = np.unique(answer, return_index=True)
     if task.kind == "classification":
-        own, first = _votes(table, task, answer, begin)
+        own, first = _votes(table, task, answer.astype(np.int64), begin.astype(np.int64))
     else:
         own, first = table[list(task.targets)].to_numpy(dtype=np.float64)[begin], np.zeros(len(begin), np.int64)
     return Answers(items, place[begin].astype(np.int64), who[begin], own, first)

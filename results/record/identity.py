@@ -120,7 +120,7 @@ def fill_line(spec: Spec, results: Path, trials: int) -> str:
 def _short_name(model: Mapping[str, Any]) -> str:
     preset, search = model.get("preset") or "default", model.get("search")
     name = str(model["name"]) if preset == "default" else f"{model['name']}:{preset}"
-    marks = [f"+{model[key]}{end}" for key, end in (("labels", "-labels"), ("calibrate", "")) if model.get(key)]
+    marks = [f"+{model[key]}" for key in ("labels", "calibrate") if model.get(key)]
     refit = "+refit" if model.get("refit") else ""
     return f"{name}{refit}{'+search' + str(search['budget']) if search else ''}{''.join(marks)}"
 

@@ -39,7 +39,7 @@ def at_temperature(scores: npt.NDArray[Any], temperature: float) -> npt.NDArray[
     """Class scores (item, class) at a temperature; rows sum to 1."""
     values = np.asarray(scores, dtype=np.float64)
     powers: npt.NDArray[np.float64] = (values / values.max(axis=1, keepdims=True)) ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def scaled(predictions: Predictions, temperature: float | None) -> Predictions:
