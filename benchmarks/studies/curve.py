@@ -17,7 +17,7 @@ from ...results.curves.table import Curve, Point, learning_curve
 from ...results.record.folder import Run
 from ...results.record.identity import short_names
 from ..grid.execution import Execution
-from ..grid.grid import run_grid
+from ..grid.grid import run_requests
 from ..protocol.protocol import Division
 from ..protocol.request import Grid, Request
 from ..protocol.setting import Corpora
@@ -58,7 +58,7 @@ def curve(grid: Grid, shares: Sequence[float], how: Execution) -> Curve:
         for k, (share, one) in enumerate(grids.items()):
             at(k)
             folder = how.folder if share == 1 else how.folder / FOLDER
-            runs = run_grid(one, replace(how, results=folder))
+            runs = run_requests([r for r in one.requests() if one.names(r)], replace(how, results=folder))
             items, speakers = divided[share]
             points += [Point(run, name, share, items, speakers) for run, name in zip(runs, _names(runs), strict=True)]
     lacking = [point for point in points if not point.run.complete_trials()]
