@@ -22,7 +22,7 @@ from serbench.results.raters.ceiling import ccc_ceiling, concentration, uar_ceil
 from serbench.results.raters.human import DRAWS, Human, against, human, summary
 from serbench.results.raters.run_table import terciles
 from serbench.results.raters.votes import Answers, agreement, answers_of, plurality, shares
-from serbench.results.record.ratings import Ratings
+from serbench.results.record.test_items import Ratings
 from serbench.results.scores.metrics import ccc
 
 LABELS = ("anger", "neutral", "sadness")

@@ -18,8 +18,8 @@ from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.ratings import answers
 from serbench.results.record.folder import load_runs
-from serbench.results.record.ratings import read_ratings
 from serbench.results.record.sharing import merge
+from serbench.results.record.test_items import read_ratings
 from serbench.results.tables.leaderboard import leaderboard, to_markdown
 from serbench.sermodels.core.sermodel import Data
 
@@ -160,13 +160,13 @@ def test_answers_of_raters_are_not_passed_on_with_the_predictions(results: Path,
             assert any(name.endswith("ratings.parquet") for name in archive.namelist()) == labels
     merge([tmp_path / "True.zip"], tmp_path / "merged")
     (copy,) = load_runs(tmp_path / "merged")
-    ours, theirs = read_ratings(one), read_ratings(copy)
+    ours, theirs = read_ratings(one.path), read_ratings(copy.path)
     assert ours is not None
     assert theirs is not None
     pd.testing.assert_frame_equal(ours.table, theirs.table)
     (copy.path / "ratings.parquet").write_bytes(b"PAR1")
     with pytest.raises(SerbenchError, match=r"ratings.parquet is damaged: .*Delete ratings.json and ratings.parquet"):
-        read_ratings(copy)
+        read_ratings(copy.path)
     assert leaderboard([copy]).attrs["problems"]["human"].startswith(str(copy.path))
 
 

@@ -19,8 +19,8 @@ from ...results.groups.gaps import Resamples
 from ...results.raters.corpus_table import corpus_tables, raters
 from ...results.raters.run_table import rated_runs, run_tables
 from ...results.record.identity import short_names
-from ...results.record.ratings import Ratings
 from ...results.record.run import Run
+from ...results.record.test_items import Ratings
 from ...results.tables.leaderboard import CHANCE
 
 

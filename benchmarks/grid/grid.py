@@ -17,8 +17,8 @@ from typing import Any
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import canonical_json
 from ...results.record.folder import Run
-from ...results.record.ratings import Ratings, has_ratings, write_ratings
 from ...results.record.storage import plain
+from ...results.record.test_items import Ratings, has_ratings, write_ratings
 from ..core.progress import Display
 from ..protocol.protocol import unit_seed
 from ..protocol.request import Grid, Names, Request
@@ -125,8 +125,8 @@ def _recorded(plans: Iterable[Plan], results: Path, runs: dict[int, Run]) -> Ite
             run = runs[id(part.request)] = Run.create(results, part.spec)
             if run.items() is None:
                 run.write_items(item_table(part.setting.tested, part.setting.asked, list(part.setting.subsets)))
-            if not has_ratings(run) and (said := _said_by_raters(part)) is not None:
-                write_ratings(run, said)
+            if not has_ratings(run.path) and (said := _said_by_raters(part)) is not None:
+                write_ratings(run.path, said)
             if plan.repeats:
                 _copy_finished(part, run)
         yield Order(plan, tuple(runs[id(part.request)] for part in plan.parts))

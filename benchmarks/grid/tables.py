@@ -18,8 +18,7 @@ from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import Scale, rescale
 from ...datasets.schema.ratings import answers, rated
 from ...datasets.schema.task import Task
-from ...results.record.ratings import Ratings
-from ...results.record.test_items import COLUMNS
+from ...results.record.test_items import COLUMNS, Ratings
 from ...sermodels.core.sermodel import Data, Predictions
 
 

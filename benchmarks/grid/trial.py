@@ -28,8 +28,7 @@ from ...features.core.process import keep_freed_memory
 from ...results.record.folder import Run
 from ...results.scores.scoring import dev_score
 from ...sermodels import registry
-from ...sermodels.core.sermodel import Data, Resources, SERModel
-from ...sermodels.core.temperature import fit_temperature, scaled
+from ...sermodels.core.sermodel import Data, Predictions, Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ..protocol.protocol import Division
 from .source import Source, build_data, expect_items
@@ -226,6 +225,8 @@ def _temperature(job: TrainingJob, predicted: Any, dev: Data) -> dict[str, float
     """The temperature that dev predictions ask for, as a fact, where scores are calibrated."""
     if not job.calibrate or predicted is None:
         return {}
+    from ...sermodels.core.temperature import fit_temperature
+
     return {"temperature": fit_temperature(predicted, dev.labels)}
 
 
@@ -251,7 +252,7 @@ def _predict(
         test, out_test = build_data(source.corpus, task, target.ids, source.tables, labelled=False)
         expect_items(test, "test", fold)
         begun = time.perf_counter()
-        predictions = carry(scaled(model.predict(test), trained["facts"].get("temperature")), task, source.task)
+        predictions = carry(_calibrated(model.predict(test), trained["facts"].get("temperature")), task, source.task)
         seconds = round(time.perf_counter() - begun, 3)
         gold = build_data(source.corpus, source.task, test.ids, source.tables, labelled=True)[0].labels
         table = prediction_table(source.task, test, predictions, gold, target.subsets)
@@ -261,6 +262,15 @@ def _predict(
         return {**trained, "error": reason(error)}, None
     counts, excluded = {**trained["counts"], "test": len(test)}, {**trained["excluded"], **out_test}
     return {**trained, "status": "done", "seconds_predict": seconds, "counts": counts, "excluded": excluded}, table
+
+
+def _calibrated(predictions: Predictions, temperature: float | None) -> Predictions:
+    """Class scores at the temperature that was fitted, where one was."""
+    if temperature is None:
+        return predictions
+    from ...sermodels.core.temperature import scaled
+
+    return scaled(predictions, temperature)
 
 
 def _cost(model: SERModel, job: TrainingJob, sources: Sequence[Source]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..core.errors import SerbenchError, unknown
-from ..core.files import cache_root, write_json
+from ..core.files import cache_root, write_json, write_text
 from ..schema.corpus import OFFICIAL, Corpus, make_table
+from ..schema.ratings import make_ratings
 from ..schema.task import Task, attribute_tasks
 from .affect import EMOTIONS, FRAME_SECONDS
 
@@ -147,15 +148,17 @@ def _corpus(folder: Path) -> Corpus:
         ),
         word_source=partial(_rows, folder, "words"),
         trace_source=partial(_rows, folder, "traces"),
-        rater_source=_ratings,
+        rater_source=partial(_ratings, folder),
     )
 
 
-def _ratings() -> pd.DataFrame:
-    """What the simulated raters said: made again as the corpus was made, so no file holds it."""
-    from .writing import ratings
+def _ratings(folder: Path) -> pd.DataFrame:
+    """What the simulated raters said; written into a folder that was made before there was this file."""
+    if not (folder / "ratings.csv").is_file():
+        from .writing import ratings
 
-    return ratings()
+        write_text(folder / "ratings.csv", ratings().to_csv(index=False, lineterminator="\n"))
+    return make_ratings(_read(folder, "ratings"))
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""Writes the demo corpus: audio of utterances and of both sides of each dialogue, and four CSV tables.
+"""Writes the demo corpus: audio of utterances and of both sides of each dialogue, and five CSV tables.
 
 `utterances.csv` and `recordings.csv` are corpus tables, `words.csv` holds the words of both kinds of items (item, word,
-start, end), `traces.csv` the frame labels of recordings (item, time, arousal, valence, liking). The same bytes come
-out every time on one machine; another processor or numpy may round single samples the other way.
+start, end), `traces.csv` the frame labels of recordings (item, time, arousal, valence, liking), `ratings.csv` what each
+simulated rater said. The same bytes come out every time on one machine; another processor or numpy may round single samples the other way.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def write_corpus(folder: Path) -> None:
     _save(recordings.reset_index(), folder / "recordings.csv")
     words = pd.DataFrame(_words(everything), columns=["item", "word", "start", "end"])
     _save(words, folder / "words.csv")
+    _save(ratings(), folder / "ratings.csv")
     _save(pd.concat([_traces(d, side) for d in labelled for side in (0, 1)]), folder / "traces.csv")
 
 

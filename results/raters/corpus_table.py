@@ -13,7 +13,7 @@ from ...datasets.core.libraries import LibraryError
 from ...datasets.schema.task import Task
 from ..display.numbers import number
 from ..display.table import Cell, Table
-from ..record.ratings import Ratings
+from ..record.test_items import Ratings
 from .agreement import alpha_of_classes, alpha_of_values, complete_table, crossed_reliability, reliability
 from .ceiling import ccc_ceiling, uar_ceiling
 from .human import Human, human

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...datasets.schema.task import Task
-from ..record.ratings import Ratings
+from ..record.test_items import Ratings
 from ..scores.scoring import class_indices, score_predictions, scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import PairedTest, mean_interval

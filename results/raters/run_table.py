@@ -14,8 +14,8 @@ from ..display.numbers import interval, number, p_value
 from ..display.table import Cell, Table, records
 from ..groups.gaps import Resamples, gap_of, group_values, sums_of
 from ..groups.measures import measures, probabilities
-from ..record.ratings import Ratings, read_ratings
 from ..record.run import Run
+from ..record.test_items import Ratings, read_ratings
 from ..scores.scoring import class_indices
 from ..statistics.significance import holm
 from .distribution import entropy, jensen_shannon, set_f1, soft_cross_entropy, soft_f1
@@ -51,7 +51,7 @@ def rated_runs(runs: Sequence[Run], names: Sequence[str] | None = None) -> list[
     """Those of some runs that have a complete trial, and answers of raters in their records."""
     found = []
     for run, name in zip(runs, names or [run.name for run in runs], strict=True):
-        ratings = read_ratings(run) if run.complete_trials() else None
+        ratings = read_ratings(run.path) if run.complete_trials() else None
         if ratings is not None:
             found.append(Rated(run, name, ratings))
     return found

@@ -70,7 +70,7 @@ class Answers:
 
 
 def answers_of(table: pd.DataFrame, task: Task, ids: Sequence[str] | None = None) -> Answers:
-    """A table of ratings (`record/ratings.py`) as arrays, of some items, or of all that it has."""
+    """A table of ratings (`record/test_items.py`) as arrays, of some items, or of all that it has."""
     items = tuple(dict.fromkeys(table["id"])) if ids is None else tuple(ids)
     place = pd.Index(items).get_indexer(pd.Index(table["id"]))
     table, place = table[place >= 0], place[place >= 0]

@@ -22,8 +22,8 @@ from ...datasets.core.files import atomic_write, write_json
 from ..scores.scoring import gold_columns
 from .folder import Run
 from .identity import REQUIRED
-from .ratings import read_ratings, write_ratings
 from .storage import write_parquet
+from .test_items import read_ratings, write_ratings
 
 HIDDEN = "PATH"
 """What stands in an exported record where a path of the machine stood."""
@@ -58,8 +58,8 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
             _export_unit(run, copy_of, _hidden(unit, hide), labels=labels, class_scores=class_scores)
         if (items := run.items()) is not None:
             copy_of.write_items(items.reset_index())
-        if labels and (answered := read_ratings(run)) is not None:
-            write_ratings(copy_of, answered)
+        if labels and (answered := read_ratings(run.path)) is not None:
+            write_ratings(copy_of.path, answered)
         for file in sorted(copy_of.path.iterdir()):
             members[f"runs/{run.run_id}/{file.name}"] = file.read_bytes()
     members[f"runs/{run.run_id}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()

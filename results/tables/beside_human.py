@@ -1,7 +1,7 @@
 """A human in a leaderboard: what a rater scores against the others, and whether a model differs from that.
 
-Where the records of a ranking hold the answers of single raters (`record/ratings.py`), `HUMAN` are filled: `human` with
-interval and number of scores, `human_who` in words; `human_difference`, the model's score minus the human's under the
+Where the records of a ranking hold the answers of single raters (`record/test_items.py`), `HUMAN` are filled: `human`
+with interval and number of scores, `human_who` in words; `human_difference`, the model's score minus the human's under the
 same references (`raters/human.py`), its p by the crossed t-test, adjusted by Holm over the ranking, and
 `against_human`: "below", "above", "no difference", or empty.
 """
@@ -17,7 +17,7 @@ from ...datasets.core.errors import SerbenchError
 from ..display.numbers import interval, number
 from ..raters.human import Human, against, human, summary, tested_items
 from ..record.pairing import Scored
-from ..record.ratings import has_ratings, ratings_of
+from ..record.test_items import has_ratings, ratings_of
 from ..statistics.significance import holm
 
 NAME = "human"
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 def add_human(rows: Sequence[Row], scored: Mapping[str, Scored], problems: dict[str, str], alpha: float) -> None:
     """Fill `HUMAN` of the rows of a ranking; damaged answers are a line in `problems`."""
-    rated = [one for one in scored.values() if has_ratings(one.run)]
+    rated = [one for one in scored.values() if has_ratings(one.run.path)]
     try:
         drawn = _drawn(rated)
     except SerbenchError as error:
@@ -85,7 +85,7 @@ def knows_human(rows: Sequence[Row]) -> bool:
 
 
 def _drawn(rated: Sequence[Scored]) -> Human | None:
-    ratings = ratings_of(one.run for one in rated)
+    ratings = ratings_of(one.run.path for one in rated)
     if ratings is None:
         return None
     first = rated[0]
