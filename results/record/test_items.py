@@ -162,8 +162,8 @@ def read_ratings(folder: Path) -> Ratings | None:
         return Ratings(table, bool(held["intended"]))
     except (OSError, ValueError, KeyError) as error:
         raise SerbenchError(
-            f"{data} is damaged: {error}. Delete {' and '.join(RATING_FILES)} there and repeat the 'serbench run' line of "
-            "the record, which writes them again and trains nothing."
+            f"{data} is damaged: {error}. Delete {' and '.join(RATING_FILES)} there and repeat the 'serbench run' line "
+            "of the record, which writes them again and trains nothing."
         ) from error
 
 

@@ -1,8 +1,8 @@
 """A human in a leaderboard: what a rater scores against the others, and whether a model differs from that.
 
 Where the records of a ranking hold the answers of single raters (`record/test_items.py`), `HUMAN` are filled: `human`
-with interval and number of scores, `human_who` in words; `human_difference`, the model's score minus the human's under the
-same references (`raters/human.py`), its p by the crossed t-test, adjusted by Holm over the ranking, and
+with interval and number of scores, `human_who` in words; `human_difference`, the model's score minus the human's
+under the same references (`raters/human.py`), its p by the crossed t-test, adjusted by Holm over the ranking, and
 `against_human`: "below", "above", "no difference", or empty.
 """
 
