@@ -2,7 +2,8 @@
 
 `utterances.csv` and `recordings.csv` are corpus tables, `words.csv` holds the words of both kinds of items (item, word,
 start, end), `traces.csv` the frame labels of recordings (item, time, arousal, valence, liking), `ratings.csv` what each
-simulated rater said. The same bytes come out every time on one machine; another processor or numpy may round single samples the other way.
+simulated rater said. The same bytes come out every time on one machine; another processor or numpy may round single
+samples the other way.
 """
 
 from __future__ import annotations
