@@ -229,3 +229,16 @@ def test_every_kind_of_classifier_trains_on_them_and_the_signature_says_so(
         assert f"labels:{rule}" in made.signature
         assert made.name.endswith(f"+{rule}")
         assert made.units()[0]["counts"]["train"] == 40
+
+
+@pytest.mark.parametrize("name", ["crema-d", "msp-improv", "iemocap"])
+def test_adapters_give_the_answers_behind_their_soft_labels(name: str, miniature: Callable[..., Path]) -> None:
+    corpus = load_corpus(name, miniature(name, utterances=60))
+    ratings = corpus.ratings()
+    soft = [c for c in corpus.utterances if str(c).startswith("soft_")]
+    known = ratings.dropna(subset=["emotion"])
+    votes = known.pivot_table(index="id", columns="emotion", values="weight", aggfunc="sum", fill_value=0.0)
+    table = corpus.utterances.dropna(subset=soft)
+    shares = votes.reindex(columns=[c.removeprefix("soft_") for c in soft], fill_value=0.0)
+    shares = shares.div(shares.sum(axis=1), axis=0).loc[table.index]
+    assert np.allclose(shares.to_numpy(), table[soft].to_numpy())
