@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,7 @@ from .reading.label_files import numbers, read_columns, refuse_doubles
 from .reading.locate import files_in, find, find_root, need_root, refuse_escapes, relative
 from .schema.corpus import Corpus, make_table, rotation
 from .schema.labels import canonical, emotion_task, soft_labels
+from .schema.ratings import make_ratings
 from .schema.task import Task
 
 CITATION = (
@@ -99,7 +101,8 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
     files = {item: path for item, (path, _) in named.files.items()}
     table, foreign = _clips(base, files)
     table = _with_people(table, base)
-    table = _with_votes(table, base)
+    votes = _votes(table, base)
+    table = _with_votes(table, votes)
     pointers = _pointers(files, base)
     table["path"] = [
         relative(base, files[item]) if item in files else f"{relative(base, audio) if audio else 'AudioWAV'}/{item}.wav"
@@ -118,6 +121,8 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         expected=EXPECTED,
         known_unusable=KNOWN_UNUSABLE,
         further=("audiomp3/*",),
+        rater_source=None if votes is None else partial(_ratings, votes),
+        intended=("emotion",),
         notes=tuple(_notes(table, base, foreign, pointers)),
     )
 
@@ -186,23 +191,35 @@ def _with_people(table: pd.DataFrame, base: Path) -> pd.DataFrame:
     return table
 
 
-def _with_votes(table: pd.DataFrame, base: Path) -> pd.DataFrame:
-    """Add the votes of the raters who heard the clip alone."""
+def _votes(table: pd.DataFrame, base: Path) -> pd.DataFrame | None:
+    """Votes of the raters who heard a clip alone, (clip, emotion); None without the file."""
     folder = find(base, ("processedresults",))
     path = find(folder, _VOTES_FILE, "file") if folder else find(base, _VOTES_FILE, "file")
     if path is None:
-        return table.assign(perceived=pd.Series(pd.NA, table.index, dtype="string"))
+        return None
     votes = read_columns(path, (*VOTES, "fileName"))
     heard = votes[votes[votes.columns[0]].str.fullmatch(r"1\d{5}").fillna(False).to_numpy(dtype=bool)]
     refuse_doubles(heard["fileName"], f"{path} (rows of hearing alone)")
     heard = heard.set_index("fileName").reindex(table.index)
-    counts = pd.DataFrame({emotion: numbers(heard[code], str(path)) for code, emotion in VOTES.items()})
+    return pd.DataFrame({emotion: numbers(heard[code], str(path)) for code, emotion in VOTES.items()})
+
+
+def _with_votes(table: pd.DataFrame, counts: pd.DataFrame | None) -> pd.DataFrame:
+    """Add what the votes say: the plurality, the number of raters, soft labels."""
+    if counts is None:
+        return table.assign(perceived=pd.Series(pd.NA, table.index, dtype="string"))
     long = counts.rename_axis("id").reset_index().melt("id", var_name="emotion", value_name="weight").dropna()
     most = counts.eq(counts.max(axis=1), axis=0) & counts.gt(0)
     clear = most.sum(axis=1).eq(1)
     table["perceived"] = most.idxmax(axis=1).where(clear).astype("string")
     table["raters"] = counts.sum(axis=1).where(counts.notna().any(axis=1))
     return table.join(soft_labels(long, LABELS))
+
+
+def _ratings(counts: pd.DataFrame) -> pd.DataFrame:
+    """A row for each vote; who gave it is not in the table of votes."""
+    long = counts.rename_axis("id").reset_index().melt("id", var_name="emotion", value_name="votes")
+    return make_ratings(long.loc[long.index.repeat(long["votes"].fillna(0).astype(int)), ["id", "emotion"]])
 
 
 def _pointers(files: dict[str, Path], base: Path) -> int:

@@ -216,9 +216,21 @@ def test_two_generations_are_byte_identical(corpus: Corpus, tmp_path: Path) -> N
     second = demo.load(tmp_path / "again")
     names = sorted(p.relative_to(corpus.root) for p in corpus.root.rglob("*") if p.is_file())
     assert names == sorted(p.relative_to(second.root) for p in second.root.rglob("*") if p.is_file())
-    assert len(names) == 744 + 100 + 5
+    assert len(names) == 744 + 100 + 6
     assert [n for n in names if not filecmp.cmp(corpus.root / n, second.root / n, shallow=False)] == []
     assert second.digest() == corpus.digest()
+
+
+def test_labels_are_what_the_simulated_raters_said(corpus: Corpus) -> None:
+    ratings, table = corpus.ratings(), corpus.utterances.dropna(subset=["arousal"])
+    assert ratings.groupby("id").size().eq(5).all()
+    assert ratings["rater"].nunique() == 12
+    means = ratings.groupby("id")[["arousal", "valence", "dominance"]].mean().loc[table.index]
+    assert np.allclose(means, table[["arousal", "valence", "dominance"]], atol=6e-4)
+    votes = ratings.groupby("id")["emotion"].agg(lambda said: said.value_counts().max() if said.mode().size == 1 else 0)
+    clear = votes.index[votes > 0]
+    most = ratings[ratings["id"].isin(clear)].groupby("id")["emotion"].agg(lambda said: said.mode().iloc[0])
+    assert (most.loc[clear] == table["emotion"].loc[clear]).all()
 
 
 def test_two_at_once_leave_one_whole_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,8 @@ def recorded(plan: Plan, results: Path) -> UnitCost | None:
         try:
             spec = read_json(file)
             same = all(
-                spec["model"].get(key) == wanted["model"].get(key) for key in ("name", "config", "search", "refit")
+                spec["model"].get(key) == wanted["model"].get(key)
+                for key in ("name", "config", "search", "refit", "labels")
             )
             if not same or _signatures(spec) != _signatures(wanted):
                 continue

@@ -75,6 +75,7 @@ class ProtocolOptions:
     dev: Annotated[str, typer.Option(help="Share of train + dev drawn as dev (0.2); default: the split's own dev.")] = (
         ""
     )
+    share: Annotated[str, typer.Option(help="Share of train, whole speakers first (0.2); default: all.")] = ""
     subsets: Annotated[int, typer.Option(help="Parts that the test items are cut into.")] = 4
     group: Annotated[str, typer.Option(help="Column that subsets may not cut: auto, none or a column.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of the subsets and base of the trials' seeds.")] = 0
@@ -88,7 +89,11 @@ class ProtocolOptions:
             from ..protocol.dev_part import check_rule
 
             check_rule(self.dev)
-        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev))
+        if self.share:
+            from ..protocol.train_share import share_of_train
+
+            share_of_train(self.share)
+        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev, self.share))
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
     set_: Annotated[Texts, typer.Option("--set", help="model.KEY=VALUE, train.KEY=VALUE or feature.KEY=VALUE.")] = None
     trials: Annotated[int, typer.Option(help="Trainings with different seeds.")] = 5
     allow_leak: Annotated[bool, typer.Option(help="Accept a split that leaks; the score is labelled.")] = False
+    calibrate: Annotated[str, typer.Option(help="temperature: scale class scores by one fitted on dev.")] = ""
     refit: Annotated[bool, typer.Option("--refit", help="After the choice on dev, fit again on train + dev.")] = False
 
     def grid(self, model: Sequence[str], dataset: Sequence[str], test: Sequence[str] = (), **more: Any) -> Grid:
@@ -150,6 +156,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
             trials=self.trials,
             allow_leak=self.allow_leak,
             refit=self.refit,
+            calibrate=self.calibrate,
             **more,
         )
 

@@ -1,5 +1,5 @@
 """Commands about what results say beyond the mean, and about passing them on: power, rank, fairness, calibration,
-merge, export."""
+raters, merge, export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...datasets.core.errors import SerbenchError
-from .options import Results, RunDataset, RunTask, StudyFolder
+from .options import CorpusOptions, DatasetArgument, Results, RunDataset, RunTask, StudyFolder, command
 from .results import load, open_run
 
 app = typer.Typer()
@@ -77,7 +77,9 @@ def fairness(
     task: RunTask = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="gender, age, language, role, session, speaker or duration; may be repeated; default: all."),
+        typer.Option(
+            help="gender, age, language, role, session, speaker, duration, loudness (from audio); default: all."
+        ),
     ] = None,
     resamples: Annotated[int, typer.Option(help="Resamples of each interval, and deals of each test.", min=0)] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of resamples and deals.", min=0)] = 0,
@@ -89,10 +91,17 @@ def fairness(
 
     from ...results.display.table import on_screen, write_table
     from ...results.groups.gaps import Resamples
+    from ...results.groups.grouping import LOUDNESS
     from ...results.groups.table import fairness as measure, tables
 
     for name in runs:
-        shown = tables(measure(open_run(name, results, dataset, task), by or (), Resamples(resamples, seed=seed)))
+        run = open_run(name, results, dataset, task)
+        if LOUDNESS in (by or ()):
+            from ..analyses.loudness import add_levels
+            from ..core.progress import Terminal
+
+            add_levels(run, Terminal())
+        shown = tables(measure(run, by or (), Resamples(resamples, seed=seed)))
         Console().print(on_screen(shown))
         for table in shown:
             for path in write_table(table, out or results / "studies"):
@@ -127,6 +136,38 @@ def calibration(
         for suffix, data in () if drawn is None else (("svg", svg(drawn)), ("png", png(drawn))):
             path = folder / f"{shown.name}.{suffix}"
             write_bytes(path, data)
+            typer.echo(path)
+
+
+@app.command()
+@command
+def raters(
+    dataset: DatasetArgument,
+    source: CorpusOptions,
+    task: Annotated[str | None, typer.Option(help="Task of the dataset; default: its first.")] = None,
+    resamples: Annotated[int, typer.Option(help="Deals of each test of terciles.", min=0)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of draws, ceilings and deals.", min=0)] = 0,
+    results: Results = Path("results"),
+    out: StudyFolder = None,
+) -> None:
+    """How far raters agree, what each scores, ceilings; runs against a human and against all that raters said."""
+    from rich.console import Console
+
+    from ...results.display.table import on_screen, write_table
+    from ...results.groups.gaps import Resamples
+    from ...results.record.folder import load_runs
+    from ..analyses.raters import tables_of_corpus, tables_of_runs
+
+    corpus = source.open(dataset)
+    asked = corpus.task(task)
+    shown = tables_of_corpus(corpus, asked, seed)
+    runs = load_runs(results, dataset=corpus.name, task=asked.name)
+    beside, notes = tables_of_runs(runs, Resamples(resamples, seed=seed))
+    for note in (*notes, *runs.problems.values()):
+        typer.echo(f"serbench: {note}", err=True)
+    Console().print(on_screen([*shown, *beside]))
+    for table in (*shown, *beside):
+        for path in write_table(table, out or results / "studies"):
             typer.echo(path)
 
 

@@ -1,4 +1,4 @@
-"""The command `serbench tune`: a search for a model's settings."""
+"""Commands that train models many times over: tune, a search for settings, and curve, shares of the training set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import ExecutionOptions, GridOptions, command, resumable
+from .options import ExecutionOptions, GridOptions, StudyFolder, command, resumable
 
 app = typer.Typer()
 
@@ -42,3 +42,36 @@ def tune(
             how.display.message(f"trial {unit['trial'] + 1}, fold {unit['fold']}: {said}")
     if count_failed(runs):
         raise typer.Exit(1)
+
+
+@app.command()
+@command
+def curve(
+    grid: GridOptions,
+    execution: ExecutionOptions,
+    shares: Annotated[str, typer.Option(help="Shares of the training items, with commas between.")] = "0.1,0.2,0.5,1",
+    out: StudyFolder = None,
+) -> None:
+    """Learning curve: the same folds with shares of their training speakers, and the power law that scores follow."""
+    from rich.console import Console
+
+    from ...datasets.core.files import write_bytes
+    from ...results.curves.table import tables
+    from ...results.display.table import on_screen, write_table
+    from ...results.report.curve_figure import curve_figure
+    from ...results.report.figures import png, svg
+    from ..studies.curve import curve as learn, shares_of
+
+    how, folder = execution.execution(grid.nodes), out or execution.results / "studies"
+    with resumable(how.display):
+        done = learn(grid.trained("serbench curve"), shares_of(shares), how)
+    shown = tables(done)
+    Console().print(
+        on_screen(shown, [f"{row.model} {row.share:g}  {row.signature}" for row in done.points.itertuples()])
+    )
+    for path in (path for table in shown for path in write_table(table, folder)):
+        typer.echo(path)
+    drawn = curve_figure(done)
+    for suffix, data in (("svg", svg(drawn)), ("png", png(drawn))):
+        write_bytes(folder / f"{shown[0].name}.{suffix}", data)
+        typer.echo(folder / f"{shown[0].name}.{suffix}")

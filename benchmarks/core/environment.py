@@ -60,6 +60,7 @@ PARTS = (
     Part("iso639", "iso639-lang", "names of languages in the dataset audformat", "audformat"),
     Part("ray", "ray", "--launcher ray", "ray"),
     Part("jiwer", "jiwer", "word error rates of words transcribe", "wer"),
+    Part("krippendorff", "krippendorff", "Krippendorff's alpha in serbench raters", "raters"),
     Part("optuna", "optuna", "serbench tune", "tune"),
 )
 

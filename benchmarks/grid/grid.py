@@ -18,6 +18,7 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import canonical_json
 from ...results.record.folder import Run
 from ...results.record.storage import plain
+from ...results.record.test_items import Ratings, has_ratings, write_ratings
 from ..core.progress import Display
 from ..protocol.protocol import unit_seed
 from ..protocol.request import Grid, Names, Request
@@ -25,7 +26,7 @@ from ..protocol.setting import Corpora
 from .execution import Execution, Order, ThisMachine, make_plan
 from .finished import recall, remember
 from .plan import Part, Plan
-from .tables import item_table
+from .tables import item_table, rating_table
 from .trial import copied
 
 
@@ -124,6 +125,8 @@ def _recorded(plans: Iterable[Plan], results: Path, runs: dict[int, Run]) -> Ite
             run = runs[id(part.request)] = Run.create(results, part.spec)
             if run.items() is None:
                 run.write_items(item_table(part.setting.tested, part.setting.asked, list(part.setting.subsets)))
+            if not has_ratings(run.path) and (said := _said_by_raters(part)) is not None:
+                write_ratings(run.path, said)
             if plan.repeats:
                 _copy_finished(part, run)
         yield Order(plan, tuple(runs[id(part.request)] for part in plan.parts))
@@ -156,6 +159,11 @@ def _conclude(order: Order, how: Execution, corpora: Corpora, *, notes: bool) ->
         if notes and not part.lacking(run):
             remember(how.folder, part.request, corpora.digests(part.request), run, part.setting.folds)
         how.display.message(_said(run, part.request))
+
+
+def _said_by_raters(part: Part) -> Ratings | None:
+    """What single raters said of the test items of a part."""
+    return rating_table(part.setting.tested, part.setting.asked, list(part.setting.subsets))
 
 
 def _said(run: Run, request: Request) -> str:

@@ -16,8 +16,9 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import inside
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import Scale, rescale
+from ...datasets.schema.ratings import answers, rated
 from ...datasets.schema.task import Task
-from ...results.record.test_items import COLUMNS
+from ...results.record.test_items import COLUMNS, Ratings
 from ...sermodels.core.sermodel import Data, Predictions
 
 
@@ -84,6 +85,14 @@ def item_table(corpus: Corpus, task: Task, ids: Sequence[str]) -> pd.DataFrame:
         if column in rows:
             table[column] = rows[column].to_numpy()
     return table.assign(duration_seconds=durations(corpus, rows))
+
+
+def rating_table(corpus: Corpus, task: Task, ids: Sequence[str]) -> Ratings | None:
+    """What single raters said of some items; None where the corpus keeps nothing of it."""
+    table = answers(corpus, task, ids) if rated(corpus, task) else None
+    if table is None or table.empty:
+        return None
+    return Ratings(table, task.kind == "classification" and task.column in corpus.intended)
 
 
 def durations(corpus: Corpus, rows: pd.DataFrame) -> list[float]:

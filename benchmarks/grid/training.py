@@ -23,6 +23,9 @@ from .plan import Part, Plan, Unit, heard, seen, specification
 from .source import Rows, needed_rows
 from .trial import Target, TrainingJob
 
+LABELS, AGREED = "train.labels", "agreed"
+"""The setting that says what is trained on (`rater_labels`), and its default."""
+
 
 @dataclass(frozen=True)
 class TrainingPlan(Plan):
@@ -116,6 +119,8 @@ class TrainingPlan(Plan):
             self.request.search,
             self.request.refit,
             {t: unit_seed(self.request.protocol, t, unit.fold) for t in same} if self.repeats else None,
+            self.request.calibrate,
+            training_labels(self.request),
         )
 
 
@@ -163,6 +168,10 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
     if request.protocol.nested and (request.search is not None or not module.Model.nests):
         what = "a search" if request.search is not None else f"the model {request.model!r}"
         raise SerbenchError(f"{what} chooses on a dev part, and --dev nested has none. Expected a share: --dev 0.2.")
+    if request.protocol.share:
+        labels.append(f"share:{float(request.protocol.share):g}")
+    _calibrated(request, setting, model, labels)
+    _training_labels(request, setting, model, labels)
     if request.refit:
         if not module.Model.refits:
             able = (
@@ -172,6 +181,37 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
         model["refit"] = True
         labels.append("refit:train+dev")
     return Part(request, setting, specification(request, setting, model, features, labels))
+
+
+def _calibrated(request: Request, setting: Setting, model: dict[str, Any], labels: list[str]) -> None:
+    """Write calibration down, where it is asked for and can be fitted."""
+    if not request.calibrate:
+        return
+    if request.calibrate != "temperature":
+        raise unknown("value of --calibrate", request.calibrate, ["temperature"])
+    if setting.task.kind != "classification":
+        raise SerbenchError(f"--calibrate is of class scores; {setting.task.name!r} is of kind {setting.task.kind}.")
+    if request.protocol.nested:
+        raise SerbenchError(
+            "--calibrate fits a temperature on the dev part, and --dev nested has none. Type --dev 0.2."
+        )
+    model["calibrate"] = request.calibrate
+    labels.append(f"calibrated:{request.calibrate}")
+
+
+def _training_labels(request: Request, setting: Setting, model: dict[str, Any], labels: list[str]) -> None:
+    """Write down training labels that are not the agreed ones."""
+    if (rule := training_labels(request)) != AGREED:
+        from .rater_labels import check_rule
+
+        check_rule(rule, setting.corpus, setting.task, nested=request.protocol.nested)
+        model["labels"] = rule
+        labels.append(f"labels:{rule}")
+
+
+def training_labels(request: Request) -> str:
+    """The rule of the training labels: agreed, soft or raters."""
+    return str(request.settings.get(LABELS, AGREED))
 
 
 def features_of(request: Request, setting: Setting, config: Any) -> dict[str, FeatureRequest]:
@@ -237,4 +277,5 @@ def configure(module: Any, request: Request) -> Any:
 
 
 def _settings(request: Request, prefix: str) -> dict[str, str]:
-    return {key.removeprefix(prefix): value for key, value in request.settings.items() if key.startswith(prefix)}
+    given = {key: value for key, value in request.settings.items() if key != LABELS}
+    return {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}

@@ -28,7 +28,7 @@ from ...features.core.process import keep_freed_memory
 from ...results.record.folder import Run
 from ...results.scores.scoring import dev_score
 from ...sermodels import registry
-from ...sermodels.core.sermodel import Resources, SERModel
+from ...sermodels.core.sermodel import Data, Predictions, Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ..protocol.protocol import Division, unlabelled_ids
 from .source import Source, build_data, expect_items
@@ -70,6 +70,8 @@ class TrainingJob:
     refit: bool = False
     copies: Mapping[int, int] | None = None
     """Of a deterministic model: the other trials that this training stands for, each with its seed."""
+    calibrate: str = ""
+    labels: str = "agreed"
 
     def run(
         self, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
@@ -131,24 +133,24 @@ def _train_and_predict(
     resources = Resources(job.seed, job.device, progress, checkpoint)
     if job.search is None:
         model: SERModel = module.Model(config, sources[0].task, resources)
-        trained = _train(model, config, job.division, sources[0])
+        trained = _train(model, config, job, sources[0])
     else:
         from ..tune.search import Tuned
 
         tuned = Tuned(module, config, job.search, sources[0].task, resources)
-        trained, model = _train(tuned, config, job.division, sources[0]), tuned.chosen
+        trained, model = _train(tuned, config, job, sources[0]), tuned.chosen
     if job.refit:
-        trained |= _refit(model, job.division, sources[0], trained)
+        trained |= _refit(model, job, sources[0], trained)
     outcomes = [_predict(model, job.division.fold, target, sources, trained) for target in job.targets]
     begun, cpu = time.perf_counter(), cpu_seconds()
     facts["cost"] = _cost(model, job, sources)
     facts["aside"] = (time.perf_counter() - begun, cpu_seconds() - cpu)
     if job.save_model:
-        _save(model, job, sources[0].corpus)
+        _save(model, job, sources[0].corpus, trained["facts"].get("temperature"))
     return outcomes
 
 
-def _save(model: SERModel, job: TrainingJob, corpus: Corpus) -> None:
+def _save(model: SERModel, job: TrainingJob, corpus: Corpus, temperature: float | None) -> None:
     """Keep the weights beside the record, with the features and the fold that they were trained on."""
     from ...sermodels.core.persist import save_model
 
@@ -165,6 +167,7 @@ def _save(model: SERModel, job: TrainingJob, corpus: Corpus) -> None:
             "run": run.run_id,
             "trial": job.trial,
             "seed": job.seed,
+            **({} if temperature is None else {"temperature": temperature}),
         }
         file = run.unit_files(job.trial, job.division.fold)[0].with_suffix(".safetensors")
         save_model(model, file, _requested(run), notes)
@@ -176,13 +179,15 @@ def _requested(run: Run) -> dict[str, FeatureRequest]:
     return {role: FeatureRequest(r["name"], tuple((k, v) for k, v in r["settings"])) for role, r in asked.items()}
 
 
-def _train(model: SERModel | Tuned, config: Any, division: Division, source: Source) -> dict[str, Any]:
+def _train(model: SERModel | Tuned, config: Any, job: TrainingJob, source: Source) -> dict[str, Any]:
     """Fit the model; returns the facts of the training."""
-    corpus, task, tables = source.corpus, source.task, source.tables
+    corpus, task, tables, division = source.corpus, source.task, source.tables, job.division
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
     dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
     for role, data in (("train", train), *((("dev", dev),) if division.dev else ())):
         expect_items(data, role, division.fold)
+    counts = {"train": len(train), "dev": len(dev)}
+    train = _labelled(train, job, source)
     unlabelled = None
     if model.uses_unlabelled:
         pool = model.pool(config, unlabelled_ids(corpus, division))
@@ -194,23 +199,44 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
         log = model.fit(train, dev, score, unlabelled)
     else:
         log = model.fit_nested(train, score)
+    seconds, predicted = round(time.perf_counter() - begun, 3), model.predict(dev) if len(dev) else None
     return {
-        "seconds_fit": round(time.perf_counter() - begun, 3),
+        "seconds_fit": seconds,
         "parameters": model.parameters,
-        "dev_score": _number(score(dev.labels, model.predict(dev))) if len(dev) else None,
+        "dev_score": None if predicted is None else _number(score(dev.labels, predicted)),
         "epochs": [{k: _number(v) for k, v in row.items()} for row in log.epochs],
         "best_epoch": log.best_epoch,
-        "facts": log.facts,
-        "counts": {"train": len(train), "dev": len(dev)},
+        "facts": {**log.facts, **_temperature(job, predicted, dev)},
+        "counts": counts,
         "excluded": out_train | out_dev,
     }
 
 
-def _refit(model: SERModel, division: Division, source: Source, trained: Mapping[str, Any]) -> dict[str, Any]:
+def _labelled(data: Data, job: TrainingJob, source: Source) -> Data:
+    """The data with the labels that the job trains on."""
+    if job.labels == "agreed":
+        return data
+    from .rater_labels import relabelled
+
+    return relabelled(data, source.corpus, job.labels)
+
+
+def _temperature(job: TrainingJob, predicted: Any, dev: Data) -> dict[str, float]:
+    """The temperature that dev predictions ask for, as a fact, where scores are calibrated."""
+    if not job.calibrate or predicted is None:
+        return {}
+    from ...sermodels.core.temperature import fit_temperature
+
+    return {"temperature": fit_temperature(predicted, dev.labels)}
+
+
+def _refit(model: SERModel, job: TrainingJob, source: Source, trained: Mapping[str, Any]) -> dict[str, Any]:
     """Fit once more on train and dev, in the order of the table; what changes in the facts of the training."""
+    division = job.division
     both = set(division.train) | set(division.dev)
     ids = [str(i) for i in source.corpus.items(source.task).index if str(i) in both]
     data, _ = build_data(source.corpus, source.task, ids, source.tables, labelled=True)
+    data = _labelled(data, job, source)
     begun = time.perf_counter()
     facts = {**trained["facts"], **model.refit(data)}
     seconds = round(trained["seconds_fit"] + time.perf_counter() - begun, 3)
@@ -226,7 +252,7 @@ def _predict(
         test, out_test = build_data(source.corpus, task, target.ids, source.tables, labelled=False)
         expect_items(test, "test", fold)
         begun = time.perf_counter()
-        predictions = carry(model.predict(test), task, source.task)
+        predictions = carry(_calibrated(model.predict(test), trained["facts"].get("temperature")), task, source.task)
         seconds = round(time.perf_counter() - begun, 3)
         gold = build_data(source.corpus, source.task, test.ids, source.tables, labelled=True)[0].labels
         table = prediction_table(source.task, test, predictions, gold, target.subsets)
@@ -236,6 +262,15 @@ def _predict(
         return {**trained, "error": reason(error)}, None
     counts, excluded = {**trained["counts"], "test": len(test)}, {**trained["excluded"], **out_test}
     return {**trained, "status": "done", "seconds_predict": seconds, "counts": counts, "excluded": excluded}, table
+
+
+def _calibrated(predictions: Predictions, temperature: float | None) -> Predictions:
+    """Class scores at the temperature that was fitted, where one was."""
+    if temperature is None:
+        return predictions
+    from ...sermodels.core.temperature import scaled
+
+    return scaled(predictions, temperature)
 
 
 def _cost(model: SERModel, job: TrainingJob, sources: Sequence[Source]) -> dict[str, Any]:

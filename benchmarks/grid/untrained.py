@@ -144,7 +144,7 @@ def _outcome(job: PredictionJob, applied: Sequence[Applied], source: Source) -> 
             read = Source(source.corpus, one.model.task, own)
             data, _ = build_data(read.corpus, read.task, kept, own, labelled=False)
             expect_items(data, "test", job.fold)
-            parts.append((one.model.task, one.model.predict(data)))
+            parts.append((one.model.task, one.predict(data)))
         facts |= {"seconds": round(time.perf_counter() - begun, 3), "cpu_seconds": round(cpu_seconds() - cpu, 3)}
         if len(applied) == 1:  # several may share features, and their costs can't be added
             facts["cost"] = cost_of(applied[0].model, applied[0].features, read, kept)

@@ -48,6 +48,7 @@ class Protocol:
     dev: str = option(
         "", "share of train + dev that is drawn as dev (0.2, 0.2:speaker), or nested; empty = the split's own dev"
     )
+    share: str = option("", "share of train, whole speakers first (0.2); empty = all of it")
     listed: str = option("", "what the file that `split` names lists (`split_files.packed`)")
 
     @property
@@ -145,7 +146,7 @@ def describe(
     `named` is what `names_of` says of the corpus that is trained on, where that is another one.
     """
     subsets = assign_subsets(corpus, task, protocol, divisions) if subsets is None else subsets
-    settings = {key: value for key, value in to_dict(protocol).items() if key not in ("dev", "listed")}
+    settings = {key: value for key, value in to_dict(protocol).items() if key not in ("dev", "share", "listed")}
     return {
         **settings,
         **(names_of(corpus, task, protocol) if named is None else named),
@@ -191,6 +192,18 @@ def split_of(corpus: Corpus, task: Task, split: str | None, listed: str) -> Spli
 
 def roles_of(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[tuple[str, pd.Series[str]]]:
     """Name of each fold and the role of each item in it."""
+    if not protocol.share:
+        yield from _whole_roles(corpus, task, protocol)
+        return
+    from .train_share import keep_share
+
+    items = corpus.items(task)
+    for name, role in _whole_roles(corpus, task, protocol):
+        yield name, keep_share(role, items, task, protocol.share, f"{protocol.seed}|{name}", name)
+
+
+def _whole_roles(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[tuple[str, pd.Series[str]]]:
+    """The roles with all that folds train on."""
     items, folds = corpus.items(task), split_of(corpus, task, protocol.split, protocol.listed).folds
     if not protocol.dev:
         yield from ((fold.name, fold.assign(items)) for fold in folds)
@@ -209,11 +222,12 @@ def roles_of(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[tuple[s
 def names_of(corpus: Corpus, task: Task, protocol: Protocol) -> dict[str, str]:
     """Name of the split of a corpus, and of how its dev part is drawn, as records hold them."""
     split = split_of(corpus, task, protocol.split, protocol.listed)
+    named = {"split": split.name} | ({"share": f"{float(protocol.share):g}"} if protocol.share else {})
     if not protocol.dev:
-        return {"split": split.name}
+        return named
     from .dev_part import named_rule
 
-    return {"split": split.name, "dev": named_rule(protocol.dev, corpus.items(task), split.folds)}
+    return named | {"dev": named_rule(protocol.dev, corpus.items(task), split.folds)}
 
 
 def unit_seed(protocol: Protocol, trial: int, fold: str) -> int:

@@ -60,6 +60,7 @@ class Request:
     classes : the classes of a classification task that are kept; empty = all
     search : what is searched inside each training (`tune.Search.plain`); None = nothing
     refit : whether a model is fitted once more on train + dev with what it chose on dev
+    calibrate : "temperature": class scores are scaled by a temperature that is fitted on dev; empty = as they are
     weights : files of trained weights that are scored instead of a training; together they predict the task
     """
 
@@ -80,6 +81,7 @@ class Request:
     weights: tuple[WeightsFile, ...] = ()
     search: Mapping[str, Any] | None = None
     refit: bool = False
+    calibrate: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -123,6 +125,7 @@ class Request:
             parts += [text for key, value in self.search["space"].items() for text in ("--set", f"{key}={value}")]
             parts += ["--budget", str(self.search["budget"]), "--sampler", str(self.search["sampler"])]
         parts += ["--refit"] if self.refit else []
+        parts += ["--calibrate", self.calibrate] if self.calibrate else []
         parts += list(_options(self.places(), self.test))
         return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
 
@@ -147,6 +150,7 @@ class Grid:
     trials : trainings with different seeds; of `weights`: equal ones, so that the row pairs with trained ones
     search : what is searched inside each training, as `tune.space.Search.plain` gives it
     refit : whether each model that is named is fitted once more on train + dev with what it chose on dev
+    calibrate : how class scores of each model that is named are calibrated on dev: "temperature", or empty
     weights : files (or folders) of trained weights to score as they are, without training
 
     The two chance rows that every leaderboard holds are asked for with each dataset and task too.
@@ -171,6 +175,7 @@ class Grid:
     search: Mapping[str, Any] | None = None
     weights: Sequence[str | Path] = ()
     refit: bool = False
+    calibrate: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a number of trials that no run can have."""
@@ -265,6 +270,7 @@ class Grid:
             classes=tuple(self.classes),
             search=self.search if (model, preset) in self.models else None,
             refit=self.refit and (model, preset) in self.models,
+            calibrate=self.calibrate if (model, preset) in self.models else "",
         )
 
     def names(self, request: Request) -> bool:

@@ -25,6 +25,7 @@ from ...features.core.feature_table import Array, FeatureTable
 from ...features.extraction.extract import extract_from
 from ...sermodels.core.persist import describe, load_model, trained_on
 from ...sermodels.core.sermodel import TURN_COLUMNS, Data, Predictions, Resources, SERModel
+from ...sermodels.core.temperature import scaled
 from ..core.progress import Display, Silent
 
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".opus")
@@ -101,6 +102,7 @@ class Applied:
     path: Path
     model: SERModel
     features: Mapping[str, FeatureRequest]
+    temperature: float | None = None
 
     @classmethod
     def load(cls, path: Path, device: str, expected: str | None) -> Applied:
@@ -116,7 +118,11 @@ class Applied:
         model = load_model(path, Resources(device="cpu"))
         if model.uses_device and (where := resolve_device(device)) != "cpu":
             model = load_model(path, Resources(device=where))
-        return cls(path, model, trained_on(head))
+        return cls(path, model, trained_on(head), (head.get("notes") or {}).get("temperature"))
+
+    def predict(self, data: Data) -> Predictions:
+        """What the model predicts, at the temperature that it was calibrated with, if it was."""
+        return scaled(self.model.predict(data), self.temperature)
 
     @property
     def columns(self) -> list[str]:
@@ -230,7 +236,7 @@ def _slice(
         frames = _frames(corpus, items, task, features) if task.kind == "continuous" else {}
         turns = corpus.utterances[list(TURN_COLUMNS)]
         data = Data(task, items, features, None, corpus.words if one.model.uses_words else None, frames, turns)
-        blocks.append(_columns(task, one.model.predict(data)))
+        blocks.append(_columns(task, one.predict(data)))
     files = [names[str(i)] for i in items.index]
     if applied[0].model.task.kind != "continuous":
         return pd.concat([pd.DataFrame({"file": files}), *blocks], axis=1)

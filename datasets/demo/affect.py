@@ -53,15 +53,33 @@ class Rating:
     emotion: str
 
 
-def rate(state: State, habits: npt.NDArray[np.float64], rng: np.random.Generator) -> Rating:
+@dataclass(frozen=True)
+class Judgements:
+    """What five raters say of a state: numbers of the raters (rater,), marks on 1 .. 7 (rater, attribute), and how far
+    each emotion is from what each saw (rater, emotion)."""
+
+    who: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.float64]
+    distance: npt.NDArray[np.float64]
+
+    @property
+    def emotions(self) -> list[str]:
+        """The emotion that each rater chooses: the nearest."""
+        return [EMOTIONS[int(k)] for k in self.distance.argmin(axis=1)]
+
+
+def judge(state: State, habits: npt.NDArray[np.float64], rng: np.random.Generator) -> Judgements:
     """Let five of the raters judge a state; `habits` are `rater_habits`."""
     who = rng.choice(_POOL, _RATERS, replace=False)
     seen = state + _NOISE * rng.normal(0.0, 1.0, (_RATERS, 3))
     scores = 4.0 + 2.2 * (1.0 + 0.15 * habits[who, 0]) * seen + 0.35 * habits[who, 1]
-    means = np.clip(np.rint(scores), 1, 7).mean(axis=0)
-    chosen = _plurality(np.linalg.norm(seen[:, None] - _CENTRES, axis=2))
-    arousal, valence, dominance = (round(float(m), 3) for m in means)
-    return Rating(arousal, valence, dominance, EMOTIONS[chosen])
+    return Judgements(who, np.clip(np.rint(scores), 1, 7), np.linalg.norm(seen[:, None] - _CENTRES, axis=2))
+
+
+def rate(judged: Judgements) -> Rating:
+    """The labels that judgements of an utterance make."""
+    arousal, valence, dominance = (round(float(m), 3) for m in judged.marks.mean(axis=0))
+    return Rating(arousal, valence, dominance, EMOTIONS[_plurality(judged.distance)])
 
 
 def rater_habits(rng: np.random.Generator) -> npt.NDArray[np.float64]:

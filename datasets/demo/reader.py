@@ -29,8 +29,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..core.errors import SerbenchError, unknown
-from ..core.files import cache_root, write_json
+from ..core.files import cache_root, write_json, write_text
 from ..schema.corpus import OFFICIAL, Corpus, make_table
+from ..schema.ratings import make_ratings
 from ..schema.task import Task, attribute_tasks
 from .affect import EMOTIONS, FRAME_SECONDS
 
@@ -153,9 +154,13 @@ def _corpus(folder: Path, groups: int) -> Corpus:
         citation=f"The embedded demo corpus of serbench, version {VERSION}: synthetic, made by serbench itself.",
         subset_group="dialogue",
         expected=_expected(groups),
-        notes=("Synthetic babble: scores show that a pipeline works, and nothing about real emotions.",),
+        notes=(
+            "Synthetic babble: scores show that a pipeline works, and nothing about real emotions.",
+            "The raters are simulated: five of twelve for each utterance, with habits and noise of their own.",
+        ),
         word_source=partial(_rows, folder, "words"),
         trace_source=partial(_rows, folder, "traces"),
+        rater_source=partial(_ratings, folder),
     )
 
 
@@ -166,6 +171,15 @@ def _stamp(groups: int) -> dict[str, Any]:
 def _expected(groups: int) -> dict[str, int]:
     """What is counted with some groups of unlabelled speakers."""
     return {key: count + (groups - 1) * GROUP.get(key, 0) for key, count in EXPECTED.items()}
+
+
+def _ratings(folder: Path) -> pd.DataFrame:
+    """What the simulated raters said; written into a folder that was made before there was this file."""
+    if not (folder / "ratings.csv").is_file():
+        from .writing import ratings
+
+        write_text(folder / "ratings.csv", ratings().to_csv(index=False, lineterminator="\n"))
+    return make_ratings(_read(folder, "ratings"))
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""Writes the demo corpus: audio of utterances and of both sides of each dialogue, and four CSV tables.
+"""Writes the demo corpus: audio of utterances and of both sides of each dialogue, and five CSV tables.
 
 `utterances.csv` and `recordings.csv` are corpus tables, `words.csv` holds the words of both kinds of items (item, word,
-start, end), `traces.csv` the frame labels of recordings (item, time, arousal, valence, liking). The same bytes come
-out every time on one machine; another processor or numpy may round single samples the other way.
+start, end), `traces.csv` the frame labels of recordings (item, time, arousal, valence, liking), `ratings.csv` what each
+simulated rater said. The same bytes come out every time on one machine; another processor or numpy may round single
+samples the other way.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import pandas as pd
 
 from ..core.stages import track
 from ..schema.corpus import add_context, make_table
+from ..schema.ratings import make_ratings
 from ..voice.synthesis import synthesise
 from ..voice.vocal_tract import RATE, Array, room_noise
-from .affect import FRAME_SECONDS, rate, rater_habits, trace
+from .affect import FRAME_SECONDS, Judgements, judge, rate, rater_habits, trace
 from .dialogues import SEED, Dialogue, Turn, dialogues
 
 _RAW = {"anger": "angry", "happiness": "happy", "neutral": "neutral", "sadness": "sad"}
@@ -41,6 +43,7 @@ def write_corpus(folder: Path, groups: int = 1) -> None:
     _save(recordings.reset_index(), folder / "recordings.csv")
     words = pd.DataFrame(_words(everything), columns=["item", "word", "start", "end"])
     _save(words, folder / "words.csv")
+    _save(ratings(), folder / "ratings.csv")
     _save(pd.concat([_traces(d, side) for d in labelled for side in (0, 1)]), folder / "traces.csv")
 
 
@@ -109,8 +112,7 @@ def _utterance_row(dialogue: Dialogue, k: int) -> dict[str, object]:
 
 
 def _labels(turn: Turn) -> dict[str, object]:
-    habits = rater_habits(np.random.default_rng((SEED, 4)))
-    rating = rate(turn.state, habits, np.random.default_rng((*turn.seed, 1)))
+    rating = rate(judged(turn))
     return {
         "raw_emotion": _RAW[rating.emotion],
         "emotion": rating.emotion,
@@ -118,6 +120,26 @@ def _labels(turn: Turn) -> dict[str, object]:
         "valence": rating.valence,
         "dominance": rating.dominance,
     }
+
+
+def judged(turn: Turn) -> Judgements:
+    """What the simulated raters say of a turn."""
+    habits = rater_habits(np.random.default_rng((SEED, 4)))
+    return judge(turn.state, habits, np.random.default_rng((*turn.seed, 1)))
+
+
+def ratings() -> pd.DataFrame:
+    """The answers behind the labels of all labelled utterances, one row per utterance and simulated rater."""
+    rows = []
+    for dialogue in (d for d in dialogues() if d.partition != "unlabelled"):
+        for k, turn in enumerate(dialogue.turns):
+            said = judged(turn)
+            for who, marks, emotion in zip(said.who, said.marks, said.emotions, strict=True):
+                marked = dict(zip(("arousal", "valence", "dominance"), marks, strict=True))
+                rows.append(
+                    {"id": _utterance_id(dialogue, k), "rater": f"R{who + 1:02d}", "emotion": emotion, **marked}
+                )
+    return make_ratings(pd.DataFrame(rows))
 
 
 def _recording_row(dialogue: Dialogue, side: int) -> dict[str, object]:

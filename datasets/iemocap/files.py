@@ -16,6 +16,8 @@ import pandas as pd
 
 from ..core.errors import SerbenchError
 from ..reading.locate import files_in
+from ..schema.labels import canonical_words
+from ..schema.ratings import make_ratings, shared_votes
 
 TURN = re.compile(r"Ses0([1-5])([FM])_(impro\d\d[ab]?|script\d\d_\d[ab]?)_([FM])(\d{3})")
 """Session, who wears the markers (not who speaks), dialogue, who speaks, that person's turn number."""
@@ -135,6 +137,15 @@ def ratings_table(ratings: list[tuple[str, str, str, str, str]]) -> pd.DataFrame
     table = pd.DataFrame(list(rows.values()), columns=columns)
     types = {**dict.fromkeys(["id", "rater", "labels", "remark"], "string"), **dict.fromkeys(columns[5:], "float64")}
     return table.astype({**types, "self_report": bool})
+
+
+def observers(ratings: list[tuple[str, str, str, str, str]]) -> pd.DataFrame:
+    """The outside raters' answers as `schema/ratings.py` has them; self-reports are no ratings of what was heard."""
+    table = ratings_table(ratings)
+    table = table[~table["self_report"]].reset_index(drop=True)
+    votes = shared_votes(table, table["labels"].map(lambda said: [] if pd.isna(said) else split_labels(said)))
+    columns = ["id", "rater", "emotion", "weight", *_ATTRIBUTES.values()]
+    return make_ratings(votes.assign(emotion=canonical_words(votes["word"]))[columns])
 
 
 def split_labels(said: str) -> list[str]:

@@ -47,7 +47,7 @@ from ..reading.locate import find, find_root, missing, need_root, packed_archive
 from ..schema.corpus import Corpus, Fold, add_context, make_table, rotation
 from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
 from ..schema.task import attribute_tasks
-from .files import TURN, Evaluations, observer_votes, ratings_table, read_evaluations, read_transcriptions
+from .files import TURN, Evaluations, observer_votes, observers, ratings_table, read_evaluations, read_transcriptions
 
 CITATION = (
     "C. Busso, M. Bulut, C.-C. Lee, A. Kazemzadeh, E. Mower, S. Kim, J. N. Chang, S. Lee and S. S. Narayanan, "
@@ -180,6 +180,7 @@ def load(root: Path | None, release: str | None = None, *, context: str = "start
         notes=tuple(_notes(base, sessions, table, evaluations, texts)),
         further=(_AUDIO[audio],),
         word_source=partial(_words, sessions),
+        rater_source=partial(observers, evaluations.ratings),
     )
 
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,7 @@ from ..reading.acted import one_release
 from ..reading.locate import find, find_root, missing, need_root, relative, visible
 from ..schema.corpus import Corpus, make_table, rotation
 from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
+from ..schema.ratings import make_ratings
 from ..schema.task import attribute_tasks
 from .labels import ATTRIBUTES, LabelFile, TurnName, read_label_file
 
@@ -98,7 +100,7 @@ def load(
     labels = pd.DataFrame.from_dict(rated.turns, orient="index").reindex(table.index)
     table["raw_emotion"] = labels["raw_emotion"]
     table["emotion"] = canonical(table["raw_emotion"], "msp-improv", str(path))
-    table, arousal_note = _with_attributes(table, labels, arousal)
+    table, flipped, arousal_note = _with_attributes(table, labels, arousal)
     table = _with_votes(_with_previous(table), rated)
     table, file_notes = _with_files(table, base)
     notes = (letter_note, arousal_note, *file_notes, *_notes(rated))
@@ -119,6 +121,7 @@ def load(
         shared=("dialogue", "session"),
         expected=EXPECTED,
         notes=notes,
+        rater_source=partial(_answers, rated, flipped) if rated.ratings else None,
     )
 
 
@@ -178,7 +181,8 @@ def _row(item: str, name: TurnName, position: int) -> dict[str, object]:
     }
 
 
-def _with_attributes(table: pd.DataFrame, labels: pd.DataFrame, asked: str) -> tuple[pd.DataFrame, str]:
+def _with_attributes(table: pd.DataFrame, labels: pd.DataFrame, asked: str) -> tuple[pd.DataFrame, bool, str]:
+    """Add the raters' means; whether activation was turned around, and a note on that."""
     values = pd.DataFrame({a: labels[a] if a in labels else float("nan") for a in ATTRIBUTES.values()}, dtype="float64")
     anger, sadness = (values["arousal"][table["emotion"].eq(e).fillna(False)].mean() for e in ("anger", "sadness"))
     flipped = asked == "flipped" or (asked == "auto" and bool(anger < sadness))
@@ -187,7 +191,7 @@ def _with_attributes(table: pd.DataFrame, labels: pd.DataFrame, asked: str) -> t
     table = table.join(values).assign(arousal_in_file=values["arousal"])
     if flipped:
         table["arousal"] = 6.0 - table["arousal"]
-    return table, note
+    return table, flipped, note
 
 
 def _with_previous(table: pd.DataFrame) -> pd.DataFrame:
@@ -205,6 +209,15 @@ def _with_votes(table: pd.DataFrame, rated: LabelFile) -> pd.DataFrame:
     votes["emotion"] = canonical_words(votes["label"])
     raters = votes.groupby("id").size().reindex(table.index).fillna(0).astype(int)
     return table.assign(raters=raters).join(soft_labels(votes, SOFT))
+
+
+def _answers(rated: LabelFile, flipped: bool) -> pd.DataFrame:
+    """Every rater's answer, activation in the direction of the table."""
+    table = pd.DataFrame(rated.ratings)
+    table = table.assign(emotion=canonical_words(table["label"]))
+    if flipped:
+        table["arousal"] = 6.0 - table["arousal"]
+    return make_ratings(table[["id", "rater", "emotion", *SCALES]])
 
 
 def _with_files(table: pd.DataFrame, base: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:

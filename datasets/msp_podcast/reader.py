@@ -32,6 +32,7 @@ Decisions:
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -39,6 +40,7 @@ import pandas as pd
 from ..reading.locate import find, find_root, missing, need_root
 from ..schema.corpus import OFFICIAL, Corpus, Fold, make_table
 from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
+from ..schema.ratings import make_ratings
 from ..schema.task import attribute_tasks
 from . import folders, labels as files
 
@@ -167,6 +169,7 @@ def load(root: Path | None, release: str | None = None) -> Corpus:
         notes=tuple(note for note in (disagreement, folders.packed(base), *noted) if note),
         further=("previous_releases_information/*",),
         word_source=folders.word_times(base),
+        rater_source=partial(_answers, details) if details else None,
     )
 
 
@@ -178,6 +181,12 @@ def ratings(root: Path | None, release: str | None = None) -> pd.DataFrame:
     if details is None:
         raise missing("msp-podcast", labels, f"one of {', '.join(files.DETAILED)}", ("*label*",))
     return files.read_details(details)
+
+
+def _answers(details: Path) -> pd.DataFrame:
+    """Every rater's primary emotion and attributes."""
+    table = files.read_details(details)
+    return make_ratings(table.assign(emotion=canonical_words(table["labels"]))[["id", "rater", "emotion", *SCALES]])
 
 
 def _folders(root: Path | None) -> tuple[Path, Path]:

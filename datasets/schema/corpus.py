@@ -135,6 +135,8 @@ class Corpus:
     word_source : id -> table of words: word, start, end [s]
     recognised : who recognised these words, `asr(MODEL)`; empty where they are a transcript's
     trace_source : id -> table of frames: time [s], one column per attribute
+    rater_source : makes the table of single raters' answers (`schema/ratings.py`); None where none are kept
+    intended : label columns that say what speakers were to express, not what raters heard
     """
 
     name: str
@@ -160,6 +162,8 @@ class Corpus:
     audio_source: Callable[[Path], Path] | None = None
     incidental: tuple[str, ...] = ("path",)
     generic: bool = False
+    rater_source: Callable[[], pd.DataFrame] | None = None
+    intended: tuple[str, ...] = ()
 
     def task(self, name: str | None = None) -> Task:
         """The task of that name, or the default one."""
@@ -228,6 +232,16 @@ class Corpus:
         if self.trace_source is None:
             raise SerbenchError(f"{self.name} has no time-continuous labels, so {item!r} has no trace.")
         return self.trace_source(item)
+
+    def ratings(self) -> pd.DataFrame:
+        """Single raters' answers, in the columns of `schema/ratings.py`; read when they are first asked for."""
+        return self._ratings
+
+    @cached_property
+    def _ratings(self) -> pd.DataFrame:
+        if self.rater_source is None:
+            raise SerbenchError(f"{self.name} keeps no single raters' answers.")
+        return self.rater_source()
 
     def digest(self) -> str:
         """Sixteen hexadecimal digits that identify name, release, tables and scales.

@@ -383,13 +383,14 @@ def _rescaled_corpus(task: Task, corpus: Corpus) -> tuple[Corpus, tuple[str, ...
     )
     if not changed:
         return corpus, ()
-    source, old = corpus.trace_source, dict(corpus.scales)
+    source, raters, old = corpus.trace_source, corpus.rater_source, dict(corpus.scales)
     moved = dataclasses.replace(
         corpus,
         utterances=rescaled(corpus.utterances, old, scales),
         recordings=None if corpus.recordings is None else rescaled(corpus.recordings, old, scales),
         scales={**old, **scales},
         trace_source=None if source is None else lambda item: rescaled(source(item), old, scales),
+        rater_source=None if raters is None else lambda: rescaled(raters(), old, scales),
     )
     return moved, changed
 

@@ -47,31 +47,33 @@ def table_file(root: Path) -> Path:
     return root
 
 
-def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Iterable[str], needed: str = "path") -> pd.DataFrame:
     """Read a table as text cells (missing = NA), with the line number in the column `LINE`.
 
-    Header names that equal one of `columns` but for blanks and the case of letters are given its spelling.
+    Header names that equal one of `columns` but for blanks and the case of letters are given its spelling; `needed` is
+    the one that there must be.
 
     Raises
     ------
     SerbenchError
         For a file that is damaged, empty, in another encoding, or whose lines don't fit the header; for a header
-        without `path`, with an empty name, or with the same name twice.
+        without the needed name, with an empty name, or with the same name twice.
     """
-    table = _read_parquet(path) if path.suffix.lower() in PARQUET_FILES else _read_text(path)
-    table.columns = pd.Index(_header([str(c) for c in table.columns], set(columns), path))
+    table = _read_parquet(path) if path.suffix.lower() in PARQUET_FILES else _read_text(path, needed)
+    table.columns = pd.Index(_header([str(c) for c in table.columns], set(columns), path, needed))
     if table.empty:
         raise SerbenchError(f"{path} has a header but no rows. Expected one row per utterance.")
     return table
 
 
-def _header(names: list[str], columns: set[str], path: Path) -> list[str]:
+def _header(names: list[str], columns: set[str], path: Path, needed: str) -> list[str]:
     known = {c.lower(): c for c in columns}
     header = [known.get(name.strip().lower(), name.strip()) for name in names]
-    if "path" not in header:
+    if needed not in header:
         raise SerbenchError(
-            f"{path} has no column 'path'; its header is: {', '.join(header[:-1])}. Expected a header line with 'path' "
-            "(and 'label', or attributes such as 'arousal'), names separated by comma, semicolon, tab or bar."
+            f"{path} has no column {needed!r}; its header is: {', '.join(header[:-1])}. Expected a header line "
+            f"with {needed!r} (and 'label', or attributes such as 'arousal'), names separated by comma, semicolon, "
+            "tab or bar."
         )
     if "" in header:
         raise SerbenchError(f"column {header.index('') + 1} of {path} has no name. Name every column in the header.")
@@ -81,9 +83,9 @@ def _header(names: list[str], columns: set[str], path: Path) -> list[str]:
     return header
 
 
-def _read_text(path: Path) -> pd.DataFrame:
+def _read_text(path: Path, needed: str) -> pd.DataFrame:
     text = _decode(path)
-    separator = _separator(text.lstrip().split("\n", 1)[0], path)
+    separator = _separator(text.lstrip().split("\n", 1)[0], path, needed)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str | None]] = []
     header: list[str] = []
@@ -105,13 +107,13 @@ def _read_text(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*header, LINE], dtype="string")
 
 
-def _separator(first_line: str, path: Path) -> str:
-    """The separator that makes `path` a cell of the header; the tab for .tsv and the comma where none does."""
+def _separator(first_line: str, path: Path, needed: str) -> str:
+    """The separator that makes the needed name a cell of the header; the tab for .tsv and the comma where none does."""
 
     def names(separator: str) -> list[str]:
         return [cell.strip().strip('"').lower() for cell in first_line.split(separator)]
 
-    fitting = [s for s in SEPARATORS if "path" in names(s)]
+    fitting = [s for s in SEPARATORS if needed in names(s)]
     if fitting:
         return max(fitting, key=lambda s: len(names(s)))
     return "\t" if path.suffix.lower() == ".tsv" else max(SEPARATORS, key=lambda s: len(names(s)))

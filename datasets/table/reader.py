@@ -12,6 +12,7 @@ with `--option audio=FOLDER` they are relative to that folder, or absolute ones 
 | scale, arousal_scale ... | `LOW..HIGH`, the same in every row: the scale of all attributes, or of one |
 | partition | train, dev, test (test1 ...), unlabelled, in the usual spellings |
 | fold | names of folds of your own |
+| label@NAME, arousal@NAME ... | answers of single raters (`raters.py`); or `--option raters=FILE` |
 | others | those of the corpus table (`schema/corpus.py`) with their meaning; further ones are kept as text |
 
 Where all labels are known emotion words (`WORDS` in `schema/labels.py`), the task is `emotion` with the canonical
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ from .cells import (
     stated_scale,
 )
 from .file import LINE, read_table, table_file
+from .raters import rater_columns, ratings_of_columns, ratings_of_file
 
 FOLDS = 5
 KNOWN_SCALES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (1.0, 7.0), (1.0, 9.0), (0.0, 10.0), (0.0, 100.0))
@@ -77,7 +79,9 @@ class _Draft:
     shared: set[str] = field(default_factory=set)
 
 
-def load(root: Path | None, release: str | None = None, *, audio: str | Path | None = None) -> Corpus:
+def load(
+    root: Path | None, release: str | None = None, *, audio: str | Path | None = None, raters: str | Path | None = None
+) -> Corpus:
     """Load a corpus from a table file, or from a folder that holds exactly one.
 
     Parameters
@@ -85,6 +89,7 @@ def load(root: Path | None, release: str | None = None, *, audio: str | Path | N
     root : the file; its folder is the corpus's root
     release : name of this corpus in records; default: the file's name without its ending
     audio : folder that the paths are relative to, or absolute paths lie in; default: the file's folder
+    raters : file of single raters' answers, one row each
 
     Raises
     ------
@@ -95,9 +100,17 @@ def load(root: Path | None, release: str | None = None, *, audio: str | Path | N
         raise SerbenchError("table needs your table file. Type --root FILE.csv (or .tsv, .parquet).")
     file = table_file(root)
     cells = read_table(file, CELL_COLUMNS)
-    return corpus_of(
+    corpus = corpus_of(
         cells, file, name="table", release=release or file.stem, audio=None if audio is None else audio_folder(audio)
     )
+    if raters is None:
+        return corpus
+    if corpus.rater_source is not None:
+        raise SerbenchError(
+            f"{file} has columns of single raters, and raters={str(raters)!r} is given. Keep one of them."
+        )
+    answered = ratings_of_file(raters, corpus.utterances.index)
+    return replace(corpus, rater_source=lambda: answered)
 
 
 def corpus_of(
@@ -116,7 +129,9 @@ def corpus_of(
     SerbenchError
         For a cell that can't be used.
     """
-    draft = _draft(cells, file, audio)
+    single = rater_columns(cells, file)
+    draft = _draft(cells.drop(columns=single), file, audio)
+    answered = ratings_of_columns(cells, draft.table.index, single, file) if single else None
     draft.remedy = remedy or draft.remedy
     scales = _scales(draft, cells)
     tasks = _tasks(draft, scales)
@@ -135,6 +150,7 @@ def corpus_of(
         shared=tuple(sorted(draft.shared)),
         notes=(*draft.risks, *draft.notes),
         generic=True,
+        rater_source=None if answered is None else lambda: answered,
     )
 
 

@@ -40,6 +40,8 @@ LATEX = {
     "†": r"\dag{}",
     "±": r"\(\pm\)",
     "×": r"\(\times\)",
+    "↓": r"\(\downarrow\)",
+    "↑": r"\(\uparrow\)",
 }
 SHORT = 28
 """Cells of at most so many characters are not broken into lines."""

@@ -1,7 +1,7 @@
-"""Groups of test items: by what a corpus states of speakers and utterances, and by duration.
+"""Groups of test items: by what a corpus states of speakers and utterances, by duration and by loudness.
 
-Ages are cut at 25, 40 and 60 years, durations at their terciles over the test items. An item of which a column says
-nothing is in no group of that column.
+Ages are cut at 25, 40 and 60 years, durations and levels at their terciles over the test items. An item of which a
+column says nothing is in no group of that column.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ STATED = ("gender", "language", "role", "session")
 """Columns whose values are groups as they stand."""
 AGES = (25, 40, 60)
 DURATIONS = ("short", "middle", "long")
+LEVEL = "level_db"
+"""Column of the items' levels, once they were asked for (`serbench fairness --by loudness`)."""
+LOUDNESS = "loudness"
+LEVELS = ("quiet", "middle", "loud")
 SPEAKER = "speaker"
 
 
@@ -38,7 +42,9 @@ def groupings(items: pd.DataFrame, only: Sequence[str] = ()) -> dict[str, pd.Ser
     if "age" in items:
         made["age"] = _ages(items["age"])
     if "duration_seconds" in items:
-        made["duration"] = _terciles(items["duration_seconds"])
+        made["duration"] = _terciles(items["duration_seconds"], DURATIONS)
+    if LEVEL in items:
+        made[LOUDNESS] = _terciles(items[LEVEL], LEVELS)
     several = {name: groups.dropna() for name, groups in made.items() if groups.nunique() > 1}
     for name in only:
         if name not in several:
@@ -57,11 +63,11 @@ def _ages(years: pd.Series) -> pd.Series[str]:
     return pd.Series(pd.cut(years.astype("float64"), bounds, right=False, labels=names), years.index).astype("string")
 
 
-def _terciles(seconds: pd.Series) -> pd.Series[str]:
-    """Short, middle, long; no groups where too many items are of one length."""
-    values = seconds.astype("float64")
+def _terciles(given: pd.Series, of: Sequence[str]) -> pd.Series[str]:
+    """Three groups of equally many items; none where too many items have one value."""
+    values = given.astype("float64")
     low, high = values.quantile([1 / 3, 2 / 3])
     if not values.min() < low < high:
-        return pd.Series(pd.NA, seconds.index, dtype="string")
-    names = np.select([values <= low, values <= high, values > high], list(DURATIONS), default="")
-    return pd.Series(names, seconds.index, dtype="string").replace("", pd.NA)
+        return pd.Series(pd.NA, given.index, dtype="string")
+    names = np.select([values <= low, values <= high, values > high], list(of), default="")
+    return pd.Series(names, given.index, dtype="string").replace("", pd.NA)

@@ -41,7 +41,7 @@ def fairness(run: Run, only: Sequence[str] = (), how: Resamples | None = None) -
 
     Parameters
     ----------
-    only : groupings (gender, age, language, role, session, speaker, duration); none = all that the items hold
+    only : groupings (gender, age, language, role, session, speaker, duration, loudness); none = all that the items hold
     how : numbers of resamples and deals, level, seed
 
     Raises

@@ -30,7 +30,7 @@ class Runs(list[Run]):
         self.problems: dict[Path, str] = dict(problems or {})
 
     def named(self, name: str) -> Run:
-        """The one run that `MODEL`, `MODEL:PRESET` or a run id (or its beginning) names.
+        """The one run that `MODEL`, `MODEL:PRESET`, a name in tables (`linear+refit`) or a run id names.
 
         Raises
         ------
@@ -41,6 +41,7 @@ class Runs(list[Run]):
         alike = [r for r in self if r.run_id == name or r.run_id.startswith(name + "_")] or [
             r for r in self if r.spec["model"]["name"] == model and (not preset or r.spec["model"]["preset"] == preset)
         ]
+        alike = [r for r in alike or self if r.name == name] or alike
         if len(alike) > 1 and not preset:
             alike = [r for r in alike if r.spec["model"]["preset"] == "default"] or alike
         if len(alike) == 1:

@@ -38,7 +38,7 @@ def identity(spec: Spec) -> dict[str, Any]:
     """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures.
 
     A run that trained nothing has the digests of its weights in it too, one that searched for settings the search, one
-    that was fitted again on train + dev that.
+    that was fitted again on train + dev that, and so for calibration and training labels.
     """
     search = spec["model"].get("search")
     weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
@@ -49,7 +49,7 @@ def identity(spec: Spec) -> dict[str, Any]:
             "config": spec["model"]["config"],
             **({"weights": weights} if weights else {}),
             **({"search": dict(search)} if search else {}),
-            **({"refit": True} if spec["model"].get("refit") else {}),
+            **{key: spec["model"][key] for key in ("refit", "calibrate", "labels") if spec["model"].get(key)},
         },
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
     }
@@ -120,7 +120,9 @@ def fill_line(spec: Spec, results: Path, trials: int) -> str:
 def _short_name(model: Mapping[str, Any]) -> str:
     preset, search = model.get("preset") or "default", model.get("search")
     name = str(model["name"]) if preset == "default" else f"{model['name']}:{preset}"
-    return f"{name}{'+refit' if model.get('refit') else ''}{'+search' + str(search['budget']) if search else ''}"
+    marks = [f"+{model[key]}" for key in ("labels", "calibrate") if model.get(key)]
+    refit = "+refit" if model.get("refit") else ""
+    return f"{name}{refit}{'+search' + str(search['budget']) if search else ''}{''.join(marks)}"
 
 
 def _is_list(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """One run packed for others: a zip file without what may not be passed on.
 
-Left out are gold labels (unless asked for) and the paths of the machine that the run was made on. Audio and transcripts
-are in no record. The same run always gives the same bytes; `serbench.results.record.sharing.merge` takes such files.
+Left out are gold labels and single raters' answers (unless asked for), and the paths of the machine that the run was
+made on. Audio and transcripts are in no record. The same run always gives the same bytes;
+`serbench.results.record.sharing.merge` takes such files.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..scores.scoring import gold_columns
 from .folder import Run
 from .identity import REQUIRED
 from .storage import write_parquet
+from .test_items import read_ratings, write_ratings
 
 HIDDEN = "PATH"
 """What stands in an exported record where a path of the machine stood."""
@@ -56,6 +58,8 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
             _export_unit(run, copy_of, _hidden(unit, hide), labels=labels, class_scores=class_scores)
         if (items := run.items()) is not None:
             copy_of.write_items(items.reset_index())
+        if labels and (answered := read_ratings(run.path)) is not None:
+            write_ratings(copy_of.path, answered)
         for file in sorted(copy_of.path.iterdir()):
             members[f"runs/{run.run_id}/{file.name}"] = file.read_bytes()
     members[f"runs/{run.run_id}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()

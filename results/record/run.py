@@ -91,7 +91,7 @@ class Run:
 
     def withdraw(self) -> None:
         """Delete the folder if this process made it and nothing was worked on: what was asked for was refused."""
-        unworked = {"run.json", "items.json", "items.parquet"}
+        unworked = {"run.json", "items.json", "items.parquet", "ratings.json", "ratings.parquet"}
         if self.fresh and self.path.is_dir() and {file.name for file in self.path.iterdir()} <= unworked:
             shutil.rmtree(self.path)
 

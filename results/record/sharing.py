@@ -28,6 +28,7 @@ from ...datasets.core.stages import track
 from ..scores.scoring import gold_columns, key_columns
 from .folder import Run, load_runs
 from .packing import export_run
+from .test_items import has_ratings, read_ratings, write_ratings
 
 __all__ = ["Merged", "export_run", "merge"]
 
@@ -202,6 +203,8 @@ def _copy_items(runs: Iterable[Run], out: Path) -> None:
         target = out / "runs" / run.run_id
         if target.is_dir() and not (target / "items.json").is_file() and (items := run.items()) is not None:
             Run.open(target).write_items(items.reset_index())
+        if target.is_dir() and not has_ratings(target) and (answered := read_ratings(run.path)) is not None:
+            write_ratings(target, answered)
 
 
 def _versions(runs: Iterable[Run]) -> Iterator[str]:

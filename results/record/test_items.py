@@ -4,11 +4,16 @@
 as far as the corpus has them. `items.json` holds its digest and is written after it. Resampling takes its clusters
 from here, and reports their breakdowns by speaker, gender and duration. Records from before there were items lack the
 two files; repeating the run's command adds them.
+
+`ratings.parquet` holds what single raters said of them, where the corpus keeps it, a row for each answer: id, rater
+(missing where names are not kept), weight, and `answer` (a class of the task; missing for any other) or a column per
+target. `ratings.json` holds its digest, and whether the task's own labels say what was intended rather than what raters
+heard. These are labels: exports leave them out with the gold labels. Repeating the run's command adds them too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,3 +119,54 @@ def _named(items: pd.DataFrame | None, wanted: pd.Index[str], by: str, line: str
             "Type --cluster utterance."
         )
     return Clusters(by, values.astype(str))
+
+
+RATING_FILES = ("ratings.json", "ratings.parquet")
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Answers, and whether gold labels are what was intended (then raters are not behind them)."""
+
+    table: pd.DataFrame
+    intended: bool = False
+
+
+def has_ratings(folder: Path) -> bool:
+    """Whether a record holds answers of single raters."""
+    return (folder / RATING_FILES[0]).is_file()
+
+
+def write_ratings(folder: Path, ratings: Ratings) -> None:
+    """Leave the answers in a run folder."""
+    facts, data = (folder / name for name in RATING_FILES)
+    facts.unlink(missing_ok=True)
+    write_json(facts, {**write_parquet(data, ratings.table), "intended": ratings.intended})
+
+
+def read_ratings(folder: Path) -> Ratings | None:
+    """The answers of a record; None where it holds none.
+
+    Raises
+    ------
+    SerbenchError
+        For damaged files.
+    """
+    if not has_ratings(folder):
+        return None
+    facts, data = (folder / name for name in RATING_FILES)
+    try:
+        held = read_json(facts)
+        table = join_parquet([(read_verified(data, held), {})], None)
+        assert table is not None
+        return Ratings(table, bool(held["intended"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise SerbenchError(
+            f"{data} is damaged: {error}. Delete {' and '.join(RATING_FILES)} there and repeat the 'serbench run' line "
+            "of the record, which writes them again and trains nothing."
+        ) from error
+
+
+def ratings_of(folders: Iterable[Path]) -> Ratings | None:
+    """The answers of the first of some run folders (of one protocol, so of the same items) that holds any."""
+    return next((held for folder in folders if (held := read_ratings(folder)) is not None), None)

@@ -159,10 +159,11 @@ def breakdown(table: pd.DataFrame, by: str, metric: str, order: Sequence[str] = 
 
 
 @styled
-def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure:
+def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str], human: float = np.nan) -> Figure:
     """Score against what it cost, one panel per kind of cost that is recorded; logarithmic axes.
 
-    `table` has the columns name, mean, low, high and those that `axes_of` names (column -> axis label).
+    `table` has the columns name, mean, low, high and those that `axes_of` names (column -> axis label);
+    `human` is drawn as a line across.
     """
     known = [c for c in axes_of if (table[c] > 0).any()]
     figure, panels = _panels(len(known), 2.6)
@@ -173,6 +174,8 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str]) -> Figure
             mark = _mark(i)
             axes.plot(row[column], row["mean"], linestyle="none", label=row["name"], **mark)
             axes.vlines(row[column], row["low"], row["high"], color=mark["color"], lw=1)
+        if not np.isnan(human):
+            axes.axhline(human, color=GREY, lw=1, ls="--", label="human")
         axes.set_xscale("log")
         axes.set(xlabel=axes_of[column], ylabel=f"{metric} (share)")
         axes.margins(x=0.15)

@@ -12,6 +12,7 @@ from ..display.table import Cell, Table, task_and_target
 from ..record.folder import Run
 from ..scores.scoring import confusion_table
 from ..tables import references as published
+from ..tables.beside_human import human_mark, human_note, with_human
 from . import figures
 from .data import GROUPS, Ranking, breakdown, cost, epochs, excluded, failed
 from .page import Drawing
@@ -35,11 +36,13 @@ FILES_SHOWN = 100
 def leaderboard_table(ranking: Ranking, target: str, stem: str) -> Table:
     """Rank, score with interval and letters, test against chance, cost."""
     rows, what = ranking.rows(target), task_and_target(ranking.task.name, target)
+    plain = ["chance" if row["chance"] else "" for row in rows]
+    cells, styles = with_human(rows, [_board(row) for row in rows], plain)
     return Table(
         f"{ranking.dataset}, {what}: {ranking.task.metric} as a share",
-        [_board(row) for row in rows],
+        cells,
         _board_note(rows, ranking),
-        ["chance" if row["chance"] else "" for row in rows],
+        styles,
         f"{stem}-leaderboard-{target}",
         ranking.frame[ranking.frame["target"].eq(target)],
         kind="leaderboard",
@@ -166,7 +169,8 @@ def drawings(ranking: Ranking) -> Iterator[Drawing]:
             "real-time factor counts from file to prediction where that was measured, else from cached "
             "features. Memory: the largest of any unit's process. What is not recorded is missing."
         )
-        yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS))
+        human = float(ranking.rows(ranking.targets[0])[0]["human"])
+        yield Drawing("cost", "Accuracy against cost", caption, figures.cost(table, ranking.task.metric, COSTS, human))
 
 
 def _forests(ranking: Ranking) -> Iterator[Drawing]:
@@ -246,7 +250,7 @@ def _board(row: Mapping[str, Any]) -> Row:
     flags = f" [{row['labels']}]" if row["labels"] else ""
     return {
         "#": Cell(str(row["rank"]), int(row["rank"])),
-        "model": Cell(f"{row['name']}{mark}{failures}{flags}", row["name"], row["signature"]),
+        "model": Cell(f"{row['name']}{mark}{human_mark(row)}{failures}{flags}", row["name"], row["signature"]),
         row["metric"]: Cell(number(row["mean"]), float(row["mean"])),
         "95 % interval": Cell(interval(*bounds), float(bounds[0])),
         "letters": row["letters"] or "-",
@@ -277,6 +281,7 @@ def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
         parts.append(f"p (chance): paired t-test against {chance}, Holm-adjusted. Grey rows are chance.")
     marks = {r["beats_chance"] for r in rows}
     parts += ["† not significantly better than chance (crossed t-test, Holm-adjusted)."] * ("no" in marks)
+    parts += human_note(rows)
     parts += ["? not tested against chance: run the model chance on this task too."] * ("untested" in marks)
     return " ".join([*parts, "time: wall time of all trials."])
 

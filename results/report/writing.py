@@ -18,6 +18,7 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_bytes, write_text
+from ..curves.table import tables as curve_tables
 from ..display.table import Table, write_table
 from ..record.folder import Run, Runs
 from ..record.storage import write_csv
@@ -133,7 +134,7 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
 
     groups = [name for by in GROUPS for name in files.data(f"{stem}-by-{by}", breakdown(ranking, by)[0])]
     left_out, published = files.tables(bad_file_table(ranking, stem)), reference_table(ranking, stem)
-    calibrated = beyond.calibrations(ranking)
+    calibrated, shares = beyond.calibrations(ranking), list(beyond.curves(ranking))
     parts = [
         Part("Leaderboards of the single targets", tables=boards[1:], is_open=False),
         Part("Published results", tables=files.tables(published), is_open=_ranked(published)),
@@ -146,6 +147,12 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
             "Calibration and abstention",
             figures=[files.picture(one, stem) for one in beyond.calibration_drawings(calibrated)],
             tables=files.tables(*beyond.calibration_tables(calibrated)),
+        ),
+        Part("Models and raters", tables=files.tables(*beyond.rater_tables(ranking))),
+        Part(
+            "Score by amount of training data",
+            figures=[files.picture(one, stem) for one in beyond.curve_drawings(shares)],
+            tables=files.tables(*(table for one in shares for table in curve_tables(one))),
         ),
         Part("Learning curves", figures=drawn("curves")),
         Part("What trainings warn of", texts=warned(ranking)),

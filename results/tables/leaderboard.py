@@ -26,6 +26,7 @@ from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import holm, mean_interval, paired_t
+from .beside_human import HUMAN, NOBODY, add_human, human_mark, human_note, with_human
 from .pair_tests import Resampling, score_intervals
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ COLUMNS = (
     "p_chance_holm",
     "p_chance_crossed",
     "beats_chance",
+    *HUMAN,
     "seconds",
     "cpu_seconds",
     "parameters",
@@ -89,9 +91,10 @@ def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] |
     scores; `undefined` of them are NaN (and then so is the mean); `p_chance` is that of the paired t-test,
     `p_chance_holm` the same adjusted over the ranking, `p_chance_crossed` that of the crossed t-test, adjusted too: it
     knows that scores of one trial or subset belong together, and decides `beats_chance`: "yes", "no", "untested", or
-    empty for a chance row; seconds are those of all trials; `parameters` are trained ones, `feature_parameters` those
-    of frozen networks behind the features; multiply-accumulates and computing time are those for a second of audio
-    (empty where they were not measured); `left_out` files could not be used; `command` makes the row again.
+    empty for a chance row; `HUMAN` are those of `beside_human`; seconds are those of all trials; `parameters` are
+    trained ones, `feature_parameters` those of frozen networks behind the features; multiply-accumulates and computing
+    time are those for a second of audio (empty where they were not measured); `left_out` files could not be used;
+    `command` makes the row again.
     `attrs["problems"]` names the runs that could not be ranked, damaged folders among them (run id -> reason)
 
     Raises
@@ -196,6 +199,7 @@ def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
     names = short_names([s.run.spec for s in scored.values()])
     rows = [row for s, name in zip(scored.values(), names, strict=True) for row in _summary(s, name)]
     _test_against_chance(rows, scored)
+    add_human(rows, scored, problems, ALPHA)
     targets = scored_targets(group[0].task)
     rows.sort(key=lambda r: (targets.index(r["target"]), np.isnan(r["mean"]), -np.nan_to_num(r["mean"]), r["name"]))
     seen: dict[str, int] = {}
@@ -227,6 +231,7 @@ def _summary(scored: Scored, name: str) -> list[Row]:
                 "chance_row": "",
                 **dict.fromkeys(CHANCE_TESTS, float("nan")),
                 "beats_chance": "",
+                **NOBODY,
             }
         )
     return rows
@@ -269,7 +274,8 @@ def _tables(frame: pd.DataFrame) -> list[Table]:
         rows = records(group)
         protocol = f"(protocol {rows[0]['protocol']}+{rows[0]['protocol_digest']})"
         title = f"{dataset}, {task_and_target(task, target)}: {rows[0]['metric']} {protocol}"
-        tables.append(Table(title, [_cells(row) for row in rows], _note(rows), _styles(rows)))
+        cells, styles = with_human(rows, [_cells(row) for row in rows], _styles(rows))
+        tables.append(Table(title, cells, _note(rows), styles))
     for (dataset, task), group in frame.drop_duplicates("run_id").groupby(["dataset", "task"], sort=False):
         if group["real_time_factor"].notna().any():
             rows = records(group)
@@ -290,7 +296,7 @@ def _cells(row: Row) -> dict[str, str]:
     bounds = (row["boot_low"], row["boot_high"]) if "boot_low" in row else (row["low"], row["high"])
     return {
         "#": str(row["rank"]),
-        "model": f"{row['name']}{mark}{failed}",
+        "model": f"{row['name']}{mark}{human_mark(row)}{failed}",
         "mean": number(row["mean"]),
         "sd": number(row["sd"]),
         "95 % interval": interval(*bounds),
@@ -342,6 +348,7 @@ def _note(rows: Sequence[Row]) -> str:
         parts.append(f"p: paired t-test against {chance}, Holm-adjusted.")
     if "no" in marks:
         parts.append("† not significantly better than chance (crossed t-test, Holm-adjusted).")
+    parts += human_note(rows)
     if "untested" in marks:
         parts.append("? not tested against chance: run the model chance on this task too.")
     return " ".join(parts)
