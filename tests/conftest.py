@@ -217,6 +217,20 @@ def toys(silent_corpora: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
+def tiny_fusion() -> dict[str, str]:
+    """Settings of `semantic-fusion` that train in a second."""
+    network = {
+        "sampling_rate": "2000",
+        "filters": "4,4,4",
+        "pools": "5,4,2",
+        "projection": "8",
+        "width": "8",
+        "units": "4",
+    }
+    return {**{f"model.{key}": value for key, value in network.items()}, "train.epochs": "1"}
+
+
+@pytest.fixture(scope="session")
 def edit() -> Callable[..., None]:
     """Spoil a text file: the first `times` places of `old`, which must be there, become `new`."""
 

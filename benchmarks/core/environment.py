@@ -60,6 +60,7 @@ PARTS = (
     Part("iso639", "iso639-lang", "names of languages in the dataset audformat", "audformat"),
     Part("ray", "ray", "--launcher ray", "ray"),
     Part("jiwer", "jiwer", "word error rates of words transcribe", "wer"),
+    Part("pocketsphinx", "pocketsphinx", "words align --model pocketsphinx", "pocketsphinx"),
     Part("optuna", "optuna", "serbench tune", "tune"),
 )
 
