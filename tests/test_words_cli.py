@@ -195,7 +195,10 @@ def test_the_commands_of_the_page_run_on_the_demo_corpus(tmp_path: Path, monkeyp
 def test_the_defaults_of_the_two_kinds_of_vectors_fit_each_other() -> None:
     from serbench.features.words import speech2vec, word2vec
 
-    assert {config.dim for config in speech2vec.PRESETS.values()} == {word2vec.Config().dim} == {100}
+    presets = dict(speech2vec.PRESETS)
+    paper = presets.pop("paper")
+    assert (paper.dim, paper.forcing, paper.objective, paper.own) == (50, 1.0, "write", False)
+    assert {config.dim for config in presets.values()} == {word2vec.Config().dim} == {100}
 
 
 def test_small_corpora_take_the_quick_preset() -> None:

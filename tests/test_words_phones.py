@@ -109,7 +109,15 @@ def spoken(tmp_path: Path) -> Path:
     rows = []
     for k, (text, language) in enumerate([(SENTENCES[0], "en"), (SENTENCES[1], "en"), (SENTENCES[0], "de")]):
         soundfile.write(tmp_path / f"{k}.wav", say(text, k)[0], RATE)
-        rows.append({"path": f"{k}.wav", "label": "happy", "speaker": f"s{k}", "text": text, "language": language})
+        rows.append(
+            {
+                "path": f"{k}.wav",
+                "label": ("happy", "sad")[k % 2],
+                "speaker": f"s{k}",
+                "text": text,
+                "language": language,
+            }
+        )
     pd.DataFrame(rows).to_csv(tmp_path / "corpus.csv", index=False)
     return tmp_path
 

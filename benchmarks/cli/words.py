@@ -55,6 +55,8 @@ def align(
         device=resolve_device(device) if model else "cpu",
     )
     typer.echo(aligned.line())
+    if again and (found := words.against_own(aligned, corpus)) is not None:
+        typer.echo(f"  against the corpus's own times: {found.line()}")
     if doubted := aligned.doubted:
         typer.echo(
             f"  {len(doubted)} of {len(aligned.confidence)} transcripts are likely not what was said, first of all "
@@ -128,7 +130,9 @@ def speech2vec(
     out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
     source: CorpusOptions,
     words: Annotated[Path | None, typer.Option(help="Word times of 'serbench words align'.")] = None,
-    preset: Annotated[str, typer.Option(help="default, quick for small corpora, or auto: by their size.")] = "auto",
+    preset: Annotated[
+        str, typer.Option(help="default, quick for small corpora, paper, or auto: by their size.")
+    ] = "auto",
     set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
     partition: Partitions = None,
     device: Device = "auto",

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ...datasets.core.config import override, to_dict
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.files import write_json
@@ -59,13 +61,11 @@ def word_times(
     SerbenchError
         If no item has words, or `language` is given and the corpus says the language of all items.
     """
-    aligner = None
-    if model is not None:
-        aligner = open_aligner(model, device)
-    elif again:
+    if again and model is None:
         raise SerbenchError("--again aligns anew, which needs a model. Type --model FOLDER.")
     chosen = chosen_items(corpus, items, partitions or None)
     language = needed_language(corpus, chosen, language)
+    aligner = None if model is None else open_aligner(model, device)
     with (display or Silent()).extraction("words", len(chosen)) as progress:
         times = align_words(corpus, chosen, aligner, again=again, language=language, progress=steps_of(progress))
     if not len(times.table):
@@ -93,6 +93,18 @@ def onset_errors(times: Path, corpus: Corpus, truth: Path | None = None) -> Agre
             "of. Expected word times of the same items: serbench words align DATASET --out WORDS.csv"
         )
     return found
+
+
+def against_own(times: WordTimes, corpus: Corpus) -> Agreement | None:
+    """How far word times lie from the corpus's own, of items whose own were not spread; None where there are none."""
+    from ...features.words.agreement import agreement
+
+    def own(item: str) -> pd.DataFrame:
+        words = corpus.words(item)
+        return words.iloc[:0] if "source" in words and words["source"].eq("spread").any() else words
+
+    found = agreement(times, own, dict.fromkeys(times.table["item"]))
+    return found if found.items else None
 
 
 def open_aligner(model: Path, device: str = "cpu") -> Aligner:
@@ -129,7 +141,7 @@ def speech2vec(
     Parameters
     ----------
     words : word times to use instead of the corpus's own
-    preset : "default", "quick", or "auto": by the number of spoken words
+    preset : "default", "quick", "paper", or "auto": by the number of spoken words
     settings : KEY=VALUE of the training, `cut.KEY` of the cuts
     """
     from ...features.spoken.encoder import beside, encoder_of, save_encoder
