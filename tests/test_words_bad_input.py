@@ -44,7 +44,7 @@ def corpus(tmp_path: Path) -> Callable[[Said], Path]:
         for k, (text, language, seconds) in enumerate(said):
             noise = 0.1 * np.random.default_rng(k).standard_normal(round(seconds * RATE))
             soundfile.write(tmp_path / f"{k}.wav", noise, RATE)
-            rows.append({"path": f"{k}.wav", "label": ("happy", "sad")[k % 2], "speaker": f"s{k % 2}", "text": text})
+            rows.append({"path": f"{k}.wav", "label": ("happy", "sad")[k % 2], "speaker": f"s{k}", "text": text})
             rows[-1] |= {"language": language, "id": f"u{k}"}
         pd.DataFrame(rows).dropna(axis="columns", how="all").to_csv(tmp_path / "corpus.csv", index=False)
         return tmp_path / "corpus.csv"
@@ -81,25 +81,25 @@ def hear(root: Path, model: Path, *further: object) -> tuple[object, ...]:
 def test_a_language_that_would_go_unheard_is_refused(
     corpus: Callable[[Said], Path], tiny_whisper: Path, command: Callable[..., tuple[object, ...]]
 ) -> None:
-    root = corpus([("ja", "de", 0.3), ("yes", "en", 0.3)])
+    root = corpus([("ja", "de", 0.3), ("yes", "en", 0.3), ("no", "en", 0.3)])
     message = refused(*command(root, tiny_whisper, "--language", "en"))
-    assert "--language en was given, but table says the language of all 2 items (de, en)" in message
+    assert "--language en was given, but table says the language of all 3 items (de, en)" in message
     assert "leave it out" in message
     assert not (root.parent / "out.csv").exists()
 
 
 def test_a_language_is_taken_for_items_without_one(corpus: Callable[[Said], Path], tiny_whisper: Path) -> None:
-    root = corpus([("ja", "de", 0.3), ("yes", None, 0.3)])
+    root = corpus([("ja", "de", 0.3), ("yes", None, 0.3), ("nein", "de", 0.3)])
     said = given(*align(root, tiny_whisper))
     assert "left out: u1: no language is known of the item" in said
-    assert "2 words of 2 items (2 attention)" in given(*align(root, tiny_whisper, "--language", "en"))
+    assert "3 words of 3 items (3 attention)" in given(*align(root, tiny_whisper, "--language", "en"))
 
 
 @pytest.mark.parametrize("command", [align, hear])
 def test_a_language_that_the_checkpoint_does_not_know(
     corpus: Callable[[Said], Path], tiny_whisper: Path, command: Callable[..., tuple[object, ...]]
 ) -> None:
-    message = refused(*command(corpus([("oui", "fr", 0.3), ("non", "fr", 0.3)]), tiny_whisper))
+    message = refused(*command(corpus([("oui", "fr", 0.3)] * 3), tiny_whisper))
     assert "the language 'fr' is unknown to the checkpoint" in message
     assert "Expected one of de, en" in message
 
@@ -108,7 +108,7 @@ def test_a_language_that_the_checkpoint_does_not_know(
 def test_an_english_checkpoint_on_german(
     corpus: Callable[[Said], Path], english: Path, command: Callable[..., tuple[object, ...]]
 ) -> None:
-    message = refused(*command(corpus([("ja", "de", 0.3), ("nein", "de", 0.3)]), english))
+    message = refused(*command(corpus([("ja", "de", 0.3)] * 3), english))
     assert "'tiny.en' knows English alone, the text is in 'de'" in message
     assert "multilingual" in message
 
@@ -118,17 +118,17 @@ def test_an_english_checkpoint_on_german(
 
 def test_another_text_than_was_said_is_named(corpus: Callable[[Said], Path], tiny_whisper: Path) -> None:
     """A checkpoint of random weights believes no text; real ones are tried in `test_words_attention`."""
-    said = given(*align(corpus([("ja nein", "de", 0.5), ("ja", "de", 0.3)]), tiny_whisper))
-    assert "2 of 2 transcripts are likely not what was said, first of all u" in said
+    said = given(*align(corpus([("ja nein", "de", 0.5), ("ja", "de", 0.3), ("nein", "de", 0.3)]), tiny_whisper))
+    assert "3 of 3 transcripts are likely not what was said, first of all u" in said
     assert "(0.0" in said
 
 
 @pytest.mark.parametrize("empty", ["", "   ", None])
 def test_empty_transcripts(corpus: Callable[[Said], Path], tiny_whisper: Path, empty: str | None) -> None:
-    said = given(*align(corpus([("ja nein", "de", 0.5), (empty, "de", 0.3)]), tiny_whisper))
-    assert "2 words of 1 items" in said
+    said = given(*align(corpus([("ja nein", "de", 0.5), (empty, "de", 0.3), ("ja", "de", 0.3)]), tiny_whisper))
+    assert "3 words of 2 items" in said
     assert "1 items have neither word times nor a transcript, such as u1" in said
-    message = refused(*align(corpus([(empty, "de", 0.5), (empty, "de", 0.3)]), tiny_whisper))
+    message = refused(*align(corpus([(empty, "de", 0.3)] * 3), tiny_whisper))
     assert "no item of table has words: there are neither word times nor transcripts" in message
 
 
@@ -136,9 +136,9 @@ def test_recordings_longer_than_a_window_and_shorter_than_a_frame(
     corpus: Callable[[Said], Path], tiny_whisper: Path
 ) -> None:
     """31 s are two windows, and every word lies within them; a text on 10 ms of sound is spread, and doubted."""
-    root = corpus([(" ".join(["ja"] * 6), "de", 31.0), ("ja nein", "de", 0.01)])
+    root = corpus([(" ".join(["ja"] * 6), "de", 31.0), ("ja nein", "de", 0.01), ("ja", "de", 0.5)])
     said = given(*align(root, tiny_whisper))
-    assert "2 of 2 transcripts are likely not what was said" in said
+    assert "3 of 3 transcripts are likely not what was said" in said
     times = pd.read_csv(root.parent / "out.csv")
     long, short = times[times["item"].eq("u0")], times[times["item"].eq("u1")]
     assert len(long) == 6
@@ -182,13 +182,12 @@ def test_files_that_are_not_there_or_of_another_kind(tmp_path: Path) -> None:
     message = refused("words", "judge", f"{nowhere}.vec", "--dataset", "demo")
     assert "there is no file" in message
     assert "Expected a file of word vectors" in message
-    for path, expected in (
-        (nowhere, "there is no encoder of spoken words"),
-        (tmp_path / "text.vec", "holds no encoder"),
-    ):
-        typed = ("run", "--dataset", "demo", "--trials", "1", "--results", tmp_path / "results")
-        for model in (("linear", f"model.feature=spoken-words:{path}"), ("semantic-fusion", f"model.encoder={path}")):
-            message = refused(*typed, "--model", model[0], "--set", model[1])
-            assert expected in message
-            assert "Expected the file *.encoder.safetensors that 'serbench words speech2vec' writes" in message
+    typed = ("run", "--dataset", "demo", "--trials", "1", "--results", tmp_path / "results")
+    for path in (nowhere, tmp_path / "text.vec"):
+        feature = refused(*typed, "--model", "linear", "--set", f"model.feature=spoken-words:{path}")
+        assert ("holds no encoder" if path.exists() else "there is no encoder of spoken words") in feature
+        assert "Expected the file *.encoder.safetensors that 'serbench words speech2vec' writes" in feature
+        model = refused(*typed, "--model", "semantic-fusion", "--set", f"model.encoder={path}")
+        assert ("holds no encoder" if path.exists() else "can't be read: No such file") in model
+        assert ("*.encoder.safetensors" if path.exists() else "model.encoder=FILE") in model
     assert not list((tmp_path / "results").glob("runs/*"))

@@ -34,7 +34,7 @@ def _costs(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> Arra
     norms = [np.square(sound).sum(-1, dtype=np.float64) for sound in (one, other)]  # (pair, frame)
     products = np.einsum("pic,pjc->pij", one, other, optimize=True)
     squares = norms[0][:, :, None] + norms[1][:, None] - 2 * products
-    return np.sqrt(np.maximum(squares, 0)).transpose(1, 2, 0)
+    return np.asarray(np.sqrt(np.maximum(squares, 0)).transpose(1, 2, 0))
 
 
 def _least(cost: Array, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> Array:

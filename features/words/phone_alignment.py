@@ -44,7 +44,8 @@ Array = npt.NDArray[np.float32]
 class PhoneAligner:
     """Word times of known English words.
 
-    `doubtful` was chosen on actors 1 to 4 of RAVDESS: 5 % of their sentences are below it, and 95 % of other texts.
+    `doubtful` was chosen on 35 recordings of actors 1 to 4 of RAVDESS: under 5 % of them are below it with the sentence
+    that they say, over 95 % with quite other sentences.
 
     Raises
     ------
