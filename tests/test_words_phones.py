@@ -18,7 +18,7 @@ from serbench.datasets.core.libraries import LibraryError
 from serbench.datasets.voice.phones import PAUSE
 from serbench.datasets.voice.synthesis import Delivery, synthesise, timing, voice
 from serbench.datasets.voice.vocal_tract import HOP
-from serbench.features.words.phone_alignment import NAME, PhoneAligner
+from serbench.features.spoken.phone_alignment import NAME, PhoneAligner
 
 RATE = 16000
 SPELT = {

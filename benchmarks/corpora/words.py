@@ -109,7 +109,7 @@ def against_own(times: WordTimes, corpus: Corpus) -> Agreement | None:
 
 def open_aligner(model: Path, device: str = "cpu") -> Aligner:
     """The aligner of a checkpoint, by the cross-attention of a Whisper model or by a CTC model; or `pocketsphinx`."""
-    from ...features.words import phone_alignment
+    from ...features.spoken import phone_alignment
     from ...features.words.whisper import Whisper, is_whisper
 
     if str(model) == phone_alignment.NAME and not (model / "config.json").is_file():

@@ -31,7 +31,6 @@ import numpy as np
 from ...datasets.schema.corpus import Corpus
 from ...features.core.audio import read_audio
 from ...features.core.feature_extractor import FeatureExtractor
-from ...features.core.word_feature import SpokenWordFeature
 from ...sermodels.core.sermodel import Data, SERModel
 
 SECONDS = 10.0
@@ -115,14 +114,18 @@ def running_cost(
 
 def _make(extractor: FeatureExtractor, role: str, corpus: Corpus, data: Data, item: str) -> None:
     """Make the features of an item anew; what is laid out from words alone is made whenever it is asked for."""
+    if not extractor.needs_words:
+        extractor.extract(signal_of(corpus, data, item, extractor.sampling_rate))
+        return
+    from ...features.core.word_feature import SpokenWordFeature
+
+    table = data.features[role]
     if isinstance(extractor, SpokenWordFeature):
         said = extractor.times(item, corpus.words)
         heard = extractor.hear(said, signal_of(corpus, data, item, extractor.encoder.sampling_rate))
-        extractor.lay_heard(said, heard, data.features[role].frames(item))
-    elif extractor.needs_words:
-        _ = data.features[role][item]
+        extractor.lay_heard(said, heard, table.frames(item))
     else:
-        extractor.extract(signal_of(corpus, data, item, extractor.sampling_rate))
+        _ = table[item]
 
 
 def sample(corpus: Corpus, data: Data) -> tuple[Data, float]:

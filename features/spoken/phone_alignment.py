@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import library
-from .aligner import Aligned, Span
-from .matching import letters
+from ..words.aligner import Aligned, Span
+from ..words.matching import letters
 
 NAME = "pocketsphinx"
 FRAME_SECONDS, LEAST_SECONDS = 0.01, 0.05
