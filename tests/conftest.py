@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -218,6 +219,76 @@ def toys(silent_corpora: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch) -> 
     found = dict(silent_corpora)
     monkeypatch.setattr("serbench.benchmarks.protocol.setting.load_corpus", lambda name, *_: found[name])
     return found
+
+
+@pytest.fixture(scope="session")
+def tiny_fusion() -> dict[str, str]:
+    """Settings of `semantic-fusion` that train in a second."""
+    network = {
+        "sampling_rate": "2000",
+        "filters": "4,4,4",
+        "pools": "5,4,2",
+        "projection": "8",
+        "width": "8",
+        "units": "4",
+    }
+    return {**{f"model.{key}": value for key, value in network.items()}, "train.epochs": "1"}
+
+
+def _byte_vocabulary(names: list[str]) -> dict[str, Any]:
+    """tokenizer.json of a vocabulary of bytes, each under the letter that GPT-2 writes it by, and of special tokens."""
+    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    alphabet = [*map(chr, seen), *(chr(256 + k) for k in range(256 - len(seen)))]
+    token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    by_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    vocabulary = {letter: k for k, letter in enumerate([*alphabet, *names])}
+    return {
+        "version": "1.0",
+        "added_tokens": [{"id": vocabulary[name], "content": name, **token} for name in names],
+        "pre_tokenizer": by_bytes,
+        "decoder": by_bytes,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Whisper of random weights with a vocabulary of bytes, German and English, as transformers saves it."""
+    import torch
+
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("whisper")
+    names = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|transcribe|>", "<|notimestamps|>"]
+    (folder / "tokenizer.json").write_text(json.dumps(_byte_vocabulary(names)))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=names[0])
+    tokenizer.save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=20).save_pretrained(folder)
+    end, start = tokenizer.convert_tokens_to_ids(names[:2])
+    torch.manual_seed(0)
+    config = transformers.WhisperConfig(
+        vocab_size=len(tokenizer),
+        num_mel_bins=20,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_target_positions=64,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+    )
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    generation = json.loads((folder / "generation_config.json").read_text())
+    generation |= {
+        "_from_model_config": False,
+        "lang_to_id": dict(zip(names[2:4], tokenizer.convert_tokens_to_ids(names[2:4]), strict=True)),
+    }
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -29,19 +29,6 @@ from serbench.features.words.vectors import read_vectors
 from serbench.results.record.folder import Run, load_runs
 from serbench.results.scores import metrics
 
-TINY = {
-    "model.sampling_rate": "2000",
-    "model.filters": "4,4,4",
-    "model.pools": "5,4,2",
-    "model.projection": "8",
-    "model.width": "8",
-    "model.units": "4",
-    "model.delay_seconds": "0.2",
-    "train.epochs": "1",
-    "train.batch_size": "8",
-}
-FLAGS = [text for key, value in TINY.items() for text in ("--set", f"{key}={value}")]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -267,7 +254,7 @@ def test_a_task_without_frames_has_no_challenge_scores(folder: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_study_runs_on_a_miniature(folder: Path, sewa: Corpus, tmp_path: Path) -> None:
+def test_the_study_runs_on_a_miniature(folder: Path, sewa: Corpus, tmp_path: Path, tiny_fusion: dict[str, str]) -> None:
     """With the transcript's words as a recogniser's, and an encoder that was not trained."""
     items = [str(i) for i in sewa.items(sewa.tasks[0]).index]
     heard = pd.concat([sewa.words(i)[["word", "start", "end"]].assign(item=i, source="asr(base)") for i in items])
@@ -276,6 +263,8 @@ def test_the_study_runs_on_a_miniature(folder: Path, sewa: Corpus, tmp_path: Pat
     lstm, cut = torch.nn.LSTM(13, 2, batch_first=True, bidirectional=True), CutConfig(hop=320)
     encoder = WordEncoder(lstm, SoundConfig(dim=4), cut, np.zeros(13), np.full(13, 10.0))
     save_encoder(tmp_path / "s.encoder.safetensors", encoder)
+    tiny = {**tiny_fusion, "model.delay_seconds": "0.2", "train.batch_size": "8"}
+    flags = [text for key, value in tiny.items() for text in ("--set", f"{key}={value}")]
     command = [
         "study",
         "semantic",
@@ -303,7 +292,7 @@ def test_the_study_runs_on_a_miniature(folder: Path, sewa: Corpus, tmp_path: Pat
         "cpu",
         "--results",
         str(tmp_path),
-        *FLAGS,
+        *flags,
     ]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,66 +103,12 @@ def test_matching_by_letters() -> None:
     assert said_words(words, "") == 0
 
 
-def byte_vocabulary(names: list[str]) -> dict[str, Any]:
-    """tokenizer.json of a vocabulary of bytes, each under the letter that GPT-2 writes it by, and of special tokens."""
-    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    alphabet = [*map(chr, seen), *(chr(256 + k) for k in range(256 - len(seen)))]
-    token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    by_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    vocabulary = {letter: k for k, letter in enumerate([*alphabet, *names])}
-    return {
-        "version": "1.0",
-        "added_tokens": [{"id": vocabulary[name], "content": name, **token} for name in names],
-        "pre_tokenizer": by_bytes,
-        "decoder": by_bytes,
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-    }
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Whisper of random weights with a vocabulary of bytes, German and English, as transformers saves it."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("whisper")
-    names = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|transcribe|>", "<|notimestamps|>"]
-    (folder / "tokenizer.json").write_text(json.dumps(byte_vocabulary(names)))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=names[0])
-    tokenizer.save_pretrained(folder)
-    transformers.WhisperFeatureExtractor(feature_size=20).save_pretrained(folder)
-    end, start = tokenizer.convert_tokens_to_ids(names[:2])
-    torch.manual_seed(0)
-    config = transformers.WhisperConfig(
-        vocab_size=len(tokenizer),
-        num_mel_bins=20,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        max_target_positions=64,
-        pad_token_id=end,
-        bos_token_id=end,
-        eos_token_id=end,
-        decoder_start_token_id=start,
-    )
-    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
-    generation = json.loads((folder / "generation_config.json").read_text())
-    generation |= {
-        "_from_model_config": False,
-        "lang_to_id": dict(zip(names[2:4], tokenizer.convert_tokens_to_ids(names[2:4]), strict=True)),
-    }
-    (folder / "generation_config.json").write_text(json.dumps(generation))
-    return folder
-
-
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(round(seconds * RATE)).astype(np.float32) * 0.1
 
 
-def test_a_tiny_model_gives_times_in_order(tiny: Path) -> None:
-    aligner = open_aligner(tiny)
+def test_a_tiny_model_gives_times_in_order(tiny_whisper: Path) -> None:
+    aligner = open_aligner(tiny_whisper)
     assert isinstance(aligner, CrossAttentionAligner)
     assert aligner.whisper.languages == ["de", "en"]
     assert aligner.whisper.heads == [(1, 0), (1, 1)]  # the checkpoint names none
@@ -184,9 +129,9 @@ def test_a_tiny_model_gives_times_in_order(tiny: Path) -> None:
     assert many[-1] is None
 
 
-def test_probabilities_are_those_of_the_plain_call(tiny: Path) -> None:
+def test_probabilities_are_those_of_the_plain_call(tiny_whisper: Path) -> None:
     """Token by token, as the decoder is called in generation."""
-    whisper = Whisper(tiny)
+    whisper = Whisper(tiny_whisper)
     heard, tokens = whisper.hear(noise(1.0)), whisper.pieces("ja")
     forced = whisper.force(heard, tokens, 50, "en")
     assert forced.attention.shape == (2, len(tokens) + 1, 50)
@@ -200,11 +145,11 @@ def test_probabilities_are_those_of_the_plain_call(tiny: Path) -> None:
     assert forced.confidence == pytest.approx(np.exp(np.mean(expected[:-1])), rel=1e-5)
 
 
-def test_long_signals_are_heard_window_by_window(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_signals_are_heard_window_by_window(tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty seconds; the model recognises six of eight words in the first window."""
     words = ["a", "b", "c", "d", "e", "f", "g", "h"]
     monkeypatch.setattr(Whisper, "recognise", lambda self, heard, language: "a b c d e f")
-    aligner, asked = CrossAttentionAligner(Whisper(tiny)), []
+    aligner, asked = CrossAttentionAligner(Whisper(tiny_whisper)), []
     true_window = aligner._window
 
     def window(rest: list[str], signal: np.ndarray, language: str, *, last: bool) -> object:
@@ -223,13 +168,13 @@ def test_long_signals_are_heard_window_by_window(tiny: Path, monkeypatch: pytest
     assert spans[-1][1] <= 40.0
 
 
-def test_languages_that_the_checkpoint_does_not_know(tiny: Path, tmp_path: Path) -> None:
-    aligner = CrossAttentionAligner(Whisper(tiny))
+def test_languages_that_the_checkpoint_does_not_know(tiny_whisper: Path, tmp_path: Path) -> None:
+    aligner = CrossAttentionAligner(Whisper(tiny_whisper))
     with pytest.raises(SerbenchError, match=r"'fr' is unknown to the checkpoint .* Expected one of de, en"):
         aligner.align(["un"], noise(1.0), "fr")
     with pytest.raises(SerbenchError, match="--language de"):
         aligner.align(["un"], noise(1.0))
-    for file in tiny.iterdir():
+    for file in tiny_whisper.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     generation = json.loads((tmp_path / "generation_config.json").read_text())
     del generation["lang_to_id"]
@@ -297,8 +242,8 @@ def test_speech_is_recognised_and_a_long_recording_is_aligned(test_data: Path, b
     assert aligned.confidence > 0.5
 
 
-def test_what_an_encoder_hears_of_a_word_is_the_mean_of_its_frames(tiny: Path) -> None:
-    corpus, whisper = load_corpus("demo"), Whisper(tiny)
+def test_what_an_encoder_hears_of_a_word_is_the_mean_of_its_frames(tiny_whisper: Path) -> None:
+    corpus, whisper = load_corpus("demo"), Whisper(tiny_whisper)
     item = str(corpus.utterances.index[0])
     cuts = cut_words(corpus, [item])
     heard = hear_words(whisper, corpus, cuts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from serbench.benchmarks.corpora.word_spaces import report_lines
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.features.spaces.mapping import MapReport
+from serbench.features.words.times import WordTimes
 from serbench.features.words.vectors import Vectors, read_vectors, write_vectors
 
 SMALL = ("--set", "dim=8", "--set", "min_count=2")
@@ -195,7 +197,10 @@ def test_the_commands_of_the_page_run_on_the_demo_corpus(tmp_path: Path, monkeyp
 def test_the_defaults_of_the_two_kinds_of_vectors_fit_each_other() -> None:
     from serbench.features.words import speech2vec, word2vec
 
-    assert {config.dim for config in speech2vec.PRESETS.values()} == {word2vec.Config().dim} == {100}
+    presets = dict(speech2vec.PRESETS)
+    paper = presets.pop("paper")
+    assert (paper.dim, paper.forcing, paper.objective, paper.own) == (50, 1.0, "write", False)
+    assert {config.dim for config in presets.values()} == {word2vec.Config().dim} == {100}
 
 
 def test_small_corpora_take_the_quick_preset() -> None:
@@ -242,3 +247,17 @@ def test_bad_input(arguments: tuple[str, ...], message: str, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     assert message in bad(*arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_times_made_again_are_held_against_the_corpus_own() -> None:
+    """All words 50 ms late; times that were only spread are no truth."""
+    corpus = load_corpus("demo")
+    item = str(corpus.utterances.index[0])
+    own = corpus.words(item)
+    late = own.assign(item=item, start=own["start"] + 0.05, source="forced")
+    found = steps.against_own(WordTimes(late, {}), corpus)
+    assert found is not None
+    assert (found.items, len(found.errors)) == (1, len(own))
+    np.testing.assert_allclose(found.errors, 0.05)
+    shared = replace(corpus, word_source=lambda _: own.assign(source="spread"))
+    assert steps.against_own(WordTimes(late, {}), shared) is None

@@ -13,6 +13,7 @@ import soundfile
 
 from serbench.benchmarks.conformance import features as checks
 from serbench.benchmarks.corpora.word_spaces import align_spaces
+from serbench.benchmarks.grid.cost import running_cost
 from serbench.benchmarks.grid.grid import run
 from serbench.benchmarks.grid.training import configure, plan_training
 from serbench.benchmarks.protocol.request import Request
@@ -20,6 +21,7 @@ from serbench.benchmarks.protocol.setting import Corpora
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
+from serbench.datasets.schema.task import Task
 from serbench.features.cache.cache import FeatureCache
 from serbench.features.core.audio import read_audio
 from serbench.features.core.feature_extractor import build
@@ -34,18 +36,11 @@ from serbench.features.words.speech2vec_network import Network
 from serbench.features.words.spoken_words import CutConfig
 from serbench.features.words.vectors import Vectors, read_vectors, write_vectors
 from serbench.sermodels import registry
+from serbench.sermodels.core.sermodel import Data
 from serbench.sermodels.semantic_fusion.model import Config as SemanticConfig, Model
 
 DIM = 6
-TINY = {
-    "model.sampling_rate": "2000",
-    "model.filters": "4,4,4",
-    "model.pools": "5,4,2",
-    "model.projection": "8",
-    "model.width": "8",
-    "model.units": "4",
-    "train.epochs": "1",
-}
+TASK = Task("emotion", "classification", ("emotion",), labels=("anger", "sadness"))
 
 
 def three_words(item: str) -> pd.DataFrame:
@@ -206,6 +201,37 @@ def test_names_follow_contents_and_not_places(encoder: Path, tmp_path: Path) -> 
         build(FeatureRequest(f"spoken-words:{encoder}", (("map", str(tmp_path / "w.map.safetensors")),)))
 
 
+class Idle:
+    """A model that computes nothing."""
+
+    parameters = 0
+
+    def predict(self, data: Data) -> None:
+        """Read no feature."""
+
+    def multiply_accumulates(self, rows: int) -> None:
+        """Nothing to state."""
+
+
+@pytest.mark.parametrize("padding", ["masked", "zero"])
+def test_the_encoder_stands_in_the_cost(demo: Corpus, encoder: Path, tmp_path: Path, padding: str) -> None:
+    """Two directions, four gates of three units each, for every frame of every word that is read."""
+    known, path = load_encoder(encoder), tmp_path / "x.encoder.safetensors"
+    save_encoder(path, replace(known, config=replace(known.config, padding=padding)))
+    feature = build(f"spoken-words:{path}")
+    data = Data(TASK, demo.utterances, {"words": extract_from(demo, demo.utterances, feature)})
+    found = running_cost(Idle(), demo, data, {"words": feature})  # type: ignore[arg-type]
+    frames = 0
+    for item in data.ids:
+        signal, rate = read_audio(demo.audio_path(item), 16000)
+        for start, end in demo.words(item)[["start", "end"]].itertuples(index=False):
+            read = 1 + len(signal[round(start * rate) : round(end * rate)]) // 320
+            frames += min(20, read) if padding == "masked" else 20
+    assert found.items == len(demo.utterances)
+    assert found.feature_parameters == 2 * 4 * 3 * (13 + 3 + 2)
+    assert found.macs_per_second == pytest.approx(frames * 2 * 4 * 3 * (13 + 3) / found.seconds_of_audio)
+
+
 # ---- in a model -----------------------------------------------------------------------------------------------------
 
 
@@ -218,11 +244,18 @@ def heard_words(toy: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_semantic_fusion_needs_no_transcript(toy: Corpus, encoder: Path, heard_words: Path, tmp_path: Path) -> None:
+def test_semantic_fusion_needs_no_transcript(
+    toy: Corpus, encoder: Path, heard_words: Path, tiny_fusion: dict[str, str], tmp_path: Path
+) -> None:
     """Trained and tested on a corpus that has neither text nor words."""
     assert toy.utterances["text"].isna().all()
     assert toy.word_source is None
-    settings = {**TINY, "model.encoder": str(encoder), "model.word_times": str(heard_words), "model.streams": "words"}
+    settings = {
+        **tiny_fusion,
+        "model.encoder": str(encoder),
+        "model.word_times": str(heard_words),
+        "model.streams": "words",
+    }
     request = Request("semantic-fusion", "table", root=str(toy.root / "toy.csv"), settings=settings)
     (part,) = plan_training([request], Corpora()).parts
     assert part.spec["labels"][-1] == "words:asr(base)"
@@ -235,6 +268,7 @@ def test_semantic_fusion_needs_no_transcript(toy: Corpus, encoder: Path, heard_w
     assert len(one.predictions()) == 8
     (unit,) = one.units()
     assert unit["facts"]["words"]["items_without_words"] == 0
+    assert unit["cost"]["feature_parameters"] == 2 * 4 * 3 * (13 + 3 + 2)  # directions, gates, units, what each reads
 
 
 def _config(settings: dict[str, str]) -> SemanticConfig:

@@ -12,6 +12,10 @@ from .options import CorpusOptions, DatasetArgument, Device, Texts, command, pai
 Partitions = Annotated[
     Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all but test ones.")
 ]
+OfAll = Annotated[Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")]
+Items = Annotated[str, typer.Option(help="utterances, recordings or all.")]
+Language = Annotated[str | None, typer.Option(help="Language, such as de, of items that the corpus says none of.")]
+WordFile = Annotated[Path, typer.Option(help="CSV file for all items, or a folder for one CSV file each.")]
 words_app = typer.Typer(help="Word times, word vectors, and maps between spaces of them.", no_args_is_help=True)
 app = typer.Typer()
 app.add_typer(words_app, name="words")
@@ -21,17 +25,16 @@ app.add_typer(words_app, name="words")
 @command
 def align(
     dataset: DatasetArgument,
-    out: Annotated[Path, typer.Option(help="CSV file for all items, or a folder for one CSV file each.")],
+    out: WordFile,
     source: CorpusOptions,
-    items: Annotated[str, typer.Option(help="utterances, recordings or all.")] = "all",
+    items: Items = "all",
     model: Annotated[
-        Path | None, typer.Option(help="Folder of a CTC or Whisper model of transformers, for alignment.")
+        Path | None,
+        typer.Option(help="Folder of a CTC or Whisper model of transformers; or pocketsphinx, for English."),
     ] = None,
-    language: Annotated[str | None, typer.Option(help="Language, such as de, where the corpus says none.")] = None,
+    language: Language = None,
     again: Annotated[bool, typer.Option(help="Align even what the corpus has times of.")] = False,
-    partition: Annotated[
-        Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
-    ] = None,
+    partition: OfAll = None,
     device: Device = "auto",
 ) -> None:
     """Word times: the corpus's own, else by alignment with a model, else spread evenly; each word says which."""
@@ -52,6 +55,8 @@ def align(
         device=resolve_device(device) if model else "cpu",
     )
     typer.echo(aligned.line())
+    if again and (found := words.against_own(aligned, corpus)) is not None:
+        typer.echo(f"  against the corpus's own times: {found.line()}")
     if doubted := aligned.doubted:
         typer.echo(
             f"  {len(doubted)} of {len(aligned.confidence)} transcripts are likely not what was said, first of all "
@@ -88,14 +93,12 @@ def compare(
 def transcribe(
     dataset: DatasetArgument,
     model: Annotated[str, typer.Option(help="Folder of a Whisper model of transformers.")],
-    out: Annotated[Path, typer.Option(help="CSV file for all items, or a folder for one CSV file each.")],
+    out: WordFile,
     source: CorpusOptions,
     beside: Annotated[bool, typer.Option(help="Hear items that have a text as well; both are kept.")] = False,
-    items: Annotated[str, typer.Option(help="utterances, recordings or all.")] = "all",
-    language: Annotated[str | None, typer.Option(help="Language, such as de, where the corpus says none.")] = None,
-    partition: Annotated[
-        Texts, typer.Option("--partition", help="Partition to use, may be repeated; default: all.")
-    ] = None,
+    items: Items = "all",
+    language: Language = None,
+    partition: OfAll = None,
     device: Device = "auto",
 ) -> None:
     """Text and word times as a recogniser hears them; word error rate where the corpus has a text."""
@@ -127,7 +130,9 @@ def speech2vec(
     out: Annotated[Path, typer.Option(help="File of vectors to write (.vec, or .bin).")],
     source: CorpusOptions,
     words: Annotated[Path | None, typer.Option(help="Word times of 'serbench words align'.")] = None,
-    preset: Annotated[str, typer.Option(help="default, quick for small corpora, or auto: by their size.")] = "auto",
+    preset: Annotated[
+        str, typer.Option(help="default, quick for small corpora, paper, or auto: by their size.")
+    ] = "auto",
     set_: Annotated[Texts, typer.Option("--set", help="KEY=VALUE, or cut.KEY=VALUE.")] = None,
     partition: Partitions = None,
     device: Device = "auto",

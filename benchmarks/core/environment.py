@@ -61,6 +61,7 @@ PARTS = (
     Part("ray", "ray", "--launcher ray", "ray"),
     Part("jiwer", "jiwer", "word error rates of words transcribe", "wer"),
     Part("krippendorff", "krippendorff", "Krippendorff's alpha in serbench raters", "raters"),
+    Part("pocketsphinx", "pocketsphinx", "words align --model pocketsphinx", "pocketsphinx"),
     Part("optuna", "optuna", "serbench tune", "tune"),
 )
 

@@ -31,7 +31,8 @@ from ...features.words.spoken_words import CutConfig, Cuts, cut_words, standardi
 from ...features.words.times import word_source
 from ...features.words.vectors import SILENT, Vectors, normalise, read_vectors
 from ..core.progress import Display, Silent
-from .words import steps_of, test_items, training_items
+from .items import test_items, training_items
+from .words import steps_of
 
 OCCURRENCES = 1000
 SOUND = CutConfig(hop=320)

@@ -19,7 +19,7 @@ from ...features.spoken.error_rate import ErrorRate, error_rate
 from ...features.spoken.transcribe import Transcripts, text_of, transcribe
 from ...features.words.times import save
 from ..core.progress import Display, Silent
-from .words import chosen_items
+from .items import chosen_items, needed_language
 
 SHOWN = 5
 
@@ -78,7 +78,8 @@ def transcribe_corpus(
     Raises
     ------
     SerbenchError
-        If every item has a text and `beside` is not set, or nothing was heard in any.
+        If every item has a text and `beside` is not set, nothing was heard in any, or `language` is given and the
+        corpus says the language of all.
     """
     chosen = chosen_items(corpus, items, partitions or None)
     wanted = [item for item in chosen if beside or not text_of(corpus, item)]
@@ -87,6 +88,7 @@ def transcribe_corpus(
             f"all of {len(chosen)} items of {corpus.name} have words of their own. Type --beside to hear them too: "
             "both are kept, and never mixed."
         )
+    language = needed_language(corpus, wanted, language)
     with (display or Silent()).extraction("hearing", len(wanted)) as progress:
         transcripts = transcribe(corpus, wanted, model, language=language, device=device, progress=progress)
     times = transcripts.times()

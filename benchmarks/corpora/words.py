@@ -9,7 +9,7 @@ without partitions (with folds) are used whole, and the JSON file says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from ...features.words.times import WordTimes, align_words, load, save, word_sou
 from ...features.words.vectors import Vectors, read_vectors, write_vectors
 from ..core.machine import versions
 from ..core.progress import Display, Silent
+from .items import chosen_items, needed_language, training_items
 
-KINDS = ("utterances", "recordings", "all")
 AUTO = "auto"
 Settings = Mapping[str, str]
 
@@ -51,17 +51,21 @@ def word_times(
     ----------
     out : a CSV file, or a folder for one CSV file per item
     items : "utterances", "recordings" or "all"
-    model : folder of a CTC or a Whisper checkpoint of the transformers library
+    model : folder of a CTC or a Whisper checkpoint of the transformers library, or `pocketsphinx` (English alone)
     language : of items whose language the corpus does not say
     again : align even where the corpus has times of its own
     partitions : default: all
+
+    Raises
+    ------
+    SerbenchError
+        If no item has words, or `language` is given and the corpus says the language of all items.
     """
-    aligner = None
-    if model is not None:
-        aligner = open_aligner(model, device)
-    elif again:
+    if again and model is None:
         raise SerbenchError("--again aligns anew, which needs a model. Type --model FOLDER.")
     chosen = chosen_items(corpus, items, partitions or None)
+    language = needed_language(corpus, chosen, language)
+    aligner = None if model is None else open_aligner(model, device)
     with (display or Silent()).extraction("words", len(chosen)) as progress:
         times = align_words(corpus, chosen, aligner, again=again, language=language, progress=steps_of(progress))
     if not len(times.table):
@@ -91,10 +95,25 @@ def onset_errors(times: Path, corpus: Corpus, truth: Path | None = None) -> Agre
     return found
 
 
+def against_own(times: WordTimes, corpus: Corpus) -> Agreement | None:
+    """How far word times lie from the corpus's own, of items whose own were not spread; None where there are none."""
+    from ...features.words.agreement import agreement
+
+    def own(item: str) -> pd.DataFrame:
+        words = corpus.words(item)
+        return words.iloc[:0] if "source" in words and words["source"].eq("spread").any() else words
+
+    found = agreement(times, own, dict.fromkeys(times.table["item"]))
+    return found if found.items else None
+
+
 def open_aligner(model: Path, device: str = "cpu") -> Aligner:
-    """The aligner of a checkpoint: by the cross-attention of a Whisper model, else by a CTC model."""
+    """The aligner of a checkpoint, by the cross-attention of a Whisper model or by a CTC model; or `pocketsphinx`."""
+    from ...features.spoken import phone_alignment
     from ...features.words.whisper import Whisper, is_whisper
 
+    if str(model) == phone_alignment.NAME and not (model / "config.json").is_file():
+        return phone_alignment.PhoneAligner()
     if is_whisper(model):
         from ...features.words.cross_attention import CrossAttentionAligner
 
@@ -122,7 +141,7 @@ def speech2vec(
     Parameters
     ----------
     words : word times to use instead of the corpus's own
-    preset : "default", "quick", or "auto": by the number of spoken words
+    preset : "default", "quick", "paper", or "auto": by the number of spoken words
     settings : KEY=VALUE of the training, `cut.KEY` of the cuts
     """
     from ...features.spoken.encoder import beside, encoder_of, save_encoder
@@ -208,45 +227,6 @@ def word2vec(
     write_vectors(out, made)
     _describe(out, made, facts)
     return made
-
-
-def chosen_items(corpus: Corpus, kind: str, partitions: Sequence[str] | None = None) -> list[str]:
-    """Ids of utterances, recordings or both, of some partitions (None = all)."""
-    if kind not in KINDS:
-        raise unknown("kind of items", kind, KINDS)
-    tables = [corpus.utterances] if kind != "recordings" else []
-    if corpus.recordings is not None and kind != "utterances":
-        tables.append(corpus.recordings)
-    if not tables:
-        raise SerbenchError(f"{corpus.name} has no recordings. Type --items utterances.")
-    return [str(i) for table in tables for i in _of_partitions(corpus, table, partitions).index]
-
-
-def _of_partitions(corpus: Corpus, table: pd.DataFrame, partitions: Iterable[str] | None) -> pd.DataFrame:
-    if partitions is None:
-        return table
-    there = sorted(set(table["partition"].dropna()))
-    for name in partitions:
-        if name not in there:
-            raise unknown(f"partition of {corpus.name}", name, there)
-    return table[table["partition"].isin(list(partitions)).fillna(False)]
-
-
-def training_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
-    """Ids of the utterances that vectors are made from: of the named partitions, else of all but the test ones."""
-    table = corpus.utterances
-    if partitions:
-        return [str(i) for i in _of_partitions(corpus, table, partitions).index]
-    tested = table["partition"].str.startswith("test").fillna(False)
-    return [str(i) for i in table.index[~tested.to_numpy(dtype=bool)]]
-
-
-def test_items(corpus: Corpus, partitions: Sequence[str]) -> list[str]:
-    """Ids of the utterances that vectors are judged on: of the named partitions, else of the test ones, else all."""
-    if partitions:
-        return [str(i) for i in _of_partitions(corpus, corpus.utterances, partitions).index]
-    left = set(training_items(corpus, ()))
-    return [str(i) for i in corpus.utterances.index if str(i) not in left] or sorted(left)
 
 
 def _corpus_facts(corpus: Corpus, partitions: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import random
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,37 +84,48 @@ def running_cost(
     """
     some, seconds = sample(corpus, data)
 
-    words = {e.name: data.features[role] for role, e in extractors.items() if e.needs_words}  # made when asked for
-
-    def features(made: Iterable[FeatureExtractor], items: Sequence[str]) -> None:
-        for extractor in made:
+    def features(made: Mapping[str, FeatureExtractor], items: Sequence[str]) -> None:
+        for role, extractor in made.items():
             for item in items:
-                if extractor.needs_words:
-                    _ = words[extractor.name][item]
-                else:
-                    extractor.extract(signal_of(corpus, data, item, extractor.sampling_rate))
+                _make(extractor, role, corpus, data, item)
 
     with undisturbed():
         for extractor in extractors.values():
             extractor.prepare()
-        networks = [e for e in extractors.values() if e.parameters]
+        networks = {role: e for role, e in extractors.items() if e.parameters}
         with counting() as counted:
             features(networks, some.ids)
             model.predict(some)
         macs = _macs(model, some, counted())
         for extractor in extractors.values():
             extractor.prepare()  # networks were counted as they were written, not as they run fastest
-        features(extractors.values(), some.ids[:1])
+        features(extractors, some.ids[:1])
         started = time.perf_counter()
-        features(extractors.values(), some.ids)
+        features(extractors, some.ids)
         model.predict(some)
         passed = time.perf_counter() - started
-    frozen = sum(e.parameters for e in networks)
+    frozen = sum(e.parameters for e in networks.values())
     for extractor in extractors.values():
         extractor.release()
     return RunningCost(
         model.parameters, frozen, None if macs is None else macs / seconds, passed / seconds, len(some), seconds
     )
+
+
+def _make(extractor: FeatureExtractor, role: str, corpus: Corpus, data: Data, item: str) -> None:
+    """Make the features of an item anew; what is laid out from words alone is made whenever it is asked for."""
+    if not extractor.needs_words:
+        extractor.extract(signal_of(corpus, data, item, extractor.sampling_rate))
+        return
+    from ...features.core.word_feature import SpokenWordFeature
+
+    table = data.features[role]
+    if isinstance(extractor, SpokenWordFeature):
+        said = extractor.times(item, corpus.words)
+        heard = extractor.hear(said, signal_of(corpus, data, item, extractor.encoder.sampling_rate))
+        extractor.lay_heard(said, heard, table.frames(item))
+    else:
+        _ = table[item]
 
 
 def sample(corpus: Corpus, data: Data) -> tuple[Data, float]:

@@ -63,6 +63,11 @@ class SpokenWordFeature(WordFeature):
     least_seconds: float
     """Shorter words have a vector of zeros."""
 
+    @property
+    def parameters(self) -> int:
+        """Number of scalars of the encoder."""
+        return self.encoder.parameters
+
     @abstractmethod
     def lay_heard(self, words: pd.DataFrame, vectors: Array, frames: int) -> Array:
         """Features (frames, dim) of a table of words and the encoder's vectors of each, (word, encoder.dim)."""

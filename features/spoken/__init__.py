@@ -1,1 +1,1 @@
-"""Words as they are said: saved encoders of spoken words, and what a recogniser hears."""
+"""Words as they are said: saved encoders of spoken words, what a recogniser hears, where phones of words lie."""

@@ -34,6 +34,11 @@ class SpokenWord(FeatureExtractor):
         self.name = f"spoken-word:{Path(config.encoder).name}"
         self.dim, self.sampling_rate = self.word_encoder.dim, self.word_encoder.cuts.sampling_rate
 
+    @property
+    def parameters(self) -> int:
+        """Number of scalars of the encoder."""
+        return sum(p.numel() for p in self.word_encoder.lstm.parameters())
+
     def extract(self, signal: Array) -> Array:
         """The vector (1, dim) of a word's sound (samples,)."""
         return self.word_encoder.vectors([signal])

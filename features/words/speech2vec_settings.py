@@ -66,9 +66,11 @@ class Config:
 
 QUICK = Config(optimiser="adam", lr=2e-3, batch=256, epochs=8, padding="masked", subsample=0.0)
 """For small corpora: Adam, small batches, few epochs."""
+PAPER = Config(dim=50, forcing=1.0)
+"""As published, and as reproduced where the paper is silent: neighbours are written, and every frame is told."""
 TARGETS = ("mfcc", "speaker")
 """What can be written beside the means of an encoder."""
-PRESETS = {"default": Config(), "quick": QUICK}
+PRESETS = {"default": Config(), "quick": QUICK, "paper": PAPER}
 SMALL = 100_000
 """Corpora of fewer spoken words are small: 500 epochs of plain gradient descent are meant for hundreds of hours."""
 

@@ -165,5 +165,5 @@ def _sha256(path: Path) -> str:
     except OSError as error:
         raise SerbenchError(
             f"the file {str(path)!r} can't be read: {error.strerror}. Expected files such as 'serbench words' makes: "
-            "--set model.vectors=FILE, --set model.word_times=FILE."
+            "--set model.vectors=FILE or model.encoder=FILE, --set model.word_times=FILE."
         ) from error
