@@ -39,6 +39,7 @@ COMMANDS = {
     "salience": "analyses",
     "traces": "analyses",
     "predict": "weights",
+    "stress": "weights",
     "import": "weights",
     "check": "corpora",
     "card": "corpora",

@@ -38,7 +38,7 @@ def identity(spec: Spec) -> dict[str, Any]:
     """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures.
 
     A run that trained nothing has the digests of its weights in it too, one that searched for settings the search, one
-    that was fitted again on train + dev that.
+    that was fitted again on train + dev that, one whose test audio was perturbed what was done to it.
     """
     search = spec["model"].get("search")
     weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
@@ -52,6 +52,7 @@ def identity(spec: Spec) -> dict[str, Any]:
             **({"refit": True} if spec["model"].get("refit") else {}),
         },
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
+        **({"stress": spec["stress"]["digest"]} if spec.get("stress") else {}),
     }
 
 
@@ -107,6 +108,8 @@ def short_names(specs: Sequence[Spec]) -> list[str]:
 def fill_line(spec: Spec, results: Path, trials: int) -> str:
     """The `serbench run` line that brings a run to `trials` finished trials."""
     words = shlex.split(str(spec.get("command") or ""))
+    if spec.get("stress"):
+        return shlex.join([*words, "--results", str(results.parent)])
     if words[:2] != ["serbench", "run"]:
         words = ["serbench", "run", "--from-record", str(results / "runs" / run_id(spec) / "run.json")]
     for option in ("--trials", "--results"):
