@@ -61,6 +61,7 @@ PARTS = (
     Part("ray", "ray", "--launcher ray", "ray"),
     Part("jiwer", "jiwer", "word error rates of words transcribe", "wer"),
     Part("optuna", "optuna", "serbench tune", "tune"),
+    Part("pyroomacoustics", "pyroomacoustics", "reverb of serbench stress and of --train-with", "stress"),
 )
 
 

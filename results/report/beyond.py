@@ -1,7 +1,8 @@
-"""Sections of what was looked at beside the score: gaps between groups, calibration; of the runs that it was done for.
+"""Sections of what was looked at beside the score: groups, calibration, perturbed audio; of the runs it was done for.
 
 `serbench fairness` and `serbench calibration` leave a table in RESULTS/studies; of whose table is there, the report
-shows the same again, worked out anew, so that it fits the records as they are.
+shows the same again, worked out anew, so that it fits the records as they are. `serbench stress` leaves records, of
+which the report draws the curves.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from typing import TYPE_CHECKING
 
 from ..calibration.table import Calibration, calibration, table
 from ..display.table import Table
+from ..groups.gaps import Resamples
 from ..groups.table import fairness, tables
 from ..record.folder import Run
+from ..stress.robustness import between
+from ..stress.table import Robustness, between_table, robustness, tables as stress_tables
 from .calibration_figure import figure
 from .page import Drawing
+from .stress_figure import figure as stress_figure
 
 if TYPE_CHECKING:
     from .data import Ranking
+
+STRESSED = Resamples(2000)
 
 
 def gap_tables(ranking: Ranking) -> list[Table]:
@@ -41,6 +48,26 @@ def calibration_drawings(done: list[Calibration]) -> Iterator[Drawing]:
         if (drawn := figure(one)) is not None:
             caption = "Left, of classes: bins of equal size. The risk of what is answered, the surest first."
             yield Drawing(f"calibration-{one.run.run_id}", f"Calibration: {one.run.name}", caption, drawn)
+
+
+def robust(ranking: Ranking) -> list[Robustness]:
+    """Robustness of the runs whose perturbed test audio has records."""
+    return [done for run in ranking.ranked if (done := robustness(run, STRESSED)) is not None]
+
+
+def robustness_tables(ranking: Ranking, done: list[Robustness], stem: str) -> list[Table]:
+    """Areas and scores of each run, and the differences of their drops."""
+    pairs = between_table(between([one.run for one in done], STRESSED), f"{stem}-stress-between") if done else None
+    return [*(table for one in done for table in stress_tables(one)), *([] if pairs is None else [pairs])]
+
+
+def robustness_drawings(ranking: Ranking, done: list[Robustness]) -> Iterator[Drawing]:
+    """The curves of all of these runs in one figure, for each target."""
+    curves = {ranking.names[one.run.run_id]: one.curves for one in done}
+    caption = "Score over the levels of each perturbation with 95 % intervals; dotted: the clean score."
+    for target in ranking.targets if done else ():
+        drawn = stress_figure(curves, target, ranking.task.metric, STRESSED)
+        yield Drawing(f"stress-{target}", f"Perturbed test audio: {target}", caption, drawn)
 
 
 def _asked(ranking: Ranking, what: str) -> list[Run]:

@@ -133,7 +133,7 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
 
     groups = [name for by in GROUPS for name in files.data(f"{stem}-by-{by}", breakdown(ranking, by)[0])]
     left_out, published = files.tables(bad_file_table(ranking, stem)), reference_table(ranking, stem)
-    calibrated = beyond.calibrations(ranking)
+    calibrated, robust = beyond.calibrations(ranking), beyond.robust(ranking)
     parts = [
         Part("Leaderboards of the single targets", tables=boards[1:], is_open=False),
         Part("Published results", tables=files.tables(published), is_open=_ranked(published)),
@@ -146,6 +146,11 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
             "Calibration and abstention",
             figures=[files.picture(one, stem) for one in beyond.calibration_drawings(calibrated)],
             tables=files.tables(*beyond.calibration_tables(calibrated)),
+        ),
+        Part(
+            "Perturbed test audio",
+            figures=[files.picture(one, stem) for one in beyond.robustness_drawings(ranking, robust)],
+            tables=files.tables(*beyond.robustness_tables(ranking, robust, stem)),
         ),
         Part("Learning curves", figures=drawn("curves")),
         Part("What trainings warn of", texts=warned(ranking)),

@@ -115,6 +115,21 @@ def with_stress(frame: pd.DataFrame, runs: Iterable[Run]) -> pd.DataFrame:
     return whole
 
 
+def board_tables(frame: pd.DataFrame) -> list[Table]:
+    """Of a leaderboard `with_stress`: what is left under each kind, a table of each dataset, task and target."""
+    made = []
+    for (dataset, task, target), group in frame.groupby(["dataset", "task", "target"], sort=False):
+        kinds = [str(name) for name in group if str(name).startswith(PREFIX) and group[name].notna().any()]
+        tested = group[group[kinds].notna().any(axis=1)]
+        rows = [
+            {"model": row["name"], **{kind.removeprefix(PREFIX): number(float(row[kind]), ".2f") for kind in kinds}}
+            for row in records(tested)
+        ]
+        if rows:
+            made.append(Table(f"{dataset}, {task_and_target(task, target)}: robustness", rows, AREA_NOTE))
+    return made
+
+
 def _cell(value: Any, form: str = ".3f") -> Cell:
     return Cell(number(float(value), form), float(value))
 

@@ -26,6 +26,7 @@ from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import holm, mean_interval, paired_t
+from ..stress.table import board_tables
 from .pair_tests import Resampling, score_intervals
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ def _tables(frame: pd.DataFrame) -> list[Table]:
             tables.append(
                 Table(f"{dataset}, {task}: cost", [_cost_cells(row) for row in rows], COST_NOTE, _styles(rows))
             )
-    return tables
+    return [*tables, *board_tables(frame)]
 
 
 def _styles(rows: Sequence[Row]) -> list[str]:
