@@ -131,6 +131,10 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
     allow_leak: Annotated[bool, typer.Option(help="Accept a split that leaks; the score is labelled.")] = False
     refit: Annotated[bool, typer.Option("--refit", help="After the choice on dev, fit again on train + dev.")] = False
 
+    train_with: Annotated[
+        Texts, typer.Option(help="Learn training audio perturbed too: noise:10,reverb:0.6 (see 'serbench stress').")
+    ] = None
+
     def grid(self, model: Sequence[str], dataset: Sequence[str], test: Sequence[str] = (), **more: Any) -> Grid:
         """The grid of some models and corpora."""
         from ..protocol.request import Grid
@@ -150,6 +154,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
             trials=self.trials,
             allow_leak=self.allow_leak,
             refit=self.refit,
+            train_with=self.train_with or (),
             **more,
         )
 

@@ -28,7 +28,7 @@ from ...features.core.process import keep_freed_memory
 from ...results.record.folder import Run
 from ...results.scores.scoring import dev_score
 from ...sermodels import registry
-from ...sermodels.core.sermodel import Resources, SERModel
+from ...sermodels.core.sermodel import Data, Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ..protocol.protocol import Division
 from .source import Source, build_data, expect_items
@@ -180,6 +180,9 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
     """Fit the model; returns the facts of the training."""
     corpus, task, tables = source.corpus, source.task, source.tables
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
+    if source.perturbed:
+        train, out_perturbed = _with_perturbed(train, source)
+        out_train |= out_perturbed
     dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
     for role, data in (("train", train), *((("dev", dev),) if division.dev else ())):
         expect_items(data, role, division.fold)
@@ -206,11 +209,19 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
     }
 
 
+def _with_perturbed(data: Data, source: Source) -> tuple[Data, dict[str, str]]:
+    """The data of a training with their perturbed copies, and why some have none."""
+    from .augmentation import augmented
+
+    return augmented(data, source.perturbed)
+
+
 def _refit(model: SERModel, division: Division, source: Source, trained: Mapping[str, Any]) -> dict[str, Any]:
     """Fit once more on train and dev, in the order of the table; what changes in the facts of the training."""
     both = set(division.train) | set(division.dev)
     ids = [str(i) for i in source.corpus.items(source.task).index if str(i) in both]
     data, _ = build_data(source.corpus, source.task, ids, source.tables, labelled=True)
+    data = _with_perturbed(data, source)[0] if source.perturbed else data
     begun = time.perf_counter()
     facts = {**trained["facts"], **model.refit(data)}
     seconds = round(trained["seconds_fit"] + time.perf_counter() - begun, 3)

@@ -61,6 +61,7 @@ class Request:
     search : what is searched inside each training (`tune.Search.plain`); None = nothing
     refit : whether a model is fitted once more on train + dev with what it chose on dev
     weights : files of trained weights that are scored instead of a training; together they predict the task
+    train_with : perturbations (white:10) under each of which the training utterances are learnt once more
     """
 
     model: str
@@ -80,6 +81,7 @@ class Request:
     weights: tuple[WeightsFile, ...] = ()
     search: Mapping[str, Any] | None = None
     refit: bool = False
+    train_with: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -89,6 +91,7 @@ class Request:
         given["also"] = tuple(Place(**place) for place in given.get("also") or ())
         given["test"] = None if given.get("test") is None else Place(**given["test"])
         given["classes"] = tuple(given.get("classes") or ())
+        given["train_with"] = tuple(given.get("train_with") or ())
         given["weights"] = tuple(WeightsFile(**file) for file in given.get("weights") or ())
         return cls(**given)
 
@@ -123,6 +126,7 @@ class Request:
             parts += [text for key, value in self.search["space"].items() for text in ("--set", f"{key}={value}")]
             parts += ["--budget", str(self.search["budget"]), "--sampler", str(self.search["sampler"])]
         parts += ["--refit"] if self.refit else []
+        parts += ["--train-with", ",".join(self.train_with)] if self.train_with else []
         parts += list(_options(self.places(), self.test))
         return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
 
@@ -148,6 +152,7 @@ class Grid:
     search : what is searched inside each training, as `tune.space.Search.plain` gives it
     refit : whether each model that is named is fitted once more on train + dev with what it chose on dev
     weights : files (or folders) of trained weights to score as they are, without training
+    train_with : perturbations of training audio, such as "noise:10": each utterance is learnt clean and under each
 
     The two chance rows that every leaderboard holds are asked for with each dataset and task too.
     """
@@ -171,6 +176,7 @@ class Grid:
     search: Mapping[str, Any] | None = None
     weights: Sequence[str | Path] = ()
     refit: bool = False
+    train_with: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse a number of trials that no run can have."""
@@ -265,6 +271,7 @@ class Grid:
             classes=tuple(self.classes),
             search=self.search if (model, preset) in self.models else None,
             refit=self.refit and (model, preset) in self.models,
+            train_with=_perturbations(self.train_with) if (model, preset) in self.models else (),
         )
 
     def names(self, request: Request) -> bool:
@@ -275,6 +282,15 @@ class Grid:
         """The options of one corpus: those that carry its name, and with `everywhere` those that carry none."""
         given = {key: value for key, value in self.options.items() if "." not in key and everywhere}
         return given | {k.partition(".")[2]: v for k, v in self.options.items() if k.startswith(f"{name}.")}
+
+
+def _perturbations(texts: Sequence[str]) -> tuple[str, ...]:
+    """Perturbations by their full names; those of a group one by one."""
+    if not texts:
+        return ()
+    from ...features.perturbations.perturbation import parsed
+
+    return tuple(one.name for one in parsed(texts))
 
 
 def _corpora(trained: tuple[Place, ...], test: Place | None) -> Iterator[str]:

@@ -52,6 +52,7 @@ def _without_training(grid: Grid, *, save_models: bool) -> None:
         "--test-release": grid.test_release,
         "--test-split": grid.test_split,
         "--refit": grid.refit,
+        "--train-with": grid.train_with,
         "--save-models": save_models,
         "two --model": grid.models[1:],
     }

@@ -38,7 +38,8 @@ def identity(spec: Spec) -> dict[str, Any]:
     """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures.
 
     A run that trained nothing has the digests of its weights in it too, one that searched for settings the search, one
-    that was fitted again on train + dev that, one whose test audio was perturbed what was done to it.
+    that was fitted again on train + dev or learnt perturbed audio that, one whose test audio was perturbed what was
+    done to it.
     """
     search = spec["model"].get("search")
     weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
@@ -50,6 +51,7 @@ def identity(spec: Spec) -> dict[str, Any]:
             **({"weights": weights} if weights else {}),
             **({"search": dict(search)} if search else {}),
             **({"refit": True} if spec["model"].get("refit") else {}),
+            **({"train_with": list(spec["model"]["train_with"])} if spec["model"].get("train_with") else {}),
         },
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
         **({"stress": spec["stress"]["digest"]} if spec.get("stress") else {}),
@@ -123,7 +125,8 @@ def fill_line(spec: Spec, results: Path, trials: int) -> str:
 def _short_name(model: Mapping[str, Any]) -> str:
     preset, search = model.get("preset") or "default", model.get("search")
     name = str(model["name"]) if preset == "default" else f"{model['name']}:{preset}"
-    return f"{name}{'+refit' if model.get('refit') else ''}{'+search' + str(search['budget']) if search else ''}"
+    more = [*(["refit"] if model.get("refit") else []), *([f"search{search['budget']}"] if search else [])]
+    return "+".join([name, *more, *(model.get("train_with") or ())])
 
 
 def _is_list(value: Any) -> bool:
