@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,11 +57,11 @@ def perturbed_tables(source: Source, plan: TrainingPlan, jobs: int, display: Dis
     rows = needed_rows(source.corpus, source.task, ids, context=False)
     made: dict[str, Tables] = {}
     for one in perturbation.parsed(plan.request.train_with):
-        changes, tables = perturbed(source.corpus, one), {}
+        changes, extract = perturbed(source.corpus, one), partial(extract_from, source.corpus, rows, jobs=jobs)
+        tables: dict[str, FeatureTable] = {}
         for role, request in plan.features.items():
             with display.extraction(f"{request.name}, {one.name}", len(rows)) as progress:
-                more = {"jobs": jobs, "progress": progress, "changes": changes}
-                tables[role] = extract_from(source.corpus, rows, build(request), **more)
+                tables[role] = extract(build(request), progress=progress, changes=changes)
         made[one.name] = tables
     return replace(source, perturbed=made)
 
