@@ -6,28 +6,26 @@ speaker and context; dev and test stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...features.core.feature_extractor import build
+from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import Array, FeatureTable
 from ...features.extraction.extract import extract_from
 from ...features.perturbations import perturbation
 from ...features.perturbations.change import perturbed
 from ...sermodels.core.sermodel import Data
 from ..core.progress import Display
+from ..protocol.protocol import Division
 from ..protocol.request import Request
 from ..protocol.setting import Setting
 from .source import Source, needed_rows
-
-if TYPE_CHECKING:
-    from .training import TrainingPlan
 
 Tables = Mapping[str, FeatureTable]
 
@@ -50,18 +48,24 @@ def check(request: Request, setting: Setting) -> None:
             raise SerbenchError(f"{one.kind} moves what was said in time, and the labels of this task are frames.")
 
 
-def perturbed_tables(source: Source, plan: TrainingPlan, jobs: int, display: Display) -> Source:
-    """The source with the features of the training items under each perturbation of the plan's request."""
-    divisions, refit = plan.setting.divisions, plan.request.refit
-    ids = [i for d in divisions for i in (*d.train, *(d.dev if refit else ()))]
+def perturbed_tables(
+    source: Source,
+    request: Request,
+    divisions: Sequence[Division],
+    features: Mapping[str, FeatureRequest],
+    jobs: int,
+    display: Display,
+) -> Source:
+    """The source with the features of the training items of all divisions under each perturbation of a request."""
+    ids = [i for d in divisions for i in (*d.train, *(d.dev if request.refit else ()))]
     rows = needed_rows(source.corpus, source.task, ids, context=False)
     made: dict[str, Tables] = {}
-    for one in perturbation.parsed(plan.request.train_with):
+    for one in perturbation.parsed(request.train_with):
         changes, extract = perturbed(source.corpus, one), partial(extract_from, source.corpus, rows, jobs=jobs)
         tables: dict[str, FeatureTable] = {}
-        for role, request in plan.features.items():
-            with display.extraction(f"{request.name}, {one.name}", len(rows)) as progress:
-                tables[role] = extract(build(request), progress=progress, changes=changes)
+        for role, feature in features.items():
+            with display.extraction(f"{feature.name}, {one.name}", len(rows)) as progress:
+                tables[role] = extract(build(feature), progress=progress, changes=changes)
         made[one.name] = tables
     return replace(source, perturbed=made)
 

@@ -67,7 +67,8 @@ class TrainingPlan(Plan):
             return [first, *others]
         from .augmentation import perturbed_tables
 
-        return [perturbed_tables(first, self, jobs, display), *others]
+        whole = perturbed_tables(first, self.request, self.setting.divisions, self.features, jobs, display)
+        return [whole, *others]
 
     @property
     def repeats(self) -> bool:

@@ -180,9 +180,8 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
     """Fit the model; returns the facts of the training."""
     corpus, task, tables = source.corpus, source.task, source.tables
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
-    if source.perturbed:
-        train, out_perturbed = _with_perturbed(train, source)
-        out_train |= out_perturbed
+    train, out_perturbed = _with_copies(train, source)
+    out_train |= out_perturbed
     dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
     for role, data in (("train", train), *((("dev", dev),) if division.dev else ())):
         expect_items(data, role, division.fold)
@@ -209,8 +208,10 @@ def _train(model: SERModel | Tuned, config: Any, division: Division, source: Sou
     }
 
 
-def _with_perturbed(data: Data, source: Source) -> tuple[Data, dict[str, str]]:
-    """The data of a training with their perturbed copies, and why some have none."""
+def _with_copies(data: Data, source: Source) -> tuple[Data, dict[str, str]]:
+    """The data of a training with perturbed copies, where they are asked for, and why some have none."""
+    if not source.perturbed:
+        return data, {}
     from .augmentation import augmented
 
     return augmented(data, source.perturbed)
@@ -221,7 +222,7 @@ def _refit(model: SERModel, division: Division, source: Source, trained: Mapping
     both = set(division.train) | set(division.dev)
     ids = [str(i) for i in source.corpus.items(source.task).index if str(i) in both]
     data, _ = build_data(source.corpus, source.task, ids, source.tables, labelled=True)
-    data = _with_perturbed(data, source)[0] if source.perturbed else data
+    data, _ = _with_copies(data, source)
     begun = time.perf_counter()
     facts = {**trained["facts"], **model.refit(data)}
     seconds = round(trained["seconds_fit"] + time.perf_counter() - begun, 3)

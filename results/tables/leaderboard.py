@@ -26,7 +26,6 @@ from ..record.storage import write_csv
 from ..scores.scoring import scored_targets
 from ..statistics.dependence import crossed_t
 from ..statistics.significance import holm, mean_interval, paired_t
-from ..stress.table import board_tables
 from .pair_tests import Resampling, score_intervals
 
 if TYPE_CHECKING:
@@ -264,7 +263,9 @@ def mixed_versions(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _tables(frame: pd.DataFrame) -> list[Table]:
-    """A ranking of each dataset, task and target; then, where it was measured, what the runs of each task cost."""
+    """A ranking of each dataset, task and target; then, where it was measured, what the runs cost, and robustness."""
+    from ..stress.table import board_tables
+
     tables = []
     for (dataset, task, target), group in frame.groupby(["dataset", "task", "target"], sort=False):
         rows = records(group)
