@@ -7,8 +7,8 @@ nothing, or null) and `digest` of all that decides the samples. The protocol dig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ class Series:
     says: str
     levels: tuple[str, ...]
     runs: dict[str, Run]
+
+    def only(self, levels: Collection[str]) -> Series:
+        """The series at some of its levels, and clean."""
+        kept = tuple(level for level in self.levels if level in levels or level == CLEAN)
+        return replace(self, levels=kept, runs={level: self.runs[level] for level in kept})
 
 
 def folder(results: Path) -> Path:

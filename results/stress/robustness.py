@@ -58,16 +58,11 @@ def between(runs: Sequence[Run], how: Resamples | None = None, kinds: Sequence[s
 
 
 def _rows(a: Series, b: Series, names: tuple[str, str], how: Resamples) -> list[dict[str, Any]]:
-    shared = [level for level in a.levels if level in b.levels]
-    if shared == [CLEAN]:
+    shared = set(a.levels) & set(b.levels)
+    if shared == {CLEAN}:
         return []
-    first, second = curves([_only(one, shared) for one in (a, b)], how)
+    first, second = curves([one.only(shared) for one in (a, b)], how)
     return [_row(first, second, target, names, how) for target in scored_targets(a.run.task)]
-
-
-def _only(series: Series, levels: Sequence[str]) -> Series:
-    runs = {level: series.runs[level] for level in levels}
-    return Series(series.run, series.kind, series.unit, series.says, tuple(levels), runs)
 
 
 def _row(a: Curve, b: Curve, target: str, names: tuple[str, str], how: Resamples) -> dict[str, Any]:

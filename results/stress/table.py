@@ -17,7 +17,7 @@ from ..record.identity import signature
 from ..scores.scoring import scored_targets
 from ..statistics.significance import holm
 from .curves import Curve, curve
-from .records import CLEAN, series_of
+from .records import CLEAN, Series, series_of
 
 CURVE_NOTE = (
     "95 % intervals by bootstrap over {clusters}s and trials, levels under the same draws. p: crossed t-test of the "
@@ -100,14 +100,22 @@ def between_table(frame: pd.DataFrame, stem: str) -> Table | None:
 
 
 def with_stress(frame: pd.DataFrame, runs: Iterable[Run]) -> pd.DataFrame:
-    """The leaderboard with a column `stress_KIND`, the area, for each kind that some run was tested with."""
+    """The leaderboard with a column `stress_KIND`, the area, for each kind that some run was tested with.
+
+    Areas over other levels can't be compared: they are over those that all tested runs of a ranking have.
+    """
     columns: dict[str, dict[tuple[str, str], float]] = {}
     wanted = set(frame["run_id"])
+    found: dict[tuple[str, str], list[Series]] = {}
     for run in (run for run in runs if run.run_id in wanted):
         for series in series_of(run):
-            one = curve(series, Resamples(0))
-            for target in scored_targets(run.task):
-                columns.setdefault(PREFIX + series.kind, {})[run.run_id, target] = one.area(target)
+            found.setdefault((run.protocol_digest, series.kind), []).append(series)
+    for (_, kind), alike in found.items():
+        shared = set.intersection(*(set(series.levels) for series in alike))
+        for series in alike if len(shared) > 1 else ():
+            one = curve(series.only(shared), Resamples(0))
+            for target in scored_targets(series.run.task):
+                columns.setdefault(PREFIX + kind, {})[series.run.run_id, target] = one.area(target)
     keys = list(zip(frame["run_id"], frame["target"], strict=True))
     areas = {name: [columns[name].get(key, float("nan")) for key in keys] for name in sorted(columns)}
     whole = pd.concat([frame, pd.DataFrame(areas, index=frame.index)], axis=1) if areas else frame
