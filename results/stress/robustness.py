@@ -66,9 +66,9 @@ def _rows(a: Series, b: Series, names: tuple[str, str], how: Resamples) -> list[
 
 
 def _row(a: Curve, b: Curve, target: str, names: tuple[str, str], how: Resamples) -> dict[str, Any]:
-    drops = [_mean_drop(one.cells[target]) for one in (a, b)]
-    means = [float(drop.mean(skipna=False)) for drop in drops]
-    test = paired_t(*drops)
+    first, second = (_mean_drop(one.cells[target]) for one in (a, b))
+    means = [float(drop.mean(skipna=False)) for drop in (first, second)]
+    test = paired_t(first, second)
     row = {
         "dataset": a.series.run.spec["dataset"]["name"],
         "task": a.series.run.task.name,
@@ -93,9 +93,9 @@ def _row(a: Curve, b: Curve, target: str, names: tuple[str, str], how: Resamples
         drawn = _drawn(a, target) - _drawn(b, target)
         shown = summarise(drawn, means[0] - means[1], 0, 0, how.level)
         row |= {"low": shown.low, "high": shown.high, "p_bootstrap": shown.p}
-    trials, subsets = (drops[0].index.get_level_values(name) for name in ("trial", "subset"))
+    trials, subsets = (first.index.get_level_values(name) for name in ("trial", "subset"))
     with suppress(SerbenchError):  # a cell without a score: the two-way table has a hole
-        row["p_crossed"] = crossed_t(*drops, trials, subsets).p
+        row["p_crossed"] = crossed_t(first, second, trials, subsets).p
     return row
 
 
