@@ -80,9 +80,8 @@ def _series(run: Run, kind: str, records: Sequence[Run]) -> Series:
     levels = sorted(runs, key=lambda text: -float(text) if about["falling"] else float(text))
     place = 0
     if about["clean"] is not None:
-        clean = float(about["clean"])
-        before = (lambda x: x > clean) if about["falling"] else (lambda x: x < clean)
-        place = sum(before(float(text)) for text in levels)
+        clean, towards = float(about["clean"]), -1.0 if about["falling"] else 1.0
+        place = sum(towards * float(text) < towards * clean for text in levels)
     levels.insert(place, CLEAN)
     return Series(run, kind, str(about["unit"]), str(about["says"]), tuple(levels), {CLEAN: run, **runs})
 
