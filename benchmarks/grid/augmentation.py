@@ -30,7 +30,7 @@ from .source import Source, needed_rows
 Tables = Mapping[str, FeatureTable]
 
 
-def check(request: Request, setting: Setting) -> None:
+def check_perturbed(request: Request, setting: Setting) -> None:
     """Refuse what can't be learnt from perturbed audio.
 
     Raises

@@ -184,9 +184,9 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
         model["refit"] = True
         labels.append("refit:train+dev")
     if request.train_with:
-        from .augmentation import check
+        from .augmentation import check_perturbed
 
-        check(request, setting)
+        check_perturbed(request, setting)
         model["train_with"] = list(request.train_with)
         labels += [f"train-with:{name}" for name in request.train_with]
     return Part(request, setting, specification(request, setting, model, features, labels))
