@@ -42,6 +42,7 @@ COMMANDS = {
     "salience": "analyses",
     "traces": "analyses",
     "predict": "weights",
+    "stress": "weights",
     "import": "weights",
     "check": "corpora",
     "card": "corpora",

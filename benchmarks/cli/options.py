@@ -137,6 +137,10 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
     calibrate: Annotated[str, typer.Option(help="temperature: scale class scores by one fitted on dev.")] = ""
     refit: Annotated[bool, typer.Option("--refit", help="After the choice on dev, fit again on train + dev.")] = False
 
+    train_with: Annotated[
+        Texts, typer.Option(help="Learn training audio perturbed too: noise:10,reverb:0.6 (see 'serbench stress').")
+    ] = None
+
     def grid(self, model: Sequence[str], dataset: Sequence[str], test: Sequence[str] = (), **more: Any) -> Grid:
         """The grid of some models and corpora."""
         from ..protocol.request import Grid
@@ -157,6 +161,7 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
             allow_leak=self.allow_leak,
             refit=self.refit,
             calibrate=self.calibrate,
+            train_with=self.train_with or (),
             **more,
         )
 

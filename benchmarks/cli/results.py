@@ -31,6 +31,7 @@ def leaderboard(
     from rich.console import Console
 
     from ...datasets.core.files import write_text
+    from ...results.stress.table import with_stress
     from ...results.tables import leaderboard as board, references as published
     from ...results.tables.pair_tests import Resampling
 
@@ -38,7 +39,7 @@ def leaderboard(
         _verify(results)
         return
     runs = load(results, dataset=dataset, task=task)
-    frame = board.leaderboard(runs, protocol_digest=digest)
+    frame = with_stress(board.leaderboard(runs, protocol_digest=digest), runs)
     if bootstrap:
         frame = board.with_intervals(frame, runs, Resampling(bootstrap=bootstrap, cluster=cluster))
     path = board.write_leaderboard(frame, results)

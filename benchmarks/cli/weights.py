@@ -1,4 +1,4 @@
-"""Commands about trained weights: predict with any, import those that other programs trained."""
+"""Commands about trained weights: predict with them, score them on perturbed audio, import those of other programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...datasets.core.errors import SerbenchError
-from .options import CorpusOptions, Device, command
+from .options import CorpusOptions, Device, Results, RunDataset, RunTask, StudyFolder, Threads, command, resumable
 
 app = typer.Typer()
 
@@ -76,3 +76,42 @@ def import_(
     requests = trained.requests(trained.config, trained.task)
     path = save_model(trained, out, requests, notes)
     typer.echo(f"{model} for {trained.task.name}, {trained.parameters} parameters: {path}")
+
+
+@app.command()
+def stress(
+    runs: Annotated[list[str], typer.Argument(help="MODEL, MODEL:PRESET, run ids or run folders; with saved weights.")],
+    dataset: RunDataset = None,
+    task: RunTask = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Perturbations, by commas or repeated: noise,babble,reverb ...; default: all."),
+    ] = None,
+    levels: Annotated[
+        list[str] | None, typer.Option(help="KIND=LEVEL,LEVEL; or LEVEL,LEVEL for a single kind; may be repeated.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Resamples of each interval; 0 = none.", min=0)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option(help="Processes that make features; default: the machine's cores.")] = 1,
+    threads: Threads = None,
+    results: Results = Path("results"),
+    out: StudyFolder = None,
+) -> None:
+    """Score stored runs on perturbed test audio, without training: noise, rooms, codecs, level, cuts, speed, pitch."""
+    from ...features.perturbations.perturbation import perturbations
+    from ...results.groups.gaps import Resamples
+    from ..core.progress import Terminal
+    from ..grid.execution import Execution
+    from ..stress.perturbed_run import stress as measure
+    from ..stress.writing import show
+    from .results import open_run
+
+    wanted = perturbations(with_ or (), levels or ())
+    chosen = [open_run(name, results, dataset, task) for name in runs]
+    shown = Terminal()
+    with resumable(shown):
+        measure(chosen, wanted, Execution(results, device, jobs, threads, display=shown))
+    kinds = list(dict.fromkeys(one.kind for one in wanted))
+    for path in show(chosen, kinds, Resamples(resamples, seed=seed), out or results / "studies"):
+        typer.echo(path)

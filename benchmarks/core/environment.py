@@ -63,6 +63,7 @@ PARTS = (
     Part("krippendorff", "krippendorff", "Krippendorff's alpha in serbench raters", "raters"),
     Part("pocketsphinx", "pocketsphinx", "words align --model pocketsphinx", "pocketsphinx"),
     Part("optuna", "optuna", "serbench tune", "tune"),
+    Part("pyroomacoustics", "pyroomacoustics", "reverb of serbench stress and of --train-with", "stress"),
 )
 
 

@@ -26,7 +26,7 @@ RULES = (AGREED, SOFT, RATERS)
 MOST = 10
 
 
-def check_rule(rule: str, corpus: Corpus, task: Task, *, nested: bool) -> None:
+def check_rule(rule: str, corpus: Corpus, task: Task, *, nested: bool, copied: bool = False) -> None:
     """Refuse a rule that there is not, or that corpus, task or protocol don't allow."""
     if rule not in RULES:
         raise unknown(f"value of {SETTING}", rule, RULES)
@@ -38,6 +38,8 @@ def check_rule(rule: str, corpus: Corpus, task: Task, *, nested: bool) -> None:
         raise SerbenchError(
             f"{SETTING}={rule} copies items, which inner folds would tear apart. Leave --dev nested out."
         )
+    if copied:
+        raise SerbenchError(f"{SETTING}={rule} and --train-with both learn copies of items. Leave one of them out.")
     if not rated(corpus, task):
         answers(corpus, task, [])  # says which corpora have raters
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,15 @@ Rows = tuple[Corpus, pd.DataFrame, Task]
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus, its task, and features by role. The first source of a unit is trained on."""
+    """A corpus, its task, and features by role. The first source of a unit is trained on.
+
+    `perturbed` is the features of training items under perturbations: name -> role -> table.
+    """
 
     corpus: Corpus
     task: Task
     tables: Mapping[str, FeatureTable]
+    perturbed: Mapping[str, Mapping[str, FeatureTable]] = field(default_factory=dict)
 
 
 def item_rows(corpus: Corpus, task: Task) -> pd.DataFrame:

@@ -15,12 +15,13 @@ from ...datasets.core.errors import SerbenchError, unknown
 from ...features.core.feature_extractor import FeatureRequest
 from ...sermodels import registry
 from ...sermodels.core.sermodel import SERModel
+from ..core.progress import Display
 from ..protocol.guards import Side, guard, guard_pool, sides
 from ..protocol.protocol import unit_seed, unlabelled_ids
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
 from .plan import Part, Plan, Unit, heard, seen, specification
-from .source import Rows, needed_rows
+from .source import Rows, Source, needed_rows
 from .trial import Target, TrainingJob
 
 LABELS, AGREED = "train.labels", "agreed"
@@ -60,6 +61,16 @@ class TrainingPlan(Plan):
             (setting.corpus, first, setting.task),
             *((s.tested, needed_rows(s.tested, s.asked, s.subsets, context=context), s.asked) for s in crossing),
         ]
+
+    def sources(self, jobs: int, display: Display) -> list[Source]:
+        """The corpora with features; of what is trained on, perturbed ones too where they are asked for."""
+        first, *others = super().sources(jobs, display)
+        if not self.request.train_with:
+            return [first, *others]
+        from .augmentation import perturbed_tables
+
+        whole = perturbed_tables(first, self.request, self.setting.divisions, self.features, jobs, display)
+        return [whole, *others]
 
     @property
     def repeats(self) -> bool:
@@ -180,6 +191,12 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
             raise SerbenchError(f"the model {request.model!r} can't be fitted again on train + dev: {able}.")
         model["refit"] = True
         labels.append("refit:train+dev")
+    if request.train_with:
+        from .augmentation import check_perturbed
+
+        check_perturbed(request, setting)
+        model["train_with"] = list(request.train_with)
+        labels += [f"train-with:{name}" for name in request.train_with]
     return Part(request, setting, specification(request, setting, model, features, labels))
 
 
@@ -204,7 +221,8 @@ def _training_labels(request: Request, setting: Setting, model: dict[str, Any], 
     if (rule := training_labels(request)) != AGREED:
         from .rater_labels import check_rule
 
-        check_rule(rule, setting.corpus, setting.task, nested=request.protocol.nested)
+        copied = bool(request.train_with)
+        check_rule(rule, setting.corpus, setting.task, nested=request.protocol.nested, copied=copied)
         model["labels"] = rule
         labels.append(f"labels:{rule}")
 

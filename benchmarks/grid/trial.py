@@ -183,6 +183,8 @@ def _train(model: SERModel | Tuned, config: Any, job: TrainingJob, source: Sourc
     """Fit the model; returns the facts of the training."""
     corpus, task, tables, division = source.corpus, source.task, source.tables, job.division
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
+    train, out_perturbed = _with_copies(train, source)
+    out_train |= out_perturbed
     dev, out_dev = build_data(corpus, task, division.dev, tables, labelled=True)
     for role, data in (("train", train), *((("dev", dev),) if division.dev else ())):
         expect_items(data, role, division.fold)
@@ -230,6 +232,15 @@ def _temperature(job: TrainingJob, predicted: Any, dev: Data) -> dict[str, float
     return {"temperature": fit_temperature(predicted, dev.labels)}
 
 
+def _with_copies(data: Data, source: Source) -> tuple[Data, dict[str, str]]:
+    """The data of a training with perturbed copies, where they are asked for, and why some have none."""
+    if not source.perturbed:
+        return data, {}
+    from .augmentation import augmented
+
+    return augmented(data, source.perturbed)
+
+
 def _refit(model: SERModel, job: TrainingJob, source: Source, trained: Mapping[str, Any]) -> dict[str, Any]:
     """Fit once more on train and dev, in the order of the table; what changes in the facts of the training."""
     division = job.division
@@ -237,6 +248,7 @@ def _refit(model: SERModel, job: TrainingJob, source: Source, trained: Mapping[s
     ids = [str(i) for i in source.corpus.items(source.task).index if str(i) in both]
     data, _ = build_data(source.corpus, source.task, ids, source.tables, labelled=True)
     data = _labelled(data, job, source)
+    data, _ = _with_copies(data, source)
     begun = time.perf_counter()
     facts = {**trained["facts"], **model.refit(data)}
     seconds = round(trained["seconds_fit"] + time.perf_counter() - begun, 3)

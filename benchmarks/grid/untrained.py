@@ -92,7 +92,10 @@ def plan_weights(requests: Sequence[Request], corpora: Corpora) -> WeightsPlan:
 
 @dataclass(frozen=True)
 class PredictionJob:
-    """One fold's predictions by given weights, as plain data: recorded once for each trial (trial -> its seed)."""
+    """One fold's predictions by given weights, as plain data: recorded once for each trial (trial -> its seed).
+
+    `timed` is whether the cost of the model is measured too.
+    """
 
     model: str
     weights: tuple[Weights, ...]
@@ -101,6 +104,7 @@ class PredictionJob:
     seeds: Mapping[int, int]
     device: str
     threads: int
+    timed: bool = True
 
     def run(self, sources: Sequence[Source], progress: Any = None) -> list[dict[str, Any]]:
         """Predict the items and record that for each trial; returns the facts as written.
@@ -146,7 +150,7 @@ def _outcome(job: PredictionJob, applied: Sequence[Applied], source: Source) -> 
             expect_items(data, "test", job.fold)
             parts.append((one.model.task, one.predict(data)))
         facts |= {"seconds": round(time.perf_counter() - begun, 3), "cpu_seconds": round(cpu_seconds() - cpu, 3)}
-        if len(applied) == 1:  # several may share features, and their costs can't be added
+        if job.timed and len(applied) == 1:  # several may share features, and their costs can't be added
             facts["cost"] = cost_of(applied[0].model, applied[0].features, read, kept)
         test, _ = build_data(source.corpus, source.task, kept, {}, labelled=True)
         subsets = {i: job.target.subsets[i] for i in kept}

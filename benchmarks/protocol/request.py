@@ -62,6 +62,7 @@ class Request:
     refit : whether a model is fitted once more on train + dev with what it chose on dev
     calibrate : "temperature": class scores are scaled by a temperature that is fitted on dev; empty = as they are
     weights : files of trained weights that are scored instead of a training; together they predict the task
+    train_with : perturbations (white:10) under each of which the training utterances are learnt once more
     """
 
     model: str
@@ -82,6 +83,7 @@ class Request:
     search: Mapping[str, Any] | None = None
     refit: bool = False
     calibrate: str = ""
+    train_with: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
@@ -91,6 +93,7 @@ class Request:
         given["also"] = tuple(Place(**place) for place in given.get("also") or ())
         given["test"] = None if given.get("test") is None else Place(**given["test"])
         given["classes"] = tuple(given.get("classes") or ())
+        given["train_with"] = tuple(given.get("train_with") or ())
         given["weights"] = tuple(WeightsFile(**file) for file in given.get("weights") or ())
         return cls(**given)
 
@@ -126,6 +129,7 @@ class Request:
             parts += ["--budget", str(self.search["budget"]), "--sampler", str(self.search["sampler"])]
         parts += ["--refit"] if self.refit else []
         parts += ["--calibrate", self.calibrate] if self.calibrate else []
+        parts += ["--train-with", ",".join(self.train_with)] if self.train_with else []
         parts += list(_options(self.places(), self.test))
         return shlex.join(parts + (["--allow-leak"] if self.allow_leak else []))
 
@@ -152,6 +156,7 @@ class Grid:
     refit : whether each model that is named is fitted once more on train + dev with what it chose on dev
     calibrate : how class scores of each model that is named are calibrated on dev: "temperature", or empty
     weights : files (or folders) of trained weights to score as they are, without training
+    train_with : perturbations of training audio, such as "noise:10": each utterance is learnt clean and under each
 
     The two chance rows that every leaderboard holds are asked for with each dataset and task too.
     """
@@ -176,6 +181,7 @@ class Grid:
     weights: Sequence[str | Path] = ()
     refit: bool = False
     calibrate: str = ""
+    train_with: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse a number of trials that no run can have."""
@@ -271,6 +277,7 @@ class Grid:
             search=self.search if (model, preset) in self.models else None,
             refit=self.refit and (model, preset) in self.models,
             calibrate=self.calibrate if (model, preset) in self.models else "",
+            train_with=_perturbations(self.train_with) if (model, preset) in self.models else (),
         )
 
     def names(self, request: Request) -> bool:
@@ -281,6 +288,15 @@ class Grid:
         """The options of one corpus: those that carry its name, and with `everywhere` those that carry none."""
         given = {key: value for key, value in self.options.items() if "." not in key and everywhere}
         return given | {k.partition(".")[2]: v for k, v in self.options.items() if k.startswith(f"{name}.")}
+
+
+def _perturbations(texts: Sequence[str]) -> tuple[str, ...]:
+    """Perturbations by their full names; those of a group one by one."""
+    if not texts:
+        return ()
+    from ...features.perturbations.perturbation import parsed
+
+    return tuple(one.name for one in parsed(texts))
 
 
 def _corpora(trained: tuple[Place, ...], test: Place | None) -> Iterator[str]:

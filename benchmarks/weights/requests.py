@@ -53,6 +53,7 @@ def _without_training(grid: Grid, *, save_models: bool) -> None:
         "--test-split": grid.test_split,
         "--refit": grid.refit,
         "--calibrate": grid.calibrate,
+        "--train-with": grid.train_with,
         "--save-models": save_models,
         "two --model": grid.models[1:],
     }

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..core.feature_extractor import FeatureExtractor
 from .pack import Entry, load
 from .section import Section, packs_of, scan_pack
 
+Identity = Mapping[str, Any] | None
 _DAY = 86400.0
 
 
@@ -38,26 +39,32 @@ class FeatureCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = cache_root() / "features" if folder is None else Path(folder)
 
-    def section(self, extractor: FeatureExtractor) -> Section:
-        """The part that holds this extractor's arrays; its description is written if it is not there yet."""
-        section = self._place(extractor)
+    def section(self, extractor: FeatureExtractor, change: Identity = None) -> Section:
+        """The part that holds this extractor's arrays; its description is written if it is not there yet.
+
+        `change` is the identity of what is done to the samples before (`extraction.file_tasks.Changes`).
+        """
+        section = self._place(extractor, change)
         description = section.folder / "identity.json"
         if not description.exists():
             identity, decoding = extractor.identity(), decoding_identity()
             described = {"identity": identity, "decoding": decoding, "signature": extractor.signature()}
+            if change is not None:
+                described |= {"change": change, "signature": f"{extractor.signature()}~{change['name']}"}
             try:
                 write_json(description, described)
             except OSError as error:
                 raise section.unwritable(error) from error
         return section
 
-    def present(self, extractor: FeatureExtractor) -> Section | None:
+    def present(self, extractor: FeatureExtractor, change: Identity = None) -> Section | None:
         """The part that holds this extractor's arrays, if there is one; nothing is written."""
-        section = self._place(extractor)
+        section = self._place(extractor, change)
         return section if section.folder.is_dir() else None
 
-    def _place(self, extractor: FeatureExtractor) -> Section:
-        address = digest({"extractor": extractor.identity(), "decoding": decoding_identity()})
+    def _place(self, extractor: FeatureExtractor, change: Identity) -> Section:
+        said = {"extractor": extractor.identity(), "decoding": decoding_identity()}
+        address = digest(said if change is None else {**said, "change": dict(change)})
         return Section(self.folder / address, extractor.dim)
 
 

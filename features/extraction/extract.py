@@ -25,7 +25,19 @@ from ..cache.section import Section
 from ..core.audio import AudioHashes, audio_sha256, signature
 from ..core.feature_extractor import FeatureExtractor
 from ..core.feature_table import FeatureTable
-from .file_tasks import AudioSource, FileTask, Outcome, Segment, compute, died, make, tasks_of, unchanged
+from .file_tasks import (
+    AudioSource,
+    Changes,
+    FileTask,
+    Outcome,
+    Segment,
+    changed,
+    compute,
+    died,
+    make,
+    tasks_of,
+    unchanged,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +62,7 @@ def extract(
     verify: bool = False,
     source: AudioSource | None = None,
     words: Words | None = None,
+    changes: Changes | None = None,
 ) -> FeatureTable:
     """Features of every row, from the cache or made now.
 
@@ -66,6 +79,7 @@ def extract(
     source : from a corpus's file to the file that holds its sound (`Corpus.audio_source`); what it refuses fails alone
     words : id -> words (`Corpus.words`), for features that are made from them; these are not cached, unless they are
         made from the sound of each word
+    changes : what is done to the samples of each utterance before; features of words are not made from them
 
     Returns
     -------
@@ -80,13 +94,15 @@ def extract(
     if jobs < 1:
         raise SerbenchError(f"jobs={jobs} is out of range. Expected 1 or more; type --jobs 2, for example.")
     if extractor.needs_words:
-        return _of_words(rows, root, extractor, words, source, cache or FeatureCache(), progress)
+        return _of_words(rows, root, extractor, words, source, cache or FeatureCache(), progress, changes)
     cache = cache or FeatureCache()
-    section = cache.section(extractor)
-    wider = [(other, there) for other in extractor.wider() if (there := cache.present(other)) is not None]
+    done = None if changes is None else changes.identity()
+    section = cache.section(extractor, done)
+    wider = [(other, there) for other in extractor.wider() if (there := cache.present(other, done)) is not None]
     held = _Held(extractor, section, tuple(wider))
     hashes = AudioHashes(cache.folder.parent / "audio")
     tasks, failed = tasks_of(rows, root, source, jobs)
+    tasks = tasks if changes is None else [changed(task, changes) for task in tasks]
     tally = _Tally(len(rows), failed, progress)
     looked = track(tasks, "looking up files in the cache")
     pending = [rest for task in looked if (rest := _look_up(task, held, hashes, tally, verify)) is not None]
@@ -110,9 +126,10 @@ def extract_from(
     *,
     jobs: int = 1,
     progress: Progress | None = None,
+    changes: Changes | None = None,
 ) -> FeatureTable:
     """`extract` of rows of a corpus: below its root, with its archives and its words where it has them."""
-    more = partial(extract, source=corpus.audio_source, words=corpus.words)
+    more = partial(extract, source=corpus.audio_source, words=corpus.words, changes=changes)
     return more(rows, corpus.root, extractor, cache, jobs=jobs, progress=progress)
 
 
@@ -124,11 +141,14 @@ def _of_words(
     source: AudioSource | None,
     cache: FeatureCache,
     progress: Progress | None,
+    changes: Changes | None,
 ) -> FeatureTable:
-    """A table that is made from words, or from the sound of each."""
+    """A table that is made from words, or from the sound of each, which is read by itself and can't be changed."""
     from ..core.word_feature import SpokenWordFeature
 
     if isinstance(extractor, SpokenWordFeature):
+        if changes is not None and changes.identity() is not None:
+            raise SerbenchError(f"{extractor.name!r} reads the sound of single words, which can't be perturbed.")
         from .from_spoken import table_of_spoken
 
         return table_of_spoken(rows, root, extractor, words, cache, source=source, progress=progress)

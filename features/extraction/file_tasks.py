@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol as Interface
 
 import numpy as np
 
@@ -21,11 +21,25 @@ from ...datasets.core.files import inside
 from ...datasets.core.libraries import raise_library_failure
 from ..cache.pack import Array, entry_key
 from ..cache.section import REFRESH_SECONDS, CacheError, Section
-from ..core.audio import Signature, audio_sha256, read_audio, signature, why_unreadable
+from ..core.audio import Signature, audio_sha256, read_audio, resample, signature, why_unreadable
 from ..core.feature_extractor import FeatureExtractor
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Change = Callable[[Array, int], Array]
+"""From samples (samples,) and their rate in Hz to changed ones (`perturbations.change.Change`)."""
+
+
+class Changes(Interface):
+    """What is done to the samples of the utterances of a corpus before features are made of them."""
+
+    def of(self, item: str) -> Change | None:
+        """What is done to an utterance; None = nothing."""
+
+    def identity(self) -> Mapping[str, Any] | None:
+        """Everything but the utterance that decides its samples, with a `name`; None = nothing is done."""
+
 
 AudioSource = Callable[[Path], Path]
 """From a corpus's file, such as a video clip, to the file that holds its sound; decodes it now if need be."""
@@ -35,11 +49,15 @@ IN_MEMORY_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Segment:
-    """One utterance of a file; `start` and `end` in seconds, None for the file's beginning and end."""
+    """One utterance of a file; `start` and `end` in seconds, None for the file's beginning and end.
+
+    `change` is what is done to its samples at the file's own rate, before they are resampled for a feature.
+    """
 
     item: str
     start: float | None
     end: float | None
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,11 @@ def tasks_of(
         else:
             files.setdefault(sounds[str(relative)], []).append(Segment(str(item), start, end))
     return [FileTask(path, tuple(segments)) for path, segments in files.items()], failed
+
+
+def changed(task: FileTask, changes: Changes) -> FileTask:
+    """The task with what is done to the samples of each of its utterances."""
+    return replace(task, segments=tuple(replace(s, change=changes.of(s.item)) for s in task.segments))
 
 
 def _sound_files(
@@ -183,10 +206,14 @@ def samples(
     path: str, segment: Segment, extractor: FeatureExtractor, seen: Signature, content: bytes | None = None
 ) -> tuple[Array, float]:
     """The signal (samples,) of a segment at the extractor's rate, and its seconds; see `compute`."""
-    signal, rate = read_audio(path, extractor.sampling_rate, segment.start, segment.end, content=content)
+    wanted = extractor.sampling_rate if segment.change is None else None
+    signal, rate = read_audio(path, wanted, segment.start, segment.end, content=content)
     if signature(path) != seen:
         raise SerbenchError(f"{path} was changed while it was read. Run the same command again.")
-    return signal, len(signal) / rate
+    if segment.change is not None:
+        signal = segment.change(signal, rate)
+    seconds = len(signal) / rate
+    return signal if rate == extractor.sampling_rate else resample(signal, rate, extractor.sampling_rate), seconds
 
 
 def checked(array: Array, extractor: FeatureExtractor, path: str) -> Array:

@@ -38,7 +38,8 @@ def identity(spec: Spec) -> dict[str, Any]:
     """All that decides a run's numbers: `comparable`, the model's name and settings, the features' signatures.
 
     A run that trained nothing has the digests of its weights in it too, one that searched for settings the search, one
-    that was fitted again on train + dev that, and so for calibration and training labels.
+    that was fitted again on train + dev that, and so for calibration, training labels and perturbed training audio; one
+    whose test audio was perturbed what was done to it.
     """
     search = spec["model"].get("search")
     weights = [file["sha256"] for file in spec["model"].get("weights") or ()]
@@ -50,8 +51,10 @@ def identity(spec: Spec) -> dict[str, Any]:
             **({"weights": weights} if weights else {}),
             **({"search": dict(search)} if search else {}),
             **{key: spec["model"][key] for key in ("refit", "calibrate", "labels") if spec["model"].get(key)},
+            **({"train_with": list(spec["model"]["train_with"])} if spec["model"].get("train_with") else {}),
         },
         "features": {role: feature["signature"] for role, feature in spec["features"].items()},
+        **({"stress": spec["stress"]["digest"]} if spec.get("stress") else {}),
     }
 
 
@@ -107,6 +110,8 @@ def short_names(specs: Sequence[Spec]) -> list[str]:
 def fill_line(spec: Spec, results: Path, trials: int) -> str:
     """The `serbench run` line that brings a run to `trials` finished trials."""
     words = shlex.split(str(spec.get("command") or ""))
+    if spec.get("stress"):
+        return shlex.join([*words, "--results", str(results.parent)])
     if words[:2] != ["serbench", "run"]:
         words = ["serbench", "run", "--from-record", str(results / "runs" / run_id(spec) / "run.json")]
     for option in ("--trials", "--results"):
@@ -120,9 +125,9 @@ def fill_line(spec: Spec, results: Path, trials: int) -> str:
 def _short_name(model: Mapping[str, Any]) -> str:
     preset, search = model.get("preset") or "default", model.get("search")
     name = str(model["name"]) if preset == "default" else f"{model['name']}:{preset}"
-    marks = [f"+{model[key]}" for key in ("labels", "calibrate") if model.get(key)]
-    refit = "+refit" if model.get("refit") else ""
-    return f"{name}{refit}{'+search' + str(search['budget']) if search else ''}{''.join(marks)}"
+    marks = [str(model[key]) for key in ("labels", "calibrate") if model.get(key)]
+    more = [*(["refit"] if model.get("refit") else []), *([f"search{search['budget']}"] if search else [])]
+    return "+".join([name, *more, *(model.get("train_with") or ()), *marks])
 
 
 def _is_list(value: Any) -> bool:

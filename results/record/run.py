@@ -258,7 +258,7 @@ class Run:
         file = self.path / "run.json"
         if self.spec["schema"] > SCHEMA:
             raise SerbenchError(f"{file} has schema {self.spec['schema']}, expected {SCHEMA}. Update serbench.")
-        expected = run_id({key: self.spec[key] for key in REQUIRED})
+        expected = run_id({key: self.spec[key] for key in (*REQUIRED, *({"stress"} & self.spec.keys()))})
         _ = self.task, self.folds, self.signature
         if self.spec.get("run_id") != expected:
             raise SerbenchError(

@@ -135,6 +135,7 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
     groups = [name for by in GROUPS for name in files.data(f"{stem}-by-{by}", breakdown(ranking, by)[0])]
     left_out, published = files.tables(bad_file_table(ranking, stem)), reference_table(ranking, stem)
     calibrated, shares = beyond.calibrations(ranking), list(beyond.curves(ranking))
+    robust = beyond.robust(ranking)
     parts = [
         Part("Leaderboards of the single targets", tables=boards[1:], is_open=False),
         Part("Published results", tables=files.tables(published), is_open=_ranked(published)),
@@ -153,6 +154,11 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
             "Score by amount of training data",
             figures=[files.picture(one, stem) for one in beyond.curve_drawings(shares)],
             tables=files.tables(*(table for one in shares for table in curve_tables(one))),
+        ),
+        Part(
+            "Perturbed test audio",
+            figures=[files.picture(one, stem) for one in beyond.robustness_drawings(ranking, robust)],
+            tables=files.tables(*beyond.robustness_tables(ranking, robust, stem)),
         ),
         Part("Learning curves", figures=drawn("curves")),
         Part("What trainings warn of", texts=warned(ranking)),

@@ -268,7 +268,9 @@ def mixed_versions(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _tables(frame: pd.DataFrame) -> list[Table]:
-    """A ranking of each dataset, task and target; then, where it was measured, what the runs of each task cost."""
+    """A ranking of each dataset, task and target; then, where it was measured, what the runs cost, and robustness."""
+    from ..stress.table import board_tables
+
     tables = []
     for (dataset, task, target), group in frame.groupby(["dataset", "task", "target"], sort=False):
         rows = records(group)
@@ -282,7 +284,7 @@ def _tables(frame: pd.DataFrame) -> list[Table]:
             tables.append(
                 Table(f"{dataset}, {task}: cost", [_cost_cells(row) for row in rows], COST_NOTE, _styles(rows))
             )
-    return tables
+    return [*tables, *board_tables(frame)]
 
 
 def _styles(rows: Sequence[Row]) -> list[str]:

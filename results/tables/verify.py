@@ -17,6 +17,7 @@ import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
 from ..record.folder import Run, Runs, load_runs
+from ..stress.table import PREFIX, with_stress
 from .leaderboard import COLUMNS, leaderboard, with_intervals
 from .pair_tests import Resampling
 
@@ -69,6 +70,8 @@ def _read(file: Path) -> pd.DataFrame:
 def _recomputed(written: pd.DataFrame, chosen: Sequence[Run]) -> pd.DataFrame:
     """The leaderboard of the runs that the CSV names; with bootstrap intervals where it has them."""
     frame = leaderboard(chosen)
+    if any(str(column).startswith(PREFIX) for column in written):
+        frame = with_stress(frame, chosen)
     if "boot_resamples" not in written:
         return frame
     asked = written.iloc[0]
