@@ -63,11 +63,17 @@ class CorpusOptions:
         return load_corpus(dataset, self.root, self.release, pairs("--option", self.option))
 
 
+CAREFUL = "careful"
+"""Protocol 4x5 with all that `analyses.beyond.careful` adds."""
+
+
 @dataclass(frozen=True)
 class ProtocolOptions:
     """How test items are cut."""
 
-    protocol: Annotated[str, typer.Option(help="Protocol.")] = "4x5"
+    protocol: Annotated[
+        str, typer.Option(help="4x5; or careful: 4x5, then 'run' adds stress, fairness, calibration and raters.")
+    ] = "4x5"
     split: Annotated[
         str | None,
         typer.Option(help="Split: a name (default: the first), loso, FILE (csv, jsonl, parquet), emobox:DIR."),
@@ -93,7 +99,8 @@ class ProtocolOptions:
             from ..protocol.train_share import share_of_train
 
             share_of_train(self.share)
-        return validate(Protocol(self.protocol, self.split, self.subsets, self.group, self.seed, self.dev, self.share))
+        name = "4x5" if self.protocol == CAREFUL else self.protocol
+        return validate(Protocol(name, self.split, self.subsets, self.group, self.seed, self.dev, self.share))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
-from .options import ExecutionOptions, GridOptions, command, resumable
+from .options import CAREFUL, ExecutionOptions, GridOptions, command, resumable
 
 if TYPE_CHECKING:
     from ...results.record.folder import Run
@@ -22,10 +23,19 @@ def run(grid: GridOptions, execution: ExecutionOptions) -> None:
     from ..grid.grid import repeat, run_grid
 
     how = execution.execution(grid.nodes)
+    careful = grid.protocol == CAREFUL
+    how = replace(how, save_models=True) if careful else how
     with resumable(how.display):
         runs = run_grid(grid.asked(), how) if grid.from_record is None else repeat(grid.from_record, how)
     for one in runs:
         typer.echo(one.path)
+    if careful:
+        from ...results.groups.gaps import Resamples
+        from ..analyses import beyond
+
+        with resumable(how.display):
+            for path in beyond.careful(runs, how, Resamples(), how.folder / "studies"):
+                typer.echo(path)
     if failed := count_failed(runs):
         how.display.message(
             f"{failed} trials failed; their records hold the reason. The same command tries them again."

@@ -87,25 +87,14 @@ def fairness(
     out: StudyFolder = None,
 ) -> None:
     """Scores, errors, calibration and bias by group of the test items; gaps with intervals and tests over speakers."""
-    from rich.console import Console
-
-    from ...results.display.table import on_screen, write_table
     from ...results.groups.gaps import Resamples
-    from ...results.groups.grouping import LOUDNESS
-    from ...results.groups.table import fairness as measure, tables
+    from ..analyses.beyond import show_fairness
+    from ..core.progress import Terminal
 
+    how, folder = Resamples(resamples, seed=seed), out or results / "studies"
     for name in runs:
-        run = open_run(name, results, dataset, task)
-        if LOUDNESS in (by or ()):
-            from ..analyses.loudness import add_levels
-            from ..core.progress import Terminal
-
-            add_levels(run, Terminal())
-        shown = tables(measure(run, by or (), Resamples(resamples, seed=seed)))
-        Console().print(on_screen(shown))
-        for table in shown:
-            for path in write_table(table, out or results / "studies"):
-                typer.echo(path)
+        for path in show_fairness(open_run(name, results, dataset, task), by or (), how, folder, Terminal()):
+            typer.echo(path)
 
 
 @app.command()
@@ -117,25 +106,10 @@ def calibration(
     out: StudyFolder = None,
 ) -> None:
     """How sure a model may be: reliability, proper scores, the risk that is left when it abstains; with a figure."""
-    from rich.console import Console
+    from ..analyses.beyond import show_calibration
 
-    from ...datasets.core.files import write_bytes
-    from ...results.calibration.table import calibration as measure, table
-    from ...results.display.table import on_screen, write_table
-    from ...results.report.calibration_figure import figure
-    from ...results.report.figures import png, svg
-
-    folder = out or results / "studies"
     for name in runs:
-        done = measure(open_run(name, results, dataset, task))
-        shown = table(done)
-        Console().print(on_screen([shown]))
-        for path in write_table(shown, folder):
-            typer.echo(path)
-        drawn = figure(done)
-        for suffix, data in () if drawn is None else (("svg", svg(drawn)), ("png", png(drawn))):
-            path = folder / f"{shown.name}.{suffix}"
-            write_bytes(path, data)
+        for path in show_calibration(open_run(name, results, dataset, task), out or results / "studies"):
             typer.echo(path)
 
 
@@ -151,24 +125,20 @@ def raters(
     out: StudyFolder = None,
 ) -> None:
     """How far raters agree, what each scores, ceilings; runs against a human and against all that raters said."""
-    from rich.console import Console
-
-    from ...results.display.table import on_screen, write_table
     from ...results.groups.gaps import Resamples
     from ...results.record.folder import load_runs
+    from ..analyses.beyond import shown
     from ..analyses.raters import tables_of_corpus, tables_of_runs
 
     corpus = source.open(dataset)
     asked = corpus.task(task)
-    shown = tables_of_corpus(corpus, asked, seed)
+    tables = tables_of_corpus(corpus, asked, seed)
     runs = load_runs(results, dataset=corpus.name, task=asked.name)
     beside, notes = tables_of_runs(runs, Resamples(resamples, seed=seed))
     for note in (*notes, *runs.problems.values()):
         typer.echo(f"serbench: {note}", err=True)
-    Console().print(on_screen([*shown, *beside]))
-    for table in (*shown, *beside):
-        for path in write_table(table, out or results / "studies"):
-            typer.echo(path)
+    for path in shown([*tables, *beside], out or results / "studies"):
+        typer.echo(path)
 
 
 @app.command()

@@ -75,7 +75,7 @@ def rater_tables(ranking: Ranking) -> list[Table]:
     """Models beside the raters, where `serbench raters` was run for the corpus and task; agreement as it was found."""
     runs = [run for run in ranking.ranked if run.spec["model"]["name"] != CHANCE]
     stem = f"raters_{ranking.dataset}_{ranking.task.name}"
-    if not any((run.results / "studies" / f"{stem}.csv").is_file() for run in runs):
+    if not any((run.results / "studies" / f"{stem}_human.csv").is_file() for run in runs):
         return []
     return run_tables(rated_runs(runs, [ranking.names[run.run_id] for run in runs]))
 
