@@ -18,6 +18,7 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ..record.folder import Run, Runs, load_runs
 from ..stress.table import PREFIX, with_stress
+from .beside_human import HUMAN
 from .leaderboard import COLUMNS, leaderboard, with_intervals
 from .pair_tests import Resampling
 
@@ -62,14 +63,17 @@ def _read(file: Path) -> pd.DataFrame:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, UnicodeDecodeError) as error:
         raise SerbenchError(f"{file} can't be read as CSV: {error}. {REMEDY}") from error
-    if lost := [column for column in COLUMNS if column not in table]:
+    needed = COLUMNS if set(HUMAN) & set(table) else [column for column in COLUMNS if column not in HUMAN]
+    if lost := [column for column in needed if column not in table]:
         raise SerbenchError(f"{file} is no leaderboard: it lacks the column(s) {', '.join(lost)}. {REMEDY}")
     return table
 
 
 def _recomputed(written: pd.DataFrame, chosen: Sequence[Run]) -> pd.DataFrame:
-    """The leaderboard of the runs that the CSV names; with bootstrap intervals where it has them."""
+    """The leaderboard of the runs that the CSV names; with bootstrap intervals and a human where it has them."""
     frame = leaderboard(chosen)
+    if not set(HUMAN) & set(written):  # written before there was a human row
+        frame = frame.drop(columns=list(HUMAN))
     if any(str(column).startswith(PREFIX) for column in written):
         frame = with_stress(frame, chosen)
     if "boot_resamples" not in written:
