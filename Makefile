@@ -8,7 +8,7 @@ EXTRA ?= dev
 CONSTRAINTS ?=
 TORCH_INDEX ?=
 RESULTS ?= results
-WORKERS ?= 3
+WORKERS ?= 2
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
@@ -31,8 +31,7 @@ demo: $(READY)
 	$(BIN)/serbench leaderboard --dataset demo --results $(RESULTS)
 	$(BIN)/serbench compare linear svm cnn-regressor:small chance --dataset demo --results $(RESULTS)
 
-# one thread for each worker: most tests are single-threaded, and torch's own threads would fight over the cores; on two
-# cores the third worker fills the time in which another waits for a cluster or a process
+# one thread for each worker: most tests are single-threaded, and torch's own threads would fight over the cores
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

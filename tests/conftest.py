@@ -222,6 +222,13 @@ def toys(silent_corpora: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
+def tiny_chunked() -> dict[str, str]:
+    """Settings of the models that see chunks: networks of a few hundred weights, trained for one epoch."""
+    network = {"channels": "4,8", "strides": "4,4", "width": "8", "chunk_seconds": "0.25", "max_seconds": "0.5"}
+    return {**{f"model.{key}": value for key, value in network.items()}, "train.epochs": "1"}
+
+
+@pytest.fixture(scope="session")
 def tiny_fusion() -> dict[str, str]:
     """Settings of `semantic-fusion` that train in a second."""
     network = {

@@ -24,18 +24,9 @@ from serbench.datasets.core.errors import SerbenchError
 from serbench.results.record.folder import Run
 from serbench.sermodels.core.persist import load_model
 
-TINY = {
-    "model.channels": "4,8",
-    "model.strides": "4,4",
-    "model.width": "8",
-    "model.chunk_seconds": "0.25",
-    "model.max_seconds": "0.5",
-    "train.epochs": "2",
-}
-
 
 @pytest.fixture(scope="module")
-def trained(toy_corpus: Callable[..., Path]) -> tuple[Run, Run]:
+def trained(toy_corpus: Callable[..., Path], tiny_chunked: dict[str, str]) -> tuple[Run, Run]:
     """One trial of deepemocluster and of cnn-regressor on 40 babbles, with their weights."""
     file = toy_corpus(seconds=0.6, columns=("arousal", "valence", "emotion"))
     found = []
@@ -45,7 +36,7 @@ def trained(toy_corpus: Callable[..., Path]) -> tuple[Run, Run]:
             "table",
             root=file,
             task="arousal",
-            settings={**TINY, **more},
+            settings={**tiny_chunked, "train.epochs": "2", **more},
             trials=1,
             protocol=Protocol(subsets=2),
             results=file.parent / "results",

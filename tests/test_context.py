@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serbench.datasets.schema.corpus import add_context
+from serbench.datasets.schema.context import add_context
 
 
 def by_definition(table: pd.DataFrame, ended_before: bool, order: list[str]) -> pd.DataFrame:

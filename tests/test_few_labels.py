@@ -20,16 +20,6 @@ from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
 from serbench.results.record.folder import Run, load_runs
 
-TINY = {
-    "model.channels": "4,8",
-    "model.strides": "4,4",
-    "model.width": "8",
-    "model.chunk_seconds": "0.25",
-    "model.max_seconds": "0.5",
-    "train.epochs": "2",
-    "train.patience": "0",
-}
-
 
 @pytest.fixture(scope="module")
 def toy(toy_corpus: Callable[..., Path]) -> Path:
@@ -71,7 +61,7 @@ def test_more_labelled_speakers_hold_the_fewer(corpus: Corpus) -> None:
             next(folds(corpus, n))
 
 
-def trained(toy: Path, results: Path, split: Path, model: str = "deepemocluster") -> Run:
+def trained(toy: Path, results: Path, split: Path, tiny: dict[str, str], model: str = "deepemocluster") -> Run:
     (made,) = run(
         model,
         "table",
@@ -79,7 +69,7 @@ def trained(toy: Path, results: Path, split: Path, model: str = "deepemocluster"
         task="arousal",
         trials=1,
         protocol=Protocol(split=str(split)),
-        settings=TINY,
+        settings={**tiny, "train.epochs": "2"},
         results=results,
         threads=1,
         device="cpu",
@@ -87,7 +77,9 @@ def trained(toy: Path, results: Path, split: Path, model: str = "deepemocluster"
     return made
 
 
-def test_labels_that_are_taken_away_decide_nothing(toy: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_labels_that_are_taken_away_decide_nothing(
+    toy: Path, corpus: Corpus, tmp_path: Path, tiny_chunked: dict[str, str]
+) -> None:
     """Other labels of the unlabelled items: the same pool, the same predictions; a model without a pool lacks them."""
     split = tmp_path / "few.csv"
     write(split, rows_of(folds(corpus, 2)))
@@ -98,14 +90,14 @@ def test_labels_that_are_taken_away_decide_nothing(toy: Path, corpus: Corpus, tm
     assert hidden.sum() == len(one.unlabelled) > 0
     other = toy.with_name("other.csv")
     table.assign(arousal=table["arousal"].mask(hidden, 8 - table["arousal"])).to_csv(other, index=False)
-    first, second = (trained(root, tmp_path / root.stem, split) for root in (toy, other))
+    first, second = (trained(root, tmp_path / root.stem, split, tiny_chunked) for root in (toy, other))
     assert first.units()[0]["facts"]["unlabelled_sentences"] == len(one.unlabelled)
     assert first.units()[0]["counts"]["train"] == len(one.train)
     assert first.spec["protocol"]["split"].startswith("file+")
     predicted = [made.predictions().sort_values("id").filter(regex="id|pred").to_numpy() for made in (first, second)]
     np.testing.assert_array_equal(*predicted)
     assert len(np.unique(predicted[0][:, -1])) > 4
-    alone = trained(toy, tmp_path / "alone", split, "cnn-regressor")
+    alone = trained(toy, tmp_path / "alone", split, tiny_chunked, "cnn-regressor")
     assert alone.units()[0]["counts"]["train"] == len(one.train)
 
 
@@ -127,12 +119,12 @@ def test_what_has_no_pool_takes_as_many_steps() -> None:
     assert int(epochs["train.epochs"]) == 6 * int(few_labels.alone("cnn-regressor", "small", 1)["train.epochs"])
 
 
-def test_the_study(toy: Path, tmp_path: Path) -> None:
+def test_the_study(toy: Path, tmp_path: Path, tiny_chunked: dict[str, str]) -> None:
     """Its gains are those over the supervised row that is best on dev, on the scores that the records hold."""
     command = ["study", "few-labels", "--dataset", "table", "--root", str(toy), "--task", "arousal", "--trials", "2"]
     command += ["--model", "deepemocluster", "--labelled", "1", "--labelled", "3", "--threads", "1"]
-    command += [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
-    command += ["--set", "model.clusters=3", "--device", "cpu", "--results", str(tmp_path)]
+    command += [part for key, value in tiny_chunked.items() for part in ("--set", f"{key}={value}")]
+    command += ["--set", "model.clusters=3", "--set", "train.patience=0", "--device", "cpu", "--results", str(tmp_path)]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0
     table = pd.read_csv(tmp_path / "studies" / "few-labels_table.csv")

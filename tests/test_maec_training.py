@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from serbench.datasets.core.errors import SerbenchError
-from serbench.datasets.schema.corpus import add_context, make_table
+from serbench.datasets.schema.context import add_context
+from serbench.datasets.schema.corpus import make_table
 from serbench.datasets.schema.task import Task
 from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels.core.sermodel import Data, Resources

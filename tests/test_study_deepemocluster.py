@@ -25,15 +25,6 @@ from serbench.datasets.schema.corpus import Corpus
 from serbench.results.record.folder import load_runs
 
 SPEAKERS = {"train": "abcd", "dev": "ef", "test": "ghij", "unlabelled": "kl"}
-TINY = {
-    "model.channels": "4,8",
-    "model.strides": "4,4",
-    "model.width": "8",
-    "model.chunk_seconds": "0.25",
-    "model.max_seconds": "0.5",
-    "train.epochs": "1",
-}
-"""Networks of a few hundred weights, trained for one epoch."""
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +38,10 @@ def corpus(corpus_file: Path) -> Corpus:
     return load_corpus("table", corpus_file)
 
 
-def asked(corpus_file: Path) -> Grid:
-    settings = {**TINY, "model.cluster_weight": "0.5"}  # which only deepemocluster has
+@pytest.fixture
+def asked(corpus_file: Path, tiny_chunked: dict[str, str]) -> Grid:
+    """A grid on that corpus, of small networks."""
+    settings = {**tiny_chunked, "model.cluster_weight": "0.5"}  # which only deepemocluster has
     return Grid(
         dataset="table", root=corpus_file, task="arousal", settings=settings, trials=2, protocol=Protocol(subsets=2)
     )
@@ -160,13 +153,13 @@ def test_the_table_shows_means_marks_and_the_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["table2", "table3", "table4"])
-def test_a_study_runs_and_leaves_its_files(name: str, corpus: Corpus, corpus_file: Path, tmp_path: Path) -> None:
+def test_a_study_runs_and_leaves_its_files(name: str, corpus: Corpus, asked: Grid, tmp_path: Path) -> None:
     study = {
         "table2": lambda: table2(3),
         "table3": lambda: table3(corpus, [0, 8], 3),
         "table4": lambda: table4(corpus, [2, 3]),
     }[name]()
-    findings = run_study(study, asked(corpus_file), Execution(tmp_path, "cpu", threads=1))
+    findings = run_study(study, asked, Execution(tmp_path, "cpu", threads=1))
     assert list(findings.summary["row"]) == [row.label for row in study.rows]
     assert (findings.summary["n"] == 4).all()
     pairs = len(study.rows) * (len(study.rows) - 1) // 2
@@ -192,7 +185,9 @@ def test_a_study_runs_and_leaves_its_files(name: str, corpus: Corpus, corpus_fil
     assert study.title in paths[3].read_text(encoding="utf-8")
 
 
-def test_the_command_runs_all_attributes_and_a_second_time_trains_nothing(corpus_file: Path, tmp_path: Path) -> None:
+def test_the_command_runs_all_attributes_and_a_second_time_trains_nothing(
+    corpus_file: Path, tmp_path: Path, tiny_chunked: dict[str, str]
+) -> None:
     command = [
         "study",
         "deepemocluster-table4",
@@ -217,7 +212,7 @@ def test_the_command_runs_all_attributes_and_a_second_time_trains_nothing(corpus
         "--results",
         str(tmp_path),
     ]
-    command += [text for key, value in TINY.items() for text in ("--set", f"{key}={value}")]
+    command += [text for key, value in tiny_chunked.items() for text in ("--set", f"{key}={value}")]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     table = pd.read_csv(tmp_path / "studies" / "deepemocluster-table4_table.csv")
@@ -229,9 +224,9 @@ def test_the_command_runs_all_attributes_and_a_second_time_trains_nothing(corpus
 
 
 @pytest.mark.slow
-def test_the_studies_run_on_demo_in_a_reduced_form(tmp_path: Path) -> None:
+def test_the_studies_run_on_demo_in_a_reduced_form(tmp_path: Path, tiny_chunked: dict[str, str]) -> None:
     demo = load_corpus("demo")
-    settings = {**TINY, "model.chunk_seconds": "1.0", "model.max_seconds": "2.0"}
+    settings = {**tiny_chunked, "model.chunk_seconds": "1.0", "model.max_seconds": "2.0"}
     base = Grid(dataset="demo", task="arousal", settings=settings, trials=2)
     for study in (table2(4), table3(demo, clusters=4), table4(demo, [4, 6])):
         findings = run_study(study, base, Execution(tmp_path, "cpu", threads=1))
@@ -243,7 +238,7 @@ def test_the_studies_run_on_demo_in_a_reduced_form(tmp_path: Path) -> None:
 # Bad input
 
 
-def test_bad_input_is_answered_in_words(corpus: Corpus, corpus_file: Path, tmp_path: Path) -> None:
+def test_bad_input_is_answered_in_words(corpus: Corpus, asked: Grid, tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match=r"--size 9 is out of range. Expected 0 .. 8"):
         table3(corpus, [0, 9])
     with pytest.raises(SerbenchError, match="names a value twice"):
@@ -255,6 +250,6 @@ def test_bad_input_is_answered_in_words(corpus: Corpus, corpus_file: Path, tmp_p
         deepemocluster.table3(labelled)
     how = Execution(tmp_path, "cpu", threads=1)
     for key, match in (("model.clusters", "decides this setting itself"), ("model.clutters", "model.clusters")):
-        wrong = replace(asked(corpus_file), settings={key: "4"})
+        wrong = replace(asked, settings={key: "4"})
         with pytest.raises(SerbenchError, match=match):
             run_study(table2(), wrong, how)

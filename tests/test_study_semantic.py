@@ -253,47 +253,27 @@ def test_a_task_without_frames_has_no_challenge_scores(folder: Path, tmp_path: P
         semantic_fusion.challenge_scores(other, {})
 
 
-@pytest.mark.slow
-def test_the_study_runs_on_a_miniature(folder: Path, sewa: Corpus, tmp_path: Path, tiny_fusion: dict[str, str]) -> None:
-    """With the transcript's words as a recogniser's, and an encoder that was not trained."""
+def heard_and_encoder(sewa: Corpus, folder: Path) -> tuple[Path, Path]:
+    """The transcript's words as a recogniser's, and an encoder that was not trained."""
     items = [str(i) for i in sewa.items(sewa.tasks[0]).index]
     heard = pd.concat([sewa.words(i)[["word", "start", "end"]].assign(item=i, source="asr(base)") for i in items])
-    heard.to_csv(tmp_path / "heard.csv", index=False)
+    heard.to_csv(folder / "heard.csv", index=False)
     torch.manual_seed(0)
     lstm, cut = torch.nn.LSTM(13, 2, batch_first=True, bidirectional=True), CutConfig(hop=320)
     encoder = WordEncoder(lstm, SoundConfig(dim=4), cut, np.zeros(13), np.full(13, 10.0))
-    save_encoder(tmp_path / "s.encoder.safetensors", encoder)
+    save_encoder(folder / "s.encoder.safetensors", encoder)
+    return folder / "heard.csv", folder / "s.encoder.safetensors"
+
+
+@pytest.mark.slow
+def test_the_study_runs_on_a_miniature(folder: Path, sewa: Corpus, tmp_path: Path, tiny_fusion: dict[str, str]) -> None:
+    heard, encoder = heard_and_encoder(sewa, tmp_path)
     tiny = {**tiny_fusion, "model.delay_seconds": "0.2", "train.batch_size": "8"}
     flags = [text for key, value in tiny.items() for text in ("--set", f"{key}={value}")]
-    command = [
-        "study",
-        "semantic",
-        "--dataset",
-        "sewa",
-        "--root",
-        str(folder / "2017"),
-        "--preset",
-        "small",
-        "--vectors",
-        f"aligned={folder / 'aligned.vec'}",
-        "--vectors",
-        f"word2vec={folder / 'word2vec.vec'}",
-        "--recognised",
-        str(tmp_path / "heard.csv"),
-        "--encoder",
-        str(tmp_path / "s.encoder.safetensors"),
-        "--trials",
-        "2",
-        "--subsets",
-        "2",
-        "--threads",
-        "1",
-        "--device",
-        "cpu",
-        "--results",
-        str(tmp_path),
-        *flags,
-    ]
+    command = ["study", "semantic", "--dataset", "sewa", "--root", str(folder / "2017"), "--preset", "small"]
+    command += ["--vectors", f"aligned={folder / 'aligned.vec'}", "--vectors", f"word2vec={folder / 'word2vec.vec'}"]
+    command += ["--recognised", str(heard), "--encoder", str(encoder), "--trials", "2", "--subsets", "2"]
+    command += ["--threads", "1", "--device", "cpu", "--results", str(tmp_path), *flags]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     studies = tmp_path / "studies"

@@ -36,15 +36,6 @@ from serbench.sermodels import chance
 from serbench.sermodels.core.persist import describe, save_model, trained_on
 from serbench.sermodels.core.sermodel import Data, Resources
 
-TINY = {
-    "model.channels": "4,8",
-    "model.strides": "4,4",
-    "model.width": "8",
-    "model.chunk_seconds": "0.25",
-    "model.max_seconds": "0.5",
-    "train.epochs": "1",
-}
-"""Networks of a few hundred weights, trained for one epoch."""
 FEATURE = {"feature.bands": "40", "feature.fmax": "4000"}
 TWO = Protocol(subsets=2)
 
@@ -61,7 +52,9 @@ def corpus_file(toy: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def trained(
+    corpus_file: Path, tmp_path_factory: pytest.TempPathFactory, tiny_chunked: dict[str, str]
+) -> dict[str, Run]:
     """Tiny runs by task, on features that are not the model's default ones, with their weights kept."""
     results = tmp_path_factory.mktemp("trained")
     return {
@@ -70,7 +63,7 @@ def trained(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
             "table",
             root=corpus_file,
             task=task,
-            settings={**TINY, **FEATURE},
+            settings={**tiny_chunked, **FEATURE},
             trials=1,
             protocol=TWO,
             results=results,
@@ -174,10 +167,10 @@ def test_all_trials_are_one_prediction_and_the_signature_says_that_nothing_was_t
 
 
 def test_it_stands_in_the_leaderboard_beside_chance_and_paired_tests_are_told(
-    trained: dict[str, Run], corpus_file: Path, tmp_path: Path
+    trained: dict[str, Run], corpus_file: Path, tmp_path: Path, tiny_chunked: dict[str, str]
 ) -> None:
     (one,) = score([weights_of(trained["arousal"])], corpus_file, tmp_path)
-    settings = {**TINY, **FEATURE}
+    settings = {**tiny_chunked, **FEATURE}
     (other,) = run(
         "cnn-regressor",
         "table",
@@ -202,7 +195,9 @@ def test_it_stands_in_the_leaderboard_beside_chance_and_paired_tests_are_told(
     assert "Without training" not in " ".join(str(line) for line in plain.renderables)
 
 
-def test_other_weights_are_another_run(trained: dict[str, Run], corpus_file: Path, tmp_path: Path) -> None:
+def test_other_weights_are_another_run(
+    trained: dict[str, Run], corpus_file: Path, tmp_path: Path, tiny_chunked: dict[str, str]
+) -> None:
     """Though model, settings, features, task and protocol are the same, and under the same file name."""
     (first,) = score([weights_of(trained["arousal"])], corpus_file, tmp_path)
     (again,) = run(
@@ -210,7 +205,7 @@ def test_other_weights_are_another_run(trained: dict[str, Run], corpus_file: Pat
         "table",
         root=corpus_file,
         task="arousal",
-        settings={**TINY, **FEATURE},
+        settings={**tiny_chunked, **FEATURE},
         trials=1,
         protocol=replace(TWO, seed=7),
         results=tmp_path / "b",

@@ -11,31 +11,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import write_bytes
 from ...results.calibration.table import calibration, table as calibration_table
-from ...results.display.table import Table, on_screen, write_table
+from ...results.display.table import show
 from ...results.groups.gaps import Resamples
 from ...results.groups.grouping import LOUDNESS
 from ...results.groups.table import fairness, tables as fairness_tables
 from ...results.record.folder import Run
+from ...results.record.test_items import has_ratings
 from ...results.report.calibration_figure import figure
-from ...results.report.figures import png, svg
+from ...results.report.figures import write_figure
 from ...results.tables.leaderboard import CHANCE
 from ..core.progress import Display
 from ..grid.execution import Execution
+from .raters import tables_of_runs
 
 KINDS = ("white", "babble", "telephone", "opus")
 """Perturbations of `careful`: none of them needs an extra."""
 Paths = Iterator[Path]
-
-
-def shown(tables: Sequence[Table], folder: Path) -> Paths:
-    """Print tables and write them (CSV, Markdown, LaTeX); yields the paths."""
-    from rich.console import Console
-
-    Console().print(on_screen(list(tables)))
-    for table in tables:
-        yield from write_table(table, folder)
 
 
 def show_fairness(run: Run, by: Iterable[str], how: Resamples, folder: Path, display: Display) -> Paths:
@@ -45,29 +37,16 @@ def show_fairness(run: Run, by: Iterable[str], how: Resamples, folder: Path, dis
         from .loudness import add_levels
 
         add_levels(run, display)
-    yield from shown(fairness_tables(fairness(run, groups, how)), folder)
+    yield from show(fairness_tables(fairness(run, groups, how)), folder)
 
 
 def show_calibration(run: Run, folder: Path) -> Paths:
     """How sure a run may be, with its figure."""
     done = calibration(run)
     table = calibration_table(done)
-    yield from shown([table], folder)
+    yield from show([table], folder)
     drawn = figure(done)
-    for suffix, data in () if drawn is None else (("svg", svg(drawn)), ("png", png(drawn))):
-        path = folder / f"{table.name}.{suffix}"
-        write_bytes(path, data)
-        yield path
-
-
-def show_raters(runs: Sequence[Run], how: Resamples, folder: Path, display: Display) -> Paths:
-    """Runs on one corpus and task beside its raters; what lacks answers is said."""
-    from .raters import tables_of_runs
-
-    tables, notes = tables_of_runs(runs, how)
-    for note in notes:
-        display.message(note)
-    yield from shown(tables, folder) if tables else ()
+    yield from () if drawn is None else write_figure(drawn, folder, table.name)
 
 
 def careful(runs: Sequence[Run], how: Execution, resamples: Resamples, folder: Path) -> Paths:
@@ -75,17 +54,19 @@ def careful(runs: Sequence[Run], how: Execution, resamples: Resamples, folder: P
     models = [run for run in runs if run.spec["model"]["name"] != CHANCE and run.complete_trials()]
     kinds = [kind for kind in KINDS if _stressed(models, kind, how)]
     if models and kinds:
-        from ..stress.writing import show
+        from ..stress.writing import show_stress
 
-        yield from show(models, kinds, resamples, folder)
+        yield from show_stress(models, kinds, resamples, folder)
     for run in models:
         gaps = show_fairness(run, (), resamples, folder, how.display)
         yield from _unless(f"fairness of {run.name}", gaps, how.display)
         yield from _unless(f"calibration of {run.name}", show_calibration(run, folder), how.display)
     for group in _by_task(models):
         name = f"{group[0].spec['dataset']['name']}, {group[0].task.name}"
-        beside = show_raters(group, resamples, folder, how.display)
-        yield from _unless(f"raters of {name}", beside, how.display)
+        if rated := [run for run in group if has_ratings(run.path)]:
+            yield from _unless(f"raters of {name}", _beside_raters(rated, resamples, folder), how.display)
+        else:
+            how.display.message(f"raters of {name} are left out: the records hold no answers of single raters")
 
 
 def _stressed(models: Sequence[Run], kind: str, how: Execution) -> bool:
@@ -101,6 +82,12 @@ def _stressed(models: Sequence[Run], kind: str, how: Execution) -> bool:
         how.display.message(f"stress by {kind} is left out: {error}")
         return False
     return True
+
+
+def _beside_raters(rated: Sequence[Run], how: Resamples, folder: Path) -> Paths:
+    """Runs with the answers of raters in their records beside these."""
+    tables, _ = tables_of_runs(rated, how)
+    yield from show(tables, folder)
 
 
 def _unless(what: str, work: Paths, display: Display) -> Paths:

@@ -46,7 +46,7 @@ def recorded(plan: Plan, results: Path) -> UnitCost | None:
             spec = read_json(file)
             same = all(
                 spec["model"].get(key) == wanted["model"].get(key)
-                for key in ("name", "config", "search", "refit", "labels")
+                for key in ("name", "config", "search", "refit", "labels", "train_with")
             )
             if not same or _signatures(spec) != _signatures(wanted):
                 continue

@@ -143,7 +143,6 @@ class RecipeOptions(ProtocolOptions, SourcesOptions):
     allow_leak: Annotated[bool, typer.Option(help="Accept a split that leaks; the score is labelled.")] = False
     calibrate: Annotated[str, typer.Option(help="temperature: scale class scores by one fitted on dev.")] = ""
     refit: Annotated[bool, typer.Option("--refit", help="After the choice on dev, fit again on train + dev.")] = False
-
     train_with: Annotated[
         Texts, typer.Option(help="Learn training audio perturbed too: noise:10,reverb:0.6 (see 'serbench stress').")
     ] = None

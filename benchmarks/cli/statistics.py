@@ -125,9 +125,9 @@ def raters(
     out: StudyFolder = None,
 ) -> None:
     """How far raters agree, what each scores, ceilings; runs against a human and against all that raters said."""
+    from ...results.display.table import show
     from ...results.groups.gaps import Resamples
     from ...results.record.folder import load_runs
-    from ..analyses.beyond import shown
     from ..analyses.raters import tables_of_corpus, tables_of_runs
 
     corpus = source.open(dataset)
@@ -137,7 +137,7 @@ def raters(
     beside, notes = tables_of_runs(runs, Resamples(resamples, seed=seed))
     for note in (*notes, *runs.problems.values()):
         typer.echo(f"serbench: {note}", err=True)
-    for path in shown([*tables, *beside], out or results / "studies"):
+    for path in show([*tables, *beside], out or results / "studies"):
         typer.echo(path)
 
 

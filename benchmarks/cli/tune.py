@@ -53,25 +53,16 @@ def curve(
     out: StudyFolder = None,
 ) -> None:
     """Learning curve: the same folds with shares of their training speakers, and the power law that scores follow."""
-    from rich.console import Console
-
-    from ...datasets.core.files import write_bytes
     from ...results.curves.table import tables
-    from ...results.display.table import on_screen, write_table
+    from ...results.display.table import show
     from ...results.report.curve_figure import curve_figure
-    from ...results.report.figures import png, svg
+    from ...results.report.figures import write_figure
     from ..studies.curve import curve as learn, shares_of
 
     how, folder = execution.execution(grid.nodes), out or execution.results / "studies"
     with resumable(how.display):
         done = learn(grid.trained("serbench curve"), shares_of(shares), how)
     shown = tables(done)
-    Console().print(
-        on_screen(shown, [f"{row.model} {row.share:g}  {row.signature}" for row in done.points.itertuples()])
-    )
-    for path in (path for table in shown for path in write_table(table, folder)):
+    signatures = [f"{row.model} {row.share:g}  {row.signature}" for row in done.points.itertuples()]
+    for path in (*show(shown, folder, signatures), *write_figure(curve_figure(done), folder, shown[0].name)):
         typer.echo(path)
-    drawn = curve_figure(done)
-    for suffix, data in (("svg", svg(drawn)), ("png", png(drawn))):
-        write_bytes(folder / f"{shown[0].name}.{suffix}", data)
-        typer.echo(folder / f"{shown[0].name}.{suffix}")

@@ -104,7 +104,7 @@ def stress(
     from ..core.progress import Terminal
     from ..grid.execution import Execution
     from ..stress.perturbed_run import stress as measure
-    from ..stress.writing import show
+    from ..stress.writing import show_stress
     from .results import open_run
 
     wanted = perturbations(with_ or (), levels or ())
@@ -113,5 +113,5 @@ def stress(
     with resumable(shown):
         measure(chosen, wanted, Execution(results, device, jobs, threads, display=shown))
     kinds = list(dict.fromkeys(one.kind for one in wanted))
-    for path in show(chosen, kinds, Resamples(resamples, seed=seed), out or results / "studies"):
+    for path in show_stress(chosen, kinds, Resamples(resamples, seed=seed), out or results / "studies"):
         typer.echo(path)

@@ -37,9 +37,8 @@ def default_threads(jobs: int) -> int:
 def wait_asleep() -> None:
     """Let OpenMP's threads sleep while they wait for each other, unless the environment says how they wait.
 
-    A thread that spins keeps the core that another program, or the thread it waits for, needs. Beside one busy process
-    on two cores a training took five times as long with spinning; on an idle machine there is no difference to be seen.
-    Call it before torch is loaded, which reads the variable once.
+    A thread that spins keeps the core that another program, or the thread it waits for, needs: beside one busy process
+    on two cores a training takes several times as long. Call it before torch is loaded, which reads the variable once.
     """
     if not any(name in os.environ for name in WAITING):
         os.environ[WAITING[0]] = "PASSIVE"

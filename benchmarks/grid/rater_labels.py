@@ -19,9 +19,9 @@ from ...datasets.schema.ratings import answers, rated
 from ...datasets.schema.task import Task
 from ...results.raters.votes import Answers, answers_of
 from ...sermodels.core.sermodel import Data
+from ..protocol.request import AGREED, LABELS
 
-SETTING = "train.labels"
-AGREED, SOFT, RATERS = "agreed", "soft", "raters"
+SOFT, RATERS = "soft", "raters"
 RULES = (AGREED, SOFT, RATERS)
 MOST = 10
 
@@ -29,17 +29,17 @@ MOST = 10
 def check_rule(rule: str, corpus: Corpus, task: Task, *, nested: bool, copied: bool = False) -> None:
     """Refuse a rule that there is not, or that corpus, task or protocol don't allow."""
     if rule not in RULES:
-        raise unknown(f"value of {SETTING}", rule, RULES)
+        raise unknown(f"value of {LABELS}", rule, RULES)
     if rule == AGREED:
         return
     if rule == SOFT and task.kind != "classification":
-        raise SerbenchError(f"{SETTING}=soft is for classes; {task.name!r} is of kind {task.kind}. Expected =raters.")
+        raise SerbenchError(f"{LABELS}=soft is for classes; {task.name!r} is of kind {task.kind}. Expected =raters.")
     if nested:
         raise SerbenchError(
-            f"{SETTING}={rule} copies items, which inner folds would tear apart. Leave --dev nested out."
+            f"{LABELS}={rule} copies items, which inner folds would tear apart. Leave --dev nested out."
         )
     if copied:
-        raise SerbenchError(f"{SETTING}={rule} and --train-with both learn copies of items. Leave one of them out.")
+        raise SerbenchError(f"{LABELS}={rule} and --train-with both learn copies of items. Leave one of them out.")
     if not rated(corpus, task):
         answers(corpus, task, [])  # says which corpora have raters
 

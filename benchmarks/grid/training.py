@@ -17,15 +17,12 @@ from ...sermodels import registry
 from ...sermodels.core.sermodel import SERModel
 from ..core.progress import Display
 from ..protocol.guards import Side, guard, guard_pool, sides
-from ..protocol.protocol import unit_seed, unlabelled_ids
-from ..protocol.request import Request
+from ..protocol.protocol import Division, unit_seed, unlabelled_ids
+from ..protocol.request import AGREED, LABELS, Request
 from ..protocol.setting import Corpora, Setting
 from .plan import Part, Plan, Unit, heard, seen, specification
 from .source import Rows, Source, needed_rows
 from .trial import Target, TrainingJob
-
-LABELS, AGREED = "train.labels", "agreed"
-"""The setting that says what is trained on (`rater_labels`), and its default."""
 
 
 @dataclass(frozen=True)
@@ -267,13 +264,17 @@ def _pool_labels(model: type[SERModel], config: Any, setting: Setting, allow_lea
         return []
     corpus, items = setting.corpus, setting.corpus.items(setting.task)
     tested = setting.tested.items(setting.asked)
-    labels: list[str] = []
+    sharing: dict[tuple[str, ...], list[Division]] = {}
     for division in setting.divisions:
-        ids = division.test if division.unlabelled and not setting.crosses else list(setting.subsets)
-        pool = model.pool(config, unlabelled_ids(corpus, division))
+        pool = tuple(model.pool(config, unlabelled_ids(corpus, division)))
+        sharing.setdefault(pool, []).append(division)
+    labels: list[str] = []
+    for pool, folds in sharing.items():
         if pool:
-            heard, dev = Side(corpus, corpus.utterances.loc[pool]), Side(corpus, items.loc[list(division.dev)])
-            labels += guard_pool(heard, dev, Side(setting.tested, tested.loc[list(ids)]), allow_leak=allow_leak)
+            dev = list(dict.fromkeys(i for division in folds for i in division.dev))
+            ids = list(setting.subsets) if setting.crosses else [i for division in folds for i in division.test]
+            heard, chosen = Side(corpus, corpus.utterances.loc[list(pool)]), Side(corpus, items.loc[dev])
+            labels += guard_pool(heard, chosen, Side(setting.tested, tested.loc[ids]), allow_leak=allow_leak)
     return list(dict.fromkeys(labels))
 
 

@@ -31,6 +31,7 @@ from ...sermodels import registry
 from ...sermodels.core.sermodel import Data, Predictions, Resources, SERModel
 from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
 from ..protocol.protocol import Division, unlabelled_ids
+from ..protocol.request import AGREED
 from .source import Source, build_data, expect_items
 from .tables import carry, prediction_table
 
@@ -71,7 +72,7 @@ class TrainingJob:
     copies: Mapping[int, int] | None = None
     """Of a deterministic model: the other trials that this training stands for, each with its seed."""
     calibrate: str = ""
-    labels: str = "agreed"
+    labels: str = AGREED
 
     def run(
         self, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
@@ -216,7 +217,7 @@ def _train(model: SERModel | Tuned, config: Any, job: TrainingJob, source: Sourc
 
 def _labelled(data: Data, job: TrainingJob, source: Source) -> Data:
     """The data with the labels that the job trains on."""
-    if job.labels == "agreed":
+    if job.labels == AGREED:
         return data
     from .rater_labels import relabelled
 

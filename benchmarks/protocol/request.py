@@ -17,6 +17,8 @@ from .protocol import ROLES, Protocol, given_split
 
 CHANCE = (("chance", None), ("chance", "random"))
 """(model, preset) of the rows that every leaderboard holds, so that each score can be read against them."""
+LABELS, AGREED = "train.labels", "agreed"
+"""The setting that says which labels are learnt (`grid.rater_labels`), and its default."""
 Names = str | Sequence[str]
 """A name, or several."""
 Given = str | Path | Mapping[str, str | Path] | None

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...datasets.core.files import write_bytes
-from ...results.display.table import on_screen, write_table
+from ...results.display.table import show
 from ...results.groups.gaps import Resamples
 from ...results.record.folder import Run
 from ...results.record.identity import short_names
-from ...results.report.figures import png, svg
+from ...results.report.figures import write_figure
 from ...results.report.stress_figure import figure
 from ...results.scores.scoring import scored_targets
 from ...results.stress.robustness import between
 from ...results.stress.table import Robustness, between_table, robustness, tables
 
 
-def show(runs: Sequence[Run], kinds: Sequence[str], how: Resamples, folder: Path) -> Iterator[Path]:
+def show_stress(runs: Sequence[Run], kinds: Sequence[str], how: Resamples, folder: Path) -> Iterator[Path]:
     """Print the tables of these runs and kinds, and write them; yields the paths.
 
     Runs of one protocol are compared with each other, and share a figure.
     """
-    from rich.console import Console
-
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.protocol_digest, []).append(run)
@@ -33,9 +30,7 @@ def show(runs: Sequence[Run], kinds: Sequence[str], how: Resamples, folder: Path
         name = f"stress_{_stem(group[0])}"
         pairs = between_table(between(group, how, kinds), f"{name}_between")
         shown += [] if pairs is None else [pairs]
-        Console().print(on_screen(shown))
-        for table in shown:
-            yield from write_table(table, folder)
+        yield from show(shown, folder)
         yield from _figures(done, name, how, folder)
 
 
@@ -49,7 +44,4 @@ def _figures(done: Sequence[Robustness], name: str, how: Resamples, folder: Path
     curves = {label: one.curves for label, one in zip(names, done, strict=True)}
     for target in scored_targets(task)[:1]:
         drawn = figure(curves, target, task.metric, how)
-        for suffix, data in (("svg", svg(drawn)), ("png", png(drawn))):
-            path = folder / f"{name}.{suffix}"
-            write_bytes(path, data)
-            yield path
+        yield from write_figure(drawn, folder, name)

@@ -51,14 +51,13 @@ def curve(grid: Grid, shares: Sequence[float], how: Execution) -> Curve:
     _check(grid)
     points: list[Point] = []
     grids = {share: replace(grid, protocol=replace(grid.protocol, share=_text(share))) for share in shares}
-    divided = {
-        share: _divisions(one) for share, one in grids.items()
-    }  # all of them first: what is refused, is refused now
+    corpora = Corpora()
+    divided = {share: _divisions(one, corpora) for share, one in grids.items()}  # what is refused, is refused now
     with stage("shares", len(shares)) as at:
         for k, (share, one) in enumerate(grids.items()):
             at(k)
             folder = how.folder if share == 1 else how.folder / FOLDER
-            runs = run_requests([r for r in one.requests() if one.names(r)], replace(how, results=folder))
+            runs = run_requests([r for r in one.requests() if one.names(r)], replace(how, results=folder), corpora)
             items, speakers = divided[share]
             points += [Point(run, name, share, items, speakers) for run, name in zip(runs, _names(runs), strict=True)]
     lacking = [point for point in points if not point.run.complete_trials()]
@@ -82,11 +81,11 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return short_names([run.spec for run in runs])
 
 
-def _divisions(grid: Grid) -> tuple[float, float]:
+def _divisions(grid: Grid, corpora: Corpora) -> tuple[float, float]:
     """Training items and speakers of the folds, on average."""
     (trained,) = grid.trained()
     request: Request = grid.request(trained, None, *grid.models[0])
-    setting = Corpora().setting(request)
+    setting = corpora.setting(request)
     speakers = setting.corpus.items(setting.task)["speaker"].astype("string")
     divisions: Sequence[Division] = setting.divisions
     heard = [speakers.loc[list(d.train)].nunique() for d in divisions]

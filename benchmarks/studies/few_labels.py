@@ -36,13 +36,14 @@ from ..protocol import split_files
 from ..protocol.protocol import Division, divide
 from ..protocol.request import Grid, Request
 from ..protocol.setting import Corpora
+from .few_labels_figure import ALONE, figure
+from .figure import save_figure
 from .study import Findings, Row, Study, base_request, findings_of, fitting_preset, request_for
 
 NUMBERS = (1, 2, 4, 8)
 MODELS = ("deepemocluster", "cnn-ae", "cnn-vae", "mean-teacher", "pseudo-label", "ladder", "ssae")
 FLOOR = "cnn-regressor"
 NAME = "few-labels"
-WITHOUT = "{}, no pool"
 LENGTHS = ("train.epochs", "train.patience")
 LONG = f"{FLOOR}, as many steps"
 NOTE = (
@@ -130,21 +131,21 @@ def study_of(
     if passes > 1:
         rows.append(Row(LONG, FLOOR, alone(FLOOR, preset, passes, asked)))
     for name in models:
-        rows += [Row(WITHOUT.format(name), name, alone(name, preset, passes, asked)), Row(name, name, asked)]
+        rows += [Row(name + ALONE, name, alone(name, preset, passes, asked)), Row(name, name, asked)]
     title = f"{labelled} labelled training speaker{'s' * (labelled > 1)}"
     return Study(f"{NAME}-{labelled}", title, tuple(rows), "first")
 
 
 def ceiling(models: Sequence[str], asked: Mapping[str, str]) -> Study:
     """The rows with every label: the floor, and the first model without a pool."""
-    first = Row(WITHOUT.format(models[0]), models[0], {**asked, "model.unlabelled": "0"})
+    first = Row(models[0] + ALONE, models[0], {**asked, "model.unlabelled": "0"})
     return Study(f"{NAME}-all", "every training speaker is labelled", (Row(FLOOR, FLOOR, asked), first), "first")
 
 
 def run_study(
     grid: Grid, how: Execution, numbers: Sequence[int], models: Sequence[str], folder: Path, corpora: Corpora
 ) -> list[Few]:
-    """Train every row with each number of labelled speakers, and the floor with all labels.
+    """Train every row with each number of labelled speakers, and the `ceiling`.
 
     Parameters
     ----------
@@ -158,10 +159,12 @@ def run_study(
     task = corpus.task(grid.tasks[0]) if grid.tasks else corpus.tasks[0]
     asked: list[tuple[int, Study, Request]] = [(0, ceiling(models, lengths), base)]
     for n, (path, divisions) in write_splits(corpus, task, grid, numbers, folder).items():
-        thin = replace(grid, protocol=replace(grid.protocol, split=str(path), dev=""))
+        thin = replace(grid, protocol=replace(grid.protocol, split=str(path), dev="", share=""))
         passes = length(divisions, len(corpus.unlabelled()))
         asked.append((n, study_of(models, n, grid.preset, passes, lengths), base_request(thin)))
-    requests = [_fit(study, row, task.name, one) for _, study, one in asked for row in study.rows]
+    requests = [
+        fitting_preset(study, request_for(study, row, task.name, one)) for _, study, one in asked for row in study.rows
+    ]
     runs = iter(run_requests(requests, how, corpora))
     return [Few(n, findings_of(study, [[next(runs) for _ in study.rows]])) for n, study, _ in asked]
 
@@ -178,7 +181,7 @@ def gains(found: Sequence[Few]) -> pd.DataFrame:
     for few in found:
         labels = [row.label for row in few.findings.study.rows]
         dev = {label: _dev(run) for label, run in zip(labels, few.findings.runs, strict=True)}
-        supervised = [label for label in labels if label in (FLOOR, LONG) or label.endswith(WITHOUT.format(""))]
+        supervised = [label for label in labels if label in (FLOOR, LONG) or label.endswith(ALONE)]
         rival = max(supervised, key=lambda label: dev[label])
         for row, run in zip(records(few.findings.summary), few.findings.runs, strict=True):
             label, target = str(row["row"]), row["target"]
@@ -211,20 +214,13 @@ def markdown(found: Sequence[Few]) -> str:
 
 def write(found: Sequence[Few], folder: Path, name: str) -> list[Path]:
     """few-labels_NAME.md, .csv (`gains`) and .png (`few_labels_figure.figure`)."""
-    from .few_labels_figure import figure
-    from .figure import save_figure
-
     folder.mkdir(parents=True, exist_ok=True)
     page, table, picture = (folder / f"{NAME}_{name}{ending}" for ending in (".md", ".csv", ".png"))
+    won = gains(found)
     write_text(page, markdown(found))
-    write_csv(table, gains(found))
-    save_figure(figure(gains(found)), picture)
+    write_csv(table, won)
+    save_figure(figure(won), picture)
     return [page, table, picture]
-
-
-def _fit(study: Study, row: Row, task: str, base: Request) -> Request:
-    request = request_for(study, row, task, base)
-    return request if row.model == FLOOR else fitting_preset(study, request)
 
 
 def _against(tests: pd.DataFrame, label: str, rival: str, target: object) -> dict[str, Any]:

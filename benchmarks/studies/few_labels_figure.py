@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALONE = ", no pool"
+"""End of the name of a model without the pool."""
 
 
 def figure(gains: pd.DataFrame) -> Figure:

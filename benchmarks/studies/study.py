@@ -65,6 +65,15 @@ class Findings:
     runs: tuple[Run, ...]
 
 
+def expect_pool(model: str) -> None:
+    """Raise SerbenchError for a model that takes no unlabelled pool."""
+    if not registry.load(model).Model.uses_unlabelled:
+        able = [name for name in registry.names() if registry.load(name).Model.uses_unlabelled]
+        raise SerbenchError(
+            f"--model {model}: it takes no unlabelled pool. Expected a model that does: {', '.join(able)}."
+        )
+
+
 def base_request(grid: Grid) -> Request:
     """The request that a study's rows are variants of: its one corpus, protocol, preset and settings."""
     (trained,) = grid.trained()

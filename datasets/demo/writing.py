@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.stages import track
-from ..schema.corpus import add_context, make_table
+from ..schema.context import add_context
+from ..schema.corpus import make_table
 from ..schema.ratings import make_ratings
 from ..voice.synthesis import synthesise
 from ..voice.vocal_tract import RATE, Array, room_noise

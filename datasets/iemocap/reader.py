@@ -44,7 +44,8 @@ from ..core.errors import unknown
 from ..reading.acted import one_release
 from ..reading.aligned_words import no_words, read_wdseg
 from ..reading.locate import find, find_root, missing, need_root, packed_archives, relative, visible
-from ..schema.corpus import Corpus, Fold, add_context, make_table, rotation
+from ..schema.context import add_context
+from ..schema.corpus import Corpus, Fold, make_table, rotation
 from ..schema.labels import canonical, canonical_words, emotion_task, soft_labels
 from ..schema.task import attribute_tasks
 from .files import TURN, Evaluations, observer_votes, observers, ratings_table, read_evaluations, read_transcriptions

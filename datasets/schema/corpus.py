@@ -31,7 +31,6 @@ import pandas as pd
 
 from ..core.errors import SerbenchError, unknown
 from ..core.files import digest, inside
-from .context import add_context as add_context
 from .task import ATTRIBUTES, Task
 
 EMOTIONS = (

@@ -2,7 +2,7 @@
 
 It is computed by pyroomacoustics (Scheibler, Bezzam and Dokmanic 2018, doi:10.1109/ICASSP.2018.8461310). Three
 shoebox rooms, a speaker and a microphone in each; an utterance is heard in one of them. Walls absorb what
-Sabine's formula asks for. Their impulse responses decay up to 40 % more slowly than the formula says, since shoeboxes
+Sabine's formula asks for. Their impulse responses decay more slowly than the formula says, since shoeboxes
 are no diffuse fields; so an attenuation along the way, exp(-k t), brings the decay from -5 to -35 dB of Schroeder's
 integral to the RT60 that was asked for. The direct sound stays where it was in time, the utterance as loud as it was.
 

@@ -44,8 +44,8 @@ Array = npt.NDArray[np.float32]
 class PhoneAligner:
     """Word times of known English words.
 
-    `doubtful` was chosen on 35 recordings of actors 1 to 4 of RAVDESS: under 5 % of them are below it with the sentence
-    that they say, over 95 % with quite other sentences.
+    `doubtful` was chosen on actors 1 to 4 of RAVDESS: few recordings are below it with the sentence that they say, and
+    nearly all with quite other sentences. One that differs in a few words is often not doubted.
 
     Raises
     ------

@@ -7,7 +7,7 @@ template `report/templates/table.html.jinja`. All text is escaped for where it g
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +176,15 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     write_text(markdown, to_markdown(table) + "\n")
     write_text(tex, to_latex(table))
     return [csv, markdown, tex]
+
+
+def show(tables: Sequence[Table], folder: Path, notes: Iterable[str] = ()) -> Iterator[Path]:
+    """Print tables, then notes, and write the tables into a folder; yields the paths."""
+    from rich.console import Console
+
+    Console().print(on_screen(tables, notes))
+    for table in tables:
+        yield from write_table(table, folder)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

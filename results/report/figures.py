@@ -10,12 +10,15 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
+
+from ...datasets.core.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -237,6 +240,14 @@ def png(figure: Figure, dpi: int = 200) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "serbench"})
     return buffer.getvalue()
+
+
+def write_figure(figure: Figure, folder: Path, name: str) -> Iterator[Path]:
+    """Write NAME.svg and NAME.png; yields their paths."""
+    for suffix, data in (("svg", svg(figure)), ("png", png(figure))):
+        path = folder / f"{name}.{suffix}"
+        write_bytes(path, data)
+        yield path
 
 
 def _lay_out(figure: Figure) -> None:

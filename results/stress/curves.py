@@ -99,7 +99,7 @@ class Curve:
             "drop_low": fall.low,
             "drop_high": fall.high,
             "p": test.p,
-            "p_crossed": _crossed(cells[CLEAN], cells[level]),
+            "p_crossed": crossed_p(cells[CLEAN], cells[level]),
             "p_bootstrap": fall.p,
             "left_out": self.left_out,
         }
@@ -187,8 +187,8 @@ def _draws(tables: Sequence[pd.DataFrame], run: Run, clusters: Clusters, how: Re
     return found if len(task.targets) == 1 else {**found, MEAN: np.mean(list(found.values()), axis=0)}
 
 
-def _crossed(a: pd.Series[float], b: pd.Series[float]) -> float:
-    """p of the crossed t-test of scores by (trial, subset)."""
+def crossed_p(a: pd.Series[float], b: pd.Series[float]) -> float:
+    """p of the crossed t-test of scores by (trial, subset); NaN where a cell has none."""
     trials, subsets = (a.index.get_level_values(name) for name in ("trial", "subset"))
     try:
         return crossed_t(a, b, trials, subsets).p

@@ -7,6 +7,7 @@ nothing, or null) and `digest` of all that decides the samples. The protocol dig
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def stressed(run: Run) -> list[Run]:
     """The sound records of a run's test audio perturbed that have a complete trial; of two of one name the newer."""
     found: dict[str, Run] = {}
     stem = run.run_id.rpartition("_")[0]
-    files = folder(run.results).glob(f"runs/{_literal(stem)}_*/run.json")
+    files = folder(run.results).glob(f"runs/{glob.escape(stem)}_*/run.json")
     for file in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path)):
         try:
             one = Run.open(file)
@@ -84,7 +85,3 @@ def _series(run: Run, kind: str, records: Sequence[Run]) -> Series:
         place = sum(towards * float(text) < towards * clean for text in levels)
     levels.insert(place, CLEAN)
     return Series(run, kind, str(about["unit"]), str(about["says"]), tuple(levels), {CLEAN: run, **runs})
-
-
-def _literal(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ....datasets.core.errors import SerbenchError, unknown
+from ....datasets.core.errors import unknown
 from ..options import Dataset, ExecutionOptions, RecipeOptions, Results, StudyFolder, Texts, command, resumable
 
 if TYPE_CHECKING:
@@ -52,14 +52,10 @@ def pool_sizes(
     out: StudyFolder = None,
 ) -> None:
     """Sizes of the unlabelled set (Table 3)."""
-    from ....sermodels import registry
     from ...studies.deepemocluster import table3
+    from ...studies.study import expect_pool
 
-    if not registry.load(model).Model.uses_unlabelled:
-        raise SerbenchError(
-            f"--model {model}: it takes no unlabelled pool. Expected a model that does, such as deepemocluster, "
-            "cnn-ae, ladder, mean-teacher, pseudo-label or ssae."
-        )
+    expect_pool(model)
     _run(lambda corpus: table3(corpus, size or (), clusters, model), dataset, recipe, execution, task, out)
 
 

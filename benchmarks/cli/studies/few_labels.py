@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ....datasets.core.errors import SerbenchError
 from ..options import Dataset, ExecutionOptions, RecipeOptions, StudyFolder, Task, Texts, command, resumable
 
 app = typer.Typer()
@@ -31,16 +30,13 @@ def few_labels(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from ....sermodels import registry
     from ...protocol.setting import Corpora
     from ...studies import few_labels as study
+    from ...studies.study import expect_pool
 
     models = model or list(study.MODELS)
     for name in models:
-        if not registry.load(name).Model.uses_unlabelled or name == study.FLOOR:
-            raise SerbenchError(
-                f"--model {name}: it takes no unlabelled pool. Expected a model that does: {', '.join(study.MODELS)}."
-            )
+        expect_pool(name)
     grid, how = recipe.grid([], [dataset], task=task), execution.execution(recipe.on_nodes([dataset]))
     folder = out or how.folder / "studies"
     with resumable(how.display):
