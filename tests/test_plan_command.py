@@ -69,6 +69,14 @@ def test_costs_are_those_of_the_records(corpus_file: Path, tmp_path: Path):
     assert cost.bytes == pytest.approx(np.mean(sizes))
 
 
+def test_training_on_copies_is_no_training_without(corpus_file: Path, tmp_path: Path):
+    run("linear", "table", root=corpus_file, task="arousal", results=tmp_path, trials=1)
+    plain = replace(asked(corpus_file, "linear"), task="arousal")
+    for grid, known in ((plain, True), (replace(plain, train_with=["white:10"]), False)):
+        (request,) = [r for r in grid.requests() if r.model == "linear"]
+        assert (planned.recorded(plan_training([request], Corpora()), tmp_path) is not None) == known
+
+
 def test_another_corpus_counts_in_proportion_to_its_training_items(corpus_file: Path, tmp_path: Path):
     (one,) = run("chance:random", "table", root=corpus_file, results=tmp_path, trials=2)
     table = pd.read_csv(corpus_file)
