@@ -59,6 +59,12 @@ def test_one_command_has_it_all(rated: Path, tmp_path: Path, monkeypatch: pytest
         assert section in page, section
 
 
+def test_another_name_is_answered_with_both() -> None:
+    done = CliRunner().invoke(app, ["run", "--model", "linear", "--dataset", "demo", "--protocol", "carefull"])
+    assert "unknown protocol 'carefull'. Did you mean 'careful'?" in str(done.exception)
+    assert "4x5" in str(done.exception)
+
+
 def test_what_cant_be_done_is_said(
     toy_corpus: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

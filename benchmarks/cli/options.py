@@ -65,6 +65,8 @@ class CorpusOptions:
 
 CAREFUL = "careful"
 """Protocol 4x5 with all that `analyses.beyond.careful` adds."""
+PROTOCOLS = {"4x5": "4x5", CAREFUL: "4x5"}
+"""What may be typed -> the protocol that scores follow."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class ProtocolOptions:
         from ...datasets.core.config import validate
         from ..protocol.protocol import Protocol
 
+        if self.protocol not in PROTOCOLS:
+            raise unknown("protocol", self.protocol, PROTOCOLS)
         if self.dev:
             from ..protocol.dev_part import check_rule
 
@@ -99,7 +103,7 @@ class ProtocolOptions:
             from ..protocol.train_share import share_of_train
 
             share_of_train(self.share)
-        name = "4x5" if self.protocol == CAREFUL else self.protocol
+        name = PROTOCOLS[self.protocol]
         return validate(Protocol(name, self.split, self.subsets, self.group, self.seed, self.dev, self.share))
 
 
