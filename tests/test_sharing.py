@@ -16,6 +16,7 @@ from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
 from serbench.results.record.folder import Run, load_runs
 from serbench.results.record.sharing import export_run, merge
+from serbench.results.record.stressed import folder as stress_folder, stressed
 from serbench.results.tables.leaderboard import leaderboard
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -193,6 +194,31 @@ def test_labels_come_back_from_a_run_on_the_readers_own_corpus(tmp_path: Path) -
     assert not done.notes
     back = load_runs(tmp_path / "out", model="svm")[0]
     pd.testing.assert_frame_equal(back.scores(), run.scores())
+
+
+def perturbed(clean: Run, seed: int = 3) -> Run:
+    """A record of perturbed audio beside a clean run, as `serbench stress` writes it."""
+    about = {"of": clean.run_id, "name": "white:10", "kind": "white", "level": "10", "unit": "dB", "says": "noise"}
+    return make(
+        stress_folder(clean.results), seed=seed, stress={**about, "falling": True, "clean": None, "digest": "e"}
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folders", "exports"])
+def test_records_of_perturbed_audio_travel_with_their_run(tmp_path: Path, packed: bool) -> None:
+    clean = make(tmp_path / "here")
+    record = perturbed(clean)
+    source = export_run(clean, tmp_path / "run.zip", labels=True) if packed else tmp_path / "here"
+    merged = merge([source], tmp_path / "out")
+    assert (merged.runs, merged.units) == (2, 4)
+    (there,) = load_runs(tmp_path / "out")  # the folder of runs holds the clean one alone
+    (moved,) = stressed(there)
+    pd.testing.assert_frame_equal(moved.predictions(), record.predictions())
+    pd.testing.assert_frame_equal(moved.scores(), record.scores())
+    assert merge([source], tmp_path / "out").units == 0
+    other = perturbed(make(tmp_path / "there"), seed=4)
+    with pytest.raises(SerbenchError, match="2 records conflict"):
+        merge([other.results.parent], tmp_path / "out")
 
 
 def test_an_unlabelled_run_is_named_and_does_not_stop_the_ranking(tmp_path: Path) -> None:

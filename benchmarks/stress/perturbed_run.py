@@ -2,7 +2,7 @@
 
 The test utterances of a run are perturbed, the features of its models made again (and kept in the cache, by content and
 perturbation, so that models which take the same feature share them), and predicted with the weights that the run saved:
-each trial and fold those that it trained. What comes of it is a record like any other (`results/stress/records.py`).
+each trial and fold those that it trained. What comes of it is a record like any other (`results/record/stressed.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...features.extraction.extract import extract_from
 from ...features.perturbations.change import Perturbed, perturbed
 from ...features.perturbations.perturbation import Perturbation, check, perturbations
 from ...results.record.folder import Run
-from ...results.stress.records import folder
+from ...results.record.stressed import folder
 from ...sermodels import registry
 from ..core.machine import cores, resolve_device
 from ..core.progress import Display

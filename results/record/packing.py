@@ -1,4 +1,4 @@
-"""One run packed for others: a zip file without what may not be passed on.
+"""One run packed for others, with its records of perturbed test audio: a zip file without what may not be passed on.
 
 Left out are gold labels and single raters' answers (unless asked for), and the paths of the machine that the run was
 made on. Audio and transcripts are in no record. The same run always gives the same bytes;
@@ -23,6 +23,7 @@ from ..scores.scoring import gold_columns
 from .folder import Run
 from .identity import REQUIRED
 from .storage import write_parquet
+from .stressed import FOLDER, stressed
 from .test_items import read_ratings, write_ratings
 
 HIDDEN = "PATH"
@@ -34,7 +35,7 @@ Put it into a results folder with:  serbench merge THIS.zip --out RESULTS
 
 
 def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool = True) -> Path:
-    """Pack a run with its predictions and scores into a zip file; gold labels only if asked for.
+    """Pack a run, and what `serbench stress` made of it, into a zip file: predictions and scores, labels if asked for.
 
     Without `class_scores` the predicted classes stay, of which all metrics are made: a quarter of the size.
 
@@ -48,12 +49,22 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
     hide = _paths(run)
     note = "Gold labels are included: see to the corpus's licence." if labels else "Gold labels were removed."
     members = {"README.txt": LICENCE_NOTE.format(labels=note).encode()}
+    members |= _members(run, "runs", hide, labels=labels, class_scores=class_scores)
+    for one in stressed(run):
+        members |= _members(one, f"{FOLDER}/runs", hide, labels=labels, class_scores=class_scores)
+    atomic_write(path, lambda stream: _pack(stream, members))
+    return path
+
+
+def _members(run: Run, under: str, hide: Sequence[str], *, labels: bool, class_scores: bool) -> dict[str, bytes]:
+    """The files of one run as they are passed on: name in the archive -> bytes."""
+    place = f"{under}/{run.run_id}"
+    spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
+    spec["exported"] = {"labels": labels}
+    members = {f"{place}/run.json": _json(spec)}
     with tempfile.TemporaryDirectory() as name:
-        spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
-        spec["exported"] = {"labels": labels}
         copy_of = Run(Path(name) / "runs" / run.run_id, spec)
         copy_of.path.mkdir(parents=True)
-        members[f"runs/{run.run_id}/run.json"] = _json(spec)
         for unit in run.units():
             _export_unit(run, copy_of, _hidden(unit, hide), labels=labels, class_scores=class_scores)
         if (items := run.items()) is not None:
@@ -61,10 +72,9 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
         if labels and (answered := read_ratings(run.path)) is not None:
             write_ratings(copy_of.path, answered)
         for file in sorted(copy_of.path.iterdir()):
-            members[f"runs/{run.run_id}/{file.name}"] = file.read_bytes()
-    members[f"runs/{run.run_id}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()
-    atomic_write(path, lambda stream: _pack(stream, members))
-    return path
+            members[f"{place}/{file.name}"] = file.read_bytes()
+    members[f"{place}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()
+    return members
 
 
 def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool, class_scores: bool) -> None:

@@ -1,10 +1,10 @@
 """Records that travel: joining results folders of several machines or groups, and packing one run for others.
 
-`merge` copies every unit of every run into one results folder. The same unit from two places is a duplicate when its
-predictions are equal, and is dropped; different predictions for one unit are a conflict, and nothing is written until
-the user has decided. A finished unit replaces a failed one. `merge` takes the zip files of `export_run`
-(`record/packing.py`) too, and gives predictions that came without gold labels those of a labelled run of the same
-protocol digest, which has them for the same items.
+`merge` copies every unit of every run, and of what `serbench stress` made of it, into one results folder. The same
+unit from two places is a duplicate when its predictions are equal, and is dropped; different predictions for one unit
+are a conflict, and nothing is written until the user has decided. A finished unit replaces a failed one. `merge` takes
+the zip files of `export_run` (`record/packing.py`) too, and gives predictions that came without gold labels those of a
+labelled run of the same protocol digest, which has them for the same items.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ...datasets.core.stages import track
 from ..scores.scoring import gold_columns, key_columns
 from .folder import Run, load_runs
 from .packing import export_run
+from .stressed import FOLDER, folder as stress_folder
 from .test_items import has_ratings, read_ratings, write_ratings
 
 __all__ = ["Merged", "export_run", "merge"]
@@ -65,7 +66,7 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         folders = [folder for folder in opened if folder.resolve() != Path(out).resolve()]
         places = {str(folder): source for folder, source in opened.items()}
         runs, notes = _read_all([Path(out), *folders], places)
-        if not any(run.results != Path(out) for run in runs):
+        if not any(run.results != _home(run, out) for run in runs):
             given = ", ".join(map(str, sources)) or "nothing"
             raise SerbenchError(f"there are no runs in {given}. Expected results folders (that hold runs/) or exports.")
         chosen, duplicates, conflicts = _choose(runs, places)
@@ -91,7 +92,7 @@ def _opened(source: Path, stack: ExitStack) -> Path:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     with zipfile.ZipFile(source) as archive:
         for name in archive.namelist():
-            if re.fullmatch(r"runs/[^/\\]+/[^/\\]+", name) and ".." not in name.split("/"):
+            if re.fullmatch(rf"({FOLDER}/)?runs/[^/\\]+/[^/\\]+", name) and ".." not in name.split("/"):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(archive.read(name))
@@ -103,11 +104,17 @@ def _read_all(folders: Iterable[Path], places: Mapping[str, str]) -> tuple[list[
     runs: list[Run] = []
     notes: list[str] = []
     for folder in folders:
-        here = load_runs(folder)
-        runs += here
-        for path, reason in here.problems.items():
-            notes.append(f"left out: {reason.replace(str(folder), places.get(str(folder), str(folder)))} ({path.name})")
+        for here in (load_runs(folder), load_runs(stress_folder(folder))):
+            runs += here
+            for path, reason in here.problems.items():
+                said = reason.replace(str(folder), places.get(str(folder), str(folder)))
+                notes.append(f"left out: {said} ({path.name})")
     return runs, notes
+
+
+def _home(run: Run, out: Path) -> Path:
+    """The results folder that a run belongs into: records of perturbed audio have one of their own."""
+    return stress_folder(out) if run.spec.get("stress") else Path(out)
 
 
 def _choose(runs: Sequence[Run], places: Mapping[str, str]) -> tuple[list[_Unit], int, list[str]]:
@@ -149,9 +156,10 @@ def _difference(a: _Unit, b: _Unit) -> str:
 def _write(unit: _Unit, out: Path, labelled: Mapping[str, Run], notes: list[str]) -> int:
     """Bring one unit into the results folder; 0 when it is there already."""
     run, facts, complete = unit.run, dict(unit.facts), _gold_is_there(unit)
-    if run.results == out and complete:
+    home = _home(run, out)
+    if run.results == home and complete:
         return 0
-    target = Run.create(out, {k: v for k, v in run.spec.items() if k != "exported"})
+    target = Run.create(home, {k: v for k, v in run.spec.items() if k != "exported"})
     source = None if complete else labelled.get(run.protocol_digest)
     if source is not None:
         facts.pop("predictions")
@@ -200,7 +208,7 @@ def _labelled(unit: _Unit, source: Run) -> pd.DataFrame:
 
 def _copy_items(runs: Iterable[Run], out: Path) -> None:
     for run in runs:
-        target = out / "runs" / run.run_id
+        target = _home(run, out) / "runs" / run.run_id
         if target.is_dir() and not (target / "items.json").is_file() and (items := run.items()) is not None:
             Run.open(target).write_items(items.reset_index())
         if target.is_dir() and not has_ratings(target) and (answered := read_ratings(run.path)) is not None:
