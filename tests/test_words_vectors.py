@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import struct
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -200,7 +201,11 @@ def test_random_vectors_are_the_same_in_every_process() -> None:
     code = "from serbench.features.words.vectors import random_vector; print(random_vector('dog', 4, 7).tolist())"
     for seed in ("1", "2"):
         out = subprocess.run(
-            [sys.executable, "-P", "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-P", "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert out.stdout.strip() == str(random_vector("dog", 4, 7).tolist())
 
