@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import struct
-import os
 import subprocess
 import sys
 from pathlib import Path
