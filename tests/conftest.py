@@ -23,13 +23,14 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != CHECKOUT]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Workers beside each other take one thread each, if nothing else is said: more would fight over the cores.
+    """Workers beside each other take one thread and one processor each, if nothing else is said.
 
-    Threads wait as those of the command line do.
+    More would fight over the cores. Threads wait as those of the command line do.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("PYTHON_CPU_COUNT", "1")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.core import environment
 from serbench.benchmarks.core.environment import PARTS, Part, state
-from serbench.benchmarks.core.machine import WAITING
+from serbench.benchmarks.core.machine import WAITING, cores
 from serbench.datasets.core import libraries
 
 
@@ -117,3 +117,12 @@ def test_a_version_beyond_the_bounds_is_said(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(environment, "installed_version", lambda name: "99.0" if name == "torch" else version(name))
     (line,) = [line for line in said("--strict") if line.split()[0] == "torch"]
     assert re.search(r"torch +99\.0 +usable \(untried: serbench asks for .*<3.*; type: pip install 'torch", line)
+
+
+def test_processors_are_those_that_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PYTHON_CPU_COUNT is Python's own variable, which it heeds itself from 3.13 on."""
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "3")
+    assert cores() == 3
+    for said_nothing in ("", "default"):
+        monkeypatch.setenv("PYTHON_CPU_COUNT", said_nothing)
+        assert cores() == len(os.sched_getaffinity(0))

@@ -25,7 +25,10 @@ GIVEN = os.environ.get("OMP_NUM_THREADS", "")
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use; fewer where Python's own PYTHON_CPU_COUNT says so."""
+    said = os.environ.get("PYTHON_CPU_COUNT", "")
+    if said.isdigit() and int(said):
+        return int(said)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
