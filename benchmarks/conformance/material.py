@@ -19,7 +19,7 @@ from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import FeatureTable
 from ...sermodels import registry
-from ...sermodels.core.sermodel import Data, FitLog, Resources, SERModel
+from ...sermodels.core.sermodel import TURN_COLUMNS, Data, FitLog, Resources, SERModel
 
 Array = npt.NDArray[Any]
 LABELS = ("anger", "neutral", "sadness")
@@ -135,7 +135,9 @@ def whole(name: str, kind: str) -> Data:
     features = {role: table(kind, r) for role, r in model.requests(tiny(name), TASKS[kind]).items()}
     targets = labels(kind)
     frames = {item: len(t) for item, t in zip(IDS, targets, strict=True)} if kind == "continuous" else {}
-    return Data(TASKS[kind], items(), features, targets, words if model.uses_words else None, frames)
+    table = items()
+    turns = table[list(TURN_COLUMNS)]
+    return Data(TASKS[kind], table, features, targets, words if model.uses_words else None, frames, turns)
 
 
 def withheld(data: Data) -> Data:
