@@ -9,7 +9,7 @@ Each turn has a GRU of its own. The states of the context turns are pooled by at
 (interlocutor); the weights of the current turn's states h_t are softmax(u' tanh(W_c h_t + W_p h_p + W_r h_r + b)), and
 h_c is the weighted sum. A hidden layer (dropout, layer norm, ReLU) on [h_c, h_p, h_r] gives the classes.
 
-Differences. A missing context turn is a vector of zeros, where the code runs its GRU over frames of zeros; context turns
+Differences. A missing context turn is a vector of zeros, where the code runs its GRU over zeros; context turns
 are masked behind their end, where the code masks the current one alone. The context is the corpus's, however far back
 (code: eight turns). Turns longer than `frames` are cut, where the code drops them. Attention, GRUs and layers start as
 PyTorch's do. The code keeps the step with the best test score; here the dev score decides, and epochs and patience are

@@ -157,6 +157,8 @@ def plan_training(
 def _part(request: Request, setting: Setting, module: Any, config: Any, features: Mapping[str, FeatureRequest]) -> Part:
     """A request with the record that it would have; leaks are refused or labelled."""
     reads_text, own = module.Model.reads_text(config), setting.own_split
+    if module.Model.needs_text(config):
+        _expect_text(request.model, setting)
     labels = guard(_pairs(setting), texts=reads_text, allow_leak=request.allow_leak, own_split=own)
     labels += _pool_labels(module.Model, config, setting, request.allow_leak)
     labels += [*module.Model.labels(config), *heard(module.Model, config, setting)]
@@ -195,6 +197,19 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
         model["train_with"] = list(request.train_with)
         labels += [f"train-with:{name}" for name in request.train_with]
     return Part(request, setting, specification(request, setting, model, features, labels))
+
+
+def _expect_text(model: str, setting: Setting) -> None:
+    """Refuse corpora without transcripts."""
+    for corpus, task in ((setting.corpus, setting.task), (setting.tested, setting.asked)):
+        texts = corpus.items(task)["text"]
+        if not (texts.notna() & texts.astype("string").str.strip().ne("")).any():
+            raise SerbenchError(
+                f"the model {model!r} reads transcripts, and none of {len(texts)} items of {corpus.name} has one. Let "
+                "a recogniser hear them, and name its texts:\n"
+                f"  serbench words transcribe {corpus.name} --model WHISPER_FOLDER --out words.csv\n"
+                f"  serbench run --model {model} --dataset {corpus.name} --set model.texts=words.texts.csv"
+            )
 
 
 def _calibrated(request: Request, setting: Setting, model: dict[str, Any], labels: list[str]) -> None:

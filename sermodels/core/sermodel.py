@@ -172,6 +172,11 @@ class SERModel(ABC):
         return cls.uses_words
 
     @classmethod
+    def needs_text(cls, config: Any) -> bool:
+        """Whether this configuration can't do without the corpus's own transcripts: one that has none is refused."""
+        return False
+
+    @classmethod
     def takes_words(cls, config: Any) -> bool:
         """Whether this configuration takes the corpus's own words, transcribed or recognised."""
         return cls.uses_words
