@@ -1,6 +1,6 @@
 """One run packed for others: a zip file without what may not be passed on.
 
-Left out are gold labels and single raters' answers (unless asked for), and the paths of the machine that the run was
+Left out are predictions of dev, gold labels and single raters' answers (unless asked for), and the paths of the machine that the run was
 made on. Audio and transcripts are in no record. The same run always gives the same bytes;
 `serbench.results.record.sharing.merge` takes such files.
 """
@@ -20,6 +20,7 @@ from typing import Any
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, write_json
 from ..scores.scoring import gold_columns
+from .dev_predictions import ENTRY as DEV
 from .folder import Run
 from .identity import REQUIRED
 from .storage import write_parquet
@@ -70,6 +71,7 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
 def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool, class_scores: bool) -> None:
     """Write one unit of an export; what is left out of its parquet gives that a digest of its own."""
     facts_file, data_file = copy_of.unit_files(facts["trial"], facts["fold"])
+    facts = {key: value for key, value in facts.items() if key != DEV}
     if facts["status"] == "done":
         table = run.unit_predictions(facts)
         kept = table if labels else table.drop(columns=gold_columns(run.task), errors="ignore")

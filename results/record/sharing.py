@@ -26,6 +26,7 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write
 from ...datasets.core.stages import track
 from ..scores.scoring import gold_columns, key_columns
+from .dev_predictions import SUFFIX as DEV
 from .folder import Run, load_runs
 from .packing import export_run
 from .test_items import has_ratings, read_ratings, write_ratings
@@ -171,7 +172,7 @@ def _copy_unit(run: Run, target: Run, facts: Mapping[str, Any]) -> int:
         return 0
     source, copied = (r.unit_files(facts["trial"], facts["fold"])[0] for r in (run, target))
     copied.unlink(missing_ok=True)
-    for suffix in (".safetensors", ".parquet", ".json"):
+    for suffix in (".safetensors", DEV, ".parquet", ".json"):
         if source.with_suffix(suffix).is_file():
             atomic_write(copied.with_suffix(suffix), partial(_pour, source.with_suffix(suffix)))
     return 1

@@ -48,6 +48,11 @@ WITHOUT_TRAINING = (
     "Without training: {names}. Such a row is one set of weights, its trials repeat one another by construction: the "
     "tests hold for these weights, and over trials they know only how trainings of the other model differ."
 )
+ONE_TRIAL = (
+    "Means of trials: {names}. Such a row is one trial, however many trainings are in it: its difference from another "
+    "run is taken once per subset, from that run's mean over trials, so n counts subsets, p rests on n - 1 degrees of "
+    "freedom and p trials is undefined. How another such mean would differ, no test knows."
+)
 
 
 def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
@@ -63,7 +68,7 @@ def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
     one row per pair and target: dataset, task, metric, target, a, b (short names), mean_a, mean_b, difference (a - b)
     with its 95 % interval low .. high, t, dz, p, p_trials, p_wilcoxon, each p with `_holm`, n (pairs of scores),
     trials, repeated_trials (whether the trials of both are identical), untrained (which of the two is weights scored
-    without training: no, a, b or a+b), left_out (utterances that only one of the two
+    without training: no, a, b or a+b), one_trial (which of the two is a mean of trials, likewise), left_out (utterances that only one of the two
     has scored), signature_a, signature_b, run_a, run_b
 
     Raises
@@ -97,6 +102,8 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
     fixed = dict.fromkeys(row[side] for row in rows for side in row["untrained"].split("+") if side != "no")
     notes = [NOTE, *([REPEATED] if frame["repeated_trials"].any() else [])]
     notes += [WITHOUT_TRAINING.format(names=", ".join(fixed))] if fixed else []
+    means = dict.fromkeys(row[side] for row in rows for side in row["one_trial"].split("+") if side != "no")
+    notes += [ONE_TRIAL.format(names=", ".join(means))] if means else []
     notes += [f"{name}  {recipe}" for name, recipe in recipes.items()]
     return on_screen(per_target(frame, "{metric}, {n} scores of {trials} trials", _cells), notes)
 
@@ -127,6 +134,7 @@ def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dic
                 "trials": scores["trial"].nunique(),
                 "repeated_trials": _repeated(scores),
                 "untrained": "+".join(side for s, side in ((a, "a"), (b, "b")) if _untrained(s.run)) or "no",
+                "one_trial": "+".join(side for s, side in ((a, "a"), (b, "b")) if s.one_trial) or "no",
                 "left_out": paired.left_out,
                 "signature_a": signature(a.run.spec, metric),
                 "signature_b": signature(b.run.spec, metric),
@@ -161,11 +169,14 @@ def _check_runs(runs: Sequence[Run]) -> None:
 
 
 def _check_trials(scored: Sequence[Scored], names: Sequence[str]) -> None:
-    """Raise unless all runs have the same complete trials; the message holds the lines that fill the gaps."""
-    wanted = {trial for s in scored for trial in s.trials} or set(range(5))
+    """Raise unless all runs have the same complete trials; the message holds the lines that fill the gaps.
+
+    A mean of trials has one, and pairs with any.
+    """
+    wanted = {trial for s in scored if not s.one_trial for trial in s.trials} or set(range(5))
     lines = []
     for s, name in zip(scored, names, strict=True):
-        if trials := sorted(wanted - s.trials):
+        if trials := sorted({0} - s.trials if s.one_trial else wanted - s.trials):
             units = [u for u in s.run.units() if u["status"] == "failed" and u["trial"] in trials]
             reasons = "; ".join(sorted({str(u.get("error")) for u in units}))
             failed = f" (failed: {reasons})" if reasons else ""
