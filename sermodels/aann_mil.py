@@ -66,7 +66,7 @@ class Config(TurnConfig):
     hop: int = option(16, "frames between two segments", source=FREE, low=1)
     channels: tuple[int, ...] = option((32, 64, 128), "of each convolution", source=FREE, low=1)
     embedding: int = option(128, "dimensions of a segment's embedding", source=FREE, low=1)
-    attention: str = option("feature", "form of the attention", source="Kong et al. 2019", choices=FORMS)
+    attention: str = option("decision", "form of the attention", source="Kong et al. 2019", choices=FORMS)
     bag: str = option("mean", "pooling of the segments' decisions", source=FREE, choices=("mean", "max"))
     bag_weight: float = option(1.0, "weight of the bag's loss beside the attention's", source=FREE, low=0)
     joint: bool = option(False, "let the attention teach the embedding too", source="abstract: false")
@@ -91,9 +91,10 @@ SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.attention": ",".join(F
 
 
 class Attention(nn.Module):
-    """What a bag is, from the embeddings of its segments: outputs (bag, output) and weights (bag, segment, form).
+    """What a bag is, from the embeddings of its segments: outputs (bag, output), and the share of each segment.
 
-    Class outputs are logits: the logarithms of class probabilities where decisions are pooled.
+    Class outputs are logits: logarithms of class probabilities where decisions are pooled. Shares (bag, segment) sum
+    to 1: the weights (their mean over classes) or, in "feature", what each segment brings to u.
     """
 
     def __init__(self, embedding: int, outputs: int, form: str, classes: bool) -> None:
@@ -111,10 +112,12 @@ class Attention(nn.Module):
         weights = raw / raw.sum(1, keepdim=True)  # p, (bag, segment, 1 or width)
         values = self.value(embeddings)
         if self.form == "feature":
-            return self.out((weights * torch.relu(values)).sum(1)), weights
+            parts = weights * torch.relu(values)
+            brought = torch.where(mask, parts, 0.0).sum(2) + FLOOR * mask[:, :, 0]
+            return self.out(parts.sum(1)), brought / brought.sum(1, keepdim=True)
         decided = torch.softmax(values, dim=2) if self.classes else values
         pooled = (weights * decided).sum(1)  # F
-        return pooled.clamp(min=FLOOR).log() if self.classes else pooled, weights
+        return pooled.clamp(min=FLOOR).log() if self.classes else pooled, weights.mean(2)
 
 
 class Network(TurnNetwork):
@@ -134,7 +137,7 @@ class Network(TurnNetwork):
         self.attention = Attention(config.embedding, outputs, config.attention, classes)
 
     def forward(self, segments: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs by attention (bag, output), by the pooled decisions (bag, output), and weights (bag, segment, form).
+        """Outputs by attention (bag, output), by the pooled decisions (bag, output), and shares (bag, segment).
 
         segments: of all bags, bag after bag, (segment, frame, dim); counts: segments of each bag (bag,)
         """
@@ -143,8 +146,8 @@ class Network(TurnNetwork):
         rows = self.dropout(self.embed(pooled))
         decided = _bags(self.decide(rows), counts)
         taught = _bags(rows if self.config.joint else rows.detach(), counts)
-        outputs, weights = self.attention(taught, counts)
-        return outputs, pool(decided, counts, self.config.bag if self.classes else "mean"), weights
+        outputs, shares = self.attention(taught, counts)
+        return outputs, pool(decided, counts, self.config.bag if self.classes else "mean"), shares
 
 
 def pool(decisions: Tensor, counts: Tensor, how: str) -> Tensor:
@@ -209,14 +212,14 @@ class Model(TurnModel[Network]):
         return self.predicted(network, map_batches(self._all(network, data), lambda batch: network(*batch)[0]))
 
     def salience(self, data: Data) -> list[pd.DataFrame]:
-        """The attention on each segment: its mean over classes or dimensions."""
+        """The share of each segment in what the attention pools."""
         network = self.network
         assert network is not None, "the model is trained"
         rows: list[npt.NDArray[Any]] = []
         with torch.inference_mode():
             for segments, counts in self._all(network, data):
-                weights = network(segments, counts)[2].mean(2).cpu().double().numpy()
-                rows += [row[:n] for row, n in zip(weights, counts.tolist(), strict=True)]
+                shares = network(segments, counts)[2].cpu().double().numpy()
+                rows += [row[:n] for row, n in zip(shares, counts.tolist(), strict=True)]
         return self.weighted(data, rows, self.config.segment, self.config.hop)
 
     def _all(self, network: Network, data: Data) -> Batches:

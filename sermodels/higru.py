@@ -216,7 +216,8 @@ def filled(order: Sequence[int], sizes: Sequence[int], least: int) -> list[list[
             groups.append([])
         groups[-1].append(dialogue)
     if len(groups) > 1 and 2 * sum(sizes[d] for d in groups[-1]) < least:
-        groups[-2] += groups.pop()
+        last = groups.pop()
+        groups[-1] += last
     return groups
 
 

@@ -1,7 +1,7 @@
 """One run packed for others: a zip file without what may not be passed on.
 
-Left out are predictions of dev, gold labels and single raters' answers (unless asked for), and the paths of the machine that the run was
-made on. Audio and transcripts are in no record. The same run always gives the same bytes;
+Left out are predictions of dev, gold labels and single raters' answers (unless asked for), and the paths of the
+machine that the run was made on. Audio and transcripts are in no record. The same run always gives the same bytes;
 `serbench.results.record.sharing.merge` takes such files.
 """
 

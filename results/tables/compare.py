@@ -68,8 +68,8 @@ def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
     one row per pair and target: dataset, task, metric, target, a, b (short names), mean_a, mean_b, difference (a - b)
     with its 95 % interval low .. high, t, dz, p, p_trials, p_wilcoxon, each p with `_holm`, n (pairs of scores),
     trials, repeated_trials (whether the trials of both are identical), untrained (which of the two is weights scored
-    without training: no, a, b or a+b), one_trial (which of the two is a mean of trials, likewise), left_out (utterances that only one of the two
-    has scored), signature_a, signature_b, run_a, run_b
+    without training: no, a, b or a+b), one_trial (which of the two is a mean of trials, likewise), left_out (utterances
+    that only one of the two has scored), signature_a, signature_b, run_a, run_b
 
     Raises
     ------

@@ -255,6 +255,11 @@ class Model(TorchModel[Network]):
     def infer(self, network: Network, data: Data) -> Predictions:
         """Class scores (item, class), or attributes (item, target) on the label scale."""
         texts = self._texts(data)
+        if not any(texts):
+            raise SerbenchError(
+                f"none of {len(data)} items has a text, which is all that the model {self.name!r} reads. Expected a corpus "
+                "with transcripts."
+            )
         with torch.no_grad():
             vectors = self._known(network, texts) if self.config.frozen else self._read(network, texts)
             outputs = network.head(vectors)
