@@ -257,8 +257,8 @@ class Model(TorchModel[Network]):
         texts = self._texts(data)
         if not any(texts):
             raise SerbenchError(
-                f"none of {len(data)} items has a text, which is all that the model {self.name!r} reads. Expected a corpus "
-                "with transcripts."
+                f"none of {len(data)} items has a text, which is all that the model {self.name!r} reads. Expected a "
+                "corpus with transcripts."
             )
         with torch.no_grad():
             vectors = self._known(network, texts) if self.config.frozen else self._read(network, texts)
