@@ -185,13 +185,19 @@ def test_no_test_counts_a_mean_of_trials_more_than_once(results: Path) -> None:
     assert list(pair(load_scored(linear), load_scored(made), "UAR").scores["trial"].unique()) == [0]
 
 
-def test_the_comparison_says_what_a_mean_of_trials_is(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_comparison_says_what_a_mean_of_trials_is_and_how_many_scores_each_row_has(results: Path) -> None:
     from rich.console import Console
 
     run, linear = parents(results)
     console = Console(width=200, record=True)
-    console.print(render_compare(compare([ensemble([run]), linear])))
-    assert "Such a row is one trial, however many trainings are in it" in console.export_text().replace("\n", " ")
+    console.print(render_compare(compare([ensemble([run]), run, linear])))
+    text = console.export_text()
+    assert "Such a row is one trial, however many trainings are in it" in " ".join(text.split())
+    assert "UAR, n scores" in text
+    alone = Console(width=200, record=True)
+    alone.print(render_compare(compare([run, linear])))
+    assert "UAR, 12 scores of 3 trials" in alone.export_text()
+    assert "Such a row is one trial" not in alone.export_text()
 
 
 def test_a_mean_of_runs_keeps_its_trials(results: Path) -> None:

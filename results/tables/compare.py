@@ -8,6 +8,7 @@ A further test is one entry of `TESTS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,9 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
     means = dict.fromkeys(row[side] for row in rows for side in row["one_trial"].split("+") if side != "no")
     notes += [ONE_TRIAL.format(names=", ".join(means))] if means else []
     notes += [f"{name}  {recipe}" for name, recipe in recipes.items()]
-    return on_screen(per_target(frame, "{metric}, {n} scores of {trials} trials", _cells), notes)
+    alike = frame["n"].nunique() == 1
+    title = "{metric}, {n} scores of {trials} trials" if alike else "{metric}, n scores"
+    return on_screen(per_target(frame, title, partial(_cells, counts=not alike)), notes)
 
 
 def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dict[str, Any]]:
@@ -193,8 +196,11 @@ def _metric(scored: Scored, metric: str | None) -> str:
     return metric or scored.run.task.metric
 
 
-def _cells(row: dict[str, Any]) -> dict[str, str]:
-    """Header -> text of one row on the screen; the mean stands below the name, the interval below the difference."""
+def _cells(row: dict[str, Any], *, counts: bool) -> dict[str, str]:
+    """Header -> text of one row on the screen; the mean stands below the name, the interval below the difference.
+
+    With `counts` the number of scores has a column, since rows differ in it.
+    """
     lost = f"\n({row['left_out']} items left out)" if row["left_out"] else ""
     mark = "*" if row["repeated_trials"] else ""
     difference = f"{number(row['difference'], '+.3f')}{mark}\n{interval(row['low'], row['high'], '+.3f')}"
@@ -202,6 +208,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         "a": f"{row['a']}\n{number(row['mean_a'])}",
         "b": f"{row['b']}\n{number(row['mean_b'])}{lost}",
         "a - b\n95 % interval": difference,
+        **({"n": str(row["n"])} if counts else {}),
         "d": number(row["dz"], "+.2f"),
         **{test.replace("_", "\n"): p_value(row[f"{test}_holm"]) for test in TESTS},
     }
