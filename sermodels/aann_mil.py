@@ -160,7 +160,7 @@ def pool(decisions: Tensor, counts: Tensor, how: str) -> Tensor:
 
 def _bags(rows: Tensor, counts: Tensor) -> Tensor:
     """Rows (segment, dim), bag after bag, as (bag, segment, dim)."""
-    return nn.utils.rnn.pad_sequence(list(rows.split(counts.tolist())), batch_first=True)
+    return nn.utils.rnn.pad_sequence(list(torch.split(rows, counts.tolist())), batch_first=True)
 
 
 class Model(TurnModel[Network]):

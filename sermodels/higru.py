@@ -139,7 +139,7 @@ class Network(TurnNetwork):
         read = self.frames(frames, lengths)  # (turn, frame, width)
         outside = ~frame_mask(lengths, frames.shape[1])[:, :, None]
         vectors = self.dropout(read.masked_fill(outside, -1.0).amax(1))  # (turn, width); -1 is the least tanh
-        dialogues = nn.utils.rnn.pad_sequence(list(vectors.split(counts.tolist())), batch_first=True)
+        dialogues = nn.utils.rnn.pad_sequence(list(torch.split(vectors, counts.tolist())), batch_first=True)
         states = self.turns(dialogues, counts)  # (dialogue, turn, width)
         outputs: Tensor = self.head(self.dropout(states[frame_mask(counts, states.shape[1])]))
         return outputs

@@ -73,11 +73,10 @@ def create(
     names, first = short_names([run.spec for run in runs]), runs[0]
     several = len(runs) > 1
     content = {**config, "parents": [run.run_id for run in runs]}
-    features = {
-        (f"{parent}.{role}" if several else role): feature
-        for parent, run in zip(names, runs, strict=True)
-        for role, feature in run.spec["features"].items()
-    }
+    features: dict[str, Any] = {}
+    for parent, run in zip(names, runs, strict=True):
+        own = run.spec["features"]
+        features |= {f"{parent}.{role}": feature for role, feature in own.items()} if several else dict(own)
     labels = dict.fromkeys([*(one for run in runs for one in run.spec.get("labels") or ()), label])
     model = {
         "name": name,
@@ -97,9 +96,9 @@ def create(
         "command": command,
         "serbench": first.spec.get("serbench"),
     }
-    run = Run.create(first.results, spec)
-    _know_items(run, runs)
-    return run
+    made = Run.create(first.results, spec)
+    _know_items(made, runs)
+    return made
 
 
 def _know_items(run: Run, parents: Sequence[Run]) -> None:

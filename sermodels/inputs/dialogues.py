@@ -67,14 +67,16 @@ def _ordered(data: Data, own: pd.DataFrame) -> list[str]:
     """Ids of the turns of a dialogue (rows of the table) that have features, in the order of the dialogue."""
     start = own["dialogue_start"] if "dialogue_start" in own else pd.Series(float("nan"), own.index)
     rank = {str(item): (s if s == s else float("inf"), k) for k, (item, s) in enumerate(start.items())}
-    before = {str(item): [str(i) for i in links if pd.notna(i)] for item, links in _links(own)}
+    before = {str(item): links for item, links in _links(own)}
     table = data.features["input"].loaders
     return [item for item in in_order(before, rank) if item in table]
 
 
-def _links(rows: pd.DataFrame) -> list[tuple[object, list[object]]]:
-    columns = [column for column in CONTEXT if column in rows]
-    return list(zip(rows.index, rows[columns].to_numpy(dtype=object).tolist(), strict=True))
+def _links(rows: pd.DataFrame) -> list[tuple[object, list[str]]]:
+    """Each row's id, and the ids of its context turns."""
+    columns = [rows[column].astype("string").fillna("") for column in CONTEXT if column in rows]
+    named = zip(*columns, strict=True) if columns else ((),) * len(rows)
+    return [(item, [str(i) for i in links if i]) for item, links in zip(rows.index, named, strict=True)]
 
 
 def in_order(before: Mapping[str, Sequence[str]], rank: Mapping[str, tuple[float, int]]) -> list[str]:
