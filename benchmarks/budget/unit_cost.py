@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.core.errors import SerbenchError
+from ...results.record.dev_predictions import record_files
 from ...results.record.folder import Run
 from ...results.record.storage import plain, read_json
 
@@ -89,7 +90,7 @@ def carried(tried: Pilot, plan: TrainingPlan) -> UnitCost:
 
 
 def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: str) -> UnitCost:
-    files = [path for u in units for path in run.unit_files(u["trial"], u["fold"]) if path.exists()]
+    files = [path for u in units for path in record_files(run.unit_files(u["trial"], u["fold"])[0])]
     return UnitCost(
         statistics.mean(float(u["seconds"]) for u in units) * share,
         statistics.mean(float(u.get("cpu_seconds") or u["seconds"]) for u in units) * share,

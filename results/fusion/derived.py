@@ -78,7 +78,7 @@ def create(
         own = run.spec["features"]
         features |= {f"{parent}.{role}": feature for role, feature in own.items()} if several else dict(own)
     labels = dict.fromkeys([*(one for run in runs for one in run.spec.get("labels") or ()), label])
-    model = {
+    model: dict[str, Any] = {
         "name": name,
         "preset": "+".join(one.replace(":", "-") for one in names),
         "config": content,

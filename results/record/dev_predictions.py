@@ -47,3 +47,8 @@ def read_dev(facts_file: Path, facts: Mapping[str, Any]) -> pd.DataFrame | None:
         raise SerbenchError(
             f"{file} is damaged: {error}. Delete {facts_file.stem}.* there and repeat the line that made the run."
         ) from error
+
+
+def record_files(facts_file: Path) -> list[Path]:
+    """The files that the record of a unit is made of, as far as they are there: facts, and predictions of both parts."""
+    return [path for path in (facts_file, facts_file.with_suffix(".parquet"), dev_file(facts_file)) if path.exists()]
