@@ -50,5 +50,5 @@ def read_dev(facts_file: Path, facts: Mapping[str, Any]) -> pd.DataFrame | None:
 
 
 def record_files(facts_file: Path) -> list[Path]:
-    """The files that the record of a unit is made of, as far as they are there: facts, and predictions of both parts."""
+    """The files that the record of a unit is made of, as far as they are there: facts, predictions of test and dev."""
     return [path for path in (facts_file, facts_file.with_suffix(".parquet"), dev_file(facts_file)) if path.exists()]
