@@ -21,8 +21,8 @@ from ...features.core.feature_extractor import FeatureExtractor, build
 from ...features.core.feature_table import FeatureTable
 from ...features.extraction.extract import extract_from
 from ...features.extraction.processes import in_processes
-from ...results.record.dev_predictions import record_files
 from ...results.record.folder import Run
+from ...results.record.storage import record_files
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
 from ..grid.execution import read_plan
 from ..grid.plan import Unit

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.core.errors import SerbenchError
-from ...results.record.dev_predictions import record_files
 from ...results.record.folder import Run
-from ...results.record.storage import plain, read_json
+from ...results.record.storage import plain, read_json, record_files
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan

@@ -14,7 +14,6 @@ from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import FeatureTable
-from ...sermodels.core.context import context_turns
 from ...sermodels.core.sermodel import TURN_COLUMNS, Data
 from ..core.progress import Display
 
@@ -48,6 +47,8 @@ def needed_rows(
     wanted = dict.fromkeys(ids)
     table = item_rows(corpus, task)
     if context and table is corpus.utterances:
+        from ...sermodels.core.context import context_turns
+
         wanted |= dict.fromkeys(context_turns(corpus, list(wanted), context))
     rows = table.loc[list(wanted)]
     more = corpus.utterances.loc[[i for i in pool if i not in rows.index]]

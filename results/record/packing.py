@@ -20,10 +20,9 @@ from typing import Any
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, write_json
 from ..scores.scoring import gold_columns
-from .dev_predictions import ENTRY as DEV
 from .folder import Run
 from .identity import REQUIRED
-from .storage import write_parquet
+from .storage import ENTRY as DEV, write_parquet
 from .test_items import read_ratings, write_ratings
 
 HIDDEN = "PATH"

@@ -26,9 +26,8 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, digest, write_json
 from ...datasets.schema.task import Task
 from ..scores.scoring import check_predictions, not_finite, required_columns, score_predictions
-from .dev_predictions import ENTRY, leave_dev, read_dev
 from .identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
-from .storage import join_parquet, plain, read_json, read_verified, write_parquet
+from .storage import ENTRY, join_parquet, leave_dev, plain, read_dev, read_json, read_verified, write_parquet
 from .test_items import read_items, write_items
 
 SCHEMA = 1

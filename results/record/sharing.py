@@ -26,9 +26,9 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write
 from ...datasets.core.stages import track
 from ..scores.scoring import gold_columns, key_columns
-from .dev_predictions import SUFFIX as DEV
 from .folder import Run, load_runs
 from .packing import export_run
+from .storage import SUFFIX as DEV
 from .test_items import has_ratings, read_ratings, write_ratings
 
 __all__ = ["Merged", "export_run", "merge"]

@@ -21,8 +21,8 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, Predictions
-from ..inputs.normalisation import MODES, TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
-from ..inputs.turns import TurnFrames
+from ..inputs.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
+from ..inputs.turns import MODES, TurnFrames
 from ..training.objective import LabelScale, Objective
 from ..training.settings import TrainConfig
 from ..training.torch_model import TorchModel

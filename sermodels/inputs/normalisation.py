@@ -21,8 +21,6 @@ from ..core.scaling import TRANSDUCTIVE as TRANSDUCTIVE
 from ..core.sermodel import Data
 from .moments import Vector, inverse_std, moments
 
-MODES = ("train", "speaker", "none")
-"""Whose moments frames are z-normalised by."""
 FEWEST = 5
 """Utterances that a speaker's own moments are taken of at least."""
 Array = npt.NDArray[np.float32]

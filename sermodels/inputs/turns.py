@@ -20,6 +20,8 @@ from ..core.sermodel import Data
 Array = npt.NDArray[np.float32]
 Normaliser = Callable[[str, Array], Array]
 """Frames (frame, dim) of an utterance -> the same, normalised; see `inputs/normalisation.py`."""
+MODES = ("train", "speaker", "none")
+"""Whose moments frames are z-normalised by."""
 CONTEXT = ("previous", "interlocutor")
 """Columns of the corpus table that name the context turns."""
 

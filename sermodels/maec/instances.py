@@ -23,8 +23,7 @@ import pandas as pd
 
 from ...datasets.core.config import option
 from ..core.sermodel import Data
-from ..inputs.normalisation import MODES
-from ..inputs.turns import CONTEXT, average, context_ids
+from ..inputs.turns import CONTEXT, MODES, average, context_ids
 
 Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
