@@ -41,6 +41,7 @@ class Config:
     )
 
 
+GROUP = "baselines"
 PRESETS = {"default": Config(), "random": Config(strategy="random")}
 
 

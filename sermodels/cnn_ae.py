@@ -26,6 +26,7 @@ class Config(AutoencoderConfig):
     """Settings of `cnn-ae`: those of the encoder, the decoder and the reconstruction."""
 
 
+GROUP = "baselines"
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "paper": paper(Config(decoder_optimiser="sgd", decoder_rate=1e-3)),

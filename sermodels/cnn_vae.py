@@ -47,6 +47,7 @@ class Config(AutoencoderConfig):
     )
 
 
+GROUP = "baselines"
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "paper": paper(Config(decoder_optimiser="sgd", decoder_rate=1e-3)),

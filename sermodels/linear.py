@@ -58,6 +58,7 @@ class Config:
     normalise: str = normalise_option()
 
 
+GROUP = "baselines"
 PRESETS = {"default": Config()}
 SEARCH = {"model.clip": "2,5,none", "model.balanced": "true,false"}
 

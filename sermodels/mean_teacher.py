@@ -45,6 +45,7 @@ class Config(JointConfig):
     ramp_epochs: int = option(5, "epochs in which the weight of the consistency rises", source="section 3.1", low=0)
 
 
+GROUP = "baselines"
 PRESETS: dict[str, Config] = {"default": Config(), "small": small(Config())}
 TINY = tiny(Config(decay=0.9))
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.unsupervised_weight": "0.1..10:log"}

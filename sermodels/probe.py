@@ -85,6 +85,7 @@ _SUPERB = TrainConfig(epochs=271, patience=0, batch_size=32, learning_rate=1e-4,
 _EMOBOX = TrainConfig(
     epochs=20, patience=0, batch_size=32, learning_rate=1e-4, clip_norm=5.0, schedule="late-linear", warmup_epochs=10.0
 )
+GROUP = "encoders"
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "superb": Config(train=_SUPERB, standardise=False),

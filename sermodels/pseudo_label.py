@@ -52,6 +52,7 @@ class Config(JointConfig):
     draws: int = option(4, "passes with dropout that a pseudo-value is the mean of", source="free choice", low=2)
 
 
+GROUP = "baselines"
 PRESETS: dict[str, Config] = {"default": Config(), "small": small(Config())}
 TINY = tiny(Config(unsupervised_weight=0.1))
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.unsupervised_weight": "0.1..3:log"}

@@ -45,6 +45,7 @@ class Config(JointConfig):
     unknown_weight: float = option(0.1, "weight of the class of unlabelled chunks", source="free choice", low=0)
 
 
+GROUP = "baselines"
 PRESETS: dict[str, Config] = {"default": Config(), "small": small(Config())}
 TINY = tiny(Config(unsupervised_weight=0.1))
 SEARCH = {

@@ -72,6 +72,7 @@ class Config:
     normalise: str = normalise_option()
 
 
+GROUP = "baselines"
 PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
 SEARCH = {"model.kernel": "rbf,linear", "model.clip": "2,5,none", "model.epsilon": "0.01..0.5:log"}
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from serbench.datasets.core.errors import SerbenchError
+from serbench.sermodels.inputs.turns import average
 from serbench.sermodels.maec import model as maec
 from serbench.sermodels.maec.bag_rows import Layout
-from serbench.sermodels.maec.instances import BagConfig, average, stretch
+from serbench.sermodels.maec.instances import BagConfig, stretch
 from serbench.sermodels.maec.layers import BiGru, Block, Convolutions, can_share
 from serbench.sermodels.maec.losses import LatentMoments, Prior, accuracy, discriminator_loss, encoder_loss, gender_loss
 from serbench.sermodels.maec.network import MaecNetwork, attention, fuse, initialise, mean_of_instances

@@ -19,11 +19,11 @@ from serbench.datasets.schema.task import Task
 from serbench.features.core.feature_table import FeatureTable
 from serbench.sermodels.core.sermodel import Data, Resources
 from serbench.sermodels.inputs.batches import Batches
+from serbench.sermodels.inputs.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of
 from serbench.sermodels.maec import model as maec
 from serbench.sermodels.maec.facts import collapses
 from serbench.sermodels.maec.instances import Bags
 from serbench.sermodels.maec.network import MaecNetwork, initialise
-from serbench.sermodels.maec.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of
 
 LABELS = ("anger", "joy", "neutral")
 EMOTION = Task("emotion", "classification", ("emotion",), labels=LABELS)

@@ -22,6 +22,7 @@ from ...features.core.feature_table import FeatureTable
 from ...features.extraction.extract import extract_from
 from ...features.extraction.processes import in_processes
 from ...results.record.folder import Run
+from ...results.record.storage import record_files
 from ..core.machine import cpu_seconds, limit_threads, peak_mib, resolve_device
 from ..grid.execution import read_plan
 from ..grid.plan import Unit
@@ -111,7 +112,7 @@ def _pilot(text: str, device: str, threads: int) -> Pilot:
             (facts,) = replace(whole, division=division, targets=(target,), search=None).run(sources)
             if facts["status"] != "done":
                 return Pilot(features=prices, problem=str(facts["error"]))
-            size = sum(path.stat().st_size for path in run.unit_files(0, division.fold))
+            size = sum(path.stat().st_size for path in record_files(run.unit_files(0, division.fold)[0]))
             timed.append(Timed(len(division.train), facts["seconds"], facts["cpu_seconds"], size))
         return Pilot(tuple(timed[1:]), peak_mib(), float(facts["parameters"] or 0), prices)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...datasets.core.errors import SerbenchError
 from ...results.record.folder import Run
-from ...results.record.storage import plain, read_json
+from ...results.record.storage import plain, read_json, record_files
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan
@@ -89,7 +89,7 @@ def carried(tried: Pilot, plan: TrainingPlan) -> UnitCost:
 
 
 def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: str) -> UnitCost:
-    files = [path for u in units for path in run.unit_files(u["trial"], u["fold"]) if path.exists()]
+    files = [path for u in units for path in record_files(run.unit_files(u["trial"], u["fold"])[0])]
     return UnitCost(
         statistics.mean(float(u["seconds"]) for u in units) * share,
         statistics.mean(float(u.get("cpu_seconds") or u["seconds"]) for u in units) * share,

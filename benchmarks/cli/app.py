@@ -30,6 +30,8 @@ COMMANDS = {
     "study": "studies.group",
     "leaderboard": "results",
     "compare": "results",
+    "fuse": "results",
+    "ensemble": "results",
     "report": "report",
     "power": "statistics",
     "rank": "statistics",

@@ -1,4 +1,4 @@
-"""Commands about results: leaderboard, compare."""
+"""Commands about results: leaderboard, compare, and runs made of others: fuse, ensemble."""
 
 from __future__ import annotations
 
@@ -86,6 +86,57 @@ def compare(
     if mixed := mixed_versions(map(run_row, chosen)):
         typer.echo(f"Note: {mixed}")
     typer.echo(f"written: {path}")
+
+
+@app.command()
+def fuse(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="MODEL, MODEL:PRESET, a run id or a run folder.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another run of the same protocol.")],
+    dataset: Annotated[str | None, typer.Option(help="The dataset, where the names alone say too little.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task, likewise.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the weight between 0 and 1.")] = 20,
+    results: Results = Path("results"),
+) -> None:
+    """Late fusion of two runs, weighted by what is best on dev in each trial and fold; makes a run."""
+    from ...results.fusion import late_fusion
+
+    run = late_fusion.fuse(*_named([first, second], results, dataset, task), steps=steps)
+    typer.echo(late_fusion.weights_table(run).to_string(index=False, float_format="%.3f"))
+    _made(run)
+
+
+@app.command()
+def ensemble(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run or several of the same protocol.")],
+    over: Annotated[
+        str, typer.Option(help="trials (all in one: one trial) or runs (trial by trial); default: runs if several.")
+    ] = "",
+    dataset: Annotated[str | None, typer.Option(help="The dataset, where the names alone say too little.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task, likewise.")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Mean of the predictions of a run's trials, or of several runs; makes a run."""
+    from ...results.fusion.ensemble import ensemble as mean_of
+
+    _made(mean_of(_named(runs, results, dataset, task), over))
+
+
+def _named(names: list[str], results: Path, dataset: str | None, task: str | None) -> list[Run]:
+    """The runs that are named, the folder being read once."""
+    from ...results.record.folder import Run
+
+    runs = None if all(Path(name).is_dir() for name in names) else load(results, dataset=dataset, task=task)
+    return [Run.open(Path(name)) if runs is None or Path(name).is_dir() else runs.named(name) for name in names]
+
+
+def _made(run: Run) -> None:
+    """Say what a run made of others is, and how it scored."""
+    scores = run.scores()
+    own = scores[scores["metric"].eq(run.task.metric)]
+    for target, values in own.groupby("target", sort=False)["value"]:
+        typer.echo(f"{run.name}, {target}: {run.task.metric} {values.mean():.3f} over {len(values)} scores")
+    typer.echo(run.signature)
+    typer.echo(f"written: {run.path}")
 
 
 def load(results: Path, *, dataset: str | None = None, task: str | None = None) -> Runs:

@@ -1,7 +1,8 @@
 """Small synthetic data in which the label can be read from the features: what models are checked on.
 
 Twenty items in two-party dialogues of four turns; a model is trained on the first eight. Features are positive, noisy,
-of different lengths and driven by the label; a waveform has one tone per output whose loudness is the label.
+of different lengths and driven by the label; a waveform has one tone per output whose loudness is the label. Each item
+has another text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import FeatureTable
 from ...sermodels import registry
-from ...sermodels.core.sermodel import Data, FitLog, Resources, SERModel
+from ...sermodels.core.sermodel import TURN_COLUMNS, Data, FitLog, Resources, SERModel
 
 Array = npt.NDArray[Any]
 LABELS = ("anger", "neutral", "sadness")
@@ -61,7 +62,7 @@ def items() -> pd.DataFrame:
                 "gender": ("female", "male")[i % 2],
                 "language": "en",
                 "turn": turn,
-                "text": "ba di gu",
+                "text": f"ba di {'gu' * (i // 4)} {'ne' * (i % 4)}",
                 "previous": f"u{i - 2:02d}" if i - 2 >= start else None,
                 "interlocutor": f"u{i - 1:02d}" if i - 1 >= start else None,
             }
@@ -135,7 +136,9 @@ def whole(name: str, kind: str) -> Data:
     features = {role: table(kind, r) for role, r in model.requests(tiny(name), TASKS[kind]).items()}
     targets = labels(kind)
     frames = {item: len(t) for item, t in zip(IDS, targets, strict=True)} if kind == "continuous" else {}
-    return Data(TASKS[kind], items(), features, targets, words if model.uses_words else None, frames)
+    rows = items()
+    turns = rows[list(TURN_COLUMNS)]
+    return Data(TASKS[kind], rows, features, targets, words if model.uses_words else None, frames, turns)
 
 
 def withheld(data: Data) -> Data:

@@ -10,6 +10,9 @@ from ...datasets.core.registry import Registry
 from ...features import registry as features
 from ...sermodels import registry as models
 
+GROUPS = ("seed systems", "relatives", "baselines", "encoders")
+"""Groups of models in the order in which they are listed; others come behind them."""
+UNGROUPED = "other models"
 KINDS = ("models", "datasets", "features", "tasks", "presets")
 
 
@@ -31,13 +34,26 @@ def lines(kind: str | None = None) -> Iterator[str]:
 
 
 def _section(kind: str) -> Iterator[str]:
-    if kind in ("models", "datasets", "features"):
-        registry = {"models": models, "datasets": datasets, "features": features}[kind]
+    if kind == "models":
+        yield from _grouped()
+    elif kind in ("datasets", "features"):
+        registry = {"datasets": datasets, "features": features}[kind]
         yield from (f"  {name:<20} {registry.summary(name)}" for name in registry.names())
     elif kind == "tasks":
         yield from _names(datasets, "TASK_NAMES", "made from the corpus's own columns")
     else:
         yield from _names(models, "PRESETS", "default")
+
+
+def _grouped() -> Iterator[str]:
+    """Models under the groups that they state (`GROUP = "..."` in the module)."""
+    groups: dict[str, list[str]] = {}
+    for name in models.names():
+        groups.setdefault(models.stated(name, "GROUP") or UNGROUPED, []).append(name)
+    known = {group: k for k, group in enumerate((*GROUPS, *sorted(groups.keys() - {UNGROUPED, *GROUPS}), UNGROUPED))}
+    for group in sorted(groups, key=lambda one: known[one]):
+        yield f"  {group}"
+        yield from (f"    {name:<18} {models.summary(name)}" for name in groups[group])
 
 
 def _names(registry: Registry, variable: str, otherwise: str) -> Iterator[str]:

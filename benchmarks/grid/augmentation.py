@@ -89,7 +89,8 @@ def augmented(data: Data, under: Mapping[str, Tables]) -> tuple[Data, dict[str, 
     turns = data.turns
     if turns is not None:
         spoken = {copy: item for copy, (item, _) in origins.items() if item in turns.index}
-        turns = pd.concat([turns, turns.loc[list(spoken.values())].set_axis(list(spoken))])
+        again = turns.loc[list(spoken.values())].set_axis(list(spoken))
+        turns = pd.concat([turns, again.assign(dialogue=pd.array([pd.NA] * len(again), dtype="string"))])  # said once
     return (
         replace(
             whole,

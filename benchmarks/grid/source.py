@@ -40,14 +40,16 @@ def item_rows(corpus: Corpus, task: Task) -> pd.DataFrame:
 
 
 def needed_rows(
-    corpus: Corpus, task: Task, ids: Iterable[str], *, context: bool, pool: Sequence[str] = ()
+    corpus: Corpus, task: Task, ids: Iterable[str], *, context: bool | str, pool: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Table rows of some items, of the `context` turns that a model wants beside them, and of a pool of ids."""
+    """Table rows of some items, of the turns that a model wants beside them (its `uses_context`), and of a pool of
+    ids."""
     wanted = dict.fromkeys(ids)
     table = item_rows(corpus, task)
     if context and table is corpus.utterances:
-        turns = corpus.utterances.loc[list(wanted), ["previous", "interlocutor"]]
-        wanted |= dict.fromkeys(str(i) for column in turns for i in turns[column].dropna())
+        from ...sermodels.core.context import context_turns
+
+        wanted |= dict.fromkeys(context_turns(corpus, list(wanted), context))
     rows = table.loc[list(wanted)]
     more = corpus.utterances.loc[[i for i in pool if i not in rows.index]]
     return pd.concat([rows, more]) if len(more) else rows

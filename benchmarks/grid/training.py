@@ -5,6 +5,7 @@ Requests that differ in the corpus that is tested alone share one training. Leak
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,6 +158,8 @@ def plan_training(
 def _part(request: Request, setting: Setting, module: Any, config: Any, features: Mapping[str, FeatureRequest]) -> Part:
     """A request with the record that it would have; leaks are refused or labelled."""
     reads_text, own = module.Model.reads_text(config), setting.own_split
+    if module.Model.needs_text(config):
+        _expect_text(request, setting)
     labels = guard(_pairs(setting), texts=reads_text, allow_leak=request.allow_leak, own_split=own)
     labels += _pool_labels(module.Model, config, setting, request.allow_leak)
     labels += [*module.Model.labels(config), *heard(module.Model, config, setting)]
@@ -195,6 +198,20 @@ def _part(request: Request, setting: Setting, module: Any, config: Any, features
         model["train_with"] = list(request.train_with)
         labels += [f"train-with:{name}" for name in request.train_with]
     return Part(request, setting, specification(request, setting, model, features, labels))
+
+
+def _expect_text(request: Request, setting: Setting) -> None:
+    """Refuse corpora without transcripts."""
+    for corpus, task in ((setting.corpus, setting.task), (setting.tested, setting.asked)):
+        texts = corpus.items(task)["text"]
+        if not (texts.notna() & texts.astype("string").str.strip().ne("")).any():
+            root = f" --root {shlex.quote(request.root)}" if request.root else ""
+            raise SerbenchError(
+                f"the model {request.model!r} reads transcripts, and none of {len(texts)} items of {corpus.name} has "
+                "one. Let a recogniser hear them, and name its texts:\n"
+                f"  serbench words transcribe {corpus.name}{root} --model WHISPER_FOLDER --out words.csv\n"
+                f"  {request.command()} --set model.texts=words.texts.csv"
+            )
 
 
 def _calibrated(request: Request, setting: Setting, model: dict[str, Any], labels: list[str]) -> None:

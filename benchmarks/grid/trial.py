@@ -23,6 +23,7 @@ from ...datasets.core.config import from_dict
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.libraries import raise_library_failure
 from ...datasets.schema.corpus import Corpus
+from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.process import keep_freed_memory
 from ...results.record.folder import Run
@@ -95,11 +96,11 @@ class TrainingJob:
         if len(self.targets) > 1:
             facts["trained_for"] = [target.run.name for target in self.targets]
         try:
-            outcomes = _train_and_predict(self, sources, facts, progress)
+            outcomes, dev = _train_and_predict(self, sources, facts, progress)
         except Exception as error:
             raise_library_failure(error)
             LOG.debug("trial %d, fold %s", self.trial, self.division.fold, exc_info=True)
-            outcomes = [({"error": reason(error)}, None)] * len(self.targets)
+            outcomes, dev = [({"error": reason(error)}, None)] * len(self.targets), None
         aside = facts.pop("aside", (0.0, 0.0))  # measuring the cost is no part of it
         facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
         facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
@@ -107,7 +108,7 @@ class TrainingJob:
         if self.copies is not None:
             facts["deterministic"] = True
         written = [
-            Run.open(target.run).write_unit(self.trial, self.division.fold, facts | outcome, predictions)
+            Run.open(target.run).write_unit(self.trial, self.division.fold, facts | outcome, predictions, dev)
             for target, (outcome, predictions) in zip(self.targets, outcomes, strict=True)
         ]
         return written + [
@@ -123,8 +124,8 @@ Outcome = tuple[dict[str, Any], "pd.DataFrame | None"]
 
 def _train_and_predict(
     job: TrainingJob, sources: Sequence[Source], facts: dict[str, Any], progress: Callable[[str, float], None] | None
-) -> list[Outcome]:
-    """Train once and predict for every target; what holds for all of them is added to `facts`."""
+) -> tuple[list[Outcome], pd.DataFrame | None]:
+    """Train once and predict for every target, and dev; what holds for all of them is added to `facts`."""
     module = registry.load(job.model)
     limit_threads(job.threads)
     keep_freed_memory()
@@ -134,12 +135,13 @@ def _train_and_predict(
     resources = Resources(job.seed, job.device, progress, checkpoint)
     if job.search is None:
         model: SERModel = module.Model(config, sources[0].task, resources)
-        trained = _train(model, config, job, sources[0])
+        trained, dev = _train(model, config, job, sources[0])
     else:
         from ..tune.search import Tuned
 
         tuned = Tuned(module, config, job.search, sources[0].task, resources)
-        trained, model = _train(tuned, config, job, sources[0]), tuned.chosen
+        trained, dev = _train(tuned, config, job, sources[0])
+        model = tuned.chosen
     if job.refit:
         trained |= _refit(model, job, sources[0], trained)
     outcomes = [_predict(model, job.division.fold, target, sources, trained) for target in job.targets]
@@ -148,7 +150,7 @@ def _train_and_predict(
     facts["aside"] = (time.perf_counter() - begun, cpu_seconds() - cpu)
     if job.save_model:
         _save(model, job, sources[0].corpus, trained["facts"].get("temperature"))
-    return outcomes
+    return outcomes, dev
 
 
 def _save(model: SERModel, job: TrainingJob, corpus: Corpus, temperature: float | None) -> None:
@@ -180,8 +182,10 @@ def _requested(run: Run) -> dict[str, FeatureRequest]:
     return {role: FeatureRequest(r["name"], tuple((k, v) for k, v in r["settings"])) for role, r in asked.items()}
 
 
-def _train(model: SERModel | Tuned, config: Any, job: TrainingJob, source: Source) -> dict[str, Any]:
-    """Fit the model; returns the facts of the training."""
+def _train(
+    model: SERModel | Tuned, config: Any, job: TrainingJob, source: Source
+) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """Fit the model; returns the facts of the training, and what it predicts of dev."""
     corpus, task, tables, division = source.corpus, source.task, source.tables, job.division
     train, out_train = build_data(corpus, task, division.train, tables, labelled=True)
     train, out_perturbed = _with_copies(train, source)
@@ -203,16 +207,25 @@ def _train(model: SERModel | Tuned, config: Any, job: TrainingJob, source: Sourc
     else:
         log = model.fit_nested(train, score)
     seconds, predicted = round(time.perf_counter() - begun, 3), model.predict(dev) if len(dev) else None
-    return {
+    facts = {**log.facts, **_temperature(job, predicted, dev)}
+    trained = {
         "seconds_fit": seconds,
         "parameters": model.parameters,
         "dev_score": None if predicted is None else _number(score(dev.labels, predicted)),
         "epochs": [{k: _number(v) for k, v in row.items()} for row in log.epochs],
         "best_epoch": log.best_epoch,
-        "facts": {**log.facts, **_temperature(job, predicted, dev)},
+        "facts": facts,
         "counts": counts,
         "excluded": out_train | out_dev,
     }
+    return trained, _dev_table(task, dev, predicted, facts.get("temperature"))
+
+
+def _dev_table(task: Task, dev: Data, predicted: Any, temperature: float | None) -> pd.DataFrame | None:
+    """What is predicted of dev, as a record holds it; None without a dev part."""
+    if predicted is None:
+        return None
+    return prediction_table(task, dev, _calibrated(predicted, temperature), dev.labels, dict.fromkeys(dev.ids, 0))
 
 
 def _labelled(data: Data, job: TrainingJob, source: Source) -> Data:
@@ -330,8 +343,8 @@ def copied(run: Run, facts: Mapping[str, Any], trial: int, seed: int) -> dict[st
     again |= {"seed": seed, "deterministic": True, "same_as": facts.get("same_as", facts["trial"])}
     if done and (weights := source.with_suffix(".safetensors")).is_file():
         shutil.copyfile(weights, own.with_suffix(".safetensors"))
-    predictions = run.unit_predictions(facts) if done else None
-    return run.write_unit(trial, facts["fold"], {**facts, **again}, predictions)
+    predictions, dev = (run.unit_predictions(facts), run.dev_predictions(facts)) if done else (None, None)
+    return run.write_unit(trial, facts["fold"], {**facts, **again}, predictions, dev)
 
 
 def _number(value: Any) -> float | None:

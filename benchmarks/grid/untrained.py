@@ -20,6 +20,7 @@ from ...datasets.core.config import from_dict
 from ...datasets.schema.task import Task
 from ...results.record.folder import Run
 from ...sermodels import registry
+from ...sermodels.core.context import widest
 from ...sermodels.core.sermodel import Predictions
 from ..core.machine import cpu_seconds, device_name, limit_threads, versions
 from ..protocol.protocol import unit_seed
@@ -47,7 +48,7 @@ class WeightsPlan(Plan):
     def rows(self) -> list[Rows]:
         """The test items."""
         tested, asked = self.setting.tested, self.setting.asked
-        context = any(_model(one).uses_context for one in self.weights)
+        context = widest(_model(one) for one in self.weights)
         return [(tested, needed_rows(tested, asked, self.setting.subsets, context=context), asked)]
 
     def units(self, lacking: Sequence[Sequence[tuple[int, str]]]) -> list[Unit]:

@@ -91,6 +91,11 @@ class Request:
     def from_dict(cls, values: Mapping[str, Any]) -> Request:
         """Inverse of `dataclasses.asdict`, also through JSON and from records that lack the newer fields."""
         given = dict(values)
+        if made := given.get("made_of"):
+            raise SerbenchError(
+                f"this run was made of the predictions of others and has no training of its own: {', '.join(made)}. "
+                f"Expected one of those; to make it again, type: {given['command']}"
+            )
         given["protocol"] = from_dict(Protocol, given["protocol"])
         given["also"] = tuple(Place(**place) for place in given.get("also") or ())
         given["test"] = None if given.get("test") is None else Place(**given["test"])

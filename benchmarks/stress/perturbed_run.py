@@ -185,7 +185,7 @@ def _job(one: Stressed, record: Run, fold: str, trials: list[int], device: str, 
 def _source(one: Stressed, change: Perturbed, how: Execution) -> Source:
     """The test items with their perturbed features, from the cache or made now."""
     tested, asked = one.setting.tested, one.setting.asked
-    rows = needed_rows(tested, asked, one.setting.subsets, context=bool(_model(one.run).uses_context))
+    rows = needed_rows(tested, asked, one.setting.subsets, context=_model(one.run).uses_context)
     jobs = how.jobs if how.jobs > 1 else cores()
     tables = {}
     for role, request in one.features.items():

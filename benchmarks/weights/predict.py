@@ -23,6 +23,7 @@ from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import Array, FeatureTable
 from ...features.extraction.extract import extract_from
+from ...sermodels.core.context import context_turns, widest
 from ...sermodels.core.persist import describe, load_model, trained_on
 from ...sermodels.core.sermodel import TURN_COLUMNS, Data, Predictions, Resources, SERModel
 from ...sermodels.core.temperature import scaled
@@ -209,9 +210,9 @@ def feature_tables(
     """Feature tables by the extractor's digest; each is made once for all models."""
     wanted = {build(request).digest(): request for one in applied for request in one.features.values()}
     rows = items
-    if any(one.model.uses_context for one in applied):
-        context = pd.unique(items[["previous", "interlocutor"]].to_numpy().ravel())
-        more = corpus.utterances.index.intersection([str(i) for i in context if pd.notna(i)])
+    if context := widest(type(one.model) for one in applied):
+        around = context_turns(corpus, [str(i) for i in items.index if i in corpus.utterances.index], context)
+        more = corpus.utterances.index.intersection(around)
         rows = pd.concat([items, corpus.utterances.loc[more.difference(items.index)]])
     tables = {}
     for key, request in wanted.items():

@@ -97,6 +97,22 @@ class Registry:
                 return [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
         return []
 
+    def stated(self, name: str, variable: str) -> str:
+        """A text that a component states at module level, such as a model's `GROUP`, read without importing it.
+
+        Empty when the component states none, or can't be read.
+        """
+        try:
+            body = self._source(name).body
+        except Exception:  # `summary` says why
+            return ""
+        for node in body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            if any(isinstance(t, ast.Name) and t.id == variable for t in targets):
+                value = getattr(node, "value", None)
+                return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+        return ""
+
     def parts(self, part: str) -> dict[str, str]:
         """Registered name -> import name of a further part, such as "importer", of the components that have it."""
         known = {}

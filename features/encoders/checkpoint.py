@@ -71,13 +71,25 @@ def locate(name: str, revision: str = "main") -> Checkpoint:
         )
     if name.startswith(RANDOM_PREFIX):
         return _random(name)
+    folder, identity = folder_of(name, revision)
+    return _found(name, name if "commit" in identity else folder.resolve().name, folder, identity)
+
+
+def folder_of(name: str, revision: str = "main") -> tuple[Path, dict[str, str]]:
+    """Where a checkpoint of any kind lies, a folder or a repository in the local cache, and which one it is.
+
+    Raises
+    ------
+    SerbenchError
+        When there is neither, and for a folder with a revision.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision != "main":
             raise SerbenchError(f"{name} is a folder, which has no revision {revision!r}. Leave the revision out.")
-        return _found(name, folder.resolve().name, folder, _folder_identity(folder))
+        return folder, _folder_identity(folder)
     snapshot = _snapshot(name, revision)
-    return _found(name, name, snapshot, {"repository": name, "commit": snapshot.name})
+    return snapshot, {"repository": name, "commit": snapshot.name}
 
 
 def windowed(source: Checkpoint, seconds: float) -> Checkpoint:

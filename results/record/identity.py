@@ -88,6 +88,11 @@ def signature(spec: Spec, metric: str | None = None) -> str:
     return "|".join(f"{key}:{value}" for key, value in parts.items() if value)
 
 
+def one_trial(spec: Spec) -> bool:
+    """Whether a run's predictions are the mean of trials, so that it is one trial and no sample of trainings."""
+    return bool(spec["model"].get("one_trial"))
+
+
 def differences(a: Any, b: Any, name: str = "") -> list[str]:
     """The fields in which two nested values differ, as `field: this and that`, dotted names, sorted."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -110,7 +115,7 @@ def short_names(specs: Sequence[Spec]) -> list[str]:
 def fill_line(spec: Spec, results: Path, trials: int) -> str:
     """The `serbench run` line that brings a run to `trials` finished trials."""
     words = shlex.split(str(spec.get("command") or ""))
-    if spec.get("stress"):
+    if spec.get("stress") or spec["model"].get("parents"):  # made of other runs
         return shlex.join([*words, "--results", str(results.parent)])
     if words[:2] != ["serbench", "run"]:
         words = ["serbench", "run", "--from-record", str(results / "runs" / run_id(spec) / "run.json")]

@@ -1,7 +1,7 @@
 """One run packed for others, with its records of perturbed test audio: a zip file without what may not be passed on.
 
-Left out are gold labels and single raters' answers (unless asked for), and the paths of the machine that the run was
-made on. Audio and transcripts are in no record. The same run always gives the same bytes;
+Left out are predictions of dev, gold labels and single raters' answers (unless asked for), and the paths of the
+machine that the run was made on. Audio and transcripts are in no record. The same run always gives the same bytes;
 `serbench.results.record.sharing.merge` takes such files.
 """
 
@@ -22,7 +22,7 @@ from ...datasets.core.files import atomic_write, write_json
 from ..scores.scoring import gold_columns
 from .folder import Run
 from .identity import REQUIRED
-from .storage import write_parquet
+from .storage import ENTRY as DEV, write_parquet
 from .stressed import FOLDER, stressed
 from .test_items import read_ratings, write_ratings
 
@@ -80,6 +80,7 @@ def _members(run: Run, under: str, hide: Sequence[str], *, labels: bool, class_s
 def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool, class_scores: bool) -> None:
     """Write one unit of an export; what is left out of its parquet gives that a digest of its own."""
     facts_file, data_file = copy_of.unit_files(facts["trial"], facts["fold"])
+    facts = {key: value for key, value in facts.items() if key != DEV}
     if facts["status"] == "done":
         table = run.unit_predictions(facts)
         kept = table if labels else table.drop(columns=gold_columns(run.task), errors="ignore")

@@ -1,4 +1,8 @@
-"""Pairing two runs by key: (trial, subset, target), never by position, and on the utterances that both have scored."""
+"""Pairing two runs by key: (trial, subset, target), never by position, and on the utterances that both have scored.
+
+A run that is the mean of trials (`one_trial`) is one trial, not one for each training in it. Its predictions stand
+beside every trial of the other run; its scores are paired once per subset, with the mean of the other run's trials.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import pandas as pd
 from ...datasets.core.errors import SerbenchError
 from ..scores.scoring import gold_columns, key_columns, score_predictions
 from .folder import Run
-from .identity import comparable, differences
+from .identity import comparable, differences, one_trial
 
 KEY = ["trial", "subset", "target"]
 
@@ -28,6 +32,11 @@ class Scored:
     def trials(self) -> set[int]:
         """Complete trials."""
         return {int(t) for t in self.predictions["trial"].unique()}
+
+    @property
+    def one_trial(self) -> bool:
+        """Whether it is the mean of trials."""
+        return one_trial(self.run.spec)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ class Paired:
 
     Attributes
     ----------
-    scores : one row per (trial, subset, target), with the columns a and b
+    scores : one row per (trial, subset, target), with the columns a and b; where one of the two is the mean of
+        trials, one per (subset, target), in trial 0
     left_out : number of utterances (or recordings) that only one of the two has scored; they count for neither
     """
 
@@ -71,12 +81,13 @@ def pair(a: Scored, b: Scored, metric: str) -> Paired:
     SerbenchError
         When the two records hold different gold labels or subsets for the same utterance.
     """
-    sides = align(a, b)
-    whole = sides.left_out == 0 and a.trials == b.trials
+    sides, single = align(a, b), a.one_trial != b.one_trial
+    whole = sides.left_out == 0 and a.trials == b.trials and not single
     scores = [s.scores if whole else score_predictions(side, s.run.task) for s, side in ((a, sides.a), (b, sides.b))]
     columns = [frame[frame["metric"].eq(metric)].set_index(KEY)["value"] for frame in scores]
     joined = pd.concat(columns, axis=1, keys=["a", "b"], join="inner").sort_index()
-    return Paired(joined.reset_index(), sides.left_out)
+    paired = joined.reset_index()
+    return Paired(_over_trials(paired) if single else paired, sides.left_out)
 
 
 def align(a: Scored, b: Scored) -> Aligned:
@@ -87,6 +98,8 @@ def align(a: Scored, b: Scored) -> Aligned:
     SerbenchError
         When the two records hold different gold labels or subsets for the same utterance.
     """
+    if a.one_trial != b.one_trial:
+        a, b = (_beside(a, b.trials), b) if a.one_trial else (a, _beside(b, a.trials))
     common = a.trials & b.trials
     left, right = (s.predictions[s.predictions["trial"].isin(common)].reset_index(drop=True) for s in (a, b))
     keys, left_out = key_columns(left), 0
@@ -108,6 +121,19 @@ def protocol_conflicts(runs: Sequence[Run]) -> list[str]:
             shown = "; ".join(fields[:6]) + (f"; and {len(fields) - 6} more" if len(fields) > 6 else "")
             lines.append(f"{first.run_id} ({first.protocol_digest}) and {run.run_id} ({run.protocol_digest}): {shown}")
     return lines
+
+
+def _beside(one: Scored, trials: set[int]) -> Scored:
+    """The predictions of a mean of trials, standing beside each of some trials."""
+    own = one.predictions
+    copies = pd.concat([own.assign(trial=trial) for trial in sorted(trials)] or [own.iloc[:0]])
+    return Scored(one.run, copies.sort_values(key_columns(copies), ignore_index=True), one.scores)
+
+
+def _over_trials(paired: pd.DataFrame) -> pd.DataFrame:
+    """Scores a and b with their trials averaged: one row per (subset, target)."""
+    means = paired.groupby(["subset", "target"], sort=True)[["a", "b"]].mean()
+    return means.reset_index().assign(trial=0)[[*KEY, "a", "b"]]
 
 
 def _same_keys(left: pd.DataFrame, right: pd.DataFrame, keys: list[str]) -> bool:

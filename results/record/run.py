@@ -27,7 +27,7 @@ from ...datasets.core.files import atomic_write, digest, write_json
 from ...datasets.schema.task import Task
 from ..scores.scoring import check_predictions, not_finite, required_columns, score_predictions
 from .identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
-from .storage import join_parquet, plain, read_json, read_verified, write_parquet
+from .storage import ENTRY, join_parquet, leave_dev, plain, read_dev, read_json, read_verified, write_parquet
 from .test_items import read_items, write_items
 
 SCHEMA = 1
@@ -132,9 +132,14 @@ class Run:
         return [str(fold["name"]) if isinstance(fold, Mapping) else str(fold) for fold in folds]
 
     def write_unit(
-        self, trial: int, fold: str, facts: Mapping[str, Any], predictions: pd.DataFrame | None
+        self,
+        trial: int,
+        fold: str,
+        facts: Mapping[str, Any],
+        predictions: pd.DataFrame | None,
+        dev: pd.DataFrame | None = None,
     ) -> dict[str, Any]:
-        """Leave one finished or failed unit; returns the facts as written.
+        """Leave one finished or failed unit, with what it predicted of dev; returns the facts as written.
 
         Numbers that JSON can't hold (NaN, infinity) are written as null. A unit whose predictions are not all finite
         is recorded as failed, with their count, and its predictions are not kept.
@@ -154,6 +159,8 @@ class Run:
             check_predictions(predictions, self.task)
         facts_file, data_file = self.unit_files(trial, fold)
         facts_file.unlink(missing_ok=True)
+        content.pop(ENTRY, None)
+        content |= leave_dev(facts_file, None if predictions is None else dev)
         if predictions is None:
             data_file.unlink(missing_ok=True)
         else:
@@ -212,6 +219,10 @@ class Run:
     def unit_predictions(self, facts: Mapping[str, Any]) -> pd.DataFrame:
         """Test predictions of one finished unit, in the columns of its file; `facts` are those of the unit."""
         return self._read([facts], None).drop(columns=["trial", "fold"])
+
+    def dev_predictions(self, facts: Mapping[str, Any]) -> pd.DataFrame | None:
+        """What one finished unit predicted of its dev part; None where the record holds nothing of it."""
+        return read_dev(self.unit_files(facts["trial"], facts["fold"])[0], facts)
 
     def scored_predictions(self, *, every_column: bool = False) -> pd.DataFrame:
         """Predictions of the complete trials, in the columns that scores are made of, or in every column."""

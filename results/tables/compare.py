@@ -8,6 +8,7 @@ A further test is one entry of `TESTS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,11 @@ WITHOUT_TRAINING = (
     "Without training: {names}. Such a row is one set of weights, its trials repeat one another by construction: the "
     "tests hold for these weights, and over trials they know only how trainings of the other model differ."
 )
+ONE_TRIAL = (
+    "Means of trials: {names}. Such a row is one trial, however many trainings are in it: its difference from another "
+    "run is taken once per subset, from that run's mean over trials, so n counts subsets, p rests on n - 1 degrees of "
+    "freedom and p trials is undefined. How another such mean would differ, no test knows."
+)
 
 
 def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
@@ -63,8 +69,8 @@ def compare(runs: Sequence[Run], *, metric: str | None = None) -> pd.DataFrame:
     one row per pair and target: dataset, task, metric, target, a, b (short names), mean_a, mean_b, difference (a - b)
     with its 95 % interval low .. high, t, dz, p, p_trials, p_wilcoxon, each p with `_holm`, n (pairs of scores),
     trials, repeated_trials (whether the trials of both are identical), untrained (which of the two is weights scored
-    without training: no, a, b or a+b), left_out (utterances that only one of the two
-    has scored), signature_a, signature_b, run_a, run_b
+    without training: no, a, b or a+b), one_trial (which of the two is a mean of trials, likewise), left_out (utterances
+    that only one of the two has scored), signature_a, signature_b, run_a, run_b
 
     Raises
     ------
@@ -97,8 +103,12 @@ def render_compare(frame: pd.DataFrame, path: Path | None = None) -> Group:
     fixed = dict.fromkeys(row[side] for row in rows for side in row["untrained"].split("+") if side != "no")
     notes = [NOTE, *([REPEATED] if frame["repeated_trials"].any() else [])]
     notes += [WITHOUT_TRAINING.format(names=", ".join(fixed))] if fixed else []
+    means = dict.fromkeys(row[side] for row in rows for side in row["one_trial"].split("+") if side != "no")
+    notes += [ONE_TRIAL.format(names=", ".join(means))] if means else []
     notes += [f"{name}  {recipe}" for name, recipe in recipes.items()]
-    return on_screen(per_target(frame, "{metric}, {n} scores of {trials} trials", _cells), notes)
+    alike = frame["n"].nunique() == 1
+    title = "{metric}, {n} scores of {trials} trials" if alike else "{metric}, n scores"
+    return on_screen(per_target(frame, title, partial(_cells, counts=not alike)), notes)
 
 
 def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dict[str, Any]]:
@@ -127,6 +137,7 @@ def _rows(a: Scored, b: Scored, names: tuple[str, str], metric: str) -> list[dic
                 "trials": scores["trial"].nunique(),
                 "repeated_trials": _repeated(scores),
                 "untrained": "+".join(side for s, side in ((a, "a"), (b, "b")) if _untrained(s.run)) or "no",
+                "one_trial": "+".join(side for s, side in ((a, "a"), (b, "b")) if s.one_trial) or "no",
                 "left_out": paired.left_out,
                 "signature_a": signature(a.run.spec, metric),
                 "signature_b": signature(b.run.spec, metric),
@@ -161,11 +172,14 @@ def _check_runs(runs: Sequence[Run]) -> None:
 
 
 def _check_trials(scored: Sequence[Scored], names: Sequence[str]) -> None:
-    """Raise unless all runs have the same complete trials; the message holds the lines that fill the gaps."""
-    wanted = {trial for s in scored for trial in s.trials} or set(range(5))
+    """Raise unless all runs have the same complete trials; the message holds the lines that fill the gaps.
+
+    A mean of trials has one, and pairs with any.
+    """
+    wanted = {trial for s in scored if not s.one_trial for trial in s.trials} or set(range(5))
     lines = []
     for s, name in zip(scored, names, strict=True):
-        if trials := sorted(wanted - s.trials):
+        if trials := sorted({0} - s.trials if s.one_trial else wanted - s.trials):
             units = [u for u in s.run.units() if u["status"] == "failed" and u["trial"] in trials]
             reasons = "; ".join(sorted({str(u.get("error")) for u in units}))
             failed = f" (failed: {reasons})" if reasons else ""
@@ -182,8 +196,11 @@ def _metric(scored: Scored, metric: str | None) -> str:
     return metric or scored.run.task.metric
 
 
-def _cells(row: dict[str, Any]) -> dict[str, str]:
-    """Header -> text of one row on the screen; the mean stands below the name, the interval below the difference."""
+def _cells(row: dict[str, Any], *, counts: bool) -> dict[str, str]:
+    """Header -> text of one row on the screen; the mean stands below the name, the interval below the difference.
+
+    With `counts` the number of scores has a column, since rows differ in it.
+    """
     lost = f"\n({row['left_out']} items left out)" if row["left_out"] else ""
     mark = "*" if row["repeated_trials"] else ""
     difference = f"{number(row['difference'], '+.3f')}{mark}\n{interval(row['low'], row['high'], '+.3f')}"
@@ -191,6 +208,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         "a": f"{row['a']}\n{number(row['mean_a'])}",
         "b": f"{row['b']}\n{number(row['mean_b'])}{lost}",
         "a - b\n95 % interval": difference,
+        **({"n": str(row["n"])} if counts else {}),
         "d": number(row["dz"], "+.2f"),
         **{test.replace("_", "\n"): p_value(row[f"{test}_holm"]) for test in TESTS},
     }

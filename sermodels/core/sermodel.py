@@ -23,8 +23,10 @@ from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from ...features.core.feature_table import FeatureTable
 
-TURN_COLUMNS = ("speaker", "gender", "dialogue", "dialogue_start", "dialogue_end")
+TURN_COLUMNS = ("speaker", "gender", "dialogue", "dialogue_start", "dialogue_end", "previous", "interlocutor")
 """What models are told of every utterance of a corpus, in `Data.turns`."""
+DIALOGUE = "dialogue"
+"""A model's `uses_context` where it wants all turns of a dialogue."""
 Predictions = npt.NDArray[np.floating[Any]] | list[npt.NDArray[np.floating[Any]]]
 Score = Callable[[Any, Predictions], float]
 """(labels of the dev data, predictions) -> the protocol's dev metric; higher is better."""
@@ -120,8 +122,9 @@ class SERModel(ABC):
     name: ClassVar[str]
     kinds: ClassVar[frozenset[str]]
     """Kinds of task that the model takes."""
-    uses_context: ClassVar[bool] = False
-    """Whether features of the `previous` and `interlocutor` turns are wanted too."""
+    uses_context: ClassVar[bool | str] = False
+    """Whether features of the `previous` and `interlocutor` turns are wanted too, or of all turns of the items'
+    dialogues (`DIALOGUE`)."""
     uses_words: ClassVar[bool] = False
     uses_unlabelled: ClassVar[bool] = False
     uses_device: ClassVar[bool] = False
@@ -167,6 +170,11 @@ class SERModel(ABC):
     def reads_text(cls, config: Any) -> bool:
         """Whether this configuration learns from transcripts, so that none may stand in training and in test."""
         return cls.uses_words
+
+    @classmethod
+    def needs_text(cls, config: Any) -> bool:
+        """Whether this configuration can't do without the corpus's own transcripts: one that has none is refused."""
+        return False
 
     @classmethod
     def takes_words(cls, config: Any) -> bool:

@@ -58,6 +58,7 @@ from .network import ClusterNetwork
 
 __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
+GROUP = "seed systems"
 PRESETS: dict[str, Config] = {
     "default": FIXED,
     "fixed": FIXED,

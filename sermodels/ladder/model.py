@@ -40,6 +40,7 @@ from .network import LadderNetwork, errors
 __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 GAMMA = Config(variant="gamma", top_weight=1.0)
+GROUP = "relatives"
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "gamma": GAMMA,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from ...datasets.schema.task import Task
 from ..core.sermodel import Data
-from .instances import CONTEXT, Bags
+from ..inputs.turns import CONTEXT
+from .instances import Bags
 from .network import GENDERS, NetworkConfig
 
 SURE = 0.999

@@ -23,14 +23,12 @@ import pandas as pd
 
 from ...datasets.core.config import option
 from ..core.sermodel import Data
+from ..inputs.turns import CONTEXT, MODES, average, context_ids
 
 Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Normaliser = Callable[[str, Array], Array]
-"""Frames (frame, dim) of an utterance -> the same, normalised; see `maec/normalisation.py`."""
-MODES = ("train", "speaker", "none")
-CONTEXT = ("previous", "interlocutor")
-"""Columns of the corpus table that name the context turns."""
+"""Frames (frame, dim) of an utterance -> the same, normalised; see `inputs/normalisation.py`."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +75,6 @@ class BagConfig:
     def instances_of(self, frames: int) -> int:
         """Number of instances that are kept of an utterance of so many raw frames."""
         return min(self.count(-(-frames // self.pool)), self.instances)
-
-
-def average(frames: Array, size: int) -> Array:
-    """Means of `size` frames each, (ceil(frame / size), dim); the last one over what is left."""
-    if size == 1 or not len(frames):
-        return frames
-    starts = np.arange(0, len(frames), size)
-    sums = np.add.reduceat(frames, starts, axis=0, dtype=np.float64)
-    counts = np.minimum(size, len(frames) - starts)[:, None]
-    return np.asarray(sums / counts, dtype=np.float32)
 
 
 def stretch(frames: Array, length: int) -> Array:
@@ -169,12 +157,3 @@ class Bags:
             _, gone = self._kept.popitem(last=False)
             self._held -= gone.nbytes
         return bag
-
-
-def context_ids(data: Data, column: str) -> list[str | None]:
-    """Id of the context turn of each item; None where there is none or it has no features."""
-    if column not in data.items:
-        return [None] * len(data)
-    table = data.features["input"].loaders
-    named = data.items[column]
-    return [str(i) if known and str(i) in table else None for i, known in zip(named, named.notna(), strict=True)]

@@ -41,10 +41,11 @@ class Objective:
     ----------
     task : what is predicted
     class_weights : "balanced" weighs each class inversely to its training frequency, "none" does not
+    smoothing : share of a class's target that is spread over all classes
     """
 
-    def __init__(self, task: Task, class_weights: str = "none") -> None:
-        self.task, self._balanced = task, class_weights == "balanced"
+    def __init__(self, task: Task, class_weights: str = "none", smoothing: float = 0.0) -> None:
+        self.task, self._balanced, self._smoothing = task, class_weights == "balanced", smoothing
         self._weights: Tensor | None = None
 
     def calibrate(self, network: LabelScale, labels: Any) -> None:
@@ -76,7 +77,8 @@ class Objective:
         """
         if self.task.kind == "classification":
             weights = None if self._weights is None else self._weights.to(outputs.device)
-            return {"loss": functional.cross_entropy(outputs.float(), targets, weights)}
+            loss = functional.cross_entropy(outputs.float(), targets, weights, label_smoothing=self._smoothing)
+            return {"loss": loss}
         outputs, targets = outputs.flatten(0, -2), targets.flatten(0, -2)
         each = ccc_losses(outputs, targets, ~torch.isnan(targets))
         several = {f"loss_{name}": loss for name, loss in zip(self.task.targets, each, strict=True)}

@@ -59,6 +59,7 @@ from .config import MSP_PODCAST, TINY, Config
 
 __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
+GROUP = "encoders"
 PRESETS: dict[str, Config] = {"default": Config(), "msp-podcast": MSP_PODCAST}
 _DROPOUTS = (
     "hidden_dropout",

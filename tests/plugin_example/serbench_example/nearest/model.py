@@ -26,6 +26,7 @@ class Config:
     k: int = option(3, "neighbours that vote", source="free choice", low=1)
 
 
+GROUP = "neighbours"
 PRESETS = {"default": Config(), "one": Config(k=1)}
 TINY = Config(k=1)
 SEARCH = {"model.k": "1,3,5"}

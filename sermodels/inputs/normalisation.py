@@ -19,7 +19,7 @@ import pandas as pd
 from ...features.core.feature_table import FeatureTable
 from ..core.scaling import TRANSDUCTIVE as TRANSDUCTIVE
 from ..core.sermodel import Data
-from ..inputs.moments import Vector, inverse_std, moments
+from .moments import Vector, inverse_std, moments
 
 FEWEST = 5
 """Utterances that a speaker's own moments are taken of at least."""

@@ -1,0 +1,1 @@
+"""Runs that are made of other runs' stored predictions: late fusion and ensembles. Nothing is trained."""
