@@ -68,7 +68,7 @@ SMALL = Config(train=TrainConfig(epochs=40, patience=10, batch_size=32, learning
 PRESETS: dict[str, Config] = {"default": Config(), "multi-view": replace(Config(), view_weight=0.5), "small": SMALL}
 TINY = replace(
     SMALL,
-    train=TrainConfig(epochs=40, patience=0, batch_size=4, learning_rate=1e-2),
+    train=TrainConfig(epochs=25, patience=0, batch_size=8, learning_rate=2e-2),
     kernels=16,
     kernel_frames=3,
     dropout=0.0,

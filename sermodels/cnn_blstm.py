@@ -88,8 +88,9 @@ PRESETS: dict[str, Config] = {
 }
 TINY = replace(
     SMALL,
-    train=TrainConfig(epochs=30, patience=0, batch_size=4, learning_rate=1e-2),
+    train=TrainConfig(epochs=30, patience=0, batch_size=8, learning_rate=1.5e-2),
     sampling_rate=2000,
+    frame_seconds=0.1,
     filters=8,
     first_kernel=8,
     second_kernel=8,

@@ -87,8 +87,9 @@ SMALL = Config(
 PRESETS: dict[str, Config] = {"default": Config(), "small": SMALL}
 TINY = replace(
     SMALL,
-    train=TrainConfig(epochs=40, patience=0, batch_size=4, learning_rate=1e-2),
+    train=TrainConfig(epochs=40, patience=0, batch_size=8, learning_rate=1e-2),
     sampling_rate=2000,
+    frame_seconds=0.1,
     filters=(8, 8),
     kernels=(8, 6),
     pools=(5, 4),

@@ -93,7 +93,7 @@ SMALL = Config(
 PRESETS: dict[str, Config] = {"default": Config(), "single": replace(Config(), gender=False), "small": SMALL}
 TINY = replace(
     SMALL,
-    train=TrainConfig(epochs=25, patience=0, batch_size=4, learning_rate=1e-2),
+    train=TrainConfig(epochs=12, patience=0, batch_size=4, learning_rate=1e-2),
     channels=(4, 6),
     time_kernels=(3, 3),
     time_pools=(4, 4),

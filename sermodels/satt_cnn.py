@@ -67,7 +67,7 @@ SMALL = Config(
 PRESETS: dict[str, Config] = {"default": Config(), "small": SMALL}
 TINY = replace(
     SMALL,
-    train=TrainConfig(epochs=25, patience=0, batch_size=4, learning_rate=1e-2),
+    train=TrainConfig(epochs=16, patience=0, batch_size=8, learning_rate=2e-2),
     channels=(4, 6),
     time_kernels=(3, 3),
     band_kernels=(5, 5),

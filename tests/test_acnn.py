@@ -31,9 +31,8 @@ def test_the_equations_written_again() -> None:
     made = built.attended(frames, torch.tensor([17, 9, 2])).detach().numpy()
     for row, z in zip(rows, made, strict=True):
         padded = np.pad(row, ((1, 2), (0, 0)))
-        maps = np.array(
-            [[(weight[k].T * padded[t : t + 4]).sum() + bias[k] for k in range(4)] for t in range(len(row))]
-        )
+        windows = np.stack([padded[t : t + 4] for t in range(len(row))])  # (frame, step, band)
+        maps = np.einsum("tsb,kbs->tk", windows, weight) + bias
         maps = np.pad(np.maximum(maps, 0), ((0, max(0, 5 - len(row))), (0, 0)))
         x = np.array([maps[t : t + 5].max(axis=0) for t in range(0, len(maps) - 4, 3)])
         a = np.exp(x @ built.score.weight.detach().numpy()[0])

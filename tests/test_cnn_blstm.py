@@ -52,7 +52,7 @@ def test_noise_and_dropout_are_of_training_alone() -> None:
 
 
 def test_traces_of_another_distance_are_learnt() -> None:
-    """Labels every 0.25 s on frames of 0.04 s: as many predictions as labels, and better than their mean."""
+    """Labels every 0.25 s on frames of 0.1 s: as many predictions as labels, and better than their mean."""
     task = replace(TASKS["continuous"], frame_seconds=0.25)
     data = whole("cnn-blstm", "continuous")
     labels = [trace[: len(trace) // 5 * 5].reshape(-1, 5, 2)[:, 2] for trace in data.labels]

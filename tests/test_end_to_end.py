@@ -121,10 +121,8 @@ def test_by_spectra_it_is_the_convolution_with_its_gradients(kernel: int) -> Non
     padded_maps = functional.pad(maps, around(kernel))
     pull = normal(2, 4, 101, seed=3)
     results = [by_spectra(padded_maps, weight), functional.conv1d(padded_maps, weight)]
-    first, second = (
-        [r.detach(), *torch.autograd.grad((r * pull).sum(), [maps, weight], retain_graph=True)] for r in results
-    )
-    for ours, plain in zip(first, second, strict=True):
+    slopes = [torch.autograd.grad((r * pull).sum(), [maps, weight], retain_graph=True) for r in results]
+    for ours, plain in zip(*([r.detach(), *s] for r, s in zip(results, slopes, strict=True)), strict=True):
         torch.testing.assert_close(ours, plain, rtol=0, atol=2e-5 * float(plain.abs().max()))  # float32 rounding
 
 

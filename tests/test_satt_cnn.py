@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_a_long_utterance_is_the_mean_of_its_pieces() -> None:
     table = data.features["input"]
     frames = np.concatenate([table[item] for item in data.ids[:4]])[:700]  # 7 s: three pieces of 233 or 234 frames
     edges = [0, 233, 466, 700]
-    parts = {data.ids[k]: frames[a:b] for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))}
+    parts = {data.ids[k]: frames[a:b] for k, (a, b) in enumerate(itertools.pairwise(edges))}
 
     def predicted(arrays: dict[str, np.ndarray]) -> np.ndarray:
         features = {"input": FeatureTable.from_arrays(arrays, table.hop_seconds, 16000)}
