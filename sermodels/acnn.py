@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,6 +40,7 @@ from ..features.core.feature_request import FeatureRequest
 from .core.sermodel import Data
 from .end_to_end.layers import around, within
 from .end_to_end.piece_model import FREE, PieceConfig, PieceNetwork, SpectrumModel
+from .end_to_end.salience import segments
 from .inputs.batches import Batch
 from .training.losses import ccc_losses
 from .training.pooling import frame_mask
@@ -108,6 +110,11 @@ class AttentiveNetwork(PieceNetwork):
         scores = self.score(columns).squeeze(2).float()
         return torch.softmax(scores.masked_fill(~frame_mask(counts, columns.shape[1]), -torch.inf), dim=1)
 
+    def listens(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """a, and how many columns each piece has."""
+        columns, counts = self.columns(frames, lengths)
+        return self.attention(columns, counts), counts
+
     def attended(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """z: (piece, kernel)."""
         columns, counts = self.columns(frames, lengths)
@@ -172,6 +179,11 @@ class Model(SpectrumModel[AttentiveNetwork]):
         attributes = ccc_losses(network.views(attended), known, ~torch.isnan(known)).mean()
         v = self.config.view_weight
         return {"loss": (1 - v) * classes + v * attributes, "loss_classes": classes, "loss_attributes": attributes}
+
+    def salience(self, data: Data) -> list[pd.DataFrame]:
+        """Start, end [s] and attention of each column, the frames that its maximum is taken of."""
+        assert self.network is not None, "the model is trained"
+        return segments(self, data, self.network.listens, self.config.pool_frames, self.config.pool_step)
 
 
 def second_view(data: Data) -> npt.NDArray[np.float32] | None:

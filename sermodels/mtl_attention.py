@@ -29,6 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ from ..features.core.feature_request import FeatureRequest
 from .core.sermodel import Data
 from .end_to_end.layers import BiLstm, PlaneConvolutions, pairs, within
 from .end_to_end.piece_model import FREE, PieceConfig, PieceNetwork, SpectrumModel
+from .end_to_end.salience import segments
 from .inputs.batches import Batch
 from .training.gender import GENDERS, gender_loss, genders
 from .training.pooling import FLOOR, frame_mask
@@ -121,13 +123,22 @@ class AttentionNetwork(PieceNetwork):
         self.head = nn.Linear(2 * width, outputs)
         self.gender = nn.Linear(2 * width, len(GENDERS)) if gender else None
 
+    def attended(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Attended states (piece, step, 2 units), weights (piece, query, step), and how many steps each piece has."""
+        steps, counts = self.convolutions(self.normalised(frames, lengths), lengths)
+        states = self.lstm(steps, counts)
+        behind = ~frame_mask(counts, states.shape[1])
+        mixed, weights = self.attention(states, states, states, key_padding_mask=behind)
+        return self.norm(states + mixed), weights, counts
+
+    def listens(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The attention on each step, the mean over heads and a piece's own queries, and how many steps it has."""
+        _, weights, counts = self.attended(frames, lengths)
+        return within(weights, counts).sum(1) / counts[:, None], counts
+
     def pooled(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Mean and standard deviation over time of the attended states, (piece, 4 units)."""
-        steps, counts = self.convolutions(self.normalised(frames, lengths), lengths)
-        states = self.lstm(steps, counts)  # (piece, step, 2 units)
-        behind = ~frame_mask(counts, states.shape[1])
-        attended, _ = self.attention(states, states, states, key_padding_mask=behind)  # averaged weights beside it
-        attended = self.norm(states + attended)
+        attended, _, counts = self.attended(frames, lengths)
         mean = within(attended, counts).sum(1) / counts[:, None]
         spread = within((attended - mean[:, None]).square(), counts).sum(1) / counts[:, None]
         return torch.cat([mean, spread.clamp(min=FLOOR).sqrt()], dim=1)
@@ -191,3 +202,9 @@ class Model(SpectrumModel[AttentionNetwork]):
             "loss_emotion": emotion,
             "loss_gender": second,
         }
+
+    def salience(self, data: Data) -> list[pd.DataFrame]:
+        """Start, end [s] and attention of each step, the frames that it stands on."""
+        assert self.network is not None, "the model is trained"
+        least = self.network.convolutions.least
+        return segments(self, data, self.network.listens, least, least)

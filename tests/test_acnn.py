@@ -39,6 +39,15 @@ def test_the_equations_written_again() -> None:
         np.testing.assert_allclose(z, (a / a.sum()) @ x, rtol=1e-4, atol=1e-6)
 
 
+def test_attention_without_a_score_is_even_over_a_pieces_own_columns() -> None:
+    built = network()
+    torch.nn.init.zeros_(built.score.weight)
+    weights, counts = built.listens(torch.ones(2, 120, 26), torch.tensor([120, 45]))
+    assert counts.tolist() == [31, 6]  # of windows of 30 frames, one every 3
+    torch.testing.assert_close(weights[1, :6], torch.full((6,), 1 / 6))
+    assert not weights[1, 6:].any()
+
+
 def test_presets_say_whether_they_see_attributes() -> None:
     assert Model.labels(PRESETS["default"]) == ()
     assert Model.labels(PRESETS["multi-view"]) == ("views:attributes",)

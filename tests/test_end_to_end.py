@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from serbench.benchmarks.conformance.material import TASKS, whole, withheld
+from serbench.benchmarks.conformance.material import TASKS, trained, whole, withheld
 from serbench.datasets.core.errors import SerbenchError
 from serbench.sermodels.end_to_end.layers import BiLstm, PlaneConvolutions, around, pairs, within
 from serbench.sermodels.end_to_end.long_kernels import LONG, by_spectra, convolve
@@ -133,3 +133,19 @@ def test_long_and_short_kernels_are_taken_on_the_same_place(kernel: int) -> None
     weight = torch.zeros(1, 1, kernel)
     weight[0, 0, (kernel - 1) // 2] = 1  # a kernel that changes nothing
     torch.testing.assert_close(convolve(maps, weight), maps, rtol=0, atol=1e-6)
+
+
+# Salience
+
+
+@pytest.mark.parametrize("name", ["acnn", "mtl-attention"])
+def test_salience_tells_where_and_how_much(name: str) -> None:
+    model, data = trained(name, "classification")[0], withheld(whole(name, "classification"))
+    seen = data.take([3, 9])
+    for item, found in zip(seen.ids, model.salience(seen), strict=True):
+        seconds = seen.features["input"].frames(item) * 0.01
+        assert found["weight"].sum() == pytest.approx(1, abs=1e-5)
+        assert (found["weight"] > 0).all()
+        assert (found["end"] > found["start"]).all()
+        assert found["start"].is_monotonic_increasing
+        assert seconds - 0.3 < found["end"].max() <= seconds + 1e-9
