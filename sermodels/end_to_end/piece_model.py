@@ -163,6 +163,12 @@ class SpectrumModel(PieceModel[P]):
             )
         return Spectra(data, self.train_config.keep_mb * 2**20)
 
+    def begin(self, training: Training[P]) -> None:
+        """Lay out the training pieces; the record says how many utterances are longer than one."""
+        super().begin(training)
+        long = sum(count > self._sizes["frames"] for count in self._train.counts)
+        training.log.facts["split_in_training" if self.splits else "cut_in_training"] = long
+
     def pieces(self, data: Data, source: Source) -> list[Piece]:
         """The beginning of each utterance, or all of it."""
         return (split if self.splits else cut)(source.counts, self._sizes["frames"])
