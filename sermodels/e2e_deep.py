@@ -17,10 +17,10 @@ Presets:
 - `released`: sound as it is, nothing clipped, 100 epochs (the release runs until it is stopped).
 - `small`: 8 kHz, narrow layers, Adam 1e-3, for a CPU.
 
-Differs from the release: Adam in place of RMSProp, and the dev score chooses the epoch. Smoothing, centring, scaling and
-shifting of predicted traces, usual on this group's corpora, is left out. Utterances (ours): the mean of the states over
-the frames of at most 20 s, the mean over such pieces; 1 - CCC or cross-entropy. Label frames that are not 40 ms apart
-take the frame around their middle. Nothing behind a recording's end reaches its result.
+Differs from the release: Adam in place of RMSProp, and the dev score chooses the epoch. Smoothing, centring, scaling
+and shifting of predicted traces, usual on this group's corpora, is left out. Utterances (ours): the mean of the states
+over the frames of at most 20 s, the mean over such pieces; 1 - CCC or cross-entropy. Label frames that are not 40 ms
+apart take the frame around their middle. Nothing behind a recording's end reaches its result.
 """
 
 from __future__ import annotations
