@@ -15,7 +15,9 @@ Presets:
 - `released`: kernels of 20 and 40 samples and the maximum of 10 channels, as in the authors' later code for several
   modalities (github.com/tzirakis/Multimodal-Emotion-Recognition), which says that it is faster and about as good. There
   kernels see one frame and an LSTM of one direction follows; here they reach into the neighbouring frames.
-- `small`: 8 kHz, 16 kernels of 5 and 60 ms, one narrow recurrent layer, for a CPU.
+- `small`: 8 kHz, 16 kernels of 5 and 125 ms, maxima of 20 steps between them and of 4 channels, one narrow recurrent
+  layer, for a CPU. On the demo corpus a maximum of 2 steps, which leaves the phase of the signal in, learnt next to
+  nothing in as many epochs (a UAR of 0.33 on dev).
 
 Traces: 1 - CCC over all frames of a batch, mean of the targets. Differs: the paper smooths, centres, scales and shifts
 predictions by what suits dev data; here they stay as they are. Utterances (ours): the mean of the states over the
@@ -75,8 +77,9 @@ SMALL = Config(
     sampling_rate=8000,
     filters=16,
     first_kernel=40,
-    second_kernel=240,
-    channel_pool=8,
+    second_kernel=50,
+    time_pool=20,
+    channel_pool=4,
     units=48,
     layers=1,
     dropout=0.1,
@@ -88,6 +91,7 @@ PRESETS: dict[str, Config] = {
 }
 TINY = replace(
     SMALL,
+    time_pool=2,
     train=TrainConfig(epochs=30, patience=0, batch_size=8, learning_rate=1.5e-2),
     sampling_rate=2000,
     frame_seconds=0.1,

@@ -105,6 +105,7 @@ class DeepNetwork(WaveNetwork):
 
     def __init__(self, samples: int, outputs: int, config: Config) -> None:
         super().__init__(outputs)
+        self.filters = config.filters
         shapes = zip((1, *config.filters), config.filters, config.kernels, config.pools, strict=False)
         self.blocks = nn.ModuleList(ConvPool(*shape, dropout=config.dropout) for shape in shapes)
         width = samples // math.prod(config.pools) * config.filters[-1]
@@ -123,8 +124,8 @@ class DeepNetwork(WaveNetwork):
         """What the convolutions make of each frame, (piece, frame, steps x filters)."""
         pieces, count, _ = frames.shape
         maps = frames.reshape(pieces, -1, 1)  # (piece, sample, channel)
-        for block in self.blocks:
-            maps = within(block(maps).reshape(pieces, count, -1), lengths).reshape(pieces, -1, len(block.bias))
+        for block, filters in zip(self.blocks, self.filters, strict=True):
+            maps = within(block(maps).reshape(pieces, count, -1), lengths).reshape(pieces, -1, filters)
         return maps.reshape(pieces, count, -1)
 
 

@@ -31,4 +31,5 @@ def by_spectra(padded: Tensor, weight: Tensor) -> Tensor:
     with torch.autocast(padded.device.type, enabled=False):
         of_maps, of_kernels = torch.fft.rfft(padded.float(), size), torch.fft.rfft(weight.float(), size).conj()
         product = torch.einsum("ict,fct->ift", of_maps, of_kernels)
-        return torch.fft.irfft(product, size)[:, :, : length - kernel + 1]
+        whole: Tensor = torch.fft.irfft(product, size)
+        return whole[:, :, : length - kernel + 1]

@@ -115,7 +115,8 @@ def split_traces(data: Data, hop_seconds: float, seconds: float) -> list[Piece]:
 def on_labels(piece: Piece, step: float, hop_seconds: float) -> npt.NDArray[np.int64]:
     """For each label frame of a piece the network's frame around its middle, counted from the piece's first one."""
     middles = (np.arange(piece.first, piece.last) + 0.5) * step / hop_seconds
-    return np.clip(np.floor(middles + 1e-6).astype(np.int64) - piece.start, 0, piece.stop - piece.start - 1)
+    frames = np.floor(middles + 1e-6).astype(np.int64) - piece.start
+    return np.asarray(np.clip(frames, 0, piece.stop - piece.start - 1))
 
 
 def padded(source: Source, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
