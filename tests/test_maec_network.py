@@ -16,8 +16,9 @@ from serbench.sermodels.maec import model as maec
 from serbench.sermodels.maec.bag_rows import Layout
 from serbench.sermodels.maec.instances import BagConfig, stretch
 from serbench.sermodels.maec.layers import BiGru, Block, Convolutions, can_share
-from serbench.sermodels.maec.losses import LatentMoments, Prior, accuracy, discriminator_loss, encoder_loss, gender_loss
+from serbench.sermodels.maec.losses import LatentMoments, Prior, accuracy, discriminator_loss, encoder_loss
 from serbench.sermodels.maec.network import MaecNetwork, attention, fuse, initialise, mean_of_instances
+from serbench.sermodels.training.gender import gender_loss
 
 PRESETS = sorted(set(maec.PRESETS) - {"default"})
 LN2, LN3 = math.log(2), math.log(3)

@@ -9,21 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ...datasets.schema.task import Task
-from ..core.sermodel import Data
 from ..inputs.turns import CONTEXT
+from ..training.gender import genders
 from .instances import Bags
-from .network import GENDERS, NetworkConfig
+from .network import NetworkConfig
 
 SURE = 0.999
 """A discriminator that is right at least so often in the second half of the epochs teaches the encoder nothing."""
 FLAT = 1e-3
 """Predictions whose spread is below this share of the labels' spread are constant."""
-
-
-def genders(data: Data) -> npt.NDArray[np.int64]:
-    """0 (female), 1 (male) or -1 (unknown) of each item, (item,)."""
-    index = {name: k for k, name in enumerate(GENDERS)}
-    return np.array([index.get(str(g), -1) for g in data.items["gender"]], dtype=np.int64)
 
 
 def training_facts(bags: Bags, config: NetworkConfig, sizes: Mapping[str, Any]) -> dict[str, Any]:

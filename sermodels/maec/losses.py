@@ -68,13 +68,6 @@ def accuracy(real: Tensor, fake: Tensor) -> Tensor:
     return ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
 
 
-def gender_loss(logits: Tensor, gender: Tensor) -> Tensor:
-    """Cross-entropy over the items whose gender is known; gender (item,) is 0, 1 or -1 (unknown). 0 if none is."""
-    known = (gender >= 0).float()
-    each = functional.cross_entropy(logits.float(), gender.clamp(min=0), reduction="none")
-    return (each * known).sum() / known.sum().clamp(min=1)
-
-
 @dataclass
 class LatentMoments:
     """Moments of Z over an epoch, and their distance from the prior's."""

@@ -52,14 +52,15 @@ from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
 from ..inputs.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
 from ..inputs.turns import CONTEXT, context_ids
+from ..training.gender import gender_loss, genders
 from ..training.losses import balanced_weights, ccc_losses
 from ..training.torch_model import TorchModel
 from ..training.training import Training
 from .adversarial import adversarial_losses
 from .config import FIXED, ISO, PAPER, RELEASED, SMALL, TINY, Config
-from .facts import collapses, genders, training_facts
+from .facts import collapses, training_facts
 from .instances import Bags
-from .losses import LatentMoments, Prior, gender_loss
+from .losses import LatentMoments, Prior
 from .network import MaecNetwork, Turn, initialise
 
 __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]

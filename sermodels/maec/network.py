@@ -38,12 +38,12 @@ from torch.nn import functional
 from ...datasets.core.config import option
 from ...datasets.core.errors import SerbenchError
 from ..training.device import derived_seed
+from ..training.gender import GENDERS
 from .bag_rows import Layout
 from .layers import BiGru, BlockConfig, Convolutions, Direction
 
 SLOPE = 0.2
 """Slope of LeakyReLU below 0, in the discriminator and where the release has one after (4d)."""
-GENDERS = ("female", "male")
 Turn = tuple[Tensor, Tensor]
 """Stretches of all bags end to end, (frame, dim), and the number of instances of each bag, (bag,)."""
 

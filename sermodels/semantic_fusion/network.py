@@ -197,7 +197,7 @@ def reach_frames(samples: int, config: NetworkConfig) -> int:
     return -(-(reach + step) // samples)
 
 
-def initialise(network: SemanticNetwork, generator: torch.Generator) -> None:
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """TensorFlow's defaults, as in the release: Glorot's uniform distribution for weights, zero for biases."""
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
