@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table as ScreenTable
 
-NAMES = frozenset({"model", "a", "b", "measure", "what is said to help"})
+NAMES = frozenset({"model", "a", "b", "measure", "what", "what is said to help"})
 """Headers of columns that hold names: aligned to the left, folded when the screen is narrow. Numbers are never cut."""
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -49,11 +49,14 @@ SHORT = 28
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: `text` is read; `value` is sorted by (default: the text); `hint` is a longer text on hover."""
+    """A cell: `text` is read; `value` is sorted by (default: the text); `hint` is a longer text on hover; on a page,
+    `link` is the address that the text leads to, and `shade` (0 .. 10) how dark its ground is."""
 
     text: str
     value: str | float | int | None = None
     hint: str = ""
+    link: str = ""
+    shade: int = 0
 
     @property
     def is_number(self) -> bool:

@@ -45,17 +45,16 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
     if path.suffix.lower() != ".zip":
         raise SerbenchError(f"{str(path)!r} is no name of a zip file. Type --out {path}.zip")
     run.verify()
-    hide = _paths(run)
     note = "Gold labels are included: see to the corpus's licence." if labels else "Gold labels were removed."
     members = {"README.txt": LICENCE_NOTE.format(labels=note).encode()}
     with tempfile.TemporaryDirectory() as name:
-        spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
+        spec, units = shareable(run)
         spec["exported"] = {"labels": labels}
         copy_of = Run(Path(name) / "runs" / run.run_id, spec)
         copy_of.path.mkdir(parents=True)
         members[f"runs/{run.run_id}/run.json"] = _json(spec)
-        for unit in run.units():
-            _export_unit(run, copy_of, _hidden(unit, hide), labels=labels, class_scores=class_scores)
+        for unit in units:
+            _export_unit(run, copy_of, unit, labels=labels, class_scores=class_scores)
         if (items := run.items()) is not None:
             copy_of.write_items(items.reset_index())
         if labels and (answered := read_ratings(run.path)) is not None:
@@ -65,6 +64,13 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
     members[f"runs/{run.run_id}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()
     atomic_write(path, lambda stream: _pack(stream, members))
     return path
+
+
+def shareable(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The specification of a run and the facts of its units, without the paths of the machine that it was made on."""
+    hide = _paths(run)
+    spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
+    return spec, [_hidden(unit, hide) for unit in run.units()]
 
 
 def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool, class_scores: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,8 @@ from ..scores.scoring import confusion_table
 from ..tables import references as published
 from ..tables.beside_human import human_mark, human_note, with_human
 from . import figures
-from .data import GROUPS, Ranking, breakdown, cost, epochs, excluded, failed
+from .data import GROUPS, Ranking, breakdown
+from .facts import cost, epochs, excluded, failed
 from .page import Drawing
 
 COSTS = {
@@ -33,11 +34,17 @@ MODELS_SHOWN = 8
 FILES_SHOWN = 100
 
 
-def leaderboard_table(ranking: Ranking, target: str, stem: str) -> Table:
-    """Rank, score with interval and letters, test against chance, cost."""
-    rows, what = ranking.rows(target), task_and_target(ranking.task.name, target)
+def leaderboard_table(
+    ranking: Ranking, target: str, stem: str, most: int | None = None, more: Callable[[Any, Row], Row] | None = None
+) -> Table:
+    """Rank, score with interval and letters, test against chance, cost.
+
+    `most` is the number of rows that are shown; `more` changes the cells of a record's row, such as to add some.
+    """
+    rows, what = ranking.rows(target)[:most], task_and_target(ranking.task.name, target)
     plain = ["chance" if row["chance"] else "" for row in rows]
-    cells, styles = with_human(rows, [_board(row) for row in rows], plain)
+    boards = [more(row, _board(row)) if more else _board(row) for row in rows]
+    cells, styles = with_human(rows, boards, plain)
     return Table(
         f"{ranking.dataset}, {what}: {ranking.task.metric} as a share",
         cells,

@@ -25,7 +25,8 @@ from ..record.storage import write_csv
 from ..tables.mean_ranks import across_datasets, critical_difference_diagram, rank_models
 from . import beyond, figures
 from .contents import contents_table
-from .data import GROUPS, Ranking, breakdown, excluded, failed, gather, warned
+from .data import GROUPS, Ranking, breakdown, gather, warned
+from .facts import excluded, failed
 from .page import Drawing, Part, Picture, Section, page
 from .parts import bad_file_table, cost_table, drawings, leaderboard_table, pair_table, reference_table
 
@@ -164,7 +165,7 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
         Part("What trainings warn of", texts=warned(ranking)),
         Part("What clusters hold", tables=files.tables(contents_table(ranking, stem))),
         Part("Accuracy against cost", figures=drawn("cost"), data=files.data(f"{stem}-cost", cost_table(ranking))),
-        Part("Protocol card", facts=_card(ranking)),
+        Part("Protocol card", facts=protocol_card(ranking)),
         Part(
             f"Left out: {_bad_count(ranking)}",
             texts=[] if left_out else ["No file was left out and no unit failed."],
@@ -209,7 +210,7 @@ def _intro(rankings: Sequence[Ranking]) -> tuple[list[str], list[str]]:
     return [f"{facts} Click a column's head to sort by it."], [mixed] if len(versions) > 1 else []
 
 
-def _card(ranking: Ranking) -> list[tuple[str, str]]:
+def protocol_card(ranking: Ranking) -> list[tuple[str, str]]:
     """The facts of the protocol card that stand in the record."""
     spec = ranking.runs[0].spec
     dataset, protocol, task = spec["dataset"], spec["protocol"], ranking.task
