@@ -1,9 +1,9 @@
 """One submission checked: is it whole, does it follow the protocol, what do its predictions score, which place?
 
-A submission is a zip file of `serbench export`, or a results folder. What can be computed is not believed: the run id is
-the digest of the specification, predictions have the digests that their units name, scores are computed again. With the
-results folder that it is meant for, gold labels and subsets are compared with those of the runs there, predictions that
-came without labels get theirs, and the leaderboard says where the run would stand.
+A submission is a zip file of `serbench export`, or a results folder. What can be computed is not believed: the run id
+is the digest of the specification, predictions have the digests that their units name, scores are computed again. With
+the results folder that it is meant for, gold labels and subsets are compared with those of the runs there, predictions
+that came without labels get theirs, and the leaderboard says where the run would stand.
 """
 
 from __future__ import annotations
