@@ -1,4 +1,4 @@
-"""The tables of what is as a paper says: every place in the code is there, every switch is what the preset `paper` has."""
+"""The tables of what is as a paper says: each place in the code is there, each switch is what `paper` has."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_switches_are_settings_with_such_values(name: str, one: Statement) -> No
             continue
         paper = module.PRESETS["paper"]
         held = paper.train if part == "train" else paper
-        changed = override(held, {f"{part}.{key}": value}, f"{part}.")
+        changed = override(held, {key: value}, f"{part}.")
         if one.verdict != "differs":
             assert getattr(changed, key) == getattr(held, key) or key in FREE
 

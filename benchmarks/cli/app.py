@@ -19,6 +19,7 @@ from ...datasets.core.libraries import library_failure
 from ...datasets.core.stages import stage
 from ..core.machine import wait_asleep
 from ..core.pulse import pulsing
+from .output import with_output
 
 COMMANDS = {
     "run": "run",
@@ -64,7 +65,7 @@ class Files(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         module = import_module(f".{COMMANDS[name]}", __package__)
-        return typer.main.get_group(module.app).commands[name]
+        return typer.main.get_group(with_output(module.app)).commands[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -87,7 +88,7 @@ class Program(TyperGroup):
         self.commands = Files()
 
 
-app = typer.Typer(cls=Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Program, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _version(wanted: bool) -> None:

@@ -27,12 +27,14 @@ def power(
     """What the stored trials can find, and how many trials a difference needs."""
     from rich.console import Console
 
+    from ...results.display.recording import keep
     from ...results.tables.needed_trials import power_table, render_power
 
     if len(set(models)) < 2:
         raise SerbenchError("power is about a difference: name two or more models.")
     runs = load(results, dataset=dataset, task=task)
     table = power_table([runs.named(name) for name in models], difference, metric=metric, wanted=power)
+    keep("power", table)
     Console().print(render_power(table))
 
 

@@ -27,19 +27,18 @@ def lines(kind: str | None = None) -> Iterator[str]:
     for one in shown:
         if kind is None:
             yield f"{one}:"
-        yield from _section(one)
+        yield from (f"  {name:<20} {text}" for name, text in entries(one).items())
 
 
-def _section(kind: str) -> Iterator[str]:
+def entries(kind: str) -> dict[str, str]:
+    """Name -> what is said of it, of one of `KINDS`: tasks of each dataset, presets of each model."""
     if kind in ("models", "datasets", "features"):
         registry = {"models": models, "datasets": datasets, "features": features}[kind]
-        yield from (f"  {name:<20} {registry.summary(name)}" for name in registry.names())
-    elif kind == "tasks":
-        yield from _names(datasets, "TASK_NAMES", "made from the corpus's own columns")
-    else:
-        yield from _names(models, "PRESETS", "default")
+        return {name: registry.summary(name) for name in registry.names()}
+    if kind == "tasks":
+        return _declared(datasets, "TASK_NAMES", "made from the corpus's own columns")
+    return _declared(models, "PRESETS", "default")
 
 
-def _names(registry: Registry, variable: str, otherwise: str) -> Iterator[str]:
-    for name in registry.names():
-        yield f"  {name:<20} {', '.join(registry.declared(name, variable)) or otherwise}"
+def _declared(registry: Registry, variable: str, otherwise: str) -> dict[str, str]:
+    return {name: ", ".join(registry.declared(name, variable)) or otherwise for name in registry.names()}

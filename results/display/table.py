@@ -16,6 +16,7 @@ import pandas as pd
 
 from ...datasets.core.files import write_text
 from ..record.storage import write_csv
+from .recording import keep_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -119,6 +120,8 @@ def to_screen(table: Table) -> ScreenTable:
     from rich.table import Table as ScreenTable
     from rich.text import Text
 
+    values = [[cell.value if cell.is_number else cell.text for cell in row] for row in table.cells]
+    keep_table(table.title, table.headers, values, table.note)
     shown = ScreenTable(
         title=Text(table.title), caption=Text(table.note), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
     )

@@ -39,7 +39,7 @@ def chart(
     across, up : labels of the axes
     text : what stands at a tick of the lower axis (default: the number)
     """
-    xs, ys = (np.array([v for one in series for v in values], dtype=float) for values in _sides(series))
+    xs, ys = (np.concatenate([np.asarray(getattr(one, side), dtype=float) for one in series]) for side in "xy")
     known = np.isfinite(xs) & np.isfinite(ys)
     if not known.any():
         return ""
@@ -69,10 +69,6 @@ class _Place:
     def y(self, value: float) -> float:
         share = (value - self.up[0]) / (self.up[-1] - self.up[0])
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
-
-def _sides(series: Sequence[Series]) -> tuple[list[Sequence[float]], list[Sequence[float]]]:
-    return [one.x for one in series], [one.y for one in series]
 
 
 def _ticks(values: np.ndarray) -> list[float]:
