@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+NAMES = {str: "text", int: "integer", float: "number", Path: "path"}
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("datasets", "features", "sermodels", "results", "benchmarks")
 PAPERS = ("deepemocluster", "maec", "semantic-fusion")
@@ -73,7 +74,11 @@ def _place(argument: Any) -> str:
 
 
 def _value(one: Any) -> str:
-    return "" if getattr(one, "is_flag", False) else str(getattr(one.type, "name", "text")).lower()
+    """What kind of value is typed; typer keeps it under one of two names."""
+    if getattr(one, "is_flag", False):
+        return ""
+    kept = getattr(one, "type_descriptor", None)
+    return NAMES.get(getattr(kept, "annotation", None), getattr(getattr(one, "type", None), "name", "text").lower())
 
 
 def _default(one: Any) -> str:
@@ -105,10 +110,10 @@ def faithfulness() -> str:
     lines = [
         "# Faithfulness to the papers",
         "",
-        "What each paper says (in our words), where the code does it, and whether it is the same in the preset `paper`.",
+        "What each paper says (in our words), where the code does it, and whether the preset `paper` does the same.",
         'Where it differs, or the paper is silent, the table says what is done and why. "Switch" is the setting that',
-        "decides: where it says *same* or *unknown* it is the value that `paper` has, where it says *differs* the one that",
-        "follows the text. Made from `faithfulness.py` beside each model; a test sees to it that every name is there.",
+        "decides: at *same* and *unknown* the value that `paper` has, at *differs* the one that follows the text.",
+        "Made from `faithfulness.py` beside each model; a test sees to it that every name is there.",
     ]
     for name in PAPERS:
         known = registry.part(name, "faithfulness")

@@ -19,7 +19,7 @@ from serbench.features import registry as features
 from serbench.sermodels import registry as sermodels
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^ {4}\$? ?(serbench .*)$|^\$? ?(serbench .*)$")
 SYNOPSIS = re.compile(r"[\[|]|\.\.\.")
 """A line with brackets or dots shows what may be typed, and is no command itself."""
@@ -47,7 +47,7 @@ def parse(words: list[str]) -> None:
         context = command.make_context(name, rest, parent=context)
 
 
-DOCUMENTED = [(page.name, words) for page in PAGES for words in commands(page)]
+DOCUMENTED = [(str(page.relative_to(ROOT)), words) for page in PAGES for words in commands(page)]
 
 
 def test_the_pages_have_commands() -> None:

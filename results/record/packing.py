@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, write_json
 from ..scores.scoring import gold_columns
@@ -33,18 +35,19 @@ Put it into a results folder with:  serbench merge THIS.zip --out RESULTS
 """
 
 
-def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool = True) -> Path:
+def export_run(
+    run: Run, path: Path, *, labels: bool = False, class_scores: bool = True, scores: pd.DataFrame | None = None
+) -> Path:
     """Pack a run with its predictions and scores into a zip file; gold labels only if asked for.
 
     Without `class_scores` the predicted classes stay, of which all metrics are made: a quarter of the size.
 
     Scores are in `scores.csv`, since they can't be computed without the labels. Texts of the record lose the paths of
-    this machine. The same run always gives the same bytes.
+    this machine. The same run always gives the same bytes. `scores` are those of the run, where they are known.
     """
     path = Path(path)
     if path.suffix.lower() != ".zip":
         raise SerbenchError(f"{str(path)!r} is no name of a zip file. Type --out {path}.zip")
-    run.verify()
     note = "Gold labels are included: see to the corpus's licence." if labels else "Gold labels were removed."
     members = {"README.txt": LICENCE_NOTE.format(labels=note).encode()}
     with tempfile.TemporaryDirectory() as name:
@@ -61,7 +64,7 @@ def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool
             write_ratings(copy_of.path, answered)
         for file in sorted(copy_of.path.iterdir()):
             members[f"runs/{run.run_id}/{file.name}"] = file.read_bytes()
-    members[f"runs/{run.run_id}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()
+    members[f"runs/{run.run_id}/scores.csv"] = _csv(run.scores() if scores is None else scores)
     atomic_write(path, lambda stream: _pack(stream, members))
     return path
 
@@ -83,6 +86,10 @@ def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool,
             kept = kept.drop(columns=[f"p_{label}" for label in run.task.labels], errors="ignore")
         facts = {**facts, "predictions": write_parquet(data_file, kept)}
     write_json(facts_file, facts)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _paths(run: Run) -> list[str]:

@@ -18,7 +18,7 @@ from ...datasets.core.stages import track
 from ...datasets.schema.task import Task
 from ..display.table import records
 from ..record.folder import Run
-from ..record.pairing import Scored, load_scored
+from ..record.pairing import Scored
 from ..scores.scoring import score_predictions, scored_targets
 from ..tables.compare import compare
 from ..tables.leaderboard import ALPHA, leaderboard, with_intervals
@@ -144,7 +144,7 @@ def warned(ranking: Ranking) -> list[str]:
 def _rank(ranking: Ranking, bootstrap: int, compared: int | None) -> None:
     """Fill frame, scored, names, pairs and letters."""
     try:
-        frame = leaderboard(ranking.runs)
+        frame = leaderboard(ranking.runs, kept=ranking.scored)
     except SerbenchError as error:
         ranking.notes.append(f"There is no leaderboard: {error}")
         return
@@ -152,7 +152,6 @@ def _rank(ranking: Ranking, bootstrap: int, compared: int | None) -> None:
     ranking.names = dict(zip(frame["run_id"], frame["name"], strict=True))
     order = {run_id: i for i, run_id in enumerate(dict.fromkeys(frame["run_id"]))}
     ranking.runs.sort(key=lambda run: (order.get(run.run_id, len(order)), run.run_id))
-    ranking.scored = {run.run_id: load_scored(run) for run in ranking.runs if run.run_id in order}
     if bootstrap and len(frame):
         try:
             frame = with_intervals(frame, ranking.runs, Resampling(bootstrap=bootstrap))

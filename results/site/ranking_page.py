@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -20,15 +21,14 @@ Row = dict[str, Cell | str]
 
 def sections(ranking: Ranking, stem: str, root: str) -> list[Section]:
     """What stands on the page of a ranking; `root` is the address of the site's root from there."""
-    boards = [board(ranking, target, stem, root) for target in ranking.targets]
+    boards = [board(ranking, target, stem, root) for target in ranking.targets if ranking.rows(target)]
     parts = [
         Part("Differences between models", tables=_shown(pair_table(ranking, stem)), is_open=False),
         Part("Published results", tables=_shown(reference_table(ranking, stem)), is_open=False),
         Part("Protocol card", facts=protocol_card(ranking), is_open=False),
         Part("Downloads", links=[("this ranking in full precision, as CSV", f"{quote(stem)}.csv")]),
     ]
-    tables = [table for table in boards if table.rows]
-    return [Section(stem, "Leaderboard", ranking.notes, trend(ranking), tables, parts)]
+    return [Section(stem, "Leaderboard", ranking.notes, trend(ranking), boards, parts)]
 
 
 def preview(ranking: Ranking, stem: str, title: str, most: int) -> Section:
@@ -37,7 +37,8 @@ def preview(ranking: Ranking, stem: str, title: str, most: int) -> Section:
     text = f"All {count} rows, differences, protocol" if count > most else "Differences, all targets, protocol"
     parts = [Part("", links=[(f"{text}: {title}", f"rankings/{quote(stem)}.html")])]
     keys = {"dataset": ranking.dataset, "task": ranking.task.name}
-    tables = [board(ranking, ranking.targets[0], stem, "", most)] if count else []
+    shown = board(ranking, ranking.targets[0], stem, "", most) if count else None
+    tables = [replace(shown, title=f"{title}: {ranking.task.metric} as a share")] if shown else []
     return Section(stem, title, list(dict.fromkeys(ranking.notes)), trend(ranking), tables, parts, keys)
 
 

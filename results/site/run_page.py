@@ -22,6 +22,7 @@ from .downloads import CONFIGURATION, WHAT
 POINTS = 400
 """A chart of predictions against gold shows at most so many, evenly taken."""
 FILES_SHOWN = 100
+NONE_OUT = Part("", ["No file was left out and no unit failed."])
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Entry:
     ----------
     ranking, scored : the ranking, and the run with its predictions
     rows : its rows of the leaderboard, one per target
+    among : target -> number of rows in the ranking
     spec, units : the record without paths of a machine
     """
 
     ranking: Ranking
     scored: Scored
     rows: Sequence[Mapping[str, Any]]
+    among: Mapping[str, int]
     spec: Mapping[str, Any]
     units: Sequence[Mapping[str, Any]]
 
@@ -58,17 +61,16 @@ def sections(entry: Entry, files: str) -> list[Section]:
         Section("errors", "Errors", tables=_confusion(entry), figures=charts),
         Section("repeat", "Repeat it", parts=[_repeat(entry, files)]),
         Section("recipe", "Recipe", parts=list(_recipe(entry))),
-        Section("left-out-files", f"Left out: {len(left_out)}", tables=[bad] if left_out else []),
+        Section("left-out-files", f"Left out: {len(left_out)}", tables=[bad], parts=[] if left_out else [NONE_OUT]),
     ]
 
 
 def _placed(entry: Entry) -> Table:
     """Place, score and test against chance, for each target."""
-    among = {target: len(entry.ranking.rows(target)) for target in entry.ranking.targets}
     rows = [
         {
             "target": str(row["target"]),
-            "place": Cell(f"{row['rank']} of {among[row['target']]}", int(row["rank"])),
+            "place": Cell(f"{row['rank']} of {entry.among[row['target']]}", int(row["rank"])),
             str(row["metric"]): Cell(number(row["mean"]), float(row["mean"])),
             "95 % interval": interval(row["low"], row["high"]),
             "n": Cell(str(row["n"]), int(row["n"])),

@@ -35,7 +35,7 @@ from ..report.data import Ranking, each_ranking
 from ..report.page import Filter, Section, asset, fill
 from ..report.writing import slug
 from . import ranking_page, run_page
-from .downloads import write_downloads
+from .downloads import content_digest, downloads, write_downloads
 
 COMPARED = 12
 SHOWN = 10
@@ -45,8 +45,8 @@ LIST = "site.json"
 
 @dataclass
 class Site:
-    """What was written: the first page, all files, numbers of rankings and runs, and what was left out (name ->
-    reason)."""
+    """What was written: the first page, all files, numbers of rankings and runs, what was left out (name -> reason);
+    and the digests of the runs' downloads, now and of the site that was there before (run id -> digest)."""
 
     index: Path
     files: list[Path] = field(default_factory=list)
@@ -54,6 +54,8 @@ class Site:
     runs: int = 0
     problems: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    contents: dict[str, str] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
 
 
 def write_site(sources: Sequence[Path], out: Path, *, title: str = "Leaderboard", labels: bool = False) -> Site:
@@ -69,15 +71,15 @@ def write_site(sources: Sequence[Path], out: Path, *, title: str = "Leaderboard"
     SerbenchError
         Without any run, for records that conflict, and when `out` is a file or holds something else.
     """
-    before = _before(out)
-    site = Site(out / "index.html")
+    old = _before(out)
+    site = Site(out / "index.html", before=old.get("contents", {}))
     with _opened(sources, site) as runs:
         titles = _titles(runs)
         previews = [_ranking(one, titles, site, labels) for one in each_ranking(runs, compared=COMPARED)]
     _index(site, previews, title)
     for name in ("style.css", "script.js"):
         _keep(site, out / name, asset(name))
-    _clear(site, before)
+    _clear(site, old.get("files", []))
     return site
 
 
@@ -116,10 +118,11 @@ def _ranking(ranking: Ranking, titles: Any, site: Site, labels: bool) -> Section
     ranking.notes = [_without(note, folders) for note in dict.fromkeys(ranking.notes)]
     site.rankings += 1
     out, rows, shown = site.index.parent, _by_run(ranking), {}
+    among = {target: len(ranking.rows(target)) for target in ranking.targets}
     for run in track(ranking.ranked, "pages of runs"):
         spec, units = shareable(run)
         shown[run.run_id] = str(spec.get("command") or "")
-        entry = run_page.Entry(ranking, ranking.scored[run.run_id], rows[run.run_id], spec, units)
+        entry = run_page.Entry(ranking, ranking.scored[run.run_id], rows[run.run_id], among, spec, units)
         _run(entry, site, stem, title, labels)
     frame = ranking.frame
     if len(frame):
@@ -146,7 +149,11 @@ def _by_run(ranking: Ranking) -> dict[str, list[dict[str, Any]]]:
 def _run(entry: run_page.Entry, site: Site, stem: str, title: str, labels: bool) -> None:
     """Write the page and the downloads of a run."""
     run_id, runs = entry.scored.run.run_id, site.index.parent / "runs"
-    site.files += write_downloads(entry.scored, entry.spec, runs / run_id, labels=labels)
+    site.contents[run_id] = content_digest(entry.spec, entry.units, labels=labels)
+    if site.before.get(run_id) == site.contents[run_id] and all(path.is_file() for path in downloads(runs / run_id)):
+        site.files += downloads(runs / run_id)
+    else:
+        site.files += write_downloads(entry.scored, entry.spec, runs / run_id, labels=labels)
     trail = [("All rankings", "../index.html"), (title, f"../rankings/{quote(stem)}.html")]
     _page(site, runs / f"{run_id}.html", entry.title, run_page.sections(entry, quote(run_id)), trail)
     site.runs += 1
@@ -188,15 +195,15 @@ def _keep(site: Site, path: Path, text: str) -> None:
     site.files.append(path)
 
 
-def _before(out: Path) -> list[str]:
-    """Names of the files of the site that a folder holds; refused where it holds anything else."""
+def _before(out: Path) -> dict[str, Any]:
+    """The list of the site that a folder holds, empty for a new one; refused where it holds anything else."""
     if out.is_file():
         raise SerbenchError(f"--out {str(out)!r} is a file. Expected a new folder, or one that holds a site.")
     if not out.is_dir() or not any(out.iterdir()):
-        return []
+        return {}
     try:
-        return [str(name) for name in read_json(out / LIST)["files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_json(out / LIST)
+    except (OSError, ValueError) as error:
         raise SerbenchError(
             f"--out {str(out)!r} is not empty and no site of serbench (it has no {LIST}). Name a new folder."
         ) from error
@@ -210,6 +217,5 @@ def _clear(site: Site, before: Sequence[str]) -> None:
         old = out / name
         if old.resolve().is_relative_to(out.resolve()):
             old.unlink(missing_ok=True)
-    write_json(
-        out / LIST, {"serbench": version("serbench"), "rankings": site.rankings, "runs": site.runs, "files": names}
-    )
+    held = {"rankings": site.rankings, "runs": site.runs, "files": names, "contents": site.contents}
+    write_json(out / LIST, {"serbench": version("serbench"), **held})
