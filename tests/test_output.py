@@ -15,8 +15,7 @@ import typer.main
 from rich.console import Console
 from typer.testing import CliRunner
 
-from serbench.benchmarks.cli.app import COMMANDS, app
-from serbench.benchmarks.cli.output import with_output
+from serbench.benchmarks.cli.app import COMMANDS, app, with_output
 from serbench.results.display.recording import keep
 from serbench.results.display.table import Cell, Table, on_screen
 

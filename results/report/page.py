@@ -5,6 +5,7 @@ Nothing is loaded from anywhere, and the page forbids it. All text is escaped by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -124,3 +125,8 @@ def _templates() -> Environment:
 
     loader = PackageLoader(__name__.rpartition(".")[0])
     return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+
+
+def slug(text: str) -> str:
+    """A text as a file name and id: letters, digits, dots and dashes."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-") or "x"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..display.table import Cell, Table
-from ..report.data import Ranking
+from ..report.board import leaderboard_table, pair_table, reference_table
 from ..report.facts import day
 from ..report.page import Part, Picture, Section
-from ..report.parts import leaderboard_table, pair_table, reference_table
-from ..report.writing import protocol_card
+from ..report.protocol_card import protocol_card
 from .chart import Series, chart
+
+if TYPE_CHECKING:
+    from ..report.data import Ranking
 
 Row = dict[str, Cell | str]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,14 @@ import pandas as pd
 from ..display.numbers import duration, interval, number, p_value
 from ..display.table import Cell, Table
 from ..record.pairing import Scored
-from ..report.data import Ranking
 from ..report.facts import day, epochs, excluded, failed
 from ..report.page import Part, Picture, Section
 from ..scores.scoring import confusion_table
 from .chart import Series, chart
 from .downloads import CONFIGURATION, WHAT
+
+if TYPE_CHECKING:
+    from ..report.data import Ranking
 
 POINTS = 400
 """A chart of predictions against gold shows at most so many, evenly taken."""

@@ -32,8 +32,7 @@ from ..record.packing import shareable
 from ..record.sharing import merge
 from ..record.storage import read_json, write_csv
 from ..report.data import Ranking, each_ranking
-from ..report.page import Filter, Section, asset, fill
-from ..report.writing import slug
+from ..report.page import Filter, Section, asset, fill, slug
 from . import ranking_page, run_page
 from .downloads import content_digest, downloads, write_downloads
 
