@@ -149,7 +149,7 @@ SHORTER = {"run": ["--trials", "1"], "tune": ["--trials", "1", "--budget", "4"]}
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run_as_printed(
+def test_the_commands_of_the_readme_and_the_guide_run_as_printed(
     tmp_path: Path, test_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, in one folder, one trial each; licensed corpora are replaced by their miniature copies.
@@ -179,7 +179,7 @@ def test_the_commands_of_the_readme_run_as_printed(
         )
     )
     elsewhere = [words[:3] for words in commands(ROOT / "docs" / "words.md")]
-    for words in commands(ROOT / "README.md"):
+    for words in (*commands(ROOT / "README.md"), *commands(ROOT / "docs" / "guide.md")):
         if words[0] == "words":
             assert words[:3] in elsewhere
             continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +160,23 @@ def test_a_site_and_a_merge_take_what_export_writes(tmp_path: Path, there: Path)
     assert write_site([there, file], tmp_path / "site").runs == 3
     merge([file], there)
     assert write_site([there], tmp_path / "site").runs == 3
+
+
+def test_the_workflow_of_a_results_repository_verifies_and_builds(
+    tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of the template, in order, on a repository with one submission."""
+    workflow = Path(__file__).parents[1] / "docs" / "results_repository" / "results.yml"
+    lines = re.findall(r"^\s*(?:- run: |run: )?(serbench .*)$", workflow.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["submission", "merge", "leaderboard", "leaderboard", "site"]
+    monkeypatch.chdir(tmp_path)
+    there.rename(tmp_path / "results")
+    export_run(make(tmp_path / "mine", "good", 0.95), tmp_path / "submissions" / "good.zip")
+    for line in lines:
+        words = [word.replace("$file", "submissions/good.zip") for word in shlex.split(line)[1:]]
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0, f"{line}: {done.output}"
+    assert len(list((tmp_path / "site" / "runs").glob("*.html"))) == 3
 
 
 def test_the_command_and_its_worst_inputs(tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
     if len(ranking.pairs):
         parts.append(
             "Models that share a letter do not differ significantly (crossed t-tests over trials and subsets, "
-            "Holm-adjusted over all pairs and targets of this ranking, 0.05); -: not compared."
+            "Holm-adjusted over all compared pairs and targets of this ranking, 0.05); -: not compared."
         )
     if chance := next((r["chance_row"] for r in rows if r["chance_row"]), ""):
         parts.append(f"p (chance): paired t-test against {chance}, Holm-adjusted. Grey rows are chance.")
