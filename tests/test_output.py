@@ -58,6 +58,7 @@ def test_json_is_one_object_and_the_status_stays(toy: typer.Typer, status: int) 
     held = json.loads(done.stdout)
     assert held["tables"] == [{"title": "t", "columns": ["model", "UAR"], "rows": [["a", 1 / 3]], "note": "a note"}]
     assert held["data"] == {"numbers": {"x": 1 / 3, "y": None}}
+    assert held["lines"] == []
     assert "a warning" in done.stderr
 
 

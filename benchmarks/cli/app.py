@@ -128,7 +128,7 @@ def _printed(mode: str) -> Iterator[None]:
     if mode == JSON:
         from ...results.record.storage import plain
 
-        lines = [] if shown.tables else [line.rstrip() for line in said.getvalue().splitlines() if line.strip()]
+        lines = [line.rstrip() for line in said.getvalue().splitlines() if line.strip()]
         document = plain({"tables": shown.tables, "data": shown.data, "lines": lines}, finite=True)
         sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     if ended is not None:

@@ -30,10 +30,11 @@ def recording() -> Iterator[Shown]:
         _SHOWN.reset(token)
 
 
-def keep_table(title: str, columns: list[str], rows: list[list[Any]], note: str) -> None:
-    """Keep a table, where anything is kept."""
+def keep_table(title: str, columns: list[str], rows: list[list[Any]], note: str) -> bool:
+    """Keep a table, where anything is kept; whether it was."""
     if (shown := _SHOWN.get()) is not None:
         shown.tables.append({"title": title, "columns": columns, "rows": rows, "note": note})
+    return shown is not None
 
 
 def keep(name: str, value: Any) -> None:

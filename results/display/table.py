@@ -115,13 +115,14 @@ class Table:
 
 
 def to_screen(table: Table) -> ScreenTable:
-    """The table for the screen; fits 80 columns unless names are long."""
+    """The table for the screen, empty where it is kept as data; fits 80 columns unless names are long."""
     from rich import box
     from rich.table import Table as ScreenTable
     from rich.text import Text
 
     values = [[cell.value if cell.is_number else cell.text for cell in row] for row in table.cells]
-    keep_table(table.title, table.headers, values, table.note)
+    if keep_table(table.title, table.headers, values, table.note):
+        return ScreenTable()
     shown = ScreenTable(
         title=Text(table.title), caption=Text(table.note), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
     )
