@@ -43,7 +43,7 @@ def few_labels(
     with resumable(how.display):
         found = study.run_study(grid, how, sorted(set(labelled or study.NUMBERS)), models, folder, Corpora())
     paths = study.write(found, folder, dataset)
-    keep("few_labels", [vars(one) for one in found])
+    keep("few_labels", study.gains(found))
     Console().print(Markdown(study.markdown(found)))
     for path in paths:
         typer.echo(path)
