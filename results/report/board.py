@@ -138,9 +138,11 @@ def _board_note(rows: list[dict[str, Any]], ranking: Ranking) -> str:
     else:
         parts.append("Intervals: t-interval over the scores.")
     if len(ranking.pairs):
+        compared = {*ranking.pairs["run_a"], *ranking.pairs["run_b"]}
+        pairs = "all pairs" if len(compared) == len(ranking.ranked) else "all compared pairs"
         parts.append(
             "Models that share a letter do not differ significantly (crossed t-tests over trials and subsets, "
-            "Holm-adjusted over all compared pairs and targets of this ranking, 0.05); -: not compared."
+            f"Holm-adjusted over {pairs} and targets of this ranking, 0.05); -: not compared."
         )
     if chance := next((r["chance_row"] for r in rows if r["chance_row"]), ""):
         parts.append(f"p (chance): paired t-test against {chance}, Holm-adjusted. Grey rows are chance.")

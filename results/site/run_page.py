@@ -90,7 +90,7 @@ def _metrics(scored: Scored) -> Table:
     """Mean and deviation of every metric."""
     found = scored.scores.groupby(["target", "metric"], sort=False)["value"].agg(["mean", "std", "min", "max"])
     rows: list[dict[str, Cell | str]] = [
-        {"target": str(target), "metric": str(metric), **{k: Cell(number(v), float(v)) for k, v in values.items()}}
+        {"target": str(target), "metric": str(metric), **{str(k): Cell(number(v), float(v)) for k, v in values.items()}}
         for (target, metric), values in zip(found.index, found.to_dict("records"), strict=True)
     ]
     return Table("All metrics, over trials and subsets", rows, name="metrics")
