@@ -16,7 +16,7 @@ TORCH = $(shell sed -n 's/^ *"\(torch[>=][^"]*\)",$$/\1/p' pyproject.toml)
 PACKAGES = datasets features sermodels benchmarks results
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup demo test smoke test-oldest test-newest smoke-oldest lint types bench wheel clean
+.PHONY: setup demo test smoke test-oldest test-newest smoke-oldest lint types docs bench wheel clean
 
 setup: $(READY)
 
@@ -72,6 +72,10 @@ types: $(READY)
 	mkdir -p build/static/serbench
 	for p in $(PACKAGES); do ln -sfn ../../../$$p build/static/serbench/$$p; done
 	$(BIN)/mypy $(foreach p,$(PACKAGES),-p serbench.$(p))
+
+# the documentation as a site in build/docs, without a network; a broken link or anchor is an error
+docs: $(READY)
+	$(BIN)/mkdocs build --quiet --strict
 
 bench: $(READY)
 	$(BIN)/python -m serbench.benchmarks.performance.page --out docs/performance.md

@@ -27,8 +27,8 @@ from serbench.results.display.numbers import number
 from serbench.results.display.table import Table, to_markdown
 from serbench.results.record.folder import Run, load_runs
 from serbench.results.record.sharing import export_run, merge
+from serbench.results.report.board import leaderboard_table, pair_table
 from serbench.results.report.data import Ranking, gather
-from serbench.results.report.parts import leaderboard_table, pair_table
 from serbench.results.tables import references
 from serbench.results.tables.leaderboard import leaderboard, write_leaderboard
 from serbench.results.tables.matrix import matrix, stars

@@ -19,7 +19,7 @@ from serbench.features import registry as features
 from serbench.sermodels import registry as sermodels
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^ {4}\$? ?(serbench .*)$|^\$? ?(serbench .*)$")
 SYNOPSIS = re.compile(r"[\[|]|\.\.\.")
 """A line with brackets or dots shows what may be typed, and is no command itself."""
@@ -47,7 +47,7 @@ def parse(words: list[str]) -> None:
         context = command.make_context(name, rest, parent=context)
 
 
-DOCUMENTED = [(page.name, words) for page in PAGES for words in commands(page)]
+DOCUMENTED = [(str(page.relative_to(ROOT)), words) for page in PAGES for words in commands(page)]
 
 
 def test_the_pages_have_commands() -> None:
@@ -149,7 +149,7 @@ SHORTER = {"run": ["--trials", "1"], "tune": ["--trials", "1", "--budget", "4"]}
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run_as_printed(
+def test_the_commands_of_the_readme_and_the_guide_run_as_printed(
     tmp_path: Path, test_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, in one folder, one trial each; licensed corpora are replaced by their miniature copies.
@@ -179,7 +179,7 @@ def test_the_commands_of_the_readme_run_as_printed(
         )
     )
     elsewhere = [words[:3] for words in commands(ROOT / "docs" / "words.md")]
-    for words in commands(ROOT / "README.md"):
+    for words in (*commands(ROOT / "README.md"), *commands(ROOT / "docs" / "guide.md")):
         if words[0] == "words":
             assert words[:3] in elsewhere
             continue

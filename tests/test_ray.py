@@ -91,7 +91,7 @@ def records(results: Path) -> dict[str, bytes]:
     for path in sorted(results.glob("runs/[!.]*/*")):
         if path.name.startswith("unit-") and path.suffix == ".json":
             facts = json.loads(path.read_text())
-            varying = ("seconds", "cpu_seconds", "peak_mib", "seconds_fit", "seconds_predict", "cost")
+            varying = ("seconds", "cpu_seconds", "peak_mib", "seconds_fit", "seconds_predict", "cost", "finished")
             kept = {key: value for key, value in facts.items() if key not in varying}
             kept["epochs"] = [{k: v for k, v in row.items() if "seconds" not in k} for row in kept.get("epochs") or []]
             found[f"{path.parent.name}/{path.name}"] = json.dumps(kept, sort_keys=True).encode()

@@ -18,7 +18,8 @@ from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
 from serbench.results.display.table import latex
 from serbench.results.record.folder import Run, load_runs
-from serbench.results.report.data import breakdown, cost, gather
+from serbench.results.report.data import breakdown, gather
+from serbench.results.report.facts import cost
 from serbench.results.report.letters import letters
 from serbench.results.report.writing import write_report
 from serbench.results.tables.references import references

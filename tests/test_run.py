@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -340,4 +341,6 @@ def test_records_hold_versions_configuration_and_seeds(corpus_file: Path, tmp_pa
     units = one.units()
     assert len({u["seed"] for u in units}) == 2
     assert all(u["versions"]["numpy"] == np.__version__ and u["threads"] == 1 for u in units)
+    ages = [datetime.now(UTC) - datetime.fromisoformat(u["finished"]) for u in units]
+    assert all(timedelta(seconds=-2) < age < timedelta(hours=1) for age in ages)
     assert os.path.basename(one.path) == spec["run_id"]

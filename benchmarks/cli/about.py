@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -16,10 +17,13 @@ def list_(
     ] = None,
 ) -> None:
     """Registered models, datasets, features, tasks and presets."""
-    from ..core.listing import lines
+    from ...results.display.recording import keep
+    from ..core.listing import KINDS, entries, lines
 
     for line in lines(kind):
         typer.echo(line)
+    for one in KINDS if kind is None else (kind,):
+        keep(one, entries(one))
 
 
 @app.command()
@@ -27,9 +31,11 @@ def env(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a required part is not usable.")] = False,
 ) -> None:
     """Versions, the device, and which parts are usable; where one is not: why, what is lost, what to type."""
+    from ...results.display.recording import keep
     from ..core.environment import report, states
 
     parts = states()
+    keep("parts", [asdict(one) for one in parts])
     for line in report(parts):
         typer.echo(line)
     if strict and any(one.problem is not None and one.required for one in parts):

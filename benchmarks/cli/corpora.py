@@ -24,6 +24,7 @@ def check(
     strict: Annotated[bool, typer.Option(help="End with status 1 if there is an error or a warning.")] = False,
 ) -> None:
     """The corpus doctor: counts, missing, broken, odd and doubled files, labels off the scale, speaker overlap."""
+    from ...results.display.recording import keep
     from ..core.progress import Terminal
     from ..corpora import doctor
 
@@ -31,6 +32,7 @@ def check(
     shown = Terminal()
     with shown.extraction(f"checking {corpus.name}", len(corpus.utterances)) as progress:
         findings = doctor.check(corpus, jobs=jobs, progress=progress)
+    keep("findings", findings)
     for line in doctor.summary(corpus, findings):
         typer.echo(line)
     if out is not None:
@@ -170,4 +172,7 @@ def prune(
 def _print(facts: object) -> None:
     import json
 
+    from ...results.display.recording import keep
+
+    keep("cache", facts)
     typer.echo(json.dumps(facts, indent=1, default=str))

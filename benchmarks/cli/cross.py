@@ -52,6 +52,7 @@ def cross(
     """Train on each corpus and test on each: matrix as CSV and heatmaps, with the drop against in-corpus."""
     from rich.console import Console
 
+    from ...results.display.recording import keep
     from ...results.tables.matrix import render_matrix, write_matrix
     from ..studies.cross import cross as run_cross
 
@@ -59,5 +60,6 @@ def cross(
     with resumable(how.display):
         frame = run_cross(recipe.grid(models, datasets, task=task), how, leave_one_out=leave_one_out)
     written = write_matrix(frame, how.folder)
+    keep("matrix", frame)
     Console().print(render_matrix(frame))
     typer.echo(f"written: {', '.join(map(str, written))}")

@@ -29,6 +29,7 @@ def reproduce(
     """Run a published result again: printed, ours, difference, inside or outside the spread over trials."""
     from rich.console import Console
 
+    from ...results.display.recording import keep
     from ...results.display.table import to_screen
     from ...results.record.storage import write_csv
     from ..studies import reproduce as again
@@ -36,6 +37,7 @@ def reproduce(
     places = again.Places(pairs("--root", root), folds, pairs("--weights", weights))
     if name is None:
         rows = again.reproducible(places)
+        keep("reproducible", rows)
         for line in again.lines(rows[rows["missing"].eq("")] if here else rows):
             typer.echo(line)
         typer.echo(f"{int(rows['missing'].eq('').sum())} of {len(rows)} published rows can be run here.")
@@ -43,6 +45,7 @@ def reproduce(
     how = execution.execution({})
     with resumable(how.display):
         frame = again.reproduce(name, places, how, trials)
+    keep("reproduce", frame)
     Console().print(to_screen(again.comparison(frame)))
     file = how.folder / f"reproduce_{frame.attrs['name'].replace('/', '_').replace(' ', '-')}.csv"
     typer.echo(f"written: {write_csv(file, frame)}; record: {frame.attrs['run']}")

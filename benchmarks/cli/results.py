@@ -31,6 +31,7 @@ def leaderboard(
     from rich.console import Console
 
     from ...datasets.core.files import write_text
+    from ...results.display.recording import keep
     from ...results.stress.table import with_stress
     from ...results.tables import leaderboard as board, references as published
     from ...results.tables.pair_tests import Resampling
@@ -46,8 +47,10 @@ def leaderboard(
     beside = published.beside(frame, runs) if references else None
     below = "" if beside is None else "\n" + published.to_markdown(beside)
     write_text(results / "leaderboard.md", board.to_markdown(frame) + below)
+    keep("leaderboard", frame)
     Console().print(board.to_rich(frame))
     if beside is not None:
+        keep("references", beside)
         Console().print(published.render(beside))
     typer.echo(f"written: {path} and {results / 'leaderboard.md'}")
 
@@ -69,6 +72,7 @@ def compare(
     """Paired significance tests between models over the scores of subsets x trials."""
     from rich.console import Console
 
+    from ...results.display.recording import keep
     from ...results.record.folder import run_row
     from ...results.tables.compare import compare as compare_runs, render_compare, write_compare
     from ...results.tables.leaderboard import mixed_versions
@@ -81,6 +85,7 @@ def compare(
     frame = compare_runs(chosen, metric=metric)
     frame = further_tests(frame, chosen, Resampling(bootstrap, swaps, cluster, seed))
     path = write_compare(frame, out or results / f"compare_{dataset}.csv")
+    keep("compare", frame)
     Console().print(render_compare(frame))
     Console().print(render_further(frame, "bh" if adjust == "bh" else "holm"))
     if mixed := mixed_versions(map(run_row, chosen)):
@@ -158,9 +163,11 @@ def open_run(name: str, results: Path, dataset: str | None = None, task: str | N
 
 def _verify(results: Path) -> None:
     """Print what of leaderboard.csv does not follow from the predictions, and end with status 1 if anything."""
+    from ...results.display.recording import keep
     from ...results.tables.verify import verify_leaderboard
 
     checked = verify_leaderboard(results)
+    keep("verify", {"rows": checked.rows, "runs": checked.runs, "problems": list(checked.problems)})
     for problem in checked.problems:
         typer.echo(problem)
     if checked.problems:

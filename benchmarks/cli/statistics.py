@@ -1,5 +1,4 @@
-"""Commands about what results say beyond the mean, and about passing them on: power, rank, fairness, calibration,
-raters, merge, export."""
+"""Commands about what results say beyond the mean: power, rank, fairness, calibration, raters."""
 
 from __future__ import annotations
 
@@ -28,12 +27,14 @@ def power(
     """What the stored trials can find, and how many trials a difference needs."""
     from rich.console import Console
 
+    from ...results.display.recording import keep
     from ...results.tables.needed_trials import power_table, render_power
 
     if len(set(models)) < 2:
         raise SerbenchError("power is about a difference: name two or more models.")
     runs = load(results, dataset=dataset, task=task)
     table = power_table([runs.named(name) for name in models], difference, metric=metric, wanted=power)
+    keep("power", table)
     Console().print(render_power(table))
 
 
@@ -139,31 +140,3 @@ def raters(
         typer.echo(f"serbench: {note}", err=True)
     for path in show([*tables, *beside], out or results / "studies"):
         typer.echo(path)
-
-
-@app.command()
-def merge(
-    sources: Annotated[list[Path], typer.Argument(help="Results folders, or zip files of 'serbench export'.")],
-    out: Annotated[Path, typer.Option(help="Results folder to join them into; may hold runs already.")],
-) -> None:
-    """Join results of several machines or groups; duplicates are dropped, conflicts refused."""
-    from ...results.record.sharing import merge as merge_results
-
-    done = merge_results(sources, out)
-    for note in done.notes:
-        typer.echo(f"serbench: note: {note}", err=True)
-    typer.echo(f"{done.units} units of {done.runs} runs in {out}; {done.duplicates} duplicates dropped")
-
-
-@app.command()
-def export(
-    run: Annotated[str, typer.Argument(help="A run folder, a run id, MODEL or MODEL:PRESET.")],
-    out: Annotated[Path, typer.Option(help="The zip file.")],
-    labels: Annotated[bool, typer.Option(help="Include the gold labels; see to the corpus's licence.")] = False,
-    class_scores: Annotated[bool, typer.Option(help="Include the score of each class.")] = True,
-    results: Results = Path("results"),
-) -> None:
-    """Pack a run with its predictions for sharing, without audio, gold labels and paths."""
-    from ...results.record.sharing import export_run
-
-    typer.echo(f"written: {export_run(open_run(run, results), out, labels=labels, class_scores=class_scores)}")

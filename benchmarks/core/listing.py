@@ -33,29 +33,34 @@ def lines(kind: str | None = None) -> Iterator[str]:
         yield from _section(one)
 
 
-def _section(kind: str) -> Iterator[str]:
-    if kind == "models":
-        yield from _grouped()
-    elif kind in ("datasets", "features"):
-        registry = {"datasets": datasets, "features": features}[kind]
-        yield from (f"  {name:<20} {registry.summary(name)}" for name in registry.names())
-    elif kind == "tasks":
-        yield from _names(datasets, "TASK_NAMES", "made from the corpus's own columns")
-    else:
-        yield from _names(models, "PRESETS", "default")
+def entries(kind: str) -> dict[str, str]:
+    """Name -> what is said of it, of one of `KINDS`: tasks of each dataset, presets of each model."""
+    if kind in ("models", "datasets", "features"):
+        registry = {"models": models, "datasets": datasets, "features": features}[kind]
+        return {name: registry.summary(name) for name in registry.names()}
+    if kind == "tasks":
+        return _declared(datasets, "TASK_NAMES", "made from the corpus's own columns")
+    return _declared(models, "PRESETS", "default")
 
 
-def _grouped() -> Iterator[str]:
-    """Models under the groups that they state (`GROUP = "..."` in the module)."""
-    groups: dict[str, list[str]] = {}
+def groups() -> dict[str, list[str]]:
+    """Names of models under the groups that they state (`GROUP = "..."` in the module), ours first."""
+    found: dict[str, list[str]] = {}
     for name in models.names():
-        groups.setdefault(models.stated(name, "GROUP") or UNGROUPED, []).append(name)
-    known = {group: k for k, group in enumerate((*GROUPS, *sorted(groups.keys() - {UNGROUPED, *GROUPS}), UNGROUPED))}
-    for group in sorted(groups, key=lambda one: known[one]):
+        found.setdefault(models.stated(name, "GROUP") or UNGROUPED, []).append(name)
+    order = [*GROUPS, *sorted(found.keys() - {UNGROUPED, *GROUPS}), UNGROUPED]
+    return {group: found[group] for group in order if group in found}
+
+
+def _section(kind: str) -> Iterator[str]:
+    known = entries(kind)
+    if kind != "models":
+        yield from (f"  {name:<20} {text}" for name, text in known.items())
+        return
+    for group, names in groups().items():
         yield f"  {group}"
-        yield from (f"    {name:<18} {models.summary(name)}" for name in groups[group])
+        yield from (f"    {name:<18} {known[name]}" for name in names)
 
 
-def _names(registry: Registry, variable: str, otherwise: str) -> Iterator[str]:
-    for name in registry.names():
-        yield f"  {name:<20} {', '.join(registry.declared(name, variable)) or otherwise}"
+def _declared(registry: Registry, variable: str, otherwise: str) -> dict[str, str]:
+    return {name: ", ".join(registry.declared(name, variable)) or otherwise for name in registry.names()}

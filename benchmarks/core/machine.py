@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ...datasets.core.errors import SerbenchError
@@ -60,6 +61,11 @@ def peak_mib() -> float:
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT / 2**20
+
+
+def now() -> str:
+    """The time (UTC) as records hold it, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

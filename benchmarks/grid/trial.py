@@ -30,7 +30,7 @@ from ...results.record.folder import Run
 from ...results.scores.scoring import dev_score
 from ...sermodels import registry
 from ...sermodels.core.sermodel import Data, Predictions, Resources, SERModel
-from ..core.machine import cpu_seconds, device_name, limit_threads, peak_mib, versions
+from ..core.machine import cpu_seconds, device_name, limit_threads, now, peak_mib, versions
 from ..protocol.protocol import Division, unlabelled_ids
 from ..protocol.request import AGREED
 from .source import Source, build_data, expect_items
@@ -105,6 +105,7 @@ class TrainingJob:
         facts["seconds"] = round(time.perf_counter() - started - aside[0], 3)
         facts["cpu_seconds"] = round(cpu_seconds() - cpu - aside[1], 3)
         facts["peak_mib"] = round(peak_mib())
+        facts["finished"] = now()
         if self.copies is not None:
             facts["deterministic"] = True
         written = [

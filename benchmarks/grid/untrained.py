@@ -22,7 +22,7 @@ from ...results.record.folder import Run
 from ...sermodels import registry
 from ...sermodels.core.context import widest
 from ...sermodels.core.sermodel import Predictions
-from ..core.machine import cpu_seconds, device_name, limit_threads, versions
+from ..core.machine import cpu_seconds, device_name, limit_threads, now, versions
 from ..protocol.protocol import unit_seed
 from ..protocol.request import Request
 from ..protocol.setting import Corpora
@@ -115,7 +115,12 @@ class PredictionJob:
         applied = [Applied.load(Path(one.file.path), self.device, self.model) for one in self.weights]
         limit_threads(self.threads)
         facts, predictions = _outcome(self, applied, sources[0])
-        facts |= {"threads": self.threads, "versions": versions(), "device": device_name(self.device)}
+        facts |= {
+            "threads": self.threads,
+            "versions": versions(),
+            "device": device_name(self.device),
+            "finished": now(),
+        }
         run, written = Run.open(self.target.run), list[dict[str, Any]]()
         for trial, seed in self.seeds.items():
             again = {"seconds": 0.0, "cpu_seconds": 0.0} if written else {}

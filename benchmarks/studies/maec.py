@@ -23,7 +23,7 @@ from ...datasets.core.files import write_text
 from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import SETS
 from ...results.record.storage import write_csv
-from ...results.report.data import epochs
+from ...results.report.facts import epochs
 from ...sermodels import registry
 from ..grid.execution import Execution
 from ..grid.grid import run_requests

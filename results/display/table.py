@@ -16,12 +16,13 @@ import pandas as pd
 
 from ...datasets.core.files import write_text
 from ..record.storage import write_csv
+from .recording import keep_table
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table as ScreenTable
 
-NAMES = frozenset({"model", "a", "b", "measure", "what is said to help"})
+NAMES = frozenset({"model", "a", "b", "measure", "what", "what is said to help"})
 """Headers of columns that hold names: aligned to the left, folded when the screen is narrow. Numbers are never cut."""
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -49,11 +50,14 @@ SHORT = 28
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: `text` is read; `value` is sorted by (default: the text); `hint` is a longer text on hover."""
+    """A cell: `text` is read; `value` is sorted by (default: the text); `hint` is a longer text on hover; on a page,
+    `link` is the address that the text leads to, and `shade` (0 .. 10) how dark its ground is."""
 
     text: str
     value: str | float | int | None = None
     hint: str = ""
+    link: str = ""
+    shade: int = 0
 
     @property
     def is_number(self) -> bool:
@@ -111,11 +115,14 @@ class Table:
 
 
 def to_screen(table: Table) -> ScreenTable:
-    """The table for the screen; fits 80 columns unless names are long."""
+    """The table for the screen, empty where it is kept as data; fits 80 columns unless names are long."""
     from rich import box
     from rich.table import Table as ScreenTable
     from rich.text import Text
 
+    values = [[cell.value if cell.is_number else cell.text for cell in row] for row in table.cells]
+    if keep_table(table.title, table.headers, values, table.note):
+        return ScreenTable()
     shown = ScreenTable(
         title=Text(table.title), caption=Text(table.note), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
     )

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import atomic_write, write_json
 from ..scores.scoring import gold_columns
@@ -34,47 +36,56 @@ Put it into a results folder with:  serbench merge THIS.zip --out RESULTS
 """
 
 
-def export_run(run: Run, path: Path, *, labels: bool = False, class_scores: bool = True) -> Path:
+def export_run(
+    run: Run, path: Path, *, labels: bool = False, class_scores: bool = True, scores: pd.DataFrame | None = None
+) -> Path:
     """Pack a run, and what `serbench stress` made of it, into a zip file: predictions and scores, labels if asked for.
 
     Without `class_scores` the predicted classes stay, of which all metrics are made: a quarter of the size.
 
     Scores are in `scores.csv`, since they can't be computed without the labels. Texts of the record lose the paths of
-    this machine. The same run always gives the same bytes.
+    this machine. The same run always gives the same bytes. `scores` are those of the run, where they are known.
     """
     path = Path(path)
     if path.suffix.lower() != ".zip":
         raise SerbenchError(f"{str(path)!r} is no name of a zip file. Type --out {path}.zip")
-    run.verify()
-    hide = _paths(run)
     note = "Gold labels are included: see to the corpus's licence." if labels else "Gold labels were removed."
     members = {"README.txt": LICENCE_NOTE.format(labels=note).encode()}
-    members |= _members(run, "runs", hide, labels=labels, class_scores=class_scores)
+    members |= _members(run, "runs", labels=labels, class_scores=class_scores, scores=scores)
     for one in stressed(run):
-        members |= _members(one, f"{FOLDER}/runs", hide, labels=labels, class_scores=class_scores)
+        members |= _members(one, f"{FOLDER}/runs", labels=labels, class_scores=class_scores)
     atomic_write(path, lambda stream: _pack(stream, members))
     return path
 
 
-def _members(run: Run, under: str, hide: Sequence[str], *, labels: bool, class_scores: bool) -> dict[str, bytes]:
+def _members(
+    run: Run, under: str, *, labels: bool, class_scores: bool, scores: pd.DataFrame | None = None
+) -> dict[str, bytes]:
     """The files of one run as they are passed on: name in the archive -> bytes."""
     place = f"{under}/{run.run_id}"
-    spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
+    spec, units = shareable(run)
     spec["exported"] = {"labels": labels}
     members = {f"{place}/run.json": _json(spec)}
     with tempfile.TemporaryDirectory() as name:
         copy_of = Run(Path(name) / "runs" / run.run_id, spec)
         copy_of.path.mkdir(parents=True)
-        for unit in run.units():
-            _export_unit(run, copy_of, _hidden(unit, hide), labels=labels, class_scores=class_scores)
+        for unit in units:
+            _export_unit(run, copy_of, unit, labels=labels, class_scores=class_scores)
         if (items := run.items()) is not None:
             copy_of.write_items(items.reset_index())
         if labels and (answered := read_ratings(run.path)) is not None:
             write_ratings(copy_of.path, answered)
         for file in sorted(copy_of.path.iterdir()):
             members[f"{place}/{file.name}"] = file.read_bytes()
-    members[f"{place}/scores.csv"] = run.scores().to_csv(index=False, lineterminator="\n").encode()
+    members[f"{place}/scores.csv"] = _csv(run.scores() if scores is None else scores)
     return members
+
+
+def shareable(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The specification of a run and the facts of its units, without the paths of the machine that it was made on."""
+    hide = _paths(run)
+    spec = {k: v if k in REQUIRED else _hidden(v, hide) for k, v in _without_root(run.spec).items()}
+    return spec, [_hidden(unit, hide) for unit in run.units()]
 
 
 def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool, class_scores: bool) -> None:
@@ -88,6 +99,10 @@ def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool,
             kept = kept.drop(columns=[f"p_{label}" for label in run.task.labels], errors="ignore")
         facts = {**facts, "predictions": write_parquet(data_file, kept)}
     write_json(facts_file, facts)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _paths(run: Run) -> list[str]:

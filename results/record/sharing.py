@@ -32,7 +32,8 @@ from .storage import SUFFIX as DEV
 from .stressed import FOLDER, folder as stress_folder
 from .test_items import has_ratings, read_ratings, write_ratings
 
-__all__ = ["Merged", "export_run", "merge"]
+__all__ = ["Merged", "export_run", "has_labels", "merge", "opened"]
+MOST_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         nothing is written).
     """
     with ExitStack() as stack:
-        opened = {_opened(Path(source), stack): str(source) for source in sources}
-        folders = [folder for folder in opened if folder.resolve() != Path(out).resolve()]
-        places = {str(folder): source for folder, source in opened.items()}
+        places_of = {opened(Path(source), stack): str(source) for source in sources}
+        folders = [folder for folder in places_of if folder.resolve() != Path(out).resolve()]
+        places = {str(folder): source for folder, source in places_of.items()}
         runs, notes = _read_all([Path(out), *folders], places)
         if not any(run.results != _home(run, out) for run in runs):
             given = ", ".join(map(str, sources)) or "nothing"
@@ -77,21 +78,29 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
                 + "\n  ".join(conflicts)
                 + "\nDelete the unit (its .json and .parquet) that shall not count, then merge again."
             )
-        labelled = {run.protocol_digest: run for run in runs if _has_labels(run)}
+        labelled = {run.protocol_digest: run for run in runs if has_labels(run)}
         written = sum(_write(unit, Path(out), labelled, notes) for unit in track(chosen, "writing units"))
         _copy_items(runs, Path(out))
         notes += _versions(runs)
     return Merged(len({unit.run.run_id for unit in chosen}), written, duplicates, tuple(dict.fromkeys(notes)))
 
 
-def _opened(source: Path, stack: ExitStack) -> Path:
-    """A results folder: the source itself, or what its zip file holds, in a folder that lives as long as the stack."""
+def opened(source: Path, stack: ExitStack) -> Path:
+    """A results folder: the source itself, or what its zip file holds, in a folder that lives as long as the stack.
+
+    Only files of run folders are unpacked, and none of an archive that would take more than `MOST_BYTES`.
+    """
     if source.is_dir():
         return source
     if not zipfile.is_zipfile(source):
         raise SerbenchError(f"{str(source)!r} is neither a results folder nor an exported zip file.")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     with zipfile.ZipFile(source) as archive:
+        if (size := sum(member.file_size for member in archive.infolist())) > MOST_BYTES:
+            raise SerbenchError(
+                f"{str(source)!r} holds {size >> 20} MiB, more than the {MOST_BYTES >> 20} MiB that are unpacked. "
+                "Expected one run as 'serbench export' packs it; merge larger ones as results folders."
+            )
         for name in archive.namelist():
             if re.fullmatch(rf"({FOLDER}/)?runs/[^/\\]+/[^/\\]+", name) and ".." not in name.split("/"):
                 target = folder / name
@@ -228,7 +237,8 @@ def _versions(runs: Iterable[Run]) -> Iterator[str]:
             yield f"{run_id} mixes units of serbench {', '.join(sorted(versions))}"
 
 
-def _has_labels(run: Run) -> bool:
+def has_labels(run: Run) -> bool:
+    """Whether any finished unit of a run holds gold labels."""
     return any(_gold_is_there(_Unit(run, unit)) for unit in run.units() if unit["status"] == "done")
 
 

@@ -6,7 +6,7 @@ Nothing ends the report: what can't be ranked, paired or read is a line in `note
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,13 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.stages import track
 from ...datasets.schema.task import Task
 from ..display.table import records
-from ..record.folder import Run, run_row
-from ..record.pairing import Scored, load_scored
+from ..record.folder import Run
+from ..record.pairing import Scored
 from ..scores.scoring import score_predictions, scored_targets
 from ..tables.compare import compare
 from ..tables.leaderboard import ALPHA, leaderboard, with_intervals
 from ..tables.pair_tests import Resampling, further_tests
+from .facts import items_of
 from .letters import letters
 
 GROUPS = ("speaker", "gender", "duration")
@@ -79,11 +80,21 @@ class Ranking:
 
 def gather(runs: Sequence[Run], bootstrap: int = 0) -> list[Ranking]:
     """The rankings of the runs, by dataset, task and protocol digest; `bootstrap` resamples for intervals (0: none)."""
+    return list(each_ranking(runs, bootstrap))
+
+
+def each_ranking(runs: Sequence[Run], bootstrap: int = 0, compared: int | None = None) -> Iterator[Ranking]:
+    """`gather`, one ranking at a time, so that predictions of the others need no memory.
+
+    Parameters
+    ----------
+    compared : differences are tested between so many of a ranking's best runs; None = between all, which takes the
+        square of their number
+    """
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((str(run.spec["dataset"]["name"]), run.task.name, run.protocol_digest), []).append(run)
     several = Counter(key[:2] for key in groups)
-    rankings = []
     for (dataset, task, digest), group in track(sorted(groups.items()), "rankings"):
         ranking = Ranking(dataset, digest, group[0].task, list(group))
         if several[dataset, task] > 1:
@@ -91,9 +102,8 @@ def gather(runs: Sequence[Run], bootstrap: int = 0) -> list[Ranking]:
                 f"There are runs of {several[dataset, task]} protocols on {ranking.title}; scores under different "
                 f"protocol digests are not compared. This ranking is the one of {digest}."
             )
-        _rank(ranking, bootstrap)
-        rankings.append(ranking)
-    return rankings
+        _rank(ranking, bootstrap, compared)
+        yield ranking
 
 
 def breakdown(ranking: Ranking, by: str) -> tuple[pd.DataFrame, str]:
@@ -121,64 +131,6 @@ def breakdown(ranking: Ranking, by: str) -> tuple[pd.DataFrame, str]:
     return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), note
 
 
-def audio_seconds(run: Run) -> float:
-    """Duration of the run's test items in seconds; NaN where it is not recorded."""
-    items = _items(run)
-    if items is None or "duration_seconds" not in items:
-        return float("nan")
-    return float(items["duration_seconds"].sum(skipna=False))
-
-
-def cost(run: Run) -> dict[str, float]:
-    """What a run cost: trained parameters, multiply-accumulates and computing time for a second of audio, seconds and
-    CPU seconds of all units, peak memory [MiB] of the process of any unit. NaN where a record does not say.
-
-    Where the computing time from file to prediction was not measured, the real-time factor is that of prediction from
-    cached features. A process keeps its peak, so a unit counts what earlier units of its process needed.
-    """
-    row = run_row(run)
-    units = [u for u in run.units() if u["status"] == "done"]
-    trials = max(len(run.complete_trials()), 1)
-    predicting = _sum(units, "seconds_predict")
-    cached = predicting / trials / audio_seconds(run) if audio_seconds(run) else float("nan")
-    memory = [float(u["peak_mib"]) for u in units if u.get("peak_mib") is not None]
-    return {
-        **{key: float("nan") if row[key] is None else float(row[key]) for key in ("parameters", "macs_per_second")},
-        "real_time_factor": cached if row["real_time_factor"] is None else float(row["real_time_factor"]),
-        "seconds": _sum(units, "seconds"),
-        "cpu_seconds": _sum(units, "cpu_seconds"),
-        "peak_mib": max(memory, default=float("nan")),
-    }
-
-
-def epochs(run: Run) -> pd.DataFrame:
-    """Learning curves: trial, fold, epoch, best (the epoch that was kept) and the columns that the model logged."""
-    rows = []
-    for unit in run.units():
-        for i, row in enumerate(unit.get("epochs") or ()):
-            epoch = row.get("epoch", i + 1)
-            rows.append(
-                {
-                    "trial": unit["trial"],
-                    "fold": unit["fold"],
-                    **row,
-                    "epoch": epoch,
-                    "best": epoch == unit.get("best_epoch"),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def excluded(run: Run) -> dict[str, str]:
-    """Files that a run had to leave out, with the reason."""
-    return {str(item): str(why) for u in run.units() for item, why in (u.get("excluded") or {}).items()}
-
-
-def failed(run: Run) -> list[tuple[int, str, str]]:
-    """(trial, fold, error) of the failed units."""
-    return [(u["trial"], u["fold"], str(u.get("error") or "")) for u in run.units() if u["status"] == "failed"]
-
-
 def warned(ranking: Ranking) -> list[str]:
     """What trainings say of themselves, such as a classifier that learnt nothing: one line per unit and warning."""
     return [
@@ -189,10 +141,10 @@ def warned(ranking: Ranking) -> list[str]:
     ]
 
 
-def _rank(ranking: Ranking, bootstrap: int) -> None:
+def _rank(ranking: Ranking, bootstrap: int, compared: int | None) -> None:
     """Fill frame, scored, names, pairs and letters."""
     try:
-        frame = leaderboard(ranking.runs)
+        frame = leaderboard(ranking.runs, kept=ranking.scored)
     except SerbenchError as error:
         ranking.notes.append(f"There is no leaderboard: {error}")
         return
@@ -200,24 +152,25 @@ def _rank(ranking: Ranking, bootstrap: int) -> None:
     ranking.names = dict(zip(frame["run_id"], frame["name"], strict=True))
     order = {run_id: i for i, run_id in enumerate(dict.fromkeys(frame["run_id"]))}
     ranking.runs.sort(key=lambda run: (order.get(run.run_id, len(order)), run.run_id))
-    ranking.scored = {run.run_id: load_scored(run) for run in ranking.runs if run.run_id in order}
     if bootstrap and len(frame):
         try:
             frame = with_intervals(frame, ranking.runs, Resampling(bootstrap=bootstrap))
         except SerbenchError as error:
             ranking.notes.append(f"Intervals are those over the scores, there is no bootstrap: {error}")
-    ranking.pairs = _pairs(ranking)
+    ranking.pairs = _pairs(ranking, compared)
     ranking.frame = frame.assign(letters=_letters(frame, ranking.pairs))
 
 
-def _pairs(ranking: Ranking) -> pd.DataFrame:
+def _pairs(ranking: Ranking, compared: int | None) -> pd.DataFrame:
     """All pairs of the largest set of runs that have the same trials, with the tests of `compare` and the crossed one.
 
     The others are named with what to type.
     """
-    runs = ranking.ranked
+    runs = ranking.ranked[:compared]
     if len(runs) < 2:
         return pd.DataFrame()
+    if len(runs) < len(ranking.ranked):
+        ranking.notes.append(f"Differences are tested between the best {len(runs)} of {len(ranking.ranked)} runs.")
     held = Counter(frozenset(ranking.scored[run.run_id].trials) for run in runs)
     common = max(held, key=lambda trials: (held[trials], len(trials), sorted(trials)))
     whole = max(held, key=len)
@@ -253,7 +206,7 @@ def _letters(frame: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
 
 def _groups(run: Run, predictions: pd.DataFrame, by: str) -> pd.Series[str] | None:
     """The group of each row of the predictions, as text; None when it is not known for any."""
-    items = _items(run)
+    items = items_of(run)
     column = "duration_seconds" if by == "duration" else by
     if items is None or column not in items or items[column].isna().all():
         return None
@@ -284,15 +237,3 @@ def _by_number(name: str) -> tuple[float, str]:
         return float(head), name
     except ValueError:
         return np.inf, name
-
-
-def _items(run: Run) -> pd.DataFrame | None:
-    try:
-        return run.items()
-    except SerbenchError:
-        return None
-
-
-def _sum(units: Sequence[Mapping[str, Any]], key: str) -> float:
-    values = [float(u[key]) for u in units if u.get(key) is not None]
-    return sum(values) if values else float("nan")

@@ -5,14 +5,17 @@ Nothing is loaded from anywhere, and the page forbids it. All text is escaped by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..display.table import Table
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
 
 
@@ -38,11 +41,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Part:
-    """What is folded away under a title: texts, facts (name, text), figures, tables, and names of CSV files."""
+    """What is folded away under a title (without one: shown): texts, facts (name, text), commands, links (text,
+    address), figures, tables, and names of CSV files."""
 
     title: str
     texts: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
+    commands: Sequence[str] = ()
+    links: Sequence[tuple[str, str]] = ()
     figures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     data: Sequence[str] = ()
@@ -51,12 +57,13 @@ class Part:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not any((self.texts, self.facts, self.figures, self.tables, self.data))
+        return not any((self.texts, self.facts, self.commands, self.links, self.figures, self.tables, self.data))
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page: `id` is unique; problems are what could not be done, with what to type."""
+    """A section of the page: `id` is unique; problems are what could not be done, with what to type; `keys` are what
+    filters go by (key -> value)."""
 
     id: str
     title: str
@@ -64,6 +71,18 @@ class Section:
     figures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     parts: Sequence[Part] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A choice above the sections: those whose `key` has another value are hidden; `every` is said where none is
+    chosen, options are (value, text)."""
+
+    key: str
+    label: str
+    every: str
+    options: Sequence[tuple[str, str]]
 
 
 def page(
@@ -75,22 +94,39 @@ def page(
     ----------
     folder : address of the files beside the page; empty = there are none
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    loader = PackageLoader(__name__.rpartition(".")[0])
-    templates = Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
-    return templates.get_template("page.html.jinja").render(
+    choice = Filter("section", "Show", "everything", [(section.id, section.title) for section in sections])
+    return fill(
+        "page.html.jinja",
         title=title,
         sections=sections,
         texts=texts,
         problems=problems,
         folder=folder,
-        style=_read("style.css"),
-        script=_read("script.js"),
+        search=True,
+        filters=[choice],
+        style=asset("style.css"),
+        script=asset("script.js"),
     )
 
 
-def _read(name: str) -> str:
+def fill(template: str, **values: Any) -> str:
+    """A template of this room, filled in; all text is escaped."""
+    return _templates().get_template(template).render(**values)
+
+
+def asset(name: str) -> str:
+    """The text of a file beside the templates."""
     return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader(__name__.rpartition(".")[0])
+    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+
+
+def slug(text: str) -> str:
+    """A text as a file name and id: letters, digits, dots and dashes."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-") or "x"

@@ -7,11 +7,9 @@ Damaged runs and whatever can't be shown stand on the page with their reason.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -24,10 +22,13 @@ from ..record.folder import Run, Runs
 from ..record.storage import write_csv
 from ..tables.mean_ranks import across_datasets, critical_difference_diagram, rank_models
 from . import beyond, figures
+from .board import leaderboard_table, pair_table, reference_table
 from .contents import contents_table
-from .data import GROUPS, Ranking, breakdown, excluded, failed, gather, warned
-from .page import Drawing, Part, Picture, Section, page
-from .parts import bad_file_table, cost_table, drawings, leaderboard_table, pair_table, reference_table
+from .data import GROUPS, Ranking, breakdown, gather, warned
+from .facts import excluded, failed
+from .page import Drawing, Part, Picture, Section, page, slug
+from .parts import bad_file_table, cost_table, drawings
+from .protocol_card import protocol_card
 
 RESAMPLES = 10_000
 
@@ -108,11 +109,6 @@ class _Files:
         self.report.files.append(self.folder / name)
 
 
-def slug(text: str) -> str:
-    """A text as a file name and id: letters, digits, dots and dashes."""
-    return re.sub(r"[^\w.+-]+", "-", text).strip("-") or "x"
-
-
 def _sections(rankings: Sequence[Ranking], files: _Files) -> Iterator[Section]:
     titles = [ranking.title for ranking in rankings]
     for ranking in rankings:
@@ -164,7 +160,7 @@ def _section(ranking: Ranking, stem: str, title: str, files: _Files) -> Section:
         Part("What trainings warn of", texts=warned(ranking)),
         Part("What clusters hold", tables=files.tables(contents_table(ranking, stem))),
         Part("Accuracy against cost", figures=drawn("cost"), data=files.data(f"{stem}-cost", cost_table(ranking))),
-        Part("Protocol card", facts=_card(ranking)),
+        Part("Protocol card", facts=protocol_card(ranking)),
         Part(
             f"Left out: {_bad_count(ranking)}",
             texts=[] if left_out else ["No file was left out and no unit failed."],
@@ -207,39 +203,6 @@ def _intro(rankings: Sequence[Ranking]) -> tuple[list[str], list[str]]:
     facts = f"Runs: {len(runs)}; rankings: {len(rankings)}; made by serbench {', '.join(versions)}."
     mixed = "The runs were made by different versions of serbench; each run's recipe names its own."
     return [f"{facts} Click a column's head to sort by it."], [mixed] if len(versions) > 1 else []
-
-
-def _card(ranking: Ranking) -> list[tuple[str, str]]:
-    """The facts of the protocol card that stand in the record."""
-    spec = ranking.runs[0].spec
-    dataset, protocol, task = spec["dataset"], spec["protocol"], ranking.task
-    sizes: dict[str, Any] = protocol.get("sizes") or {}
-    folds = "; ".join(f"{fold}: train {n[0]}, dev {n[1]}, test {n[2]}" for fold, n in sizes.items())
-    merges = ", ".join(f"{raw} = {label}" for raw, label in task.mapping.items() if raw != label)
-    transfer = spec.get("transfer") or {}
-    return [
-        ("dataset", f"{dataset['name']} {dataset.get('release') or ''}".strip()),
-        ("table", str(dataset["digest"])),
-        ("task", f"{task.name} ({task.kind})"),
-        ("classes", ", ".join(task.labels)),
-        ("mapping", merges),
-        ("only rows with", "; ".join(f"{k} in {', '.join(map(str, v))}" for k, v in task.where.items())),
-        ("scales", ", ".join(f"{t}: {lo:g} to {hi:g}" for t, (lo, hi) in task.scales.items())),
-        ("label frame", f"{task.frame_seconds:g} s" if task.frame_seconds else ""),
-        (
-            "metric",
-            task.metric
-            + (" (unweighted average recall)" if task.metric == "UAR" else " (concordance correlation coefficient)"),
-        ),
-        ("protocol", f"{protocol.get('name', 'unnamed')}, digest {ranking.digest}"),
-        ("split", str(protocol.get("split") or "")),
-        ("test subsets", f"{protocol.get('subsets') or 1}, uncut group: {protocol.get('group') or 'none'}"),
-        ("seed", str(protocol.get("seed", ""))),
-        ("folds", folds or ", ".join(ranking.runs[0].folds)),
-        ("carried over", "; ".join(map(str, transfer.get("notes") or ()))),
-        ("licence", str(dataset.get("licence") or "")),
-        ("cite", str(dataset.get("citation") or "")),
-    ]
 
 
 def _recipes(ranking: Ranking, stem: str) -> Table:

@@ -77,13 +77,16 @@ CHANCE_TESTS = ("p_chance", "p_chance_holm", "p_chance_crossed")
 Row = dict[str, Any]
 
 
-def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] | None = None) -> pd.DataFrame:
+def leaderboard(
+    runs: Iterable[Run], *, protocol_digest: str | Collection[str] | None = None, kept: dict[str, Scored] | None = None
+) -> pd.DataFrame:
     """Rank runs by the primary metric of their task.
 
     Parameters
     ----------
     runs : any runs; rankings are made per dataset and task
     protocol_digest : digest(s), or their first digits, that choose between runs of different protocols in one ranking
+    kept : is given run id -> predictions and scores of every ranked run, which are read only once then
 
     Returns
     -------
@@ -112,7 +115,7 @@ def leaderboard(runs: Iterable[Run], *, protocol_digest: str | Collection[str] |
         rankings.setdefault(_ranking(run), []).append(run)
     for key, group in rankings.items():
         _check_protocols(key, group)
-    rows = [row for key in sorted(rankings) for row in _rank(rankings[key], problems)]
+    rows = [row for key in sorted(rankings) for row in _rank(rankings[key], problems, kept)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs["problems"] = problems
     return frame
@@ -183,7 +186,7 @@ def _check_protocols(key: tuple[str, str], group: Sequence[Run]) -> None:
         )
 
 
-def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
+def _rank(group: Sequence[Run], problems: dict[str, str], kept: dict[str, Scored] | None) -> list[Row]:
     """All rows of one dataset and task: targets in the task's order (the mean first), best mean first."""
     scored: dict[str, Scored] = {}
     for run in track(group, "scoring runs"):
@@ -205,6 +208,8 @@ def _rank(group: Sequence[Run], problems: dict[str, str]) -> list[Row]:
     seen: dict[str, int] = {}
     for row in rows:
         row["rank"] = seen[row["target"]] = seen.get(row["target"], 0) + 1
+    if kept is not None:
+        kept.update(scored)
     return rows
 
 

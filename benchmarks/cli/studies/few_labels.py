@@ -30,6 +30,7 @@ def few_labels(
     from rich.console import Console
     from rich.markdown import Markdown
 
+    from ....results.display.recording import keep
     from ...protocol.setting import Corpora
     from ...studies import few_labels as study
     from ...studies.study import expect_pool
@@ -42,6 +43,7 @@ def few_labels(
     with resumable(how.display):
         found = study.run_study(grid, how, sorted(set(labelled or study.NUMBERS)), models, folder, Corpora())
     paths = study.write(found, folder, dataset)
+    keep("few_labels", study.gains(found))
     Console().print(Markdown(study.markdown(found)))
     for path in paths:
         typer.echo(path)

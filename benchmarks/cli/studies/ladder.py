@@ -27,12 +27,14 @@ def ladder(
     from rich.console import Console
     from rich.markdown import Markdown
 
+    from ....results.display.recording import keep
     from ...studies import ladder as study
 
     how = execution.execution(recipe.on_nodes([dataset]))
     with resumable(how.display):
         frame = study.ladder(recipe.grid(model or ["linear", "svm"], [dataset], task=task), how)
     paths = study.write(frame, out or how.folder / "studies")
+    keep("ladder", frame)
     Console().print(Markdown(study.markdown(frame)))
     for path in paths:
         typer.echo(path)

@@ -23,11 +23,13 @@ def layers(
     out: StudyFolder = None,
 ) -> None:
     """A probe on each layer of an encoder and on their learned sum, with a control of random weights."""
+    from ....results.display.recording import keep
     from ...studies.layers import run_layers, write_all
 
     grid = recipe.grid([], [dataset], task=task)
     how = execution.execution(recipe.on_nodes([dataset]))
     with resumable(how.display):
         table = run_layers(encoder, grid, how, control=control)
+    keep("layers", table)
     for path in write_all(table, out or how.folder / "studies"):
         typer.echo(path)

@@ -22,22 +22,28 @@
     const button = th.querySelector("button");
     if (button) button.addEventListener("click", () => sort(table, i, th));
   }));
-  const search = document.getElementById("search"), section = document.getElementById("section");
-  const status = document.getElementById("status");
+  const search = document.getElementById("search"), status = document.getElementById("status");
+  const choices = [...document.querySelectorAll(".filters select[data-key]")];
+  const texts = new WeakMap();
+  const text = row => {
+    if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
+    return texts.get(row);
+  };
   const filter = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0, all = 0;
     document.querySelectorAll("section[data-section]").forEach(part => {
-      part.hidden = section.value !== "" && part.dataset.section !== section.value;
+      part.hidden = choices.some(one => one.value !== "" && part.dataset[one.dataset.key] !== one.value);
       part.querySelectorAll("table.sortable tbody tr").forEach(row => {
-        const text = row.textContent.toLowerCase();
-        row.hidden = !words.every(word => text.includes(word));
+        row.hidden = !words.every(word => text(row).includes(word));
         if (!part.hidden && row.closest("table").dataset.kind === "leaderboard") { all += 1; shown += !row.hidden; }
       });
     });
     status.textContent = `${shown} of ${all} leaderboard rows`;
   };
-  [search, section].forEach(field => field.addEventListener("input", filter));
-  filter();
+  if (search) {
+    [search, ...choices].forEach(field => field.addEventListener("input", filter));
+    filter();
+  }
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => { d.open = true; }));
 })();

@@ -1,0 +1,1 @@
+"""Submissions: what another group sends of a run, checked before it is merged and ranked."""
