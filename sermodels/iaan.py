@@ -73,7 +73,7 @@ PRESETS: dict[str, Config] = {
     "small": Config(train=replace(_TRAIN, epochs=20, patience=6, learning_rate=1e-3), width=64),
 }
 TINY = Config(
-    train=TrainConfig(epochs=40, patience=0, batch_size=4, learning_rate=5e-3), width=12, hidden=16, dropout=0
+    train=TrainConfig(epochs=40, patience=0, batch_size=8, learning_rate=1e-2), pool=20, width=12, hidden=16, dropout=0
 )
 SEARCH = {"train.learning_rate": "3e-5..3e-3:log", "model.dropout": "0..0.5", "model.width": "64,128,256,512"}
 

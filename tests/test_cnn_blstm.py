@@ -30,7 +30,9 @@ def test_sizes_are_those_of_the_re_implementations() -> None:
 
 
 def test_the_network_equals_a_plain_writing_of_each_piece_alone() -> None:
-    config = replace(PRESETS["small"], filters=6, first_kernel=7, second_kernel=150, channel_pool=3, units=4)
+    config = replace(
+        PRESETS["small"], filters=6, first_kernel=7, second_kernel=150, time_pool=2, channel_pool=3, units=4
+    )
     built, random = network(config, 40), torch.Generator().manual_seed(1)
     signals = [torch.randn(count * 40, generator=random) for count in (6, 3)]
     frames = torch.nn.utils.rnn.pad_sequence([s.reshape(-1, 40) for s in signals], batch_first=True)

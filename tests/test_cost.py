@@ -96,6 +96,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "interlocutor": None,
             "dialogue": f"d{i}",
             "turn": 0,
+            "text": f"take {i}",
         }
     return types.SimpleNamespace(
         root=root,

@@ -65,7 +65,7 @@ def test_costs_are_those_of_the_records(corpus_file: Path, tmp_path: Path):
     assert cost.source == "its own trials"
     assert cost.seconds == pytest.approx(np.mean([u["seconds"] for u in units]))
     assert cost.peak_mib == max(u["peak_mib"] for u in units) > 10
-    sizes = [sum(f.stat().st_size for f in one.unit_files(t, "official")) for t in range(2)]
+    sizes = [sum(f.stat().st_size for f in one.path.glob(f"unit-{t}-official.*")) for t in range(2)]
     assert cost.bytes == pytest.approx(np.mean(sizes))
 
 

@@ -84,9 +84,12 @@ def create(
         "config": content,
         "config_digest": digest(content, 16),
         "parents": [{"run": run.run_id, "signature": run.signature} for run in runs],
-        **({"one_trial": True} if one_trial else {}),
     }
-    kept = {key: first.spec[key] for key in ("dataset", "task", "protocol", "transfer") if key in first.spec}
+    if one_trial:
+        model["one_trial"] = True
+    kept: dict[str, Any] = {
+        key: first.spec[key] for key in ("dataset", "task", "protocol", "transfer") if key in first.spec
+    }
     spec = {
         **kept,
         "model": model,
