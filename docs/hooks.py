@@ -108,6 +108,7 @@ def faithfulness() -> str:
     from serbench.sermodels import registry
 
     lines = [
+        *("---", "hide: [toc]", "---", ""),
         "# Faithfulness to the papers",
         "",
         "What each paper says (in our words), where the code does it, and whether the preset `paper` does the same.",
