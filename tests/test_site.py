@@ -230,6 +230,34 @@ def test_a_second_site_loses_the_pages_of_runs_that_are_gone(tmp_path: Path) -> 
     assert there == {*listed, "site.json"}
 
 
+def test_a_site_that_was_interrupted_goes_on_and_ends_as_one_that_was_not(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the second of three rankings; the downloads of the first are not written again."""
+    from serbench.results.site import run_page, writing
+
+    def stop(entry: run_page.Entry, files: str) -> list[Any]:
+        if entry.ranking.task.name == "values":
+            raise KeyboardInterrupt
+        return pages_of(entry, files)
+
+    pages_of = run_page.sections
+    monkeypatch.setattr(run_page, "sections", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_site([results], tmp_path / "site")
+    monkeypatch.setattr(run_page, "sections", pages_of)
+    written: list[str] = []
+    write = writing.write_downloads
+    monkeypatch.setattr(
+        writing, "write_downloads", lambda one, *a, **k: written.append(one.run.name) or write(one, *a, **k)
+    )
+    write_site([results], tmp_path / "site")
+    assert len(written) == 1
+    write_site([results], tmp_path / "whole")
+    files = [p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file()]
+    assert all((tmp_path / "site" / p).read_bytes() == (tmp_path / "whole" / p).read_bytes() for p in files)
+
+
 def test_the_first_page_shows_the_best_and_differences_are_those_of_the_best(tmp_path: Path) -> None:
     for i in range(COMPARED + 2):
         make(tmp_path / "r", f"model{i}", 0.5 + 0.03 * i, trials=2)

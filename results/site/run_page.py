@@ -57,10 +57,11 @@ def sections(entry: Entry, files: str) -> list[Section]:
     left_out = list(_left_out(entry))
     more = f"The first {FILES_SHOWN} of {len(left_out)}." if len(left_out) > FILES_SHOWN else ""
     bad = Table("Left out and failed", left_out[:FILES_SHOWN], more, name="left-out")
-    charts = [*_curves(entry), *_values(entry)]
+    curves = list(_curves(entry))
     return [
         Section("scores", "Scores", tables=[_placed(entry), _metrics(entry.scored)]),
-        Section("errors", "Errors", tables=_confusion(entry), figures=charts),
+        Section("errors", "Errors", tables=_confusion(entry), figures=list(_values(entry))),
+        *([Section("training", "Training", figures=curves)] if curves else []),
         Section("repeat", "Repeat it", parts=[_repeat(entry, files)]),
         Section("recipe", "Recipe", parts=list(_recipe(entry))),
         Section("left-out-files", f"Left out: {len(left_out)}", tables=[bad], parts=[] if left_out else [NONE_OUT]),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -72,9 +72,13 @@ def write_site(sources: Sequence[Path], out: Path, *, title: str = "Leaderboard"
     """
     old = _before(out)
     site = Site(out / "index.html", before=old.get("contents", {}))
+    previews = []
     with _opened(sources, site) as runs:
+        _note(site, old)
         titles = _titles(runs)
-        previews = [_ranking(one, titles, site, labels) for one in each_ranking(runs, compared=COMPARED)]
+        for one in each_ranking(runs, compared=COMPARED):
+            previews.append(_ranking(one, titles, site, labels))
+            _note(site, old)
     _index(site, previews, title)
     for name in ("style.css", "script.js"):
         _keep(site, out / name, asset(name))
@@ -208,13 +212,27 @@ def _before(out: Path) -> dict[str, Any]:
         ) from error
 
 
+def _note(site: Site, old: Mapping[str, Any]) -> None:
+    """Note what is there so far, so that a site that was interrupted is known as one, and goes on where it was."""
+    names = sorted({*old.get("files", []), *_names(site)})
+    _list(site, names, {**old.get("contents", {}), **site.contents})
+
+
 def _clear(site: Site, before: Sequence[str]) -> None:
     """Delete what an earlier site left, and note what this one consists of."""
-    out = site.index.parent
-    names = sorted(path.relative_to(out).as_posix() for path in site.files)
+    out, names = site.index.parent, _names(site)
     for name in set(before) - set(names):
         old = out / name
         if old.resolve().is_relative_to(out.resolve()):
             old.unlink(missing_ok=True)
-    held = {"rankings": site.rankings, "runs": site.runs, "files": names, "contents": site.contents}
-    write_json(out / LIST, {"serbench": version("serbench"), **held})
+    _list(site, names, site.contents)
+
+
+def _names(site: Site) -> list[str]:
+    """The files that were written, relative to the site."""
+    return sorted(path.relative_to(site.index.parent).as_posix() for path in site.files)
+
+
+def _list(site: Site, names: Sequence[str], contents: Mapping[str, str]) -> None:
+    held = {"rankings": site.rankings, "runs": site.runs, "files": list(names), "contents": dict(contents)}
+    write_json(site.index.parent / LIST, {"serbench": version("serbench"), **held})
