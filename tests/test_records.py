@@ -270,7 +270,7 @@ def test_write_unit_refuses_what_is_no_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("part", ["write_parquet", "write_json"])
+@pytest.mark.parametrize("part", ["write_parquet", "write_record"])
 def test_a_unit_interrupted_while_it_is_written_is_unfinished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, first: bool
 ) -> None:
@@ -308,7 +308,15 @@ def flip_byte(path: Path) -> None:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """A change by hand in a record without a checksum, as those of before have none."""
+    held = {key: value for key, value in json.loads(path.read_text()).items() if key != "checksum"}
+    path.write_text(json.dumps({**held, **changes}))
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 UNIT_DAMAGE = {
@@ -321,6 +329,7 @@ UNIT_DAMAGE = {
     "a list": lambda run: unit_file(run, "json").write_text("[]"),
     "another trial": lambda run: edit(unit_file(run, "json"), trial=1),
     "unknown status": lambda run: edit(unit_file(run, "json"), status="great"),
+    "another second": lambda run: replace_text(unit_file(run, "json"), '"seconds": 1', '"seconds": 2'),
     "no digest": lambda run: edit(unit_file(run, "json"), predictions=None),
 }
 

@@ -23,11 +23,11 @@ from urllib.parse import quote
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import atomic_write, digest, write_json
+from ...datasets.core.files import atomic_write, digest
 from ...datasets.schema.task import Task
 from ..scores.scoring import check_predictions, not_finite, required_columns, score_predictions
 from .identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
-from .storage import join_parquet, plain, read_json, read_verified, write_parquet
+from .storage import join_parquet, plain, read_json, read_verified, write_parquet, write_record
 from .test_items import read_items, write_items
 
 SCHEMA = 1
@@ -68,7 +68,7 @@ class Run:
         path = Path(results) / "runs" / content["run_id"]
         fresh = not (path / "run.json").exists()
         if fresh:
-            write_json(path / "run.json", content)
+            write_record(path / "run.json", content)
         run = replace(cls.open(path), fresh=fresh)
         if changed := differences(identity(run.spec), identity(content)):
             raise SerbenchError(f"{path / 'run.json'} describes another run: {'; '.join(changed)}. Delete this folder.")
@@ -158,7 +158,7 @@ class Run:
             data_file.unlink(missing_ok=True)
         else:
             content["predictions"] = write_parquet(data_file, predictions)
-        write_json(facts_file, content)
+        write_record(facts_file, content)
         return content
 
     def adopt_unit(self, trial: int, fold: str, files: Mapping[str, bytes], attempts: int = 1) -> dict[str, Any]:
@@ -170,6 +170,7 @@ class Run:
         facts_file, data_file = self.unit_files(trial, fold)
         try:
             facts: dict[str, Any] = json.loads(files[facts_file.name])
+            facts.pop("checksum", None)
             held = facts.get("predictions") or {}
             if facts["status"] == "done" and digest(files[data_file.name], 64) != held["sha256"]:
                 raise ValueError("the predictions are not those that were written")
@@ -181,7 +182,7 @@ class Run:
         if data_file.name not in files:
             data_file.unlink(missing_ok=True)
         facts |= {"attempts": attempts} if attempts > 1 else {}
-        write_json(facts_file, facts)
+        write_record(facts_file, facts)
         return facts
 
     def unit(self, trial: int, fold: str) -> dict[str, Any] | None:

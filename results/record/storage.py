@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...datasets.core.files import write_bytes, write_text
+from ...datasets.core.files import checksum, write_bytes, write_json, write_text
 
 
 def plain(value: Any, *, finite: bool = False) -> Any:
@@ -32,11 +32,18 @@ def plain(value: Any, *, finite: bool = False) -> Any:
     return str(value)
 
 
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum of what is in it, atomically; `read_json` gives it back without."""
+    write_json(path, {**content, "checksum": checksum(content, {})})
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; `ValueError` when the file holds anything else."""
+    """The JSON object in a file; `ValueError` when the file holds anything else, or not what was written."""
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    if value.pop("checksum", None) not in (None, checksum(value, {})):
+        raise ValueError("its checksum is wrong, so it is not what was written")
     return value
 
 

@@ -20,8 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import write_json
-from .storage import join_parquet, read_json, read_verified, write_parquet
+from .storage import join_parquet, read_json, read_verified, write_parquet, write_record
 
 COLUMNS = ("speaker", "gender", "age", "language", "role", "dialogue", "session", "duration_seconds")
 AUTO = ("speaker", "dialogue")
@@ -45,7 +44,7 @@ def write_items(folder: Path, items: pd.DataFrame) -> None:
     if "id" not in items or items["id"].duplicated().any():
         raise SerbenchError("a table of items needs a column 'id' with unique values.")
     (folder / "items.json").unlink(missing_ok=True)
-    write_json(folder / "items.json", write_parquet(folder / "items.parquet", items))
+    write_record(folder / "items.json", write_parquet(folder / "items.parquet", items))
 
 
 def read_items(folder: Path) -> pd.DataFrame | None:
@@ -141,7 +140,7 @@ def write_ratings(folder: Path, ratings: Ratings) -> None:
     """Leave the answers in a run folder."""
     facts, data = (folder / name for name in RATING_FILES)
     facts.unlink(missing_ok=True)
-    write_json(facts, {**write_parquet(data, ratings.table), "intended": ratings.intended})
+    write_record(facts, {**write_parquet(data, ratings.table), "intended": ratings.intended})
 
 
 def read_ratings(folder: Path) -> Ratings | None:
