@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
+from ...datasets.core.errors import printable
 from ...datasets.core.stages import Stage, stage
 from .ending import SIGNALS, interruption
 from .pulse import pulsing, spoke
@@ -86,7 +87,7 @@ class Terminal:
 
     def message(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(printable(text), markup=False, highlight=False)
         spoke()
 
     @contextmanager

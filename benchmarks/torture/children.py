@@ -119,6 +119,11 @@ def command(
     meanwhile : called in this process with the child's number, while it works
     seconds : processor time that it may take
     """
+    return call(typed(arguments, before), folder, meanwhile, seconds)
+
+
+def typed(arguments: Sequence[str], before: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """What a child does where `serbench ARGUMENTS` is typed."""
 
     def serbench() -> None:
         from ..cli.app import main
@@ -127,19 +132,30 @@ def command(
         before()
         main()
 
-    return call(serbench, folder, meanwhile, seconds)
+    return serbench
 
 
 def call(
     body: Callable[[], None], folder: Path, meanwhile: Callable[[int], None] = lambda pid: None, seconds: int = SECONDS
 ) -> Done:
     """Run a function in a child, as `command` does with a command."""
+    pid, said = started(body, folder, seconds)
+    meanwhile(pid)
+    return ended(pid, said)
+
+
+def started(body: Callable[[], None], folder: Path, seconds: int = SECONDS, name: str = "") -> tuple[int, Path]:
+    """Begin a child that runs a function; its number, and the file of what it says."""
     folder.mkdir(parents=True, exist_ok=True)
-    said = folder.parent / f"{folder.name}.{SAID}"
+    said = folder.parent / f"{folder.name}.{name}{SAID}"
     pid = os.fork()
     if pid == 0:
         _child(body, folder, said, seconds)
-    meanwhile(pid)
+    return pid, said
+
+
+def ended(pid: int, said: Path) -> Done:
+    """Wait for a child."""
     _, status, usage = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     text = said.read_text(encoding="utf-8", errors="replace")
@@ -175,7 +191,12 @@ def _own(folder: Path, said: Path, seconds: int) -> None:
         for number in (1, 2)
     )
     os.chdir(folder)
-    os.environ |= {"SERBENCH_CACHE": str(folder / "cache"), "COLUMNS": "200", "PYTHON_CPU_COUNT": "1", "HOME": str(folder)}
+    os.environ |= {
+        "SERBENCH_CACHE": str(folder / "cache"),
+        "COLUMNS": "200",
+        "PYTHON_CPU_COUNT": "1",
+        "HOME": str(folder),
+    }
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

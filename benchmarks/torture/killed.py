@@ -1,8 +1,8 @@
 """Killed anywhere: SIGKILL at points of a work, which is then done again and compared with an unbroken one.
 
-A point is in front of (or half through) every change that a work makes on the disk, see `faults.py`. Points are drawn at
-random of all that an unbroken run passes, and some works are killed twice: the repetition is killed as well, and a third
-one ends. Whatever remains must be what an unbroken run leaves, to the byte, without a temporary file.
+A point is in front of (or half through) every change that a work makes on the disk, see `faults.py`. Points are drawn
+at random of all that an unbroken run passes, and some works are killed twice: the repetition is killed as well, and a
+third one ends. Whatever remains must be what an unbroken run leaves, to the byte, without a temporary file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is done while it is tortured: seven works on a corpus of a dozen short noises, each in under a second or so.
 
-A work is a command in a folder of its own. What it leaves is compared as `fingerprint` says it: every file by its bytes,
-records without the seconds that they took, a cache by the arrays in it, since the names of its packs are times.
+A work is a command in a folder of its own. What it leaves is compared as `fingerprint` says it: every file by its
+bytes, records without the seconds that they took, a cache by the arrays in it, since the names of its packs are times.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ TINY = {"channels": "4,8", "strides": "4,4", "width": "8", "chunk_seconds": "0.2
 FUSION = {"sampling_rate": "2000", "filters": "4,4,4", "pools": "5,4,2", "projection": "8", "width": "8", "units": "4"}
 OF_THE_MACHINE = ("cache/audio/",)
 """Folders that remember times of files, so they are the same nowhere."""
+NOTES = ".finished/"
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,18 @@ def works(corpus: Path) -> dict[str, Work]:
     words = ("--words", str(corpus.with_name("times.csv")), "--device", "cpu")
     speech = ("min_count=2", "dim=4", "epochs=3")
     made = [
-        Work("run linear", (*run, "--model", "linear", "--task", "emotion", "--set", "model.feature=mel", "--save-models")),
+        Work(
+            "run linear",
+            (*run, "--model", "linear", "--task", "emotion", "--set", "model.feature=mel", "--save-models"),
+        ),
         Work("run deepemocluster", (*run, "--model", "deepemocluster", "--task", "arousal", *_set(TINY, clusters="2"))),
         Work("run semantic-fusion", (*run, "--model", "semantic-fusion", "--task", "emotion", *_set(FUSION))),
         Work("extract", ("extract", "mel", *table, "--out", "arrays.npz")),
         Work("report", ("report", "--bootstrap", "20"), ("run linear",)),
         Work("merge", ("merge", "results", "--out", "merged"), ("run linear",)),
-        Work("words speech2vec", ("words", "speech2vec", "table", *table[2:], *words, "--out", "w.vec", *_each(speech))),
+        Work(
+            "words speech2vec", ("words", "speech2vec", "table", *table[2:], *words, "--out", "w.vec", *_each(speech))
+        ),
     ]
     return {work.name: work for work in made}
 
@@ -76,7 +82,9 @@ def write_corpus(folder: Path, count: int = 12) -> Path:
         part = ("train", "train", "dev", "test")[k % 4]
         row = {"path": name, "speaker": f"s{k % 4}", "partition": part, "arousal": 1 + k * 5 % 7 + k / 100}
         rows.append({**row, "emotion": ("anger", "sadness")[k // 4 % 2], "text": "ba di gu"})
-        times += [{"item": name, "word": w, "start": 0.2 * i, "end": 0.2 * (i + 1)} for i, w in enumerate(["ba", "di", "gu"])]
+        times += [
+            {"item": name, "word": w, "start": 0.2 * i, "end": 0.2 * (i + 1)} for i, w in enumerate(["ba", "di", "gu"])
+        ]
     pd.DataFrame(rows).to_csv(folder / "toy.csv", index=False)
     pd.DataFrame(times).to_csv(folder / "times.csv", index=False)
     return folder / "toy.csv"
@@ -128,6 +136,8 @@ def fingerprint(folder: Path) -> dict[str, str]:
             continue
         if path.suffix == SUFFIX:
             found |= _arrays(path, f"{path.parent.relative_to(folder).as_posix()}/")
+        elif NOTES in name:  # named after a digest of the sources too
+            found[f"{NOTES}{hashlib.sha256(path.read_bytes()).hexdigest()}"] = ""
         else:
             found[name] = hashlib.sha256(_bytes(path)).hexdigest()
     return found

@@ -32,6 +32,8 @@ from .stressed import FOLDER, folder as stress_folder
 from .test_items import has_ratings, read_ratings, write_ratings
 
 __all__ = ["Merged", "export_run", "merge"]
+LARGEST, MOST_TIMES = 64 << 20, 50
+"""A zip file unpacks to 64 MiB, or to 50 times its own size; what does to more holds no records."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,23 @@ def _opened(source: Path, stack: ExitStack) -> Path:
         raise SerbenchError(f"{str(source)!r} is neither a results folder nor an exported zip file.")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     with zipfile.ZipFile(source) as archive:
+        _refuse_bomb(source, archive)
         for name in archive.namelist():
             if re.fullmatch(rf"({FOLDER}/)?runs/[^/\\]+/[^/\\]+", name) and ".." not in name.split("/"):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(archive.read(name))
     return folder
+
+
+def _refuse_bomb(source: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse a zip file that unpacks to far more than records do: they are packed already, or short."""
+    whole = sum(entry.file_size for entry in archive.infolist())
+    if whole > max(LARGEST, MOST_TIMES * source.stat().st_size):
+        raise SerbenchError(
+            f"{str(source)!r} has {source.stat().st_size} bytes and would unpack to {whole}. Expected records, which "
+            "are packed already: a file that 'serbench export' wrote."
+        )
 
 
 def _read_all(folders: Iterable[Path], places: Mapping[str, str]) -> tuple[list[Run], list[str]]:

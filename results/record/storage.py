@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import numbers
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import pandas as pd
 
 from ...datasets.core.files import checksum, write_bytes, write_json, write_text
+
+FORMULA = re.compile(r"[=@\t\r]|[+-](?=[^\d.\s+-])")
+"""Begin of a text that a spreadsheet computes."""
 
 
 def plain(value: Any, *, finite: bool = False) -> Any:
@@ -91,7 +95,15 @@ def join_parquet(
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> Path:
-    """Write a table as UTF-8 CSV atomically, numbers in full precision; returns the path."""
+    """Write a table as UTF-8 CSV atomically, numbers in full precision; returns the path.
+
+    A text that spreadsheets would take for a formula, such as a speaker called "=1+1", gets an apostrophe before it.
+    """
     path = Path(path)
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    texts = {name: table[name].map(_no_formula) for name in table if table[name].dtype.kind not in "biufcMm"}
+    write_text(path, table.assign(**texts).to_csv(index=False, lineterminator="\n"))
     return path
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
