@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,16 @@ from serbench.benchmarks.core.progress import lasting_interrupts
 from serbench.benchmarks.torture import children
 from serbench.datasets.core.errors import SerbenchError
 
+TIMES = {"55m": 3300, "90s": 90, "1h30m": 5400, "2h0m5s": 7205, " 1s ": 1}
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("55m", 3300), ("90s", 90), ("1h30m", 5400), ("2h0m5s", 7205), (" 1s ", 1)]
-)
+
+def send(number: signal.Signals) -> None:
+    """Send a signal to this process, and wait for it."""
+    os.kill(os.getpid(), number)
+    time.sleep(1)
+
+
+@pytest.mark.parametrize(("text", "seconds"), TIMES.items())
 def test_a_time_is_hours_minutes_and_seconds(text: str, seconds: int) -> None:
     assert ending.seconds_of(text) == seconds
 
@@ -41,8 +48,7 @@ def test_the_time_is_over_and_the_alarm_is_gone_after_it() -> None:
 def test_a_signal_interrupts_and_is_forgotten_after_the_region(number: signal.Signals, status: int) -> None:
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt) as caught, ending.heeded():
-        os.kill(os.getpid(), number)
-        time.sleep(1)
+        send(number)
     assert ending.status_of(caught.value) == status
     assert signal.getsignal(number) is before
     seen = ending.seen()
@@ -60,13 +66,11 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
 
 
 def test_a_signal_that_a_library_swallows_is_raised_again() -> None:
-    with ending.heeded(), pytest.raises(ending.Ended) as caught, lasting_interrupts() as check:
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-        except BaseException:
-            pass
-        check()
+    with ending.heeded(), lasting_interrupts() as check:
+        with suppress(BaseException):  # as some libraries do
+            send(signal.SIGTERM)
+        with pytest.raises(ending.Ended) as caught:
+            check()
     assert caught.value.status == 143
 
 

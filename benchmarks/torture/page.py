@@ -63,8 +63,8 @@ def section(name: str, rows: Sequence[Tally], rounds: int, seed: int, seconds: f
         "",
         *(module.__doc__ or "").strip().splitlines(),
         "",
-        f"**{times} times, {wrong} wrong.** Measured {datetime.now(UTC):%Y-%m-%d} with --rounds {rounds} --seed {seed}, "
-        f"{seconds:.0f} CPU-seconds; {known}.",
+        f"**{times} times, {wrong} wrong.** Measured {datetime.now(UTC):%Y-%m-%d} with --rounds {rounds} --seed {seed} "
+        f"in {seconds:.0f} CPU-seconds; {known}.",
         "",
         "| what | how | times | what came of it | wrong |",
         "| --- | --- | ---: | --- | ---: |",
