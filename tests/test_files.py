@@ -12,8 +12,9 @@ from typing import IO
 import numpy as np
 import pytest
 
+from serbench.datasets.core import files
 from serbench.datasets.core.errors import SerbenchError, StorageError, printable
-from serbench.datasets.core.files import atomic_write, checksum, replacing, write_bytes, write_text
+from serbench.datasets.core.files import atomic_write, checksum, discard, replacing, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -49,6 +50,26 @@ def test_more_writers_than_there_are_names_have_random_ones(tmp_path: Path) -> N
     nested(20)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "20"
+
+
+def test_without_locks_every_writer_has_a_random_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    with replacing(tmp_path / "a") as first, replacing(tmp_path / "a") as second:
+        assert len({first.name, second.name, ".a.part"}) == 3
+        assert names(tmp_path) == sorted([first.name, second.name])
+    assert names(tmp_path) == ["a"]
+
+
+def test_discarding_leaves_what_a_living_writer_writes(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"x")
+    (tmp_path / ".a.1.part").write_text("of a killed one")
+    with replacing(tmp_path / "a") as part:
+        discard(tmp_path / "a")
+        assert names(tmp_path) == [part.name]
+    assert names(tmp_path) == ["a"]
 
 
 def test_the_mode_is_that_of_any_other_new_file(tmp_path: Path) -> None:

@@ -58,6 +58,9 @@ class Faults:
             os.kill(os.getpid(), signal.SIGKILL)
         return here and writes
 
+    def _inside(self, path: Any) -> bool:
+        return os.path.abspath(os.fspath(path)).startswith(self.place)
+
     def _hit(self, half: Callable[[], Any]) -> Any:
         """Write the half; then die, fail, or say that this was all."""
         if self.kind == KILL and self.at == self.count + 1:
@@ -71,14 +74,14 @@ class Faults:
 
     def _changing(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def change(*given: Any, **more: Any) -> Any:
-            if isinstance(given[0], int) or str(os.fspath(given[0])).startswith(self.place):
+            if isinstance(given[0], int) or self._inside(given[0]):
                 self.strike(writes=False)
             return real(*given, **more)
 
         return change
 
     def _opening(self, path: Any, flags: int, *given: Any, **more: Any) -> int:
-        if flags & os.O_CREAT and str(os.fspath(path)).startswith(self.place):
+        if flags & os.O_CREAT and self._inside(path):
             self.strike(writes=False)
         return int(_real["open"](path, flags, *given, **more))
 
@@ -103,8 +106,8 @@ class Faults:
                 return int(real(data) if done is None else done)
 
         def opened(path: Path, mode: str = "r", *given: Any, **more: Any) -> Any:
-            if mode == "wb" and str(path).startswith(self.place):
-                return io.BufferedRandom(raw) if (raw := Stream(path, "w+")).readable() else io.BufferedWriter(raw)
+            if mode == "wb" and self._inside(path):
+                return io.BufferedWriter(Stream(path, "w"))
             return _open(path, mode, *given, **more)
 
         return opened

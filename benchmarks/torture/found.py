@@ -37,6 +37,12 @@ FOUND = (
         "the lock of `replacing` gives the second one another name",
     ),
     Finding(
+        "of two processes at the same run, the one that looked while the other wrote a unit or items anew took that "
+        "for damage; the one that ended first deleted the state of the other",
+        "a record is deleted before it is written anew, and states were deleted whoever wrote them",
+        "a record that is gone counts as unfinished; a state that is being written is left alone (`discard`)",
+    ),
+    Finding(
         "SIGTERM and SIGHUP ended a run without a word, with bars on the terminal and workers that went on",
         "only Ctrl-C was heeded",
         "`benchmarks/core/ending.py`: both end as Ctrl-C does, with status 143 and 129; `--stop-after` with 75",

@@ -72,6 +72,8 @@ def fuzzed(target: Target, place: Path, rounds: int, seed: int) -> Tally:
                 row.add(line["outcome"], line["wrong"])
         if len(lines) % 2:  # it had begun one, and died
             row.add("", f"{target.name}, {lines[-1]['begun']}: {ended.problem or ended.status}: {ended.said[-200:]}")
+        if not lines:
+            row.add("", f"{target.name}: {ended.problem or ended.status}: {ended.said[-200:]}")
         done += (len(lines) + 1) // 2 or BATCH
     return row
 
@@ -145,7 +147,7 @@ def _adapter(place: Path, name: str) -> Target:
     if not root.exists():
         _module("benchmarks.corpora.mock").write_mock(name, root)
     load = _module("datasets.reading.load").load_corpus
-    whole = len(load(name, root).utterances)
+    whole = load(name, root)
 
     def read(file: Path) -> int:
         corpus = load(name, root)
@@ -156,7 +158,7 @@ def _adapter(place: Path, name: str) -> Target:
         ids = corpus.utterances.index
         if corpus.word_source is not None and len(ids):
             corpus.words(str(ids[0]))
-        return 0 if corpus.notes else whole - len(ids)
+        return 0 if corpus.notes != whole.notes else len(whole.utterances) - len(ids)
 
     files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix.lower() not in SOUND and p.stat().st_size)
     return Target(f"labels of {name}", tuple(files or [p for p in root.rglob("*") if p.is_file()]), read)

@@ -34,6 +34,7 @@ KINDS = {
     "signals": ("Signals", 0.3),
     "hostile": ("Hostile input", 1.0),
     "fuzz": ("Fuzz", 20.0),
+    "commandlines": ("Command lines", 0.5),
     "races": ("Races and repetition", 0.3),
 }
 """Module of this room -> its heading, and how many times `--rounds` it repeats each of its works or files."""

@@ -78,6 +78,19 @@ def _about(error: OSError, path: Path) -> bool:
     return error.filename is None or Path(os.fsdecode(error.filename)).parent in (path.parent, *path.parents)
 
 
+def discard(path: Path) -> None:
+    """Delete a file and what killed writers of it have left; what a living one writes stays."""
+    path.unlink(missing_ok=True)
+    for part in path.parent.glob(f".{path.name}*.part"):
+        try:
+            handle = os.open(part, os.O_RDWR)
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        if _locked(handle):
+            part.unlink(missing_ok=True)
+        os.close(handle)
+
+
 def _temporary(path: Path) -> tuple[int, Path]:
     """An empty file beside `path` that no living process writes, and the handle that says so as long as it is open."""
     for turn in range(_NAMES):
@@ -86,21 +99,31 @@ def _temporary(path: Path) -> tuple[int, Path]:
             handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:  # another user's
             continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is(handle, part):
-                os.ftruncate(handle, 0)
-                return handle, part
-        except BlockingIOError:
-            pass
-        except OSError:  # a file system without locks
-            os.close(handle)
+        except FileNotFoundError:  # another process took its empty folder away
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        alone = _locked(handle)
+        if alone and _is(handle, part):
+            os.ftruncate(handle, 0)
+            return handle, part
+        os.close(handle)
+        if alone is None:
             part.unlink(missing_ok=True)
             break
-        os.close(handle)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.chmod(name, 0o666 & ~_umask())  # mkstemp's own mode would hide shared results from a group
     return handle, Path(name)
+
+
+def _locked(handle: int) -> bool | None:
+    """Whether the open file is this process's alone now; None on a file system without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _is(handle: int, path: Path) -> bool:

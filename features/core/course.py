@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...datasets.core.files import canonical_json, checksum, replacing
+from ...datasets.core.files import canonical_json, checksum, discard, replacing
 
 SCHEMA = 1
 
@@ -104,9 +105,8 @@ class Course:
 
 def remove_state(path: Path) -> None:
     """Delete a state, and its folder when nothing else is in it."""
-    for file in (path, *path.parent.glob(f".{path.name}*.part")):
-        file.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
+    discard(path)
+    with suppress(OSError):  # not there, or another process at the same training still needs it
         path.parent.rmdir()
 
 

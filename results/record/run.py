@@ -193,7 +193,7 @@ class Run:
     def units(self) -> list[dict[str, Any]]:
         """Facts of all units, by trial and fold in the protocol's order."""
         order = {fold: i for i, fold in enumerate(self.folds)}
-        facts = [self._read_unit(path) for path in self.path.glob("unit-*.json")]
+        facts = [unit for path in self.path.glob("unit-*.json") if (unit := self._read_unit(path)) is not None]
         return sorted(facts, key=lambda u: (u["trial"], order.get(u["fold"], len(order)), u["fold"]))
 
     def finished(self, trials: int, folds: Iterable[str], *, retry: bool = True) -> list[tuple[int, str]]:
@@ -272,13 +272,16 @@ class Run:
         names = f"{path.stem}.json and {path.stem}.parquet"
         return SerbenchError(f"{path} is damaged: {reason}. Delete {names} there and run again: {line}")
 
-    def _read_unit(self, path: Path) -> dict[str, Any]:
+    def _read_unit(self, path: Path) -> dict[str, Any] | None:
+        """Facts of a unit; None where another process is writing it anew at this moment."""
         try:
             unit = read_json(path)
             if unit["status"] not in STATUSES or self.unit_files(unit["trial"], unit["fold"])[0] != path:
                 raise ValueError("trial, fold or status is wrong")
             if unit["status"] == "done" and not path.with_suffix(".parquet").is_file():
                 raise ValueError("there is no parquet file beside it")
+        except FileNotFoundError:
+            return None
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(path, error) from error
         return unit

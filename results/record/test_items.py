@@ -49,18 +49,24 @@ def write_items(folder: Path, items: pd.DataFrame) -> None:
 
 def read_items(folder: Path) -> pd.DataFrame | None:
     """The items of a run folder, indexed by id; None when the record has none. Damaged files are a `SerbenchError`."""
-    facts = folder / "items.json"
-    if not facts.is_file():
-        return None
     try:
-        table = join_parquet([(read_verified(folder / "items.parquet", read_json(facts)), {})], None)
+        held = read_json(folder / "items.json")
+        table = join_parquet([(read_verified(folder / "items.parquet", held), {})], None)
         assert table is not None
         return table.set_index("id")
+    except FileNotFoundError as error:
+        if error.filename is None or Path(error.filename).suffix == ".json":
+            return None
+        raise _damaged_items(folder, error) from error
     except (OSError, ValueError, KeyError) as error:
-        raise SerbenchError(
-            f"{folder / 'items.parquet'} is damaged: {error}. Delete items.json and items.parquet there and repeat the "
-            "'serbench run' line of the record, which writes them again and trains nothing."
-        ) from error
+        raise _damaged_items(folder, error) from error
+
+
+def _damaged_items(folder: Path, error: Exception) -> SerbenchError:
+    return SerbenchError(
+        f"{folder / 'items.parquet'} is damaged: {error}. Delete items.json and items.parquet there and repeat the "
+        "'serbench run' line of the record, which writes them again and trains nothing."
+    )
 
 
 def choose_clusters(items: pd.DataFrame | None, ids: Sequence[str], by: str = "auto", line: str = "") -> Clusters:
