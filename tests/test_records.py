@@ -18,6 +18,7 @@ from serbench.datasets.schema.task import Task
 from serbench.results.record import run as run_module
 from serbench.results.record.folder import Run, load_runs, protocol_digest, runs_table
 from serbench.results.record.identity import differences, fill_line, short_names
+from serbench.results.record.storage import write_csv
 from serbench.results.scores.scoring import score_predictions
 
 TASK = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
@@ -459,3 +460,13 @@ def test_the_package_is_light_to_import() -> None:
     )
     found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_csv_file_holds_no_formulas_and_every_number_as_it_is(tmp_path: Path) -> None:
+    texts = ["=1+1", "@x", "+cmd", "-x", "\ta", "-1.5", "+3", "-", "plain", None]
+    table = pd.DataFrame({"speaker": texts, "score": np.linspace(-1, 1, len(texts))})
+    back = pd.read_csv(write_csv(tmp_path / "a.csv", table), dtype={"speaker": str})
+    expected = ["'=1+1", "'@x", "'+cmd", "'-x", "'\ta", "-1.5", "+3", "-", "plain"]
+    assert back["speaker"].tolist()[:-1] == expected
+    assert back["speaker"].isna().tolist() == [False] * 9 + [True]
+    pd.testing.assert_series_equal(back["score"], table["score"])

@@ -2,7 +2,8 @@
 
 Expected of a failing write: a message that says what to do, exit status 2, no traceback, no temporary file, and a state
 from which the same command ends, on a mended disk, in what an unbroken run leaves. A short write is no fault: what is
-left is written by the next call, so nothing may be noticed. A folder that nobody may write to is refused likewise.
+left is written by the next call, so nothing may be noticed. Unnoticed is also the loss of what only saves time, such as
+remembered digests of sound, where all else is as unbroken. A folder that nobody may write to is refused likewise.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def faulty(shop: Workshop, work: Work, fault: tuple[str, bool, str], rounds: int
     for at in sorted(rng.sample(range(1, count + 1), min(rounds, count))):
         folder = shop.fresh(work)
         done = struck(work, folder, Faults(folder, kind, at, lasting=lasting))
-        wrong = "" if kind == SHORT and done.status == 0 else refusal(done) or left(folder)
+        wrong = ended(done, folder, unbroken)[1] if done.status == 0 else refusal(done) or left(folder)
         outcome, after = ended(command(work.arguments, folder, seconds=SECONDS), folder, unbroken)
         what = "unnoticed" if done.status == 0 else f"refused, then {outcome}"
         wrong = wrong or after

@@ -156,7 +156,7 @@ def texts(shop: Workshop, name: str, text: str) -> Tally:
     """A text as label, speaker, transcript and file name: a run, its leaderboard and its report."""
     row = Tally("labels, speakers, transcripts", name)
     safe = re.sub(r"[/\0]", "_", text)
-    folder, table = _corpus(shop, {}, emotion=text, speaker=text, text=text)
+    folder, table = _corpus(shop, {}, label=text, speaker=text, text=text)
     shutil.copy(table.parent / "03.wav", table.parent / f"{safe}.wav")
     rows = pd.read_csv(table, dtype=str)
     rows.loc[3, "path"] = f"{safe}.wav"
@@ -165,7 +165,7 @@ def texts(shop: Workshop, name: str, text: str) -> Tally:
     for arguments in (
         ["check", "table", "--root", str(table)],
         ["card", "table", "--root", str(table)],
-        _run(table),
+        _run(table, "label"),
         ["leaderboard"],
         ["fairness", "linear", "--by", "speaker"],
         ["report", "--bootstrap", "20"],
@@ -196,8 +196,8 @@ def _tags(results: Path) -> Iterator[str]:
             yield f"{path.name} holds the text as it was given"
 
 
-def _run(table: Path) -> list[str]:
-    more = ["--trials", "1", "--subsets", "2", "--threads", "1", "--task", "emotion", "--set", "model.feature=mel"]
+def _run(table: Path, task: str = "emotion") -> list[str]:
+    more = ["--trials", "1", "--subsets", "2", "--threads", "1", "--task", task, "--set", "model.feature=mel"]
     return ["run", "--model", "linear", "--dataset", "table", "--root", str(table), *more]
 
 
@@ -207,6 +207,7 @@ def _corpus(shop: Workshop, cells: dict[int, dict[str, str]], **every: str) -> t
     shutil.copytree(shop.place / "corpus", folder / "corpus")
     table = folder / "corpus" / "toy.csv"
     rows = pd.read_csv(table, dtype=str)
+    rows = rows.rename(columns={"emotion": "label"}) if "label" in every else rows
     for column, text in every.items():
         rows[column] = rows[column].where(rows[column] != rows[column].iloc[0], text)
     for index, values in cells.items():
