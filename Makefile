@@ -9,6 +9,7 @@ CONSTRAINTS ?=
 TORCH_INDEX ?=
 RESULTS ?= results
 WORKERS ?= 2
+ROUNDS ?= 10
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
@@ -16,7 +17,7 @@ TORCH = $(shell sed -n 's/^ *"\(torch[>=][^"]*\)",$$/\1/p' pyproject.toml)
 PACKAGES = datasets features sermodels benchmarks results
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup demo test smoke test-oldest test-newest smoke-oldest lint types docs bench wheel clean
+.PHONY: setup demo test smoke test-oldest test-newest smoke-oldest lint types docs bench torture wheel clean
 
 setup: $(READY)
 
@@ -79,6 +80,10 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m serbench.benchmarks.performance.page --out docs/performance.md
+
+# what is killed, damaged, full, hostile or mutated, and what was lost; longer: make torture ROUNDS=100
+torture: $(READY)
+	$(BIN)/python -m serbench.benchmarks.torture --rounds $(ROUNDS) --out docs/reliability.md
 
 wheel: $(READY)
 	$(BIN)/python -m build --no-isolation --outdir build/dist .

@@ -32,6 +32,7 @@ def rewrite(path: Path, **changes: object) -> None:
     with safetensors.safe_open(path, framework="np") as content:
         arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
         head = json.loads(content.metadata()["serbench"]) | changes
+        head.pop("checksum")  # as files of before have none
     head = {key: value for key, value in head.items() if value is not None}
     path.write_bytes(safetensors.numpy.save(arrays, metadata={"serbench": json.dumps(head)}))
 
@@ -47,7 +48,7 @@ def test_the_file_is_plain_safetensors_with_a_description(model: chance.Model, t
     assert head["config"] == {"strategy": "random"}
     assert head["task"] == TASK.to_dict()
     assert head["facts"] == {"seed": 0}
-    assert set(head) == {"schema", "serbench", "model", "config", "task", "facts"}
+    assert set(head) == {"schema", "serbench", "model", "config", "task", "facts", "checksum"}
 
 
 def test_a_folder_may_be_given_and_saving_again_replaces(model: chance.Model, tmp_path: Path) -> None:
@@ -126,3 +127,12 @@ def test_expect_checks_name_and_shape() -> None:
     for key, shape in [("b", (2, 3)), ("a", (2,)), ("a", (2, 4))]:
         with pytest.raises(ValueError, match=r"expected|no array"):
             expect(arrays, key, shape)
+
+
+def test_a_bit_that_a_disk_has_changed_is_found(model: chance.Model, tmp_path: Path) -> None:
+    path = save_model(model, tmp_path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # of the constant
+    path.write_bytes(data)
+    with pytest.raises(SerbenchError, match="its checksum is wrong"):
+        load_model(path)

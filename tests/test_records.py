@@ -18,6 +18,7 @@ from serbench.datasets.schema.task import Task
 from serbench.results.record import run as run_module
 from serbench.results.record.folder import Run, load_runs, protocol_digest, runs_table
 from serbench.results.record.identity import differences, fill_line, short_names
+from serbench.results.record.storage import write_csv
 from serbench.results.scores.scoring import score_predictions
 
 TASK = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
@@ -270,7 +271,7 @@ def test_write_unit_refuses_what_is_no_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("part", ["write_parquet", "write_json"])
+@pytest.mark.parametrize("part", ["write_parquet", "write_record"])
 def test_a_unit_interrupted_while_it_is_written_is_unfinished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, first: bool
 ) -> None:
@@ -308,7 +309,15 @@ def flip_byte(path: Path) -> None:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """A change by hand in a record without a checksum, as those of before have none."""
+    held = {key: value for key, value in json.loads(path.read_text()).items() if key != "checksum"}
+    path.write_text(json.dumps({**held, **changes}))
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 UNIT_DAMAGE = {
@@ -321,6 +330,7 @@ UNIT_DAMAGE = {
     "a list": lambda run: unit_file(run, "json").write_text("[]"),
     "another trial": lambda run: edit(unit_file(run, "json"), trial=1),
     "unknown status": lambda run: edit(unit_file(run, "json"), status="great"),
+    "another second": lambda run: replace_text(unit_file(run, "json"), '"seconds": 1', '"seconds": 2'),
     "no digest": lambda run: edit(unit_file(run, "json"), predictions=None),
 }
 
@@ -450,3 +460,13 @@ def test_the_package_is_light_to_import() -> None:
     )
     found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_csv_file_holds_no_formulas_and_every_number_as_it_is(tmp_path: Path) -> None:
+    texts = ["=1+1", "@x", "+cmd", "-x", "\ta", "-1.5", "+3", "-", "plain", None]
+    table = pd.DataFrame({"speaker": texts, "score": np.linspace(-1, 1, len(texts))})
+    back = pd.read_csv(write_csv(tmp_path / "a.csv", table), dtype={"speaker": str})
+    expected = ["'=1+1", "'@x", "'+cmd", "'-x", "'\ta", "-1.5", "+3", "-", "plain"]
+    assert back["speaker"].tolist()[:-1] == expected
+    assert back["speaker"].isna().tolist() == [False] * 9 + [True]
+    pd.testing.assert_series_equal(back["score"], table["score"])

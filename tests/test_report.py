@@ -325,7 +325,7 @@ def test_damaged_records_are_left_out_by_name(tmp_path: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace('"right": 0.7', '"right": 0.8'), encoding="utf-8")
     text = report(tmp_path).text
     assert re.search(rf"Left out, {cut.run_id}: .*is damaged", text)
-    assert re.search(rf"Left out, {edited.run_id}: .*was changed by hand", text)
+    assert re.search(rf"Left out, {edited.run_id}: .*is not what was written", text)
     assert "Runs: 1; rankings: 1" in text
 
 

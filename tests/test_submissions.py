@@ -201,6 +201,7 @@ def test_the_command_and_its_worst_inputs(tmp_path: Path, there: Path, monkeypat
     ):
         with pytest.raises(SerbenchError, match=message):
             check(file)
-    monkeypatch.setattr(sharing, "MOST_BYTES", 100)
-    with pytest.raises(SerbenchError, match="more than the 0 MiB that are unpacked"):
+    monkeypatch.setattr(sharing, "LARGEST", 100)
+    monkeypatch.setattr(sharing, "MOST_TIMES", 1)
+    with pytest.raises(SerbenchError, match="would unpack to"):
         check(good)

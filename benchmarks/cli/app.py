@@ -11,6 +11,7 @@ import importlib.metadata
 import inspect
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
@@ -18,15 +19,16 @@ from contextlib import contextmanager, redirect_stdout
 from functools import wraps
 from importlib import import_module
 from itertools import takewhile
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 import typer.main
 from typer.core import TyperGroup
 
-from ...datasets.core.errors import SerbenchError, SerbenchWarning
+from ...datasets.core.errors import SerbenchError, SerbenchWarning, printable
 from ...datasets.core.libraries import library_failure
 from ...datasets.core.stages import stage
+from ..core.ending import heeded, seen, status_of
 from ..core.machine import wait_asleep
 from ..core.pulse import pulsing
 
@@ -203,22 +205,43 @@ def called(arguments: Sequence[str]) -> str:
 def main() -> None:
     """Entry point of the `serbench` command: a user's error is one message and exit status 2.
 
-    While it works it says where it is, at least every 30 seconds.
+    While it works it says where it is, at least every 30 seconds. SIGTERM and SIGHUP end it as Ctrl-C does.
     """
     warnings.formatwarning = _one_line
     wait_asleep()
     try:
-        with pulsing(), stage(called(sys.argv[1:])):
+        with heeded(), pulsing(), stage(called(sys.argv[1:])):
             app()
+    except KeyboardInterrupt as error:
+        sys.exit(status_of(error))
+    except SystemExit:
+        if (ended := seen()) is None:
+            raise
+        sys.exit(ended.status)
     except SerbenchError as error:
-        sys.stderr.write(f"serbench: {error}\n")
-        sys.exit(2)
+        _fail(error)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
-        failure = library_failure(error)
+        failure = library_failure(error) or _of_the_system(error)
         if failure is None:
             raise
-        sys.stderr.write(f"serbench: {failure}\n")
-        sys.exit(2)
+        _fail(failure)
+
+
+def _fail(error: SerbenchError) -> NoReturn:
+    """Say what is wrong, in letters that no terminal takes for commands, and leave with exit status 2."""
+    sys.stderr.write(f"serbench: {printable(str(error))}\n")
+    sys.exit(2)
+
+
+def _of_the_system(error: Exception) -> SerbenchError | None:
+    """What the operating system refused: a full disk, a file that can't be read; None for any other error."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return None
+    where = f"{os.fsdecode(error.filename)!r}: " if error.filename is not None else ""
+    return SerbenchError(
+        f"{where}{error.strerror}. Expected files that can be read, and free space in a folder that may be written to. "
+        "Mend that, and type the same command again: what is finished is kept."
+    )

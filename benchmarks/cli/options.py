@@ -347,9 +347,12 @@ def _names(datasets: Sequence[str]) -> list[str]:
 
 @contextmanager
 def resumable(shown: Display) -> Iterator[None]:
-    """Region that a Ctrl-C ends with a line on how to go on, and with exit status 130."""
+    """Region that a Ctrl-C, a signal or a limit of time ends with a line on how to go on, and with its exit status."""
+    from ..core.ending import Ended, status_of
+
     try:
         yield
-    except KeyboardInterrupt:
-        shown.message("Stopped. What is finished is kept; the same command goes on where this one was.")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as error:
+        why = error.reason if isinstance(error, Ended) else ""
+        shown.message(f"Stopped{why}. What is finished is kept; the same command goes on where this one was.")
+        raise typer.Exit(status_of(error)) from None

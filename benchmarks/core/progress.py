@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
+from ...datasets.core.errors import printable
 from ...datasets.core.stages import Stage, stage
+from .ending import SIGNALS, interruption
 from .pulse import pulsing, spoke
 
 Extraction = Callable[[int, int, float], None]
@@ -85,7 +87,7 @@ class Terminal:
 
     def message(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(printable(text), markup=False, highlight=False)
         spoke()
 
     @contextmanager
@@ -169,7 +171,7 @@ class _TerminalUnits:
 
 @contextmanager
 def lasting_interrupts() -> Iterator[Callable[[], None]]:
-    """Region in which a Ctrl-C is not lost; gives a function that raises KeyboardInterrupt again after one.
+    """Region in which a Ctrl-C, or what else ends a command, is not lost; gives a function that raises it again.
 
     The interpreter drops an exception that is raised in a destructor, and some libraries catch all of them while they
     are being imported.
@@ -177,20 +179,22 @@ def lasting_interrupts() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    before, seen = signal.getsignal(signal.SIGINT), threading.Event()
+    numbers = (signal.SIGINT, signal.SIGALRM, *SIGNALS)
+    before = {n: handler for n in numbers if callable(handler := signal.getsignal(n))}
+    seen: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
-        seen.set()
-        if callable(before):
-            before(number, frame)
+        seen.append(number)
+        before[signal.Signals(number)](number, frame)
 
     def check() -> None:
-        if seen.is_set():
-            raise KeyboardInterrupt
+        if seen:
+            raise interruption(seen[0])
 
-    if callable(before):
-        signal.signal(signal.SIGINT, handle)
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,37 +1,151 @@
 """Files: atomic writes, digests and paths that can't leave their root.
 
 Everything that serbench writes goes to a temporary name in the same folder and is renamed, so a killed process
-leaves either the old file or the new one, never half of one.
+leaves either the old file or the new one, never half of one. The temporary name follows from the file's own, and is
+locked while it is written: the next writer of the file takes over what a killed one has left, so nothing piles up, and
+two writers at once have two names.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import SerbenchError
+from .errors import SerbenchError, StorageError
 
-_UMASK = os.umask(0)
-os.umask(_UMASK)
+_NAMES = 16
+"""Writers of one file at the same time that have a name of this kind; further ones get a random one."""
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a temporary binary file beside `path`, then rename it to `path` (parents are made)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    """Let `write` fill a temporary binary file beside `path`, then rename it to `path` (parents are made).
+
+    Raises
+    ------
+    StorageError
+        If the file can't be written: a full disk, a folder that may not be written to.
+    """
+    with replacing(path) as part, part.open("wb") as stream:
+        write(stream)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Region that fills a temporary file beside `path`; it is renamed at the end, and deleted after any error.
+
+    Raises
+    ------
+    StorageError
+        As `atomic_write` does.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-        os.chmod(name, 0o666 & ~_UMASK)  # mkstemp's own mode would hide shared results from a group
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = _temporary(path)
+        try:
+            yield part
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if isinstance(error, StorageError) or not _about(error, path):
+            raise
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """The error for a file that can't be written."""
+    made = StorageError(
+        f"{str(path)!r} can't be written: {error.strerror or error}. Expected a folder with free space that you may "
+        "write to. Make room or name another folder, and type the same command again: what is finished is kept."
+    )
+    made.errno, made.strerror = error.errno, error.strerror
+    return made
+
+
+def _about(error: OSError, path: Path) -> bool:
+    """Whether an error is about the writing of `path`, not about another file that was read meanwhile."""
+    return error.filename is None or Path(os.fsdecode(error.filename)).parent in (path.parent, *path.parents)
+
+
+def discard(path: Path) -> None:
+    """Delete a file and what killed writers of it have left; what a living one writes stays."""
+    path.unlink(missing_ok=True)
+    for part in path.parent.glob(f".{path.name}*.part"):
+        try:
+            handle = os.open(part, os.O_RDWR)
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        if _locked(handle):
+            part.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """An empty file beside `path` that no living process writes, and the handle that says so as long as it is open."""
+    for turn in range(_NAMES):
+        part = path.with_name(f".{path.name}{f'.{turn}' if turn else ''}.part")
+        try:
+            handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:  # another user's
+            continue
+        except FileNotFoundError:  # another process took its empty folder away
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        alone = _locked(handle)
+        if alone and _is(handle, part):
+            os.ftruncate(handle, 0)
+            return handle, part
+        os.close(handle)
+        if alone is None:
+            part.unlink(missing_ok=True)
+            break
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.chmod(name, 0o666 & ~_umask())  # mkstemp's own mode would hide shared results from a group
+    return handle, Path(name)
+
+
+def _locked(handle: int) -> bool | None:
+    """Whether the open file is this process's alone now; None on a file system without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether the open file still has this name: its last writer may have renamed it just before the lock."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def checksum(head: Any, tensors: Mapping[str, Any]) -> str:
+    """CRC-32 of JSON-able data and of arrays (anything with a buffer, C order), as 8 hexadecimal digits."""
+    value = zlib.crc32(canonical_json(head).encode())
+    for name in sorted(tensors):
+        value = zlib.crc32(tensors[name], zlib.crc32(name.encode(), value))
+    return f"{value:08x}"
 
 
 def write_bytes(path: Path, data: bytes) -> None:

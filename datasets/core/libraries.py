@@ -15,7 +15,7 @@ from types import ModuleType, TracebackType
 
 from packaging.requirements import Requirement
 
-from .errors import SerbenchError
+from .errors import SerbenchError, StorageError
 
 OURS = "serbench"
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}
@@ -44,10 +44,10 @@ def library(name: str, purpose: str = "", instead: str = "") -> ModuleType:
         raise _described(name.partition(".")[0], error, purpose, instead) from error
 
 
-def library_failure(error: BaseException | None) -> LibraryError | None:
-    """The error to raise instead of `error` if that came from loading a library, else None."""
+def library_failure(error: BaseException | None) -> LibraryError | StorageError | None:
+    """The error to raise instead of `error` if that came from loading a library or is a full disk, else None."""
     while error is not None:
-        if isinstance(error, LibraryError):
+        if isinstance(error, LibraryError | StorageError):
             return error
         if (name := _loaded(error)) is not None:
             return _described(name, error)
@@ -60,7 +60,7 @@ def library_failure(error: BaseException | None) -> LibraryError | None:
 
 
 def raise_library_failure(error: BaseException) -> None:
-    """Raise a `LibraryError` if `error` came from loading a library; else do nothing."""
+    """Raise what ends the work, where `error` is or came from such: a `LibraryError`, a `StorageError`."""
     failure = library_failure(error)
     if failure is not None:
         raise failure from error

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from ...datasets.core.errors import SerbenchError
+from ...datasets.core.errors import StorageError
 from .pack import SUFFIX, Array, Entry, append, load, load_part, new_pack, scan
 
 PACK_BYTES = 32 << 20
@@ -24,7 +24,7 @@ Place = tuple[str, Entry]
 _DAY = 86400.0
 
 
-class CacheError(SerbenchError):
+class CacheError(StorageError):
     """The cache can't be written; this ends an extraction, since it is not the fault of a file."""
 
 

@@ -2,15 +2,15 @@
 
 The state is one safetensors file: tensors of the network, of the best weights and of the optimisers, all else as JSON
 in its metadata. It is replaced at once or not at all, so whenever a process dies the last saved epoch is there. It is
-taken up only by a training of the same identity (configuration, data, seed, device, library version ...); any other
-starts anew.
+taken up only by a training of the same identity (configuration, data, seed, device, library version ...), and only if
+its checksum is right; any other starts anew.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...datasets.core.files import canonical_json
+from ...datasets.core.files import canonical_json, checksum, discard, replacing
 
 SCHEMA = 1
 
@@ -73,11 +73,14 @@ class Course:
             averages, numbers[name] = _optimiser_state(optimiser)
             every |= {_of_optimiser(name) + k: v for k, v in averages.items()}
         head = {"schema": SCHEMA, "identity": identity, "epoch": self.epoch, "best_epoch": self.best_epoch}
-        path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in every.items()}
-        metadata = {"serbench": canonical_json({**head, "optimisers": numbers, **facts})}
-        save_file(contiguous, _temporary(path), metadata=metadata)
-        os.replace(_temporary(path), path)
+        head |= {"optimisers": numbers, **facts}
+        metadata = {"serbench": canonical_json({**head, "checksum": _checksum(head, contiguous)})}
+        with replacing(path) as part:
+            try:
+                save_file(contiguous, part, metadata=metadata)
+            except safetensors.SafetensorError as error:
+                raise OSError(str(error)) from error
 
     def take_up(self, path: Path, identity: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """Go on from a saved state: its facts and tensors, or None, and nothing changed, where none fits."""
@@ -87,9 +90,10 @@ class Course:
                 if head.get("schema", SCHEMA) != SCHEMA or head["identity"] != identity:
                     return None
                 tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
+            if head.pop("checksum", None) != _checksum(head, tensors):
+                return None
         except (OSError, safetensors.SafetensorError, KeyError, ValueError):
             return None
-        head |= head.pop("facts", {})  # where Speech2Vec's states had theirs
         self.network.load_state_dict(under("network.", tensors))
         self.best = under("best.", tensors)
         for name, optimiser in self.optimisers.items():
@@ -101,9 +105,8 @@ class Course:
 
 def remove_state(path: Path) -> None:
     """Delete a state, and its folder when nothing else is in it."""
-    for file in (path, _temporary(path)):
-        file.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
+    discard(path)
+    with suppress(OSError):  # not there, or another process at the same training still needs it
         path.parent.rmdir()
 
 
@@ -112,8 +115,9 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
+def _checksum(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Of the facts and the tensors (contiguous, on the CPU): a state that a disk has changed is not gone on from."""
+    return checksum(head, {key: value.flatten().view(torch.uint8).numpy() for key, value in tensors.items()})
 
 
 def _of_optimiser(name: str) -> str:

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import canonical_json
+from ...datasets.core.files import canonical_json, checksum
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -37,9 +37,10 @@ class Kind:
 
     def content(self, facts: Mapping[str, Any], arrays: Arrays) -> bytes:
         """The bytes of a file; equal for equal facts and arrays."""
-        head = canonical_json({"kind": self.name, "schema": self.schema, **facts})
+        head = {"kind": self.name, "schema": self.schema, **facts}
         tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        return safetensors.numpy.save(tensors, metadata={"serbench": head})
+        whole = canonical_json({**head, "checksum": checksum(head, tensors)})
+        return safetensors.numpy.save(tensors, metadata={"serbench": whole})
 
     def read(self, path: Path | str) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """Facts and arrays of a file.
@@ -57,7 +58,10 @@ class Kind:
                 head = json.loads((content.metadata() or {}).get("serbench", "{}"))
                 if (head.get("kind"), head.get("schema")) != (self.name, self.schema):
                     raise ValueError(f"it is of the kind {head.get('kind')!r} and schema {head.get('schema')}")
-                return head, {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
+                arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
+            if head.pop("checksum", None) not in (None, checksum(head, arrays)):
+                raise ValueError("its checksum is wrong, so it was damaged")
+            return head, arrays
         except (OSError, safetensors.SafetensorError, ValueError) as error:
             raise self.wrong(path, error) from error
 

@@ -110,6 +110,10 @@ def _pool(function: Callable[[Any], Any], jobs: int) -> Iterator[ProcessPoolExec
                 "if __name__ == '__main__': (each worker imports the script)."
             ) from error
         yield pool
+    except KeyboardInterrupt:  # what they work on is not waited for; a signal may have reached this process alone
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

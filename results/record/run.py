@@ -23,11 +23,21 @@ from urllib.parse import quote
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import atomic_write, digest, write_json
+from ...datasets.core.files import atomic_write, digest
 from ...datasets.schema.task import Task
 from ..scores.scoring import check_predictions, not_finite, required_columns, score_predictions
 from .identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
-from .storage import ENTRY, join_parquet, leave_dev, plain, read_dev, read_json, read_verified, write_parquet
+from .storage import (
+    ENTRY,
+    join_parquet,
+    leave_dev,
+    plain,
+    read_dev,
+    read_json,
+    read_verified,
+    write_parquet,
+    write_record,
+)
 from .test_items import read_items, write_items
 
 SCHEMA = 1
@@ -68,7 +78,7 @@ class Run:
         path = Path(results) / "runs" / content["run_id"]
         fresh = not (path / "run.json").exists()
         if fresh:
-            write_json(path / "run.json", content)
+            write_record(path / "run.json", content)
         run = replace(cls.open(path), fresh=fresh)
         if changed := differences(identity(run.spec), identity(content)):
             raise SerbenchError(f"{path / 'run.json'} describes another run: {'; '.join(changed)}. Delete this folder.")
@@ -165,7 +175,7 @@ class Run:
             data_file.unlink(missing_ok=True)
         else:
             content["predictions"] = write_parquet(data_file, predictions)
-        write_json(facts_file, content)
+        write_record(facts_file, content)
         return content
 
     def adopt_unit(self, trial: int, fold: str, files: Mapping[str, bytes], attempts: int = 1) -> dict[str, Any]:
@@ -177,6 +187,7 @@ class Run:
         facts_file, data_file = self.unit_files(trial, fold)
         try:
             facts: dict[str, Any] = json.loads(files[facts_file.name])
+            facts.pop("checksum", None)
             held = facts.get("predictions") or {}
             if facts["status"] == "done" and digest(files[data_file.name], 64) != held["sha256"]:
                 raise ValueError("the predictions are not those that were written")
@@ -188,7 +199,7 @@ class Run:
         if data_file.name not in files:
             data_file.unlink(missing_ok=True)
         facts |= {"attempts": attempts} if attempts > 1 else {}
-        write_json(facts_file, facts)
+        write_record(facts_file, facts)
         return facts
 
     def unit(self, trial: int, fold: str) -> dict[str, Any] | None:
@@ -199,7 +210,7 @@ class Run:
     def units(self) -> list[dict[str, Any]]:
         """Facts of all units, by trial and fold in the protocol's order."""
         order = {fold: i for i, fold in enumerate(self.folds)}
-        facts = [self._read_unit(path) for path in self.path.glob("unit-*.json")]
+        facts = [unit for path in self.path.glob("unit-*.json") if (unit := self._read_unit(path)) is not None]
         return sorted(facts, key=lambda u: (u["trial"], order.get(u["fold"], len(order)), u["fold"]))
 
     def finished(self, trials: int, folds: Iterable[str], *, retry: bool = True) -> list[tuple[int, str]]:
@@ -282,13 +293,16 @@ class Run:
         names = f"{path.stem}.json and {path.stem}.parquet"
         return SerbenchError(f"{path} is damaged: {reason}. Delete {names} there and run again: {line}")
 
-    def _read_unit(self, path: Path) -> dict[str, Any]:
+    def _read_unit(self, path: Path) -> dict[str, Any] | None:
+        """Facts of a unit; None where another process is writing it anew at this moment."""
         try:
             unit = read_json(path)
             if unit["status"] not in STATUSES or self.unit_files(unit["trial"], unit["fold"])[0] != path:
                 raise ValueError("trial, fold or status is wrong")
             if unit["status"] == "done" and not path.with_suffix(".parquet").is_file():
                 raise ValueError("there is no parquet file beside it")
+        except FileNotFoundError:
+            return None
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(path, error) from error
         return unit

@@ -33,7 +33,8 @@ from .stressed import FOLDER, folder as stress_folder
 from .test_items import has_ratings, read_ratings, write_ratings
 
 __all__ = ["Merged", "export_run", "has_labels", "merge", "opened"]
-MOST_BYTES = 4 << 30
+LARGEST, MOST_TIMES = 64 << 20, 50
+"""A zip file unpacks to 64 MiB, or to 50 times its own size; what does to more holds no records."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
 def opened(source: Path, stack: ExitStack) -> Path:
     """A results folder: the source itself, or what its zip file holds, in a folder that lives as long as the stack.
 
-    Only files of run folders are unpacked, and none of an archive that would take more than `MOST_BYTES`.
+    Only files of run folders are unpacked, and none of an archive that unpacks to far more than records do.
     """
     if source.is_dir():
         return source
@@ -96,17 +97,23 @@ def opened(source: Path, stack: ExitStack) -> Path:
         raise SerbenchError(f"{str(source)!r} is neither a results folder nor an exported zip file.")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     with zipfile.ZipFile(source) as archive:
-        if (size := sum(member.file_size for member in archive.infolist())) > MOST_BYTES:
-            raise SerbenchError(
-                f"{str(source)!r} holds {size >> 20} MiB, more than the {MOST_BYTES >> 20} MiB that are unpacked. "
-                "Expected one run as 'serbench export' packs it; merge larger ones as results folders."
-            )
+        _refuse_bomb(source, archive)
         for name in archive.namelist():
             if re.fullmatch(rf"({FOLDER}/)?runs/[^/\\]+/[^/\\]+", name) and ".." not in name.split("/"):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(archive.read(name))
     return folder
+
+
+def _refuse_bomb(source: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse a zip file that unpacks to far more than records do: they are packed already, or short."""
+    whole = sum(entry.file_size for entry in archive.infolist())
+    if whole > max(LARGEST, MOST_TIMES * source.stat().st_size):
+        raise SerbenchError(
+            f"{str(source)!r} has {source.stat().st_size} bytes and would unpack to {whole}. Expected records, which "
+            "are packed already: a file that 'serbench export' wrote."
+        )
 
 
 def _read_all(folders: Iterable[Path], places: Mapping[str, str]) -> tuple[list[Run], list[str]]:

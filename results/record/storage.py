@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import numbers
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from typing import Any
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import write_bytes, write_text
+from ...datasets.core.files import checksum, write_bytes, write_json, write_text
+
+FORMULA = re.compile(r"[=@\t\r]|[+-](?=[^\d.\s+-])")
+"""Begin of a text that a spreadsheet computes."""
 
 ENTRY = "dev_predictions"
 """Key of the unit's JSON that holds rows and digest."""
@@ -43,11 +47,18 @@ def plain(value: Any, *, finite: bool = False) -> Any:
     return str(value)
 
 
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum of what is in it, atomically; `read_json` gives it back without."""
+    write_json(path, {**content, "checksum": checksum(content, {})})
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; `ValueError` when the file holds anything else."""
+    """The JSON object in a file; `ValueError` when the file holds anything else, or not what was written."""
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    if value.pop("checksum", None) not in (None, checksum(value, {})):
+        raise ValueError("its checksum is wrong, so it is not what was written")
     return value
 
 
@@ -95,10 +106,18 @@ def join_parquet(
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> Path:
-    """Write a table as UTF-8 CSV atomically, numbers in full precision; returns the path."""
+    """Write a table as UTF-8 CSV atomically, numbers in full precision; returns the path.
+
+    A text that spreadsheets would take for a formula, such as a speaker called "=1+1", gets an apostrophe before it.
+    """
     path = Path(path)
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    texts = {name: table[name].map(_no_formula) for name in table if table[name].dtype.kind not in "biufcMm"}
+    write_text(path, table.assign(**texts).to_csv(index=False, lineterminator="\n"))
     return path
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
 
 def dev_file(facts_file: Path) -> Path:

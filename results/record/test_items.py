@@ -20,8 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import write_json
-from .storage import join_parquet, read_json, read_verified, write_parquet
+from .storage import join_parquet, read_json, read_verified, write_parquet, write_record
 
 COLUMNS = ("speaker", "gender", "age", "language", "role", "dialogue", "session", "duration_seconds")
 AUTO = ("speaker", "dialogue")
@@ -45,23 +44,29 @@ def write_items(folder: Path, items: pd.DataFrame) -> None:
     if "id" not in items or items["id"].duplicated().any():
         raise SerbenchError("a table of items needs a column 'id' with unique values.")
     (folder / "items.json").unlink(missing_ok=True)
-    write_json(folder / "items.json", write_parquet(folder / "items.parquet", items))
+    write_record(folder / "items.json", write_parquet(folder / "items.parquet", items))
 
 
 def read_items(folder: Path) -> pd.DataFrame | None:
     """The items of a run folder, indexed by id; None when the record has none. Damaged files are a `SerbenchError`."""
-    facts = folder / "items.json"
-    if not facts.is_file():
-        return None
     try:
-        table = join_parquet([(read_verified(folder / "items.parquet", read_json(facts)), {})], None)
+        held = read_json(folder / "items.json")
+        table = join_parquet([(read_verified(folder / "items.parquet", held), {})], None)
         assert table is not None
         return table.set_index("id")
+    except FileNotFoundError as error:
+        if error.filename is None or Path(error.filename).suffix == ".json":
+            return None
+        raise _damaged_items(folder, error) from error
     except (OSError, ValueError, KeyError) as error:
-        raise SerbenchError(
-            f"{folder / 'items.parquet'} is damaged: {error}. Delete items.json and items.parquet there and repeat the "
-            "'serbench run' line of the record, which writes them again and trains nothing."
-        ) from error
+        raise _damaged_items(folder, error) from error
+
+
+def _damaged_items(folder: Path, error: Exception) -> SerbenchError:
+    return SerbenchError(
+        f"{folder / 'items.parquet'} is damaged: {error}. Delete items.json and items.parquet there and repeat the "
+        "'serbench run' line of the record, which writes them again and trains nothing."
+    )
 
 
 def choose_clusters(items: pd.DataFrame | None, ids: Sequence[str], by: str = "auto", line: str = "") -> Clusters:
@@ -141,7 +146,7 @@ def write_ratings(folder: Path, ratings: Ratings) -> None:
     """Leave the answers in a run folder."""
     facts, data = (folder / name for name in RATING_FILES)
     facts.unlink(missing_ok=True)
-    write_json(facts, {**write_parquet(data, ratings.table), "intended": ratings.intended})
+    write_record(facts, {**write_parquet(data, ratings.table), "intended": ratings.intended})
 
 
 def read_ratings(folder: Path) -> Ratings | None:

@@ -21,7 +21,7 @@ import safetensors.numpy
 
 from ...datasets.core.config import from_dict, to_dict
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import canonical_json, write_bytes
+from ...datasets.core.files import canonical_json, checksum, write_bytes
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from .. import registry
@@ -62,7 +62,8 @@ def save_model(
     if notes:
         head["notes"] = dict(notes)
     tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
-    content = safetensors.numpy.save(tensors, metadata={"serbench": canonical_json(head)})
+    whole = canonical_json({**head, "checksum": checksum(head, tensors)})
+    content = safetensors.numpy.save(tensors, metadata={"serbench": whole})
     write_bytes(path, content)
     return path
 
@@ -153,7 +154,13 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
             arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
     except (safetensors.SafetensorError, OSError) as error:
         raise SerbenchError(f"{str(file)!r} is not a readable safetensors file: {error}.") from error
-    return _head(file, metadata.get("serbench")), arrays
+    head = _head(file, metadata.get("serbench"))
+    if head.pop("checksum", None) not in (None, checksum(head, arrays)):
+        raise SerbenchError(
+            f"{str(file)!r} is damaged: its checksum is wrong. Expected a file as save_model wrote it; copy it again, "
+            "or train the model again."
+        )
+    return head, arrays
 
 
 def _other_kind(file: Path) -> SerbenchError:

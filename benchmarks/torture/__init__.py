@@ -1,0 +1,1 @@
+"""What `make torture` does: killed anywhere, full disks, damaged files, signals, hostile and mutated input."""

@@ -1,0 +1,65 @@
+"""What the torture has found: the thing as a user would have met it, its cause, and how it was mended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the page's last section."""
+
+    found: str
+    cause: str
+    mend: str
+
+
+FOUND = (
+    Finding(
+        "a process that was killed while it wrote left a temporary file for ever",
+        "temporary names were random, so no later process knew whose they were",
+        "the name follows from the file's own and is locked while it is written; the next writer takes it over "
+        "(`datasets/core/files.py`)",
+    ),
+    Finding(
+        "a full disk ended in a traceback, or was recorded as the failure of every trial",
+        "errors of the operating system went through unsaid, or were taken for the trial's own",
+        "`StorageError` says what to do, ends the work, and is never recorded as a trial's failure",
+    ),
+    Finding(
+        "a flipped bit in a state, in trained weights or in a record was read as if nothing were",
+        "only predictions and the cache had checksums",
+        "states, weights, maps of spaces and records carry a checksum; a state that is damaged is not gone on from",
+    ),
+    Finding(
+        "two processes at the same training could mix their states in one file",
+        "both wrote to the same temporary name",
+        "the lock of `replacing` gives the second one another name",
+    ),
+    Finding(
+        "of two processes at the same run, the one that looked while the other wrote a unit or items anew took that "
+        "for damage; the one that ended first deleted the state of the other",
+        "a record is deleted before it is written anew, and states were deleted whoever wrote them",
+        "a record that is gone counts as unfinished; a state that is being written is left alone (`discard`)",
+    ),
+    Finding(
+        "SIGTERM and SIGHUP ended a run without a word, with bars on the terminal and workers that went on",
+        "only Ctrl-C was heeded",
+        "`benchmarks/core/ending.py`: both end as Ctrl-C does, with status 143 and 129; `--stop-after` with 75",
+    ),
+    Finding(
+        "escape codes in names of files and speakers reached the terminal",
+        "messages were printed as they came",
+        "control characters of messages are printed as their escapes (`printable`)",
+    ),
+    Finding(
+        "a speaker called `=1+1` was a formula in CSV files of results",
+        "CSV has no types, and spreadsheets compute what looks like a formula",
+        "an apostrophe stands before such a text (`write_csv`)",
+    ),
+    Finding(
+        "a zip file of two megabytes made `serbench merge` unpack gigabytes",
+        "nothing compared what a zip file claims with what it is",
+        "what unpacks to more than 50 times its size and 64 MiB is refused",
+    ),
+)

@@ -1,0 +1,124 @@
+"""Files: written whole or not at all, by one writer or several; a disk that fails is said; checksums."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+
+from serbench.datasets.core import files
+from serbench.datasets.core.errors import SerbenchError, StorageError, printable
+from serbench.datasets.core.files import atomic_write, checksum, discard, replacing, write_bytes, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_next_writer_takes_over_what_a_killed_one_has_left(tmp_path: Path) -> None:
+    (tmp_path / ".a.json.part").write_text("half of something longer than what comes")
+    write_text(tmp_path / "a.json", "whole")
+    assert names(tmp_path) == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "whole"
+
+
+def test_two_writers_at_once_have_two_names_and_the_last_one_stays(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a") as first:
+        first.write_text("first")
+        with replacing(tmp_path / "a") as second:
+            second.write_text("second")
+            assert first != second
+            assert names(tmp_path) == sorted([first.name, second.name])
+        assert (tmp_path / "a").read_text() == "second"
+    assert (tmp_path / "a").read_text() == "first"
+    assert names(tmp_path) == ["a"]
+
+
+def test_more_writers_than_there_are_names_have_random_ones(tmp_path: Path) -> None:
+    def nested(count: int) -> None:
+        with replacing(tmp_path / "a") as part:
+            part.write_text(str(count))
+            if count:
+                nested(count - 1)
+
+    nested(20)
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "20"
+
+
+def test_without_locks_every_writer_has_a_random_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    with replacing(tmp_path / "a") as first, replacing(tmp_path / "a") as second:
+        assert len({first.name, second.name, ".a.part"}) == 3
+        assert names(tmp_path) == sorted([first.name, second.name])
+    assert names(tmp_path) == ["a"]
+
+
+def test_discarding_leaves_what_a_living_writer_writes(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"x")
+    (tmp_path / ".a.1.part").write_text("of a killed one")
+    with replacing(tmp_path / "a") as part:
+        discard(tmp_path / "a")
+        assert names(tmp_path) == [part.name]
+    assert names(tmp_path) == ["a"]
+
+
+def test_the_mode_is_that_of_any_other_new_file(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    write_bytes(tmp_path / "a", b"x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def full(stream: IO[bytes]) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def missing(stream: IO[bytes]) -> None:
+    Path("/nowhere/at/all").read_bytes()
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"old")
+    with pytest.raises(
+        StorageError, match=r"a' can't be written: No space left on device. Expected .* same command"
+    ) as e:
+        atomic_write(tmp_path / "a", full)
+    assert isinstance(e.value, SerbenchError)
+    assert e.value.errno == errno.ENOSPC
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("write", [missing, lambda stream: 1 / 0])
+def test_what_is_not_about_the_file_stays_what_it_is(tmp_path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    with pytest.raises((FileNotFoundError, ZeroDivisionError)) as caught:
+        atomic_write(tmp_path / "a", write)
+    assert not isinstance(caught.value, SerbenchError)
+    assert names(tmp_path) == []
+
+
+def test_a_parent_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="can't be written"):
+        write_bytes(tmp_path / "file" / "a", b"x")
+
+
+def test_the_checksum_is_crc_32_of_the_text_the_names_and_the_arrays_in_order() -> None:
+    arrays = {"b": np.arange(3, dtype="<f4"), "a": np.array(2, dtype="<i8")}
+    whole = b'{"k":1}' + b"a" + arrays["a"].tobytes() + b"b" + arrays["b"].tobytes()
+    assert checksum({"k": 1}, arrays) == f"{zlib.crc32(whole):08x}"
+    assert checksum({"k": 1}, dict(reversed(arrays.items()))) == checksum({"k": 1}, arrays)
+    assert checksum({"k": 1}, {**arrays, "none": np.empty((0, 2))}) != checksum({"k": 1}, arrays)
+
+
+def test_control_characters_are_printed_as_their_escapes() -> None:
+    assert printable("a\x1b[2J\x07b\n\tä 🙂") == "a\\x1b[2J\\x07b\n\tä 🙂"
