@@ -22,11 +22,12 @@ from typing import Any
 
 import pandas as pd
 
-from serbench.datasets.core.files import write_json, write_text
+from serbench.datasets.core.files import write_text
 from serbench.results.display.numbers import number
 from serbench.results.display.table import Table, to_markdown
 from serbench.results.record.folder import Run, load_runs
 from serbench.results.record.sharing import export_run, merge
+from serbench.results.record.storage import read_json, write_record
 from serbench.results.report.board import leaderboard_table, pair_table
 from serbench.results.report.data import Ranking, gather
 from serbench.results.tables import references
@@ -98,8 +99,9 @@ def take(name: str, sources: list[Path]) -> None:
 
 
 def settle(run: Run) -> None:
-    """Leave out what a split's file lists, which is for others to pass on, and where a checkpoint lay: the last
-    name of its folder stands for it, as if it had been typed beside it, and the run's id follows."""
+    """Leave out what a split's file lists, which is for others to pass on, curves and grids of training, which the page
+    does not show, and where a checkpoint lay: the last name of its folder stands for it, as if it had been typed beside it, and
+    the run's id follows."""
     config = json.dumps(run.spec["model"]["config"])
     folders = {path: Path(path).name for path in re.findall(r"(?<![\w.])/[^\s\"]+", config)}
 
@@ -110,14 +112,16 @@ def settle(run: Run) -> None:
 
     spec = clean(json.dumps(run.spec))
     spec["arguments"]["protocol"]["listed"] = ""
-    units = {file.name: clean(file.read_text(encoding="utf-8")) for file in run.path.glob("unit-*.json")}
+    units = {file.name: clean(json.dumps(read_json(file))) for file in run.path.glob("unit-*.json")}
     kept = {file.name: file.read_bytes() for file in run.path.iterdir() if file.name not in {*units, "run.json"}}
     shutil.rmtree(run.path)
     made = Run.create(run.results, spec)
     for file, data in kept.items():
         (made.path / file).write_bytes(data)
     for file, facts in units.items():
-        write_json(made.path / file, facts)
+        facts.pop("epochs", None)
+        facts.get("facts", {}).pop("grid", None)
+        write_record(made.path / file, facts)
 
 
 def page() -> str:
