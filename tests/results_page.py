@@ -100,8 +100,8 @@ def take(name: str, sources: list[Path]) -> None:
 
 def settle(run: Run) -> None:
     """Leave out what a split's file lists, which is for others to pass on, curves and grids of training, which the page
-    does not show, and where a checkpoint lay: the last name of its folder stands for it, as if it had been typed beside it, and
-    the run's id follows."""
+    does not show, and where a checkpoint lay: the last name of its folder stands for it, as if it had been typed beside
+    it, and the run's id follows."""
     config = json.dumps(run.spec["model"]["config"])
     folders = {path: Path(path).name for path in re.findall(r"(?<![\w.])/[^\s\"]+", config)}
 
