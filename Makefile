@@ -83,7 +83,7 @@ bench: $(READY)
 
 # what is killed, damaged, full, hostile or mutated, and what was lost; longer: make torture ROUNDS=100
 torture: $(READY)
-	$(BIN)/python -m serbench.benchmarks.torture --rounds $(ROUNDS) --out docs/reliability.md
+	$(BIN)/python -m serbench.benchmarks.torture.page --rounds $(ROUNDS) --out docs/reliability.md
 
 wheel: $(READY)
 	$(BIN)/python -m build --no-isolation --outdir build/dist .

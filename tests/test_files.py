@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import zlib
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from typing import IO
 import numpy as np
 import pytest
 
+from serbench.benchmarks.core.printed import harmless_output
 from serbench.datasets.core import files
 from serbench.datasets.core.errors import SerbenchError, StorageError, printable
 from serbench.datasets.core.files import atomic_write, checksum, discard, replacing, write_bytes, write_text
+from serbench.datasets.reading.label_files import read_columns
 
 
 def names(folder: Path) -> list[str]:
@@ -122,3 +125,27 @@ def test_the_checksum_is_crc_32_of_the_text_the_names_and_the_arrays_in_order() 
 
 def test_control_characters_are_printed_as_their_escapes() -> None:
     assert printable("a\x1b[2J\x07b\n\tä 🙂") == "a\\x1b[2J\\x07b\n\tä 🙂"
+
+
+SHOWN = [(True, "\x1b[1ma\x1b[0m\\x1b]0;x\\x07 ä\n"), (False, "\\x1b[1ma\\x1b[0m\\x1b]0;x\\x07 ä\n")]
+
+
+@pytest.mark.parametrize(("terminal", "expected"), SHOWN)
+def test_standard_output_passes_colours_to_terminals_alone(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, expected: str
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr("sys.stdout", stream)
+    with harmless_output():
+        print("\x1b[1ma\x1b[0m\x1b]0;x\x07 ä")
+    print("after")
+    assert stream.getvalue() == expected + "after\n"
+
+
+def test_a_label_file_commands_nothing_but_its_paths_stay(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path,label,speaker\na\x1b.wav,x\x1b[2J,ä\nb.wav,y,\n", encoding="utf-8")
+    table = read_columns(tmp_path / "a.csv", ["path"])
+    assert table["path"].tolist() == ["a\x1b.wav", "b.wav"]
+    assert table["label"].tolist() == ["x\\x1b[2J", "y"]
+    assert table["speaker"].isna().tolist() == [False, True]

@@ -30,6 +30,7 @@ from ...datasets.core.libraries import library_failure
 from ...datasets.core.stages import stage
 from ..core.ending import heeded, seen, status_of
 from ..core.machine import wait_asleep
+from ..core.printed import harmless_output
 from ..core.pulse import pulsing
 
 COMMANDS = {
@@ -210,7 +211,7 @@ def main() -> None:
     warnings.formatwarning = _one_line
     wait_asleep()
     try:
-        with heeded(), pulsing(), stage(called(sys.argv[1:])):
+        with heeded(), harmless_output(), pulsing(), stage(called(sys.argv[1:])):
             app()
     except KeyboardInterrupt as error:
         sys.exit(status_of(error))

@@ -30,13 +30,13 @@ Reading = Callable[[Path], str]
 
 def tortured(place: Path, rounds: int, seed: int) -> Iterator[Tally]:
     """A row for each kind of file, with `rounds` flipped bits."""
-    shop, rng = Workshop(place), Random(seed)
-    folders = {work.name: shop.fresh(work) for work in shop.works if work.name in ("run linear", "words speech2vec")}
-    for work in shop.works:
-        if work.name in folders:
-            sound(command(work.arguments, folders[work.name], seconds=30), work.name)
-    (run,) = (r.path for r in load_runs(folders["run linear"] / "results", model="linear"))
-    (pack,) = (folders["run linear"] / "cache").rglob("*.pack")
+    shop, rng = Workshop(place, ["run linear"]), Random(seed)
+    work, vectors = shop.works[0], place / "w.vec"
+    folder = shop.fresh(work)
+    sound(command(work.arguments, folder, seconds=30), work.name)
+    vectors.write_text("3 2\nba 0.5 1\ndi 2 -3e-2\ngu 0 7\n")
+    (run,) = (r.path for r in load_runs(folder / "results", model="linear"))
+    (pack,) = (folder / "cache").rglob("*.pack")
     kinds: list[tuple[str, Path, Reading]] = [
         ("run.json", run / "run.json", lambda file: canonical_json(Run.open(file.parent).spec)),
         ("unit-*.json", next(iter(run.glob("unit-*.json"))), _units),
@@ -46,7 +46,7 @@ def tortured(place: Path, rounds: int, seed: int) -> Iterator[Tally]:
         ("weights (.safetensors)", next(iter(run.glob("unit-*.safetensors"))), _weights),
         ("training state", _state(place), _taken_up),
         ("cache pack", pack, lambda file: canonical_json(fingerprint(file.parent))),
-        ("word vectors (.vec)", folders["words speech2vec"] / "w.vec", _vectors),
+        ("word vectors (.vec)", vectors, _vectors),
     ]
     for name, file, read in kinds:
         yield flipped(name, file, read, rounds, rng)

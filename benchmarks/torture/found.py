@@ -48,9 +48,10 @@ FOUND = (
         "`benchmarks/core/ending.py`: both end as Ctrl-C does, with status 143 and 129; `--stop-after` with 75",
     ),
     Finding(
-        "escape codes in names of files and speakers reached the terminal",
-        "messages were printed as they came",
-        "control characters of messages are printed as their escapes (`printable`)",
+        "escape codes in labels, speakers and names of files reached the terminal, the report and its figures",
+        "texts of label files and messages were passed on as they came",
+        "control characters of label files become their escapes where they are read (`harmless`), those of messages "
+        "and of standard output where they are printed (`benchmarks/core/printed.py`)",
     ),
     Finding(
         "a speaker called `=1+1` was a formula in CSV files of results",

@@ -52,10 +52,9 @@ class Target:
 
 def tortured(place: Path, rounds: int, seed: int, names: list[str] | None = None) -> Iterator[Tally]:
     """A row for each kind of file, with `rounds` mutated ones."""
-    for make in (*(partial(_adapter, name=name) for name in miniatures.names()), *MAKERS):
-        target = make(place / "fuzz")
-        if names is None or target.name in names:
-            yield fuzzed(target, place, rounds, seed)
+    makers = {f"labels of {name}": partial(_adapter, name=name) for name in miniatures.names()} | MAKERS
+    for name in names or makers:
+        yield fuzzed(makers[name](place / "fuzz"), place, rounds, seed)
 
 
 def fuzzed(target: Target, place: Path, rounds: int, seed: int) -> Tally:
@@ -256,15 +255,16 @@ def _new(place: Path, name: str) -> Path:
     return place / name
 
 
-MAKERS: tuple[Callable[[Path], Target], ...] = (
-    *(partial(_sound, ending=ending) for ending in (".wav", ".flac", ".mp3", ".ogg")),
-    _checkpoint,
-    _weights,
-    _spaces,
-    _binary_vectors,
-    _textgrid,
-    _parquet,
-    _table,
-    _split,
-    _record,
-)
+MAKERS: dict[str, Callable[[Path], Target]] = {
+    **{f"sound ({ending})": partial(_sound, ending=f".{ending}") for ending in ("wav", "flac", "mp3", "ogg")},
+    "checkpoint (.pth.tar)": _checkpoint,
+    "weights (.safetensors)": _weights,
+    "word vectors (.vec)": _spaces,
+    "word vectors (.bin)": _binary_vectors,
+    "TextGrid": _textgrid,
+    "parquet with sound (hf)": _parquet,
+    "table (.csv)": _table,
+    "split file": _split,
+    "records of a run": _record,
+}
+"""Name of a kind of file -> what makes it below a folder."""

@@ -1,6 +1,6 @@
 """`make torture`: every kind of torture, seeded; docs/reliability.md says what was done how often and what was lost.
 
-    python -m serbench.benchmarks.torture [--out docs/reliability.md] [--rounds 10] [--seed 0] [--only NAME ...]
+    python -m serbench.benchmarks.torture.page [--out docs/reliability.md] [--rounds 10] [--seed 0] [--only NAME ...]
 
 The exit status is 1 if anything was lost, changed in silence, or ended in a traceback; each such thing is printed with
 the number that repeats it. With `--only`, the other sections of a page that is there stay.
@@ -142,3 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         sys.stdout.write(page(done))
     return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

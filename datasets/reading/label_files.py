@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.errors import SerbenchError
+from ..core.errors import SerbenchError, printable
+
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 
 
 def read_columns(
@@ -33,7 +35,22 @@ def read_columns(
             f"{str(path)!r} lacks the column(s) {', '.join(lacking)}; it has: {', '.join(table.columns)}. "
             "Is it the label file of this corpus and release, and copied whole?"
         )
-    return table
+    return harmless(table)
+
+
+def harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with control characters in its texts as their escapes, but in paths, which name files.
+
+    A label or a speaker goes to terminals, pages and figures; none of them may take it for a command.
+    """
+    texts = [name for name in table if name != "path" and table[name].dtype.kind not in "biufcMm"]
+    marked = {name: table[name].str.contains(_CONTROL, regex=True, na=False) for name in texts}
+    changed = {name: table[name].mask(rows, table[name].map(_printable)) for name, rows in marked.items() if rows.any()}
+    return table.assign(**changed) if changed else table
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def numbers(values: pd.Series[Any], source: str) -> pd.Series[float]:

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.errors import SerbenchError
+from ..reading.label_files import harmless
 
 LINE = "_line"
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -63,7 +64,7 @@ def read_table(path: Path, columns: Iterable[str], needed: str = "path") -> pd.D
     table.columns = pd.Index(_header([str(c) for c in table.columns], set(columns), path, needed))
     if table.empty:
         raise SerbenchError(f"{path} has a header but no rows. Expected one row per utterance.")
-    return table
+    return harmless(table)
 
 
 def _header(names: list[str], columns: set[str], path: Path, needed: str) -> list[str]:
