@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("datasets", "features", "sermodels", "results", "benchmarks")
-DEVELOPERS = ("test", "dev")  # extras that no user installs
+DEVELOPERS = ("test", "dev", "docs")  # extras that no user installs
 PEERS = {"ctranslate2", "faster_whisper"}  # what a measurement is held against, where somebody has installed it
 NEVER_INSTALLED = {"torchaudio"}  # an independent truth where it happens to load
 

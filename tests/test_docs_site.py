@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
+from markdown.extensions.toc import slugify, unique
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -28,8 +29,6 @@ def text_of(page: str) -> str:
 
 def anchors(text: str) -> set[str]:
     """Ids of a page's headings, as Python-Markdown's table of contents makes them."""
-    from markdown.extensions.toc import slugify, unique
-
     seen: set[str] = set()
     for line in re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines():
         if heading := re.match(r"#{1,6} (.*)", line):
@@ -52,7 +51,6 @@ def test_the_navigation_names_every_page_once() -> None:
 
 @pytest.mark.parametrize("page", sorted({*PAGES, *HOOKS["PAGES"]}))
 def test_links_and_anchors_lead_somewhere(page: str) -> None:
-    pytest.importorskip("markdown")
     for link in LINK.findall(text_of(page)):
         if re.match(r"\w+:", link):
             continue

@@ -43,10 +43,12 @@ def test_versions_are_those_that_are_installed() -> None:
 
 
 def test_every_dependency_is_a_part(project: dict) -> None:
-    """Required ones and extras; what an extra of tests or developers brings is no part."""
+    """Required ones and extras; what an extra of tests, documentation or developers brings is no part."""
     required = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
     assert {part.distribution for part in PARTS if not part.extra} == required
-    extras = {name: texts for name, texts in project["optional-dependencies"].items() if name not in ("dev", "test")}
+    extras = {
+        name: texts for name, texts in project["optional-dependencies"].items() if name not in ("dev", "test", "docs")
+    }
     brought = {(canonicalize_name(Requirement(text).name), extra) for extra, texts in extras.items() for text in texts}
     assert {(part.distribution, part.extra) for part in PARTS if part.extra} == brought
 
