@@ -30,7 +30,7 @@ from ...datasets.core.libraries import library_failure
 from ...datasets.core.stages import stage
 from ..core.ending import heeded, seen, status_of
 from ..core.machine import wait_asleep
-from ..core.printed import harmless_output
+from ..core.progress import harmless_output
 from ..core.pulse import pulsing
 
 COMMANDS = {

@@ -1,56 +1,17 @@
-"""What a process prints: without commands for terminals, and kept in a file, as the output of a unit on a node."""
+"""What a process prints, kept in a file, as the output of a unit on a node."""
 
 from __future__ import annotations
 
 import faulthandler
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
 
-from ...datasets.core.errors import printable
-
-COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 LOG_BYTES = 64 << 10
 """The end of a unit's output that is brought home."""
-
-
-class Harmless:
-    """A stream of text that prints control characters as their escapes; on a terminal, colours alone are let through.
-
-    Names of files come from other people, and a terminal takes what begins with an escape character for a command.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Write the text without commands."""
-        parts = COLOUR.split(text) if self._stream.isatty() else [text]
-        self._stream.write("".join(p if COLOUR.fullmatch(p) else _without_commands(p) for p in parts))
-        return len(text)
-
-
-def _without_commands(text: str) -> str:
-    return text if text.isprintable() else "\r".join(map(printable, text.split("\r")))
-
-
-@contextmanager
-def harmless_output() -> Iterator[None]:
-    """Region in which standard output is `Harmless`."""
-    before = sys.stdout
-    sys.stdout = Harmless(before)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        sys.stdout = before
 
 
 @contextmanager

@@ -6,17 +6,20 @@ seconds.
 
 from __future__ import annotations
 
+import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from ...datasets.core.errors import printable
 from ...datasets.core.stages import Stage, stage
 from .ending import SIGNALS, interruption
 from .pulse import pulsing, spoke
 
+COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 Extraction = Callable[[int, int, float], None]
 """(done, total, seconds of audio done)."""
 
@@ -167,6 +170,40 @@ class _TerminalUnits:
             self.terminal.message(f"{where}: {dev}{facts['seconds']:.1f} s")
             for warning in (facts.get("facts") or {}).get("warnings", ()):
                 self.terminal.message(f"{where}: {warning}")
+
+
+class Harmless:
+    """A stream of text that prints control characters as their escapes; on a terminal, colours alone are let through.
+
+    Names of files come from other people, and a terminal takes what begins with an escape character for a command.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text without commands."""
+        parts = COLOUR.split(text) if self._stream.isatty() else [text]
+        self._stream.write("".join(p if COLOUR.fullmatch(p) else _without_commands(p) for p in parts))
+        return len(text)
+
+
+def _without_commands(text: str) -> str:
+    return text if text.isprintable() else "\r".join(map(printable, text.split("\r")))
+
+
+@contextmanager
+def harmless_output() -> Iterator[None]:
+    """Region in which standard output is `Harmless`."""
+    before = sys.stdout
+    sys.stdout = Harmless(before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout = before
 
 
 @contextmanager

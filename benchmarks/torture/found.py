@@ -51,7 +51,7 @@ FOUND = (
         "escape codes in labels, speakers and names of files reached the terminal, the report and its figures",
         "texts of label files and messages were passed on as they came",
         "control characters of label files become their escapes where they are read (`harmless`), those of messages "
-        "and of standard output where they are printed (`benchmarks/core/printed.py`)",
+        "and of standard output where they are printed (`benchmarks/core/progress.py`)",
     ),
     Finding(
         "a speaker called `=1+1` was a formula in CSV files of results",

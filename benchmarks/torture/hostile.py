@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
 import os
 import pickle
 import re
@@ -94,20 +95,27 @@ def headers(shop: Workshop) -> Tally:
 def pickles(shop: Workshop) -> Tally:
     """Pickles in every place that reads weights, vectors, arrays or constants."""
     row = Tally("weights and arrays", "pickles that run code")
-    torch, numpy = importlib.import_module("torch"), importlib.import_module("numpy")
     for name, ending, arguments in _readers():
         folder, table = _corpus(shop, {})
         evil, file = Evil(str(folder / OWNED)), folder / f"evil{ending}"
-        for write in (
-            lambda e=evil, f=file: f.write_bytes(pickle.dumps(e)),
-            lambda e=evil, f=file: torch.save({"state_dict": e}, f),
-            lambda e=evil, f=file: numpy.save(f.open("wb"), numpy.array([e], dtype=object), allow_pickle=True),
-        ):
-            write()
+        for content in _pickled(evil):
+            file.write_bytes(content)
             done = command([a.format(file=file, table=table, folder=folder) for a in arguments], folder)
             row.add("refused", _refused(done, folder, f"{name} ({ending})"))
             shutil.rmtree(folder / OWNED, ignore_errors=True)
     return row
+
+
+def _pickled(evil: Evil) -> Iterator[bytes]:
+    """The pickle as it is, as torch saves it, and as numpy does."""
+    yield pickle.dumps(evil)
+    for name in ("torch", "numpy"):
+        library, stream = importlib.import_module(name), io.BytesIO()
+        if name == "torch":
+            library.save({"state_dict": evil}, stream)
+        else:
+            library.save(stream, library.array([evil], dtype=object), allow_pickle=True)
+        yield stream.getvalue()
 
 
 def _readers() -> list[tuple[str, str, list[str]]]:

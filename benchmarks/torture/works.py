@@ -21,7 +21,9 @@ import soundfile
 from ...features.cache.pack import SUFFIX, Entry, load, scan
 from .children import Done, command
 
-TIMED = frozenset({"seconds", "cpu_seconds", "seconds_fit", "seconds_predict", "peak_mib", "cost", "checksum"})
+TIMED = frozenset(
+    {"finished", "seconds", "cpu_seconds", "seconds_fit", "seconds_predict", "peak_mib", "cost", "checksum"}
+)
 """Keys of a record that say how long something took."""
 TINY = {"channels": "4,8", "strides": "4,4", "width": "8", "chunk_seconds": "0.25", "max_seconds": "0.5"}
 FUSION = {"sampling_rate": "2000", "filters": "4,4,4", "pools": "5,4,2", "projection": "8", "width": "8", "units": "4"}

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from . import EMOTIONS, FRAME_SECONDS
+
 State = npt.NDArray[np.float64]
-EMOTIONS = ("anger", "happiness", "neutral", "sadness")
-FRAME_SECONDS = 0.1
 _CENTRES = np.array([[0.65, -0.6, 0.6], [0.5, 0.65, 0.2], [-0.05, 0.0, 0.0], [-0.6, -0.5, -0.55]])
 _PRIOR = np.array([0.24, 0.25, 0.27, 0.24])
 _POOL, _RATERS = 12, 5

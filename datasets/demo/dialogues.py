@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ..voice.synthesis import Delivery, Voice, express, voice
 from ..voice.vocal_tract import HOP, RATE
-from .affect import FRAME_SECONDS, State, draw_emotion, draw_state, next_emotion
+from . import FRAME_SECONDS
+from .affect import State, draw_emotion, draw_state, next_emotion
 from .babble import Line, line
 
 SEED = 2

@@ -33,7 +33,7 @@ from ..core.files import cache_root, write_json, write_text
 from ..schema.corpus import OFFICIAL, Corpus, make_table
 from ..schema.ratings import make_ratings
 from ..schema.task import Task, attribute_tasks
-from .affect import EMOTIONS, FRAME_SECONDS
+from . import EMOTIONS, FRAME_SECONDS
 
 VERSION = 1
 """Raised by hand when the content changes."""

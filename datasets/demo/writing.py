@@ -22,7 +22,8 @@ from ..schema.corpus import make_table
 from ..schema.ratings import make_ratings
 from ..voice.synthesis import synthesise
 from ..voice.vocal_tract import RATE, Array, room_noise
-from .affect import FRAME_SECONDS, Judgements, judge, rate, rater_habits, trace
+from . import FRAME_SECONDS
+from .affect import Judgements, judge, rate, rater_habits, trace
 from .dialogues import SEED, Dialogue, Turn, dialogues
 
 _RAW = {"anger": "angry", "happiness": "happy", "neutral": "neutral", "sadness": "sad"}
