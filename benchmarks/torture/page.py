@@ -15,7 +15,7 @@ import resource
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -114,19 +114,14 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def worked(
-    names: Iterable[str], rounds: int, seed: int, done: dict[str, str], works: Sequence[str] | None = None
-) -> int:
-    """Torture, fill in the sections, and say what was wrong; returns how often something was."""
-    wrong = 0
-    for name in names:
-        sys.stderr.write(f"torture: {name}\n")
-        began, rows = cpu_seconds(), measured(name, rounds, seed, works)
-        done[name] = section(name, rows, rounds, seed, cpu_seconds() - began)
-        for text in (text for row in rows for text in row.wrong):
-            wrong += 1
-            sys.stderr.write(f"  WRONG: {text}\n")
-    return wrong
+def worked(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> tuple[str, int]:
+    """Torture, and say what was wrong; the section, and how often something was."""
+    sys.stderr.write(f"torture: {name}\n")
+    began, rows = cpu_seconds(), measured(name, rounds, seed, works)
+    wrong = [text for row in rows for text in row.wrong]
+    for text in wrong:
+        sys.stderr.write(f"  WRONG: {text}\n")
+    return section(name, rows, rounds, seed, cpu_seconds() - began), len(wrong)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,11 +136,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     old = given.only and given.out and given.out.exists()
     done = sections(given.out.read_text(encoding="utf-8")) if old else {}
     warm()
+    wrong = 0
     with pulsing():
-        wrong = worked(given.only or KINDS, given.rounds, given.seed, done, given.works)
-    if given.out:
-        write_text(given.out, page(done))
-    else:
+        for name in given.only or KINDS:
+            done[name], count = worked(name, given.rounds, given.seed, given.works)
+            wrong += count
+            if given.out:  # after each, so that nothing is lost where this is ended
+                write_text(given.out, page(done))
+    if not given.out:
         sys.stdout.write(page(done))
     return int(wrong > 0)
 
