@@ -98,7 +98,10 @@ def _table(source: Path, folder: str) -> pd.DataFrame:
     cells = read_columns(source, _COLUMNS, separator="\t", quoting=3).apply(lambda column: column.str.strip())
     refuse_escapes(cells["file_id"], str(source))
     names = cells["file_id"].str.extract(_NAME.pattern + "$")
-    odd = cells.index[(names.isna().any(axis=1) | names[0].ne(cells["speaker_id"])).to_numpy(dtype=bool)]
+    wrong = names.isna().any(axis=1) | names[0].ne(cells["speaker_id"]).fillna(
+        True
+    )  # a row that breaks off lacks cells
+    odd = cells.index[wrong.to_numpy(dtype=bool)]
     if len(odd):
         raise SerbenchError(
             f"row {odd[0] + 1} of {str(source)!r} has the file {cells['file_id'][odd[0]]!r} of the speaker "

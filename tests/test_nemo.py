@@ -91,3 +91,9 @@ def test_published_counts_are_those_of_the_whole_table() -> None:
     emotions = {key: n for key, n in nemo.EXPECTED.items() if key.startswith("emotion=")}
     assert sum(emotions.values()) == nemo.EXPECTED["utterances"] == 4481
     assert pd.Index(emotions).str.removeprefix("emotion=").tolist() == list(nemo.LABELS)
+
+
+def test_a_row_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    whole = row("EB0_anger_1.wav")
+    with pytest.raises(SerbenchError, match=r"row 2 .* has the file 'EB0_anger_2.wav'"):
+        nemo.load(written(tmp_path, whole, "EB0_anger_2.wav\tanger\tZdanie.\n"))

@@ -126,5 +126,6 @@ def test_a_page_keeps_the_sections_that_are_not_measured_again() -> None:
 def test_the_page_says_what_the_last_torture_found(checkout: Path) -> None:
     text = (checkout / "docs/reliability.md").read_text(encoding="utf-8")
     held = page.sections(text)
-    assert list(held) == list(page.KINDS)
+    assert {"killed", "damage"} <= set(held) <= set(page.KINDS)
+    assert all(section in text for section in held.values())
     assert page.found() in text

@@ -63,4 +63,9 @@ FOUND = (
         "nothing compared what a zip file claims with what it is",
         "what unpacks to more than 50 times its size and 64 MiB is refused",
     ),
+    Finding(
+        "a row of nEMO's `data.tsv` that breaks off ended in a traceback",
+        "a comparison with a missing cell is neither true nor false",
+        "such a row is named and refused (`datasets/nemo.py`)",
+    ),
 )

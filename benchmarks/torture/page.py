@@ -15,7 +15,7 @@ import resource
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,6 +38,7 @@ KINDS = {
     "races": ("Races and repetition", 0.3),
 }
 """Module of this room -> its heading, and how many times `--rounds` it repeats each of its works or files."""
+OF_WORKS = ("killed", "disk", "signals", "races")
 HEAD = """# Reliability
 
 Written by `make torture` (`ROUNDS=100` makes it longer); don't edit. Each row says what was done how often and what
@@ -46,12 +47,14 @@ temporary file that stayed. The head of each file of `benchmarks/torture/` says 
 """
 
 
-def measured(name: str, rounds: int, seed: int) -> list[Tally]:
-    """The rows of one kind."""
+def measured(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> list[Tally]:
+    """The rows of one kind; `works` are those that are tried of kinds that have works."""
     module = importlib.import_module(f"{__package__}.{name}")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        return list(track(module.tortured(Path(folder), max(1, round(rounds * KINDS[name][1])), seed), name))
+        asked = (Path(folder), max(1, round(rounds * KINDS[name][1])), seed)
+        rows = module.tortured(*asked, works) if works and name in OF_WORKS else module.tortured(*asked)
+        return list(track(rows, name))
 
 
 def section(name: str, rows: Sequence[Tally], rounds: int, seed: int, seconds: float) -> str:
@@ -111,17 +114,14 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def worked(names: Iterable[str], rounds: int, seed: int, done: dict[str, str]) -> int:
-    """Torture, fill in the sections, and say what was wrong; returns how often something was."""
-    wrong = 0
-    for name in names:
-        sys.stderr.write(f"torture: {name}\n")
-        began, rows = cpu_seconds(), measured(name, rounds, seed)
-        done[name] = section(name, rows, rounds, seed, cpu_seconds() - began)
-        for text in (text for row in rows for text in row.wrong):
-            wrong += 1
-            sys.stderr.write(f"  WRONG: {text}\n")
-    return wrong
+def worked(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> tuple[str, int]:
+    """Torture, and say what was wrong; the section, and how often something was."""
+    sys.stderr.write(f"torture: {name}\n")
+    began, rows = cpu_seconds(), measured(name, rounds, seed, works)
+    wrong = [text for row in rows for text in row.wrong]
+    for text in wrong:
+        sys.stderr.write(f"  WRONG: {text}\n")
+    return section(name, rows, rounds, seed, cpu_seconds() - began), len(wrong)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,15 +131,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=10, help="how often each is done; default: 10")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random; default: 0")
     parser.add_argument("--only", nargs="+", choices=list(KINDS), help="kinds; default: all")
+    parser.add_argument("--works", nargs="+", help="works of those kinds that have works, such as 'run linear'")
     given = parser.parse_args(arguments)
     old = given.only and given.out and given.out.exists()
     done = sections(given.out.read_text(encoding="utf-8")) if old else {}
     warm()
+    wrong = 0
     with pulsing():
-        wrong = worked(given.only or KINDS, given.rounds, given.seed, done)
-    if given.out:
-        write_text(given.out, page(done))
-    else:
+        for name in given.only or KINDS:
+            done[name], count = worked(name, given.rounds, given.seed, given.works)
+            wrong += count
+            if given.out:  # after each, so that nothing is lost where this is ended
+                write_text(given.out, page(done))
+    if not given.out:
         sys.stdout.write(page(done))
     return int(wrong > 0)
 
