@@ -38,7 +38,7 @@ STATEMENTS = (
     Statement(
         "silent",
         "Normalisation of features",
-        "sermodels.maec.normalisation:FrameNormaliser",
+        "sermodels.inputs.normalisation:FrameNormaliser",
         UNKNOWN,
         "by speaker, as the system that the features come from; a score's signature says so",
         "model.normalise=speaker",
