@@ -59,7 +59,7 @@ class Faults:
         return here and writes
 
     def _inside(self, path: Any) -> bool:
-        return os.path.abspath(os.fspath(path)).startswith(self.place)
+        return str(os.path.abspath(os.fspath(path))).startswith(self.place)
 
     def _hit(self, half: Callable[[], Any]) -> Any:
         """Write the half; then die, fail, or say that this was all."""

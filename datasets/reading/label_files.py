@@ -43,7 +43,7 @@ def harmless(table: pd.DataFrame) -> pd.DataFrame:
 
     A label or a speaker goes to terminals, pages and figures; none of them may take it for a command.
     """
-    texts = [name for name in table if name != "path" and table[name].dtype.kind not in "biufcMm"]
+    texts = [str(name) for name in table if name != "path" and table[name].dtype.kind not in "biufcMm"]
     marked = {name: table[name].str.contains(_CONTROL, regex=True, na=False) for name in texts}
     changed = {name: table[name].mask(rows, table[name].map(_printable)) for name, rows in marked.items() if rows.any()}
     return table.assign(**changed) if changed else table
