@@ -53,13 +53,13 @@ class Faults:
         """Count a point; kill here if it is the chosen one, and say whether a write fails or is cut."""
         if writes or self.kind == KILL:
             self.count += 1
-        here: bool = 0 < self.at == self.count or (self.lasting and 0 < self.at <= self.count)
+        here = 0 < self.at == self.count or (self.lasting and 0 < self.at <= self.count)
         if here and self.kind == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
         return here and writes
 
     def _inside(self, path: Any) -> bool:
-        return bool(os.path.abspath(os.fspath(path)).startswith(self.place))
+        return str(os.path.abspath(os.fspath(path))).startswith(self.place)
 
     def _hit(self, half: Callable[[], Any]) -> Any:
         """Write the half; then die, fail, or say that this was all."""

@@ -90,8 +90,10 @@ def _batch(target: Target, numbers: range, seed: int, log: Path) -> None:
             notes.write(json.dumps({"begun": what}) + "\n")
             notes.flush()
             file.write_bytes(data)
-            outcome, wrong = _read(target.read, file, how)
-            file.write_bytes(whole)
+            try:
+                outcome, wrong = _read(target.read, file, how)
+            finally:
+                file.write_bytes(whole)
             wrong = f"{target.name}, {what}: {wrong}" if wrong else ""
             notes.write(json.dumps({"outcome": outcome, "wrong": wrong}) + "\n")
             notes.flush()
