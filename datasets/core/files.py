@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -146,6 +147,17 @@ def checksum(head: Any, tensors: Mapping[str, Any]) -> str:
     for name in sorted(tensors):
         value = zlib.crc32(tensors[name], zlib.crc32(name.encode(), value))
     return f"{value:08x}"
+
+
+def intact(head: dict[str, Any], tensors: Mapping[str, Any]) -> bool:
+    """Whether data are those that were written; takes the entry `checksum` out of the head.
+
+    Data of older versions have none. One that stands under another name is damage: a bit of the name has changed.
+    """
+    if (held := head.pop("checksum", None)) is not None:
+        return bool(held == checksum(head, tensors))
+    digits = [key for key, value in head.items() if isinstance(value, str) and re.fullmatch("[0-9a-f]{8}", value)]
+    return not any(head[key] == checksum({k: v for k, v in head.items() if k != key}, tensors) for key in digits)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

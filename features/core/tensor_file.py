@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import canonical_json, checksum
+from ...datasets.core.files import canonical_json, checksum, intact
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -59,7 +59,7 @@ class Kind:
                 if (head.get("kind"), head.get("schema")) != (self.name, self.schema):
                     raise ValueError(f"it is of the kind {head.get('kind')!r} and schema {head.get('schema')}")
                 arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
-            if head.pop("checksum", None) not in (None, checksum(head, arrays)):
+            if not intact(head, arrays):
                 raise ValueError("its checksum is wrong, so it was damaged")
             return head, arrays
         except (OSError, safetensors.SafetensorError, ValueError) as error:

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import checksum, write_bytes, write_json, write_text
+from ...datasets.core.files import checksum, intact, write_bytes, write_json, write_text
 
 FORMULA = re.compile(r"[=@\t\r]|[+-](?=[^\d.\s+-])")
 """Begin of a text that a spreadsheet computes."""
@@ -57,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
-    if value.pop("checksum", None) not in (None, checksum(value, {})):
+    if not intact(value, {}):
         raise ValueError("its checksum is wrong, so it is not what was written")
     return value
 

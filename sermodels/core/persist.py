@@ -21,7 +21,7 @@ import safetensors.numpy
 
 from ...datasets.core.config import from_dict, to_dict
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import canonical_json, checksum, write_bytes
+from ...datasets.core.files import canonical_json, checksum, intact, write_bytes
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from .. import registry
@@ -155,7 +155,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     except (safetensors.SafetensorError, OSError) as error:
         raise SerbenchError(f"{str(file)!r} is not a readable safetensors file: {error}.") from error
     head = _head(file, metadata.get("serbench"))
-    if head.pop("checksum", None) not in (None, checksum(head, arrays)):
+    if not intact(head, arrays):
         raise SerbenchError(
             f"{str(file)!r} is damaged: its checksum is wrong. Expected a file as save_model wrote it; copy it again, "
             "or train the model again."
