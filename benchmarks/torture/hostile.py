@@ -17,6 +17,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,22 @@ def pickles(shop: Workshop) -> Tally:
     for name, ending, arguments in _readers():
         folder, table = _corpus(shop, {})
         evil, file = Evil(str(folder / OWNED)), folder / f"evil{ending}"
-        for write in (
-            lambda e=evil, f=file: f.write_bytes(pickle.dumps(e)),
-            lambda e=evil, f=file: torch.save({"state_dict": e}, f),
-            lambda e=evil, f=file: numpy.save(f.open("wb"), numpy.array([e], dtype=object), allow_pickle=True),
-        ):
+        writers: tuple[Callable[[], object], ...] = (
+            partial(file.write_bytes, pickle.dumps(evil)),
+            partial(torch.save, {"state_dict": evil}, file),
+            partial(_save_objects, file, numpy.array([evil], dtype=object)),
+        )
+        for write in writers:
             write()
             done = command([a.format(file=file, table=table, folder=folder) for a in arguments], folder)
             row.add("refused", _refused(done, folder, f"{name} ({ending})"))
             shutil.rmtree(folder / OWNED, ignore_errors=True)
     return row
+
+
+def _save_objects(file: Path, array: Any) -> None:
+    with file.open("wb") as stream:
+        importlib.import_module("numpy").save(stream, array, allow_pickle=True)
 
 
 def _readers() -> list[tuple[str, str, list[str]]]:

@@ -100,7 +100,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> Path:
     A text that spreadsheets would take for a formula, such as a speaker called "=1+1", gets an apostrophe before it.
     """
     path = Path(path)
-    texts = {name: table[name].map(_no_formula) for name in table if table[name].dtype.kind not in "biufcMm"}
+    texts = {str(name): table[name].map(_no_formula) for name in table if table[name].dtype.kind not in "biufcMm"}
     write_text(path, table.assign(**texts).to_csv(index=False, lineterminator="\n"))
     return path
 
