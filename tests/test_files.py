@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 from serbench.benchmarks.core.printed import harmless_output
 from serbench.datasets.core import files
 from serbench.datasets.core.errors import SerbenchError, StorageError, printable
-from serbench.datasets.core.files import atomic_write, checksum, discard, replacing, write_bytes, write_text
+from serbench.datasets.core.files import atomic_write, checksum, discard, intact, replacing, write_bytes, write_text
 from serbench.datasets.reading.label_files import read_columns
 
 
@@ -149,3 +150,19 @@ def test_a_label_file_commands_nothing_but_its_paths_stay(tmp_path: Path) -> Non
     assert table["path"].tolist() == ["a\x1b.wav", "b.wav"]
     assert table["label"].tolist() == ["x\\x1b[2J", "y"]
     assert table["speaker"].isna().tolist() == [False, True]
+
+
+def test_no_flipped_bit_hides_a_checksum() -> None:
+    """Not even one in its own name, which makes the data look like those of a version that had none."""
+    head = {"k": 1, "status": "done", "seed": "0badcafe"}
+    written = json.dumps({**head, "checksum": checksum(head, {})}).encode()
+    assert intact(json.loads(written), {})
+    assert intact(dict(head), {})  # of an older version
+    for bit in range(8 * len(written)):
+        changed = bytearray(written)
+        changed[bit // 8] ^= 1 << bit % 8
+        try:
+            read = json.loads(changed)
+        except ValueError:
+            continue
+        assert read == json.loads(written) or not intact(read, {}), bit

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import io
 import os
 import pickle
 import re
@@ -18,6 +17,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,27 +95,26 @@ def headers(shop: Workshop) -> Tally:
 def pickles(shop: Workshop) -> Tally:
     """Pickles in every place that reads weights, vectors, arrays or constants."""
     row = Tally("weights and arrays", "pickles that run code")
+    torch, numpy = importlib.import_module("torch"), importlib.import_module("numpy")
     for name, ending, arguments in _readers():
         folder, table = _corpus(shop, {})
         evil, file = Evil(str(folder / OWNED)), folder / f"evil{ending}"
-        for content in _pickled(evil):
-            file.write_bytes(content)
+        writers: tuple[Callable[[], object], ...] = (
+            partial(file.write_bytes, pickle.dumps(evil)),
+            partial(torch.save, {"state_dict": evil}, file),
+            partial(_save_objects, file, numpy.array([evil], dtype=object)),
+        )
+        for write in writers:
+            write()
             done = command([a.format(file=file, table=table, folder=folder) for a in arguments], folder)
             row.add("refused", _refused(done, folder, f"{name} ({ending})"))
             shutil.rmtree(folder / OWNED, ignore_errors=True)
     return row
 
 
-def _pickled(evil: Evil) -> Iterator[bytes]:
-    """The pickle as it is, as torch saves it, and as numpy does."""
-    yield pickle.dumps(evil)
-    for name in ("torch", "numpy"):
-        library, stream = importlib.import_module(name), io.BytesIO()
-        if name == "torch":
-            library.save({"state_dict": evil}, stream)
-        else:
-            library.save(stream, library.array([evil], dtype=object), allow_pickle=True)
-        yield stream.getvalue()
+def _save_objects(file: Path, array: Any) -> None:
+    with file.open("wb") as stream:
+        importlib.import_module("numpy").save(stream, array, allow_pickle=True)
 
 
 def _readers() -> list[tuple[str, str, list[str]]]:
