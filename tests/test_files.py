@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 import pytest
 
-from serbench.benchmarks.core.printed import harmless_output
+from serbench.benchmarks.core.progress import harmless_output
 from serbench.datasets.core import files
 from serbench.datasets.core.errors import SerbenchError, StorageError, printable
 from serbench.datasets.core.files import atomic_write, checksum, discard, intact, replacing, write_bytes, write_text

@@ -72,7 +72,7 @@ def in_place(path: Path) -> Iterator[Path]:
 
 def test_a_writer_without_a_temporary_file_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "replacing", in_place)
-    assert wrong(killed.tortured(tmp_path, 3, 0, ["run linear"]))
+    assert wrong(killed.tortured(tmp_path, 8, 0, ["run linear"]))
 
 
 def test_a_file_without_a_checksum_is_caught(tmp_path: Path) -> None:
