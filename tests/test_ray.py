@@ -112,7 +112,9 @@ def test_records_are_those_of_a_serial_run(cluster: LocalCluster, corpus_file: P
     assert done.returncode == 0, done.stderr
     assert "2 nodes, 2 trials at a time, one cache" in done.stderr
     assert records(tmp_path / "ray") == records(tmp_path / "serial")
-    assert len([name for name in records(tmp_path / "ray") if name.endswith(".parquet")]) == 3 * 3
+    assert (
+        len([name for name in records(tmp_path / "ray") if name.endswith(".parquet")]) == 3 * 5
+    )  # two units of test and dev, items
     assert not list((cluster.folder / "cache" / "cluster").glob("*"))  # nothing is left on the nodes
 
 
@@ -220,7 +222,7 @@ def test_a_study_is_that_of_a_serial_run(cluster: LocalCluster, corpus_file: Pat
         assert one.returncode == 0, one.stderr
     assert records(tmp_path / "ray") == records(tmp_path / "serial")
     written = {path.name: path.read_bytes() for path in (tmp_path / "serial" / "studies").glob("*.md")}
-    assert len([name for name in records(tmp_path / "ray") if "maec" in name and name.endswith(".parquet")]) == 2 * 3
+    assert len([name for name in records(tmp_path / "ray") if "maec" in name and name.endswith(".parquet")]) == 2 * 5
     assert written
     assert {path.name: path.read_bytes() for path in (tmp_path / "ray" / "studies").glob("*.md")} == written
 
