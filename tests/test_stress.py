@@ -152,12 +152,15 @@ def test_what_has_a_record_is_not_worked_on_again(hearing: Run, monkeypatch: pyt
 
 
 def test_models_that_take_one_feature_share_it(corpus: Path, hearing: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serbench.features.extraction import extract as module
+    from serbench.features.extraction import file_tasks
 
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "1")  # in this process, where what is made would be seen
     other = train(corpus, hearing.results, deaf=False, settings={**FEATURE, "model.alphas": "10", **SAME})
-    monkeypatch.setattr(module, "make", lambda *_: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(file_tasks, "compute", lambda *_: pytest.fail("it is in the cache"))
     ((record,),) = stress([other], parsed(["gain:-20"]))
     assert record.complete_trials() == [0, 1]
+    with pytest.raises(pytest.fail.Exception, match="it is in the cache"):
+        stress([other], parsed(["gain:-7"]))  # which is not
 
 
 SAME = {"feature.peak_normalise": "false"}

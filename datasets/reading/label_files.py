@@ -10,7 +10,8 @@ import pandas as pd
 
 from ..core.errors import SerbenchError, printable
 
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+"""Those of ASCII. What follows it (C1) is mostly text of Windows read as UTF-8, and is escaped where it is printed."""
 
 
 def read_columns(

@@ -3,7 +3,7 @@
 The state is one safetensors file: tensors of the network, of the best weights and of the optimisers, all else as JSON
 in its metadata. It is replaced at once or not at all, so whenever a process dies the last saved epoch is there. It is
 taken up only by a training of the same identity (configuration, data, seed, device, library version ...), and only if
-its checksum is right; any other starts anew.
+its checksum is right (those of older versions have none); any other starts anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...datasets.core.files import canonical_json, checksum, discard, replacing
+from ...datasets.core.files import canonical_json, checksum, discard, intact, replacing
 
 SCHEMA = 1
 
@@ -75,7 +75,7 @@ class Course:
         head = {"schema": SCHEMA, "identity": identity, "epoch": self.epoch, "best_epoch": self.best_epoch}
         contiguous = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in every.items()}
         head |= {"optimisers": numbers, **facts}
-        metadata = {"serbench": canonical_json({**head, "checksum": _checksum(head, contiguous)})}
+        metadata = {"serbench": canonical_json({**head, "checksum": checksum(head, _bytes(contiguous))})}
         with replacing(path) as part:
             try:
                 save_file(contiguous, part, metadata=metadata)
@@ -90,10 +90,11 @@ class Course:
                 if head.get("schema", SCHEMA) != SCHEMA or head["identity"] != identity:
                     return None
                 tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a mapping)
-            if head.pop("checksum", None) != _checksum(head, tensors):
+            if not intact(head, _bytes(tensors)):
                 return None
         except (OSError, safetensors.SafetensorError, KeyError, ValueError):
             return None
+        head |= head.pop("facts", {})  # where Speech2Vec's states had theirs
         self.network.load_state_dict(under("network.", tensors))
         self.best = under("best.", tensors)
         for name, optimiser in self.optimisers.items():
@@ -115,9 +116,9 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _checksum(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Of the facts and the tensors (contiguous, on the CPU): a state that a disk has changed is not gone on from."""
-    return checksum(head, {key: value.flatten().view(torch.uint8).numpy() for key, value in tensors.items()})
+def _bytes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checksum is made of: the bytes of tensors (contiguous, on the CPU)."""
+    return {key: value.flatten().view(torch.uint8).numpy() for key, value in tensors.items()}
 
 
 def _of_optimiser(name: str) -> str:
