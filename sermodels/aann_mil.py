@@ -11,7 +11,7 @@ and a setting. A segment of log mel bands goes through convolutions to an embedd
 each segment are pooled over the bag (`bag`: mean, or max as the standard assumption of multiple instances has it); this
 loss alone teaches the embedding, unless `joint`. Attention has one of three usual forms (Q. Kong, C. Yu, Y. Xu, T.
 Iqbal, W. Wang and M. D. Plumbley, "Weakly labelled AudioSet tagging with attention neural networks", IEEE/ACM TASLP
-27(11), 2019, doi:10.1109/TASLP.2019.2930913, section III); whether they are the paper's three is not confirmed:
+27(11), 2019, doi:10.1109/TASLP.2019.2930913); whether they are the paper's three is not confirmed:
 
     decision    F   = sum_i p(x_i) f(x_i)          one weight p per segment, f its class probabilities
     classwise   F_k = sum_i p_k(x_i) f_k(x_i)      a weight for each class

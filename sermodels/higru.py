@@ -61,9 +61,14 @@ class Config(TurnConfig):
     frames: int = option(
         300, "most averaged frames of a turn, from its beginning; 0 = all", source="free choice", low=0
     )
-    fusion: str = option("self-attention", "what stands beside the states", source="sections 3.2, 3.3", choices=FUSIONS)
-    frame_width: int = option(300, "units of each direction over frames", source="section 4.3", low=1)
-    turn_width: int = option(300, "units of each direction over turns", source="section 4.3", low=1)
+    fusion: str = option(
+        "self-attention",
+        "what stands beside the states",
+        source="the two variants, HiGRU-f and HiGRU-sf",
+        choices=FUSIONS,
+    )
+    frame_width: int = option(300, "units of each direction over frames", source="released code", low=1)
+    turn_width: int = option(300, "units of each direction over turns", source="released code", low=1)
     hidden: int = option(100, "dimensions of the layer below the outputs", source=CODE, low=1)
     dropout: float = option(0.5, "of turn vectors and of both layers above", source=CODE, low=0, high=1)
     turns: int = option(128, "most turns of a dialogue at once; longer ones are cut", source="free choice", low=1)

@@ -4,8 +4,8 @@ For each trial and fold the weight w of run A (and 1 - w of run B) is the one of
 the stored dev predictions of that unit, by the metric that selects epochs; the test predictions are mixed with it. No
 test label is looked at. A trial of the fusion is made of the same trial of both parents, so trials stay independent.
 
-Kittler, Hatef, Duin and Matas, "On combining classifiers", IEEE TPAMI 20(3), 1998, doi:10.1109/34.667881, section 2.2.2
-is the sum rule, of which this is the weighted form; the steps of the weight are a free choice.
+Kittler, Hatef, Duin and Matas, "On combining classifiers", IEEE TPAMI 20(3), 1998, doi:10.1109/34.667881:
+theirs is the sum rule, of which this is the weighted form; the steps of the weight are a free choice.
 """
 
 from __future__ import annotations
