@@ -19,8 +19,11 @@ STATUSES = (
     ("0", "all was done"),
     ("1", "it was done, and something is wrong: failed trials, findings of a check, scores that do not follow"),
     ("2", "the input can't be used: one message says what was given, what was expected and what to type"),
-    ("130", "stopped by Ctrl-C; the same command goes on where it was"),
+    ("75", "the time of `serbench run --stop-after` is over; the same command goes on from there"),
+    ("129", "ended by SIGHUP, as a closed terminal sends it; likewise"),
+    ("130", "stopped by Ctrl-C; likewise"),
     ("141", "who read the output stopped reading"),
+    ("143", "ended by SIGTERM, as a scheduler sends it; the same command goes on from there"),
 )
 
 
