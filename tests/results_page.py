@@ -157,7 +157,8 @@ def command(run: Run) -> str:
             text = re.sub(rf"{flag} \S+", f"{flag} {PLACES[found[1]]}", text)
     text = re.sub(r"(model\.encoder=(?:random:)?)(\S+)", r"\1<\2>", text).replace("<PATH/", "<")
     trials = len(run.complete_trials())
-    text = re.sub(r" --trials \d+", "", text) + ("" if trials == 5 else f" --trials {trials}")
+    if text.startswith("serbench run "):
+        text = re.sub(r" --trials \d+", "", text) + ("" if trials == 5 else f" --trials {trials}")
     return re.sub(r"emobox:\S+", "emobox:<EMOBOX>", text)
 
 
