@@ -126,8 +126,3 @@ class Model(JointModel[TeacherNetwork]):
         if self.task.kind == "classification":
             learnt, taught = learnt.float().softmax(1), taught.float().softmax(1)
         return functional.mse_loss(learnt.float(), taught.float())
-
-    @property
-    def parameters(self) -> int:
-        """Number of trained scalars: the student's."""
-        return sum(p.numel() for p in self.network.student.parameters()) if self.network is not None else 0

@@ -38,7 +38,7 @@ from ..datasets.core.errors import SerbenchError
 from ..datasets.schema.task import Task
 from ..features.core.feature_request import FeatureRequest
 from .core.sermodel import Data
-from .end_to_end.layers import BiLstm, PlaneConvolutions, pairs, within
+from .end_to_end.layers import BiLstm, planes, within
 from .end_to_end.piece_model import FREE, PieceConfig, PieceNetwork, SpectrumModel
 from .end_to_end.salience import segments
 from .inputs.batches import Batch
@@ -112,10 +112,9 @@ class AttentionNetwork(PieceNetwork):
 
     def __init__(self, dim: int, outputs: int, config: Config, gender: bool) -> None:
         super().__init__(dim, outputs)
-        layers = len(config.channels)
-        kernels = pairs("kernels", config.time_kernels, config.band_kernels, layers)
-        pools = pairs("pools", config.time_pools, config.band_pools, layers)
-        self.convolutions = PlaneConvolutions(dim, config.channels, kernels, pools)
+        c = config
+        kernels, pools = (c.time_kernels, c.band_kernels), (c.time_pools, c.band_pools)
+        self.convolutions = planes(dim, c.channels, kernels, pools)
         self.lstm = BiLstm(self.convolutions.width, config.units, config.layers, config.dropout)
         width = 2 * config.units
         self.attention = nn.MultiheadAttention(width, config.heads, batch_first=True)

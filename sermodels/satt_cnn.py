@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from ..datasets.core.config import option
 from ..datasets.schema.task import Task
 from ..features.core.feature_request import FeatureRequest
-from .end_to_end.layers import BiLstm, PlaneConvolutions, pairs
+from .end_to_end.layers import BiLstm, planes
 from .end_to_end.piece_model import FREE, PieceConfig, PieceNetwork, SpectrumModel
 from .training.settings import TrainConfig
 
@@ -85,10 +85,9 @@ class SattNetwork(PieceNetwork):
 
     def __init__(self, dim: int, outputs: int, config: Config) -> None:
         super().__init__(dim, outputs)
-        layers = len(config.channels)
-        kernels = pairs("kernels", config.time_kernels, config.band_kernels, layers)
-        pools = pairs("pools", config.time_pools, config.band_pools, layers)
-        self.convolutions = PlaneConvolutions(dim, config.channels, kernels, pools)
+        c = config
+        kernels, pools = (c.time_kernels, c.band_kernels), (c.time_pools, c.band_pools)
+        self.convolutions = planes(dim, c.channels, kernels, pools)
         self.lstm = BiLstm(self.convolutions.width, config.units)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(2 * config.units, outputs)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from serbench.benchmarks.conformance.material import TASKS, trained, whole, withheld
 from serbench.datasets.core.errors import SerbenchError
-from serbench.sermodels.end_to_end.layers import BiLstm, PlaneConvolutions, around, pairs, within
+from serbench.sermodels.end_to_end.layers import BiLstm, PlaneConvolutions, around, planes, within
 from serbench.sermodels.end_to_end.long_kernels import LONG, by_spectra, convolve
 from serbench.sermodels.end_to_end.pieces import Piece, Stretches, cut, on_labels, padded, split, split_traces
 
@@ -107,7 +107,7 @@ def test_convolutions_over_a_plane_equal_a_plain_writing_of_each_piece_alone() -
 
 def test_settings_of_layers_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(SerbenchError, match=r"3 model.channels, 2 model.time_pools and 3 model.band_pools"):
-        pairs("pools", (2, 2), (2, 2, 2), 3)
+        planes(26, (3, 4, 5), ((3, 3, 3), (3, 3, 3)), ((2, 2), (2, 2, 2)))
     with pytest.raises(SerbenchError, match=r"model.band_pools=8,8 leave nothing"):
         PlaneConvolutions(26, (3, 4), [(3, 3), (3, 3)], [(2, 8), (2, 8)])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,12 +18,12 @@ from typing import Any
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import canonical_json, file_sha256
 from ...results.record.folder import Run, load_runs
+from ...results.record.storage import DEV_SUFFIX
 from ...results.record.test_items import read_ratings
 from .children import command
 from .tally import Tally
 from .works import Workshop, fingerprint, sound
 
-SEAL = "checksum"
 FOUND, SAME, OTHER = "found", "without effect", "another identity"
 Reading = Callable[[Path], str]
 """Reads a damaged file as serbench does; the digest of all that it gives. Raises for what it finds."""
@@ -39,9 +39,10 @@ def tortured(place: Path, rounds: int, seed: int) -> Iterator[Tally]:
     (run,) = (r.path for r in load_runs(folder / "results", model="linear"))
     (pack,) = (folder / "cache").rglob("*.pack")
     kinds: list[tuple[str, Path, Reading]] = [
-        ("run.json", run / "run.json", lambda file: canonical_json(_known(Run.open(file.parent).spec))),
+        ("run.json", run / "run.json", lambda file: canonical_json(Run.open(file.parent).spec)),
         ("unit-*.json", next(iter(run.glob("unit-*.json"))), _units),
-        ("predictions (unit-*.parquet)", next(iter(run.glob("unit-*.parquet"))), _predictions),
+        ("predictions (unit-*.parquet)", run / "unit-0-official.parquet", _predictions),
+        ("dev predictions (unit-*.dev.parquet)", run / f"unit-0-official{DEV_SUFFIX}", _dev_predictions),
         ("items.json", run / "items.json", _items),
         ("items.parquet", run / "items.parquet", _items),
         ("weights (.safetensors)", next(iter(run.glob("unit-*.safetensors"))), _weights),
@@ -84,21 +85,18 @@ def _outcome(read: Reading, file: Path, before: str) -> tuple[str, str]:
     return "", "it was read, and is not what was written"
 
 
-def _known(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What is read of an object: a bit in the name `checksum` makes a key of it that nothing reads."""
-    return {name: value for name, value in content.items() if not _one_off(name)}
-
-
-def _one_off(name: str) -> bool:
-    return len(name) == len(SEAL) and sum(a != b for a, b in zip(name, SEAL, strict=True)) == 1
-
-
 def _units(file: Path) -> str:
-    return canonical_json([_known(unit) for unit in Run.open(file.parent).units()])
+    return canonical_json(Run.open(file.parent).units())
 
 
 def _predictions(file: Path) -> str:
     return str(Run.open(file.parent).predictions().to_csv())
+
+
+def _dev_predictions(file: Path) -> str:
+    run = Run.open(file.parent)
+    tables = [run.dev_predictions(unit) for unit in run.units()]
+    return "".join("" if table is None else str(table.to_csv()) for table in tables)
 
 
 def _items(file: Path) -> str:
@@ -109,7 +107,7 @@ def _items(file: Path) -> str:
 def _weights(file: Path) -> str:
     persist = importlib.import_module("serbench.sermodels.core.persist")
     head, arrays = persist._read(file)
-    return canonical_json(_known(head)) + str({name: array.tobytes() for name, array in sorted(arrays.items())})
+    return canonical_json(head) + str({name: array.tobytes() for name, array in sorted(arrays.items())})
 
 
 def _vectors(file: Path) -> str:

@@ -24,7 +24,7 @@ from ...datasets.core.files import atomic_write, write_json
 from ..scores.scoring import gold_columns
 from .folder import Run
 from .identity import REQUIRED
-from .storage import ENTRY as DEV, write_parquet
+from .storage import DEV_ENTRY, write_parquet
 from .stressed import FOLDER, stressed
 from .test_items import read_ratings, write_ratings
 
@@ -91,7 +91,7 @@ def shareable(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def _export_unit(run: Run, copy_of: Run, facts: dict[str, Any], *, labels: bool, class_scores: bool) -> None:
     """Write one unit of an export; what is left out of its parquet gives that a digest of its own."""
     facts_file, data_file = copy_of.unit_files(facts["trial"], facts["fold"])
-    facts = {key: value for key, value in facts.items() if key != DEV}
+    facts = {key: value for key, value in facts.items() if key != DEV_ENTRY}
     if facts["status"] == "done":
         table = run.unit_predictions(facts)
         kept = table if labels else table.drop(columns=gold_columns(run.task), errors="ignore")

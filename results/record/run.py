@@ -28,7 +28,7 @@ from ...datasets.schema.task import Task
 from ..scores.scoring import check_predictions, not_finite, required_columns, score_predictions
 from .identity import REQUIRED, differences, fill_line, identity, protocol_digest, run_id, short_names, signature
 from .storage import (
-    ENTRY,
+    DEV_ENTRY,
     join_parquet,
     leave_dev,
     plain,
@@ -169,7 +169,7 @@ class Run:
             check_predictions(predictions, self.task)
         facts_file, data_file = self.unit_files(trial, fold)
         facts_file.unlink(missing_ok=True)
-        content.pop(ENTRY, None)
+        content.pop(DEV_ENTRY, None)
         content |= leave_dev(facts_file, None if predictions is None else dev)
         if predictions is None:
             data_file.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from ...datasets.core.stages import track
 from ..scores.scoring import gold_columns, key_columns
 from .folder import Run, load_runs
 from .packing import export_run
-from .storage import SUFFIX as DEV
+from .storage import DEV_SUFFIX
 from .stressed import FOLDER, folder as stress_folder
 from .test_items import has_ratings, read_ratings, write_ratings
 
@@ -196,7 +196,7 @@ def _copy_unit(run: Run, target: Run, facts: Mapping[str, Any]) -> int:
         return 0
     source, copied = (r.unit_files(facts["trial"], facts["fold"])[0] for r in (run, target))
     copied.unlink(missing_ok=True)
-    for suffix in (".safetensors", DEV, ".parquet", ".json"):
+    for suffix in (".safetensors", DEV_SUFFIX, ".parquet", ".json"):
         if source.with_suffix(suffix).is_file():
             atomic_write(copied.with_suffix(suffix), partial(_pour, source.with_suffix(suffix)))
     return 1

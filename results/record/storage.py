@@ -25,9 +25,9 @@ from ...datasets.core.files import checksum, intact, write_bytes, write_json, wr
 FORMULA = re.compile(r"[=@\t\r]|[+-](?=[^\d.\s+-])")
 """Begin of a text that a spreadsheet computes."""
 
-ENTRY = "dev_predictions"
+DEV_ENTRY = "dev_predictions"
 """Key of the unit's JSON that holds rows and digest."""
-SUFFIX = ".dev.parquet"
+DEV_SUFFIX = ".dev.parquet"
 
 
 def plain(value: Any, *, finite: bool = False) -> Any:
@@ -122,7 +122,7 @@ def _no_formula(value: Any) -> Any:
 
 def dev_file(facts_file: Path) -> Path:
     """Where the dev predictions of the unit with that JSON file lie."""
-    return facts_file.with_suffix(SUFFIX)
+    return facts_file.with_suffix(DEV_SUFFIX)
 
 
 def leave_dev(facts_file: Path, predictions: pd.DataFrame | None) -> dict[str, Any]:
@@ -131,16 +131,16 @@ def leave_dev(facts_file: Path, predictions: pd.DataFrame | None) -> dict[str, A
     if predictions is None or not len(predictions):
         file.unlink(missing_ok=True)
         return {}
-    return {ENTRY: write_parquet(file, predictions)}
+    return {DEV_ENTRY: write_parquet(file, predictions)}
 
 
 def read_dev(facts_file: Path, facts: Mapping[str, Any]) -> pd.DataFrame | None:
     """The dev predictions of a unit; None where it holds none. A damaged file is a `SerbenchError`."""
-    if not facts.get(ENTRY):
+    if not facts.get(DEV_ENTRY):
         return None
     file = dev_file(facts_file)
     try:
-        return join_parquet([(read_verified(file, facts[ENTRY]), {})], None)
+        return join_parquet([(read_verified(file, facts[DEV_ENTRY]), {})], None)
     except (ValueError, OSError) as error:
         raise SerbenchError(
             f"{file} is damaged: {error}. Delete {facts_file.stem}.* there and repeat the line that made the run."

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from ...datasets.core.config import option
-from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, Predictions
-from ..inputs.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
+from ..inputs.normalisation import TRANSDUCTIVE, scale_of, trained_normaliser
 from ..inputs.turns import MODES, TurnFrames
 from ..training.objective import LabelScale, Objective
 from ..training.settings import TrainConfig
@@ -100,16 +99,9 @@ class TurnModel(TorchModel[N]):
         return ready[0] if ready else self._frames_of(network, data)
 
     def _frames_of(self, network: Any, data: Data) -> TurnFrames:
-        table = data.features["input"]
-        if table.dim != self._sizes["dim"]:
-            raise SerbenchError(
-                f"the features have {table.dim} values per frame. Expected {self._sizes['dim']}, as in training: give "
-                "the feature settings that the model was trained with."
-            )
-        fold = network.frame_mean.cpu().numpy(), network.frame_scale.cpu().numpy()
-        normaliser = FrameNormaliser(self.config.normalise, table, speakers_of(data), fold)
+        normaliser = trained_normaliser(self.config.normalise, data, network.frame_mean, network.frame_scale)
         keep = self.train_config.keep_mb * 2**20 // 2  # training and dev
-        return TurnFrames(table, normaliser, self.config.pool, self.config.frames, keep)
+        return TurnFrames(data.features["input"], normaliser, self.config.pool, self.config.frames, keep)
 
     def predicted(self, network: Any, outputs: Tensor) -> Predictions:
         """Class scores, or values on the label scale, from outputs (item, output)."""

@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from ...datasets.core.errors import SerbenchError
 
+Directions = tuple[Sequence[int], Sequence[int]]
+
 
 def within(rows: Tensor, lengths: Tensor) -> Tensor:
     """Rows (piece, time, ...) with zeros behind the length of each piece."""
@@ -87,12 +89,18 @@ class PlaneConvolutions(nn.Module):
         return maps.transpose(1, 2).flatten(2), lengths
 
 
+def planes(dim: int, channels: Sequence[int], kernels: Directions, pools: Directions) -> PlaneConvolutions:
+    """The convolutions of settings that give kernels and maxima for time and for bands, a number for each layer."""
+    sizes = _pairs("kernels", *kernels, len(channels)), _pairs("pools", *pools, len(channels))
+    return PlaneConvolutions(dim, channels, *sizes)
+
+
 def around(kernel: int) -> tuple[int, int]:
     """Zeros before and behind, so that a convolution keeps the length; the odd one stands behind."""
     return (kernel - 1) // 2, kernel - 1 - (kernel - 1) // 2
 
 
-def pairs(name: str, first: Sequence[int], second: Sequence[int], layers: int) -> list[tuple[int, int]]:
+def _pairs(name: str, first: Sequence[int], second: Sequence[int], layers: int) -> list[tuple[int, int]]:
     """(time, band) of each layer.
 
     Raises

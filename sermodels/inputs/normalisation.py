@@ -15,7 +15,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from torch import Tensor
 
+from ...datasets.core.errors import SerbenchError
 from ...features.core.feature_table import FeatureTable
 from ..core.scaling import TRANSDUCTIVE as TRANSDUCTIVE
 from ..core.sermodel import Data
@@ -65,6 +67,23 @@ class FrameNormaliser:
         if speaker not in self._known:
             self._known[speaker] = scale_of(self._table, self._spoken[speaker] if speaker else list(self._table))
         return self._known[speaker]
+
+
+def trained_normaliser(mode: str, data: Data, mean: Tensor, inverse: Tensor) -> FrameNormaliser:
+    """The normaliser of a data set's feature `input`, with the training fold's moments, each (dim,), of a network.
+
+    Raises
+    ------
+    SerbenchError
+        If the feature has another width than in training.
+    """
+    table = data.features["input"]
+    if table.dim != len(mean):
+        raise SerbenchError(
+            f"the features have {table.dim} values per frame. Expected {len(mean)}, as in training: give the feature "
+            "settings that the model was trained with."
+        )
+    return FrameNormaliser(mode, table, speakers_of(data), (mean.cpu().numpy(), inverse.cpu().numpy()))
 
 
 def scale_of(table: FeatureTable, items: list[str]) -> Scale:

@@ -50,7 +50,7 @@ from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, map_batches, micro_batches, shuffled
-from ..inputs.normalisation import TRANSDUCTIVE, FrameNormaliser, scale_of, speakers_of
+from ..inputs.normalisation import TRANSDUCTIVE, scale_of, trained_normaliser
 from ..inputs.turns import CONTEXT, context_ids
 from ..training.gender import gender_loss, genders
 from ..training.losses import balanced_weights, ccc_losses
@@ -258,14 +258,7 @@ class Model(TorchModel[MaecNetwork]):
         return ready[0] if ready else self._make_bags(network, data)
 
     def _make_bags(self, network: MaecNetwork, data: Data) -> Bags:
-        table = data.features["input"]
-        if table.dim != self._sizes["dim"]:
-            raise SerbenchError(
-                f"the features have {table.dim} values per frame. Expected {self._sizes['dim']}, as in training: give "
-                "the feature settings that the model was trained with."
-            )
-        fold = network.frame_mean.cpu().numpy(), network.frame_scale.cpu().numpy()
-        normaliser = FrameNormaliser(self.config.normalise, table, speakers_of(data), fold)
+        normaliser = trained_normaliser(self.config.normalise, data, network.frame_mean, network.frame_scale)
         keep = self.train_config.keep_mb * 2**20 // 2  # training and dev
         return Bags(data, self.config, normaliser, bool(self._sizes["context"]), keep)
 

@@ -37,7 +37,7 @@ from ...features.core.feature_request import FeatureRequest
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..inputs.batches import Batch, Batches, even_batches, micro_batches, shuffled
 from ..training.objective import LabelScale, Objective
-from ..training.settings import TrainConfig
+from ..training.settings import FINE_TUNING, TrainConfig
 from ..training.torch_model import TorchModel
 from ..training.training import Training
 from .encoder import Tokens, build_encoder, longest, pooled, text_source
@@ -46,17 +46,7 @@ from .texts import file_digest, own_texts, read_texts
 __all__ = ["GROUP", "PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 FREE = "free choice"
-_TRAIN = TrainConfig(
-    epochs=10,
-    patience=3,
-    batch_size=16,
-    learning_rate=1e-3,
-    optimiser="adamw",
-    weight_decay=0.01,
-    schedule="linear",
-    warmup_epochs=1.0,
-    clip_norm=1.0,
-)
+_TRAIN = replace(FINE_TUNING, epochs=10, patience=3)
 
 
 @dataclass(frozen=True)
@@ -130,7 +120,6 @@ class Model(TorchModel[Network]):
     def __init__(self, config: Config, task: Task, *arguments: Any) -> None:
         super().__init__(config, task, *arguments)
         self.objective = Objective(task, config.class_weights)
-        self._restored = False
         self._vectors: dict[str, Tensor] = {}
 
     @classmethod
@@ -193,17 +182,6 @@ class Model(TorchModel[Network]):
             sizes["tokenizer"], longest(settings, self.config.tokens), int(settings.get("pad_token_id") or 0)
         )
         return Network(encoder, width, self.task.n_outputs, self.config)
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
-        """Inverse of `state`; the checkpoint need not be there."""
-        self._restored = True
-        super().restore(arrays, facts)
-
-    @property
-    def parameters(self) -> int:
-        """Number of trained scalars; what is frozen does not count."""
-        trained = self.network.parameters() if self.network is not None else ()
-        return sum(p.numel() for p in trained if p.requires_grad)
 
     def calibrate(self, network: Network, train: Data) -> None:
         """Moments of the labels."""

@@ -37,6 +37,18 @@ class TrainConfig:
     checkpoint_epochs: int = option(1, "epochs between two saved states; 0 = none", low=0)
 
 
+FINE_TUNING = TrainConfig(
+    batch_size=16,
+    learning_rate=1e-3,
+    optimiser="adamw",
+    weight_decay=0.01,
+    schedule="linear",
+    warmup_epochs=1.0,
+    clip_norm=1.0,
+)
+"""For a new head on an encoder that was trained before; the encoder's own step size is a setting of the model."""
+
+
 def make_optimiser(
     kind: str, parameters: Iterable[nn.Parameter], rate: float, weight_decay: float = 0.0, momentum: float = 0.0
 ) -> Optimizer:

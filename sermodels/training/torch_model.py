@@ -37,6 +37,8 @@ class TorchModel(SERModel, Generic[N]):
     network: N | None = None
     """The trained network, after `fit` or `restore`."""
     _sizes: Mapping[str, Any]
+    _restored: bool = False
+    """Whether `build` makes a network whose weights will be those of a saved one."""
 
     # What a model defines.
 
@@ -141,16 +143,17 @@ class TorchModel(SERModel, Generic[N]):
         return arrays, {"sizes": dict(self._sizes)}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
-        """Rebuild the trained network from `state()`."""
-        self._sizes = dict(facts["sizes"])
+        """Rebuild the trained network from `state()`; a checkpoint that it was begun with need not be there."""
+        self._restored, self._sizes = True, dict(facts["sizes"])
         network = self._fresh_network()
         network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
         self.network = network.to(self.device).eval()
 
     @property
     def parameters(self) -> int:
-        """Number of trained scalars, 0 before training."""
-        return sum(p.numel() for p in self.network.parameters()) if self.network is not None else 0
+        """Number of trained scalars, 0 before training; what is frozen does not count."""
+        trained = self.network.parameters() if self.network is not None else ()
+        return sum(p.numel() for p in trained if p.requires_grad)
 
     def _fresh_network(self) -> N:
         """A network from the sizes and the seed; module constructors draw from a random state that is put back."""

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...datasets.core.config import option
 from ..pretrained.on_encoder import FREE, EncoderChoice
-from ..training.settings import TrainConfig
+from ..training.settings import FINE_TUNING, TrainConfig
 
 NORMALISE = ("checkpoint", "utterance", "corpus", "none")
-_TRAIN = TrainConfig(
-    epochs=15,
-    patience=5,
-    batch_size=16,
-    learning_rate=1e-3,
-    optimiser="adamw",
-    weight_decay=0.01,
-    schedule="linear",
-    warmup_epochs=1.0,
-    clip_norm=1.0,
-    checkpoint_epochs=1,
-)
+_TRAIN = replace(FINE_TUNING, epochs=15, patience=5, checkpoint_epochs=1)
 _BASELINE = "MSP-Podcast challenge"
 
 

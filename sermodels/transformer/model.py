@@ -83,7 +83,6 @@ class Model(OnEncoder[FineTuned]):
     def __init__(self, config: Config, task: Task, *arguments: Any) -> None:
         super().__init__(config, task, *arguments)
         self.objective = Objective(task, config.class_weights)
-        self._restored = False
 
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
@@ -125,17 +124,6 @@ class Model(OnEncoder[FineTuned]):
             source.geometry.width, self.task.n_outputs, 0, "none", "none" if traces else c.pooling, c.hidden, c.dropout
         )
         return FineTuned(encoder, head, self.task.n_outputs, self.task.frame_seconds if traces else None)
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
-        """Inverse of `state`; the checkpoint need not be there."""
-        self._restored = True
-        super().restore(arrays, facts)
-
-    @property
-    def parameters(self) -> int:
-        """Number of trained scalars; what is frozen does not count."""
-        trained = self.network.parameters() if self.network is not None else ()
-        return sum(p.numel() for p in trained if p.requires_grad)
 
     def calibrate(self, network: FineTuned, train: Data) -> None:
         """Moments of the labels and, if waveforms are normalised by them, of all training samples."""
