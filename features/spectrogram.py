@@ -6,8 +6,9 @@ Y. Li, T. Zhao and T. Kawahara, Interspeech 2019 (doi:10.21437/Interspeech.2019-
 first have the same 300 frames and 400 bins for 3 s. Each window is filled up with zeros to a whole period of the bin
 distance (100 ms for 10 Hz) before the transform, so that bins lie closer than a window of 40 ms can tell apart.
 
-Free choices: the logarithm is that of the power, natural, with a floor; the last samples that fill no window are left
-out, and a signal shorter than a window is filled up with zeros to one.
+Free choices: the window, whose length in the papers we could not confirm; the logarithm is that of the power, natural,
+with a floor; the last samples that fill no window are left out, and a signal shorter than a window is filled up with
+zeros to one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Config:
     """Settings of the spectrogram."""
 
     sampling_rate: int = option(16000, "rate in Hz that the audio is resampled to", source="free choice", low=1000)
-    window_seconds: float = option(0.04, "length of the Hamming window [s]", source="Satt et al. 2017", low=0.001)
+    window_seconds: float = option(0.04, "length of the Hamming window [s]", source="free choice", low=0.001)
     hop_seconds: float = option(0.01, "distance of two frames [s]", source="Satt et al. 2017", low=0.001)
     bin_hertz: float = option(10.0, "distance of two bins [Hz]", source="Satt et al. 2017", low=1)
     max_hertz: float = option(4000.0, "bins below this frequency [Hz]", source="Satt et al. 2017", low=1)

@@ -2,16 +2,17 @@
 
 M. Neumann and N. T. Vu, "Attentive convolutional neural network based speech emotion recognition: a study on the impact
 of input features, signal length, and acted speech", Interspeech 2017, 1263-1267 (arXiv:1706.00612), which the paper on
-semantic fusion cites. The authors released no code. The kernels span all bands, so the convolution runs along time
+semantic fusion cites. The authors released no code, and only the abstract was at hand: what is said of the paper below
+is how the system is known, and not confirmed. The kernels span all bands, so the convolution runs along time
 alone; with x_i the pooled column at time i, the attention weighs it and the outputs are linear in the sum:
 
     a_i = exp(w . x_i) / sum_j exp(w . x_j)          z = sum_i a_i x_i
 
     log mel (frame, 26) -> convolution, ReLU -> maximum over time -> attention -> dropout -> outputs
 
-The paper's log mel features are 26 bands of 25 ms windows every 10 ms, utterances cut after 7.5 s. Number and length of
-the kernels, the maximum's width and step, dropout and training are free choices below, as we could not confirm the
-paper's. What stands behind an utterance's end takes part in nothing (theirs are filled up with zeros, which do).
+26 log mel bands of 25 ms windows every 10 ms, utterances cut after 7.5 s, number and length of the kernels, the
+maximum's width and step, dropout and training are free choices below. What stands behind an utterance's end takes part
+in nothing.
 
 "Multi-view" training lets the same representation predict classes and attributes: with `view_weight` v the loss is
 (1 - v) L_classes + v L_attributes, where the latter is 1 - CCC of z-scores of arousal and valence (theirs are classes
@@ -58,7 +59,7 @@ class Config(PieceConfig):
     """Settings of `acnn`."""
 
     train: TrainConfig = option(TrainConfig(batch_size=32, learning_rate=1e-3), "training", source=FREE)  # noqa: RUF009
-    max_seconds: float = option(7.5, "after which an utterance is cut [s]", source="the paper's 7.5 s", low=0.1)
+    max_seconds: float = option(7.5, "after which an utterance is cut [s]", source=FREE, low=0.1)
     kernels: int = option(200, "number of kernels", source=FREE, low=1)
     kernel_frames: int = option(10, "frames of a kernel", source=FREE, low=1)
     pool_frames: int = option(30, "frames that a maximum is taken of", source=FREE, low=1)

@@ -13,8 +13,7 @@ prediction is the mean of the pieces'. Here shorter pieces are no part of what t
 piece's end reaches its result.
 
 Differs, or is not known to be the same: sizes of the maxima, dropout, step size and weights of classes are free choices
-below. Regression (1 - CCC, joint over the targets) is our addition. The harmonic filter that the paper puts before the
-spectrogram against noise is left out.
+below. Regression (1 - CCC, joint over the targets) is our addition. The paper's means against noise are left out.
 
 Presets: `default`, the sizes above; `small` for a CPU, bins of 25 Hz (`feature.bin_hertz=25`) and narrow convolutions.
 """
