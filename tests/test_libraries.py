@@ -122,10 +122,13 @@ def test_a_run_of_linear_needs_none_of_the_parts_of_others(
     tmp_path: Path, toy_corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of it is cached, and all is made in the process in which these can't be loaded."""
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHON_CPU_COUNT", "1")
     asked = ("run", "--model", "linear", "--dataset", "table", "--root", str(toy_corpus()), "--trials", "1")
     done = run(*asked, "--task", "arousal", without=NOT_FOR_LINEAR, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    done = run(*asked, "--task", "emotion", without=("audformat",), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr  # what makes the features is needed, and would be missed
     done = run("leaderboard", "--dataset", "table", without=NOT_FOR_LINEAR, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "linear" in done.stdout
