@@ -20,10 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from serbench.benchmarks.studies.curve import FOLDER as CURVE
 from serbench.datasets.core.files import canonical_json, checksum, write_text
 from serbench.results.calibration.table import calibration, table as calibration_table
+from serbench.results.curves.table import LAW_NOTE, NOTE, Point, learning_curve
 from serbench.results.display.numbers import interval, number
 from serbench.results.display.table import Table, to_markdown
 from serbench.results.groups.gaps import Resamples
@@ -109,19 +112,25 @@ def take(name: str, sources: list[Path]) -> None:
     """Bring the runs of results folders into docs/results/NAME, and write its leaderboard."""
     if name not in PARTS:
         raise SystemExit(f"{name!r} is no part of the page. Expected one of {', '.join(PARTS)}.")
+    shutil.rmtree(RECORDS / name, ignore_errors=True)
+    for part in ("", CURVE) if name == BEYOND else ("",):
+        bring(RECORDS / name / part, [source / part for source in sources], class_scores=name == BEYOND and not part)
+    write_leaderboard(leaderboard(load_runs(RECORDS / name)), RECORDS / name)
+
+
+def bring(into: Path, sources: list[Path], class_scores: bool) -> None:
+    """Pack the runs of some folders, and unpack them in another."""
     with tempfile.TemporaryDirectory() as folder:
         packed = [
-            export_run(run, Path(folder) / f"{run.run_id}.zip", labels=True, class_scores=name == BEYOND)
+            export_run(run, Path(folder) / f"{run.run_id}.zip", labels=True, class_scores=class_scores)
             for results in sources
             for run in load_runs(results)
             if run.complete_trials() and run.name != "chance:random"  # one chance row will do here
         ]
-        shutil.rmtree(RECORDS / name, ignore_errors=True)
-        merge(packed, RECORDS / name)
-    for run in load_runs(RECORDS / name):
+        merge(packed, into)
+    for run in load_runs(into):
         for one in (run, *stressed(run)):
             settle(one)
-    write_leaderboard(leaderboard(load_runs(RECORDS / name)), RECORDS / name)
 
 
 def settle(run: Run) -> None:
@@ -226,7 +235,31 @@ def beyond(runs: list[Run]) -> Iterator[str]:
     for title, made in (("women and men", gaps), ("calibration", surer)):
         rows = [{"model": name} | row for name, one in zip(names, made, strict=True) for row in one.rows]
         yield to_markdown(replace(made[0], title=f"emodb, emotion: {title}", rows=rows))
+    if smaller := load_runs(runs[0].results / CURVE) if (runs[0].results / CURVE).is_dir() else []:
+        yield "    serbench curve --model MODEL --dataset emodb --root <EMO-DB> --shares 0.1,0.2,0.5,1 --trials 1"
+        yield to_markdown(learning([*smaller, *trained]))
     yield "\n".join(f"- {name}: `{run.signature}`" for name, run in zip(names, trained, strict=True))
+
+
+def learning(runs: list[Run]) -> Table:
+    """Scores over the share of the training set, a row for each model and a column for each share."""
+    points = [Point(run, run.name, float(run.spec["protocol"].get("share") or 1), taught(run), 0) for run in runs]
+    done = learning_curve([one for one in points if one.run.spec["model"]["name"] != "chance"])
+    laws = done.laws.set_index("model")
+    rows = []
+    for model, part in done.points.sort_values("share").groupby("model", sort=False):
+        cells = {
+            f"{row['share']:g}": f"{number(row['mean'])}, {interval(row['low'], row['high'])}"
+            for row in part.to_dict("records")
+        }
+        law = laws.loc[model] if model in laws.index else {}
+        rows.append({"model": str(model)} | cells | {"EXTRAPOLATED x2": number(law.get("x2", float("nan")))})
+    return Table("emodb, emotion: UAR over the share of the training set", rows, f"{NOTE} {LAW_NOTE}")
+
+
+def taught(run: Run) -> float:
+    """Training items of the folds, on average."""
+    return float(np.mean([unit["counts"]["train"] for unit in run.units()]))
 
 
 def under(kind: str, models: dict[str, Robustness]) -> Table:
