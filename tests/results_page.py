@@ -72,8 +72,8 @@ PARTS = {
     ),
     "demo-relatives": (
         "Demo corpus: the systems that the papers stand on",
-        "Synthetic utterances in dialogues, 4 emotions: the table shows that the path works, not which model is better on "
-        "speech. `docs/models.md` says what each takes. `late-fusion` weighs two runs on dev.",
+        "Synthetic utterances in dialogues, 4 emotions: the table shows that the path works, not which model is "
+        "better on speech. `docs/models.md` says what each takes. `late-fusion` weighs two runs on dev.",
     ),
     "emodb-beyond": (
         "EMO-DB, leave one speaker pair out: what the score hides",
