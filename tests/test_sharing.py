@@ -184,6 +184,20 @@ def test_an_export_with_labels_is_a_whole_record(tmp_path: Path) -> None:
     assert back.run_id == run.run_id
 
 
+@pytest.mark.parametrize("root", ["iemocap", "..", "corpora/iemocap", "~/iemocap"])
+def test_a_root_that_is_a_mere_name_is_no_path_to_hide_elsewhere(tmp_path: Path, root: str) -> None:
+    """`--root iemocap` typed beside the corpus: the dataset's name, the run's id and its command stay what they are."""
+    run = make(
+        tmp_path / "a", arguments={"root": root}, command=f"serbench run --model svm --dataset iemocap --root {root}"
+    )
+    path = export_run(run, tmp_path / "svm.zip", labels=True)
+    assert merge([path], tmp_path / "out").runs == 1
+    (back,) = load_runs(tmp_path / "out")
+    assert back.run_id == run.run_id
+    assert back.spec["dataset"]["name"] == "iemocap"
+    assert back.spec["command"] == "serbench run --model svm --dataset iemocap --root PATH"
+
+
 def test_labels_come_back_from_a_run_on_the_readers_own_corpus(tmp_path: Path) -> None:
     run = make(tmp_path / "a")
     path = export_run(run, tmp_path / "svm.zip")

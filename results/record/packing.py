@@ -110,8 +110,8 @@ def _paths(run: Run) -> list[str]:
     arguments = run.spec.get("arguments") or {}
     corpora = [arguments, arguments.get("test") or {}, *(arguments.get("also") or ())]
     places = {str(run.results.resolve()), str(Path.home()), str(Path.cwd())}
-    for given in (corpus["root"] for corpus in corpora if corpus.get("root")):
-        places |= {str(given), str(Path(given).expanduser().resolve())}
+    for given in (str(corpus["root"]) for corpus in corpora if corpus.get("root")):
+        places |= {str(Path(given).expanduser().resolve())} | ({given} if "/" in given else set())  # "emodb" is a name
     places |= {str(Path(file["path"]).expanduser().resolve().parent) for file in arguments.get("weights") or ()}
     splits = (part.get("split") or "" for part in (arguments.get("protocol") or {}, arguments.get("test") or {}))
     places |= {str(Path(named[1]).parent) for split in splits if (named := re.search(r"(?:^|:)(/.+)", split))}

@@ -28,12 +28,12 @@ CLEAN, FEATURE, UTTERANCES, LIMIT = "clean", "egemaps", 60, 1.1
 
 
 def run_kind(kind: str, data: str) -> Facts:
-    """Features under one kind of perturbation, or clean, after an utterance to warm up: seconds of one level."""
+    """Features under one kind of perturbation, or clean, after some others to warm up: seconds of one level."""
     corpus = load(Path(data))
     every = len(corpus.utterances) // UTTERANCES
     rows, extractor = corpus.utterances.iloc[::every][:UTTERANCES], build(FEATURE)
     changes = [None] if kind == CLEAN else [perturbed(corpus, one) for one in perturbations([kind])]
-    spare = corpus.utterances.iloc[1:2]
+    spare = corpus.utterances.iloc[1::every][:12]
     for change in changes:  # rooms are simulated once, voices read once
         extract_from(corpus, spare, extractor, changes=change)
     with timed() as spent:
