@@ -46,7 +46,7 @@ from serbench.results.tables.matrix import matrix, stars
 
 ROOT = Path(__file__).parents[1]
 RECORDS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
-HEAD = """# Results on real speech
+HEAD = """# Results
 
 Every number on this page is computed from the predictions under `docs/results/` by `python tests/results_page.py`; a
 test makes the page again and compares. `serbench leaderboard --verify --results docs/results/NAME` says whether the
@@ -56,7 +56,7 @@ leaderboard of a folder there follows from its predictions. The commands above a
 are copies that say so. `probe` stands on the encoder of Whisper base, fed in windows of ten seconds
 (`docs/transformers.md`). Letters, intervals and p are explained below each table, and in `docs/statistics.md`.
 
-The records hold names and labels of utterances and no sound. RAVDESS is CC BY-NC-SA 4.0, EMO-DB CC0.
+Speech is real but for the demo corpus, whose voices are synthetic. The records hold names and labels of utterances and no sound. RAVDESS is CC BY-NC-SA 4.0, EMO-DB CC0.
 """
 PARTS = {
     "emodb-pairs": (
@@ -66,9 +66,8 @@ PARTS = {
     ),
     "emodb-relatives": (
         "EMO-DB, leave one speaker pair out: the systems that the papers stand on",
-        "The same folds and items. `docs/models.md` describes these models, with their rows on the demo corpus; here "
-        "they are trained once, in their presets for processors. `text` is refused, since the same sentences stand in "
-        "training and in test.",
+        "The same folds and items. `docs/models.md` describes these models; here they are trained once, in their presets "
+        "for processors. `text` is refused, since the same sentences stand in training and in test.",
     ),
     "demo-relatives": (
         "Demo corpus: the systems that the papers stand on",
@@ -193,7 +192,7 @@ def command(run: Run) -> str:
     """The command of a run with its folders named by what is in them."""
     text = str(run.spec["command"])
     for flag, key in (("--root", "dataset"), ("--test-root", "test-dataset")):
-        if found := re.search(rf"--{key} (\S+)", text):
+        if (found := re.search(rf"--{key} (\S+)", text)) and found[1] in PLACES:
             text = re.sub(rf"{flag} \S+", f"{flag} {PLACES[found[1]]}", text)
     text = re.sub(r"(model\.encoder=(?:random:)?)(\S+)", r"\1<\2>", text).replace("<PATH/", "<")
     trials = len(run.complete_trials())
