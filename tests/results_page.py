@@ -56,7 +56,8 @@ leaderboard of a folder there follows from its predictions. The commands above a
 are copies that say so. `probe` stands on the encoder of Whisper base, fed in windows of ten seconds
 (`docs/transformers.md`). Letters, intervals and p are explained below each table, and in `docs/statistics.md`.
 
-Speech is real but for the demo corpus, whose voices are synthetic. The records hold names and labels of utterances and no sound. RAVDESS is CC BY-NC-SA 4.0, EMO-DB CC0.
+Speech is real but for the demo corpus, whose voices are synthetic. The records hold names and labels of utterances and
+no sound. RAVDESS is CC BY-NC-SA 4.0, EMO-DB CC0.
 """
 PARTS = {
     "emodb-pairs": (
@@ -66,8 +67,8 @@ PARTS = {
     ),
     "emodb-relatives": (
         "EMO-DB, leave one speaker pair out: the systems that the papers stand on",
-        "The same folds and items. `docs/models.md` describes these models; here they are trained once, in their presets "
-        "for processors. `text` is refused, since the same sentences stand in training and in test.",
+        "The same folds and items. `docs/models.md` describes these models; here they are trained once, in their "
+        "presets for processors. `text` is refused, since the same sentences stand in training and in test.",
     ),
     "demo-relatives": (
         "Demo corpus: the systems that the papers stand on",
