@@ -55,6 +55,7 @@ COMMANDS = {
     "merge": "sharing.records",
     "export": "sharing.records",
     "submission": "sharing.submission",
+    "paper": "sharing.paper",
     "clusters": "analyses",
     "salience": "analyses",
     "traces": "analyses",

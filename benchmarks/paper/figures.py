@@ -1,0 +1,91 @@
+"""The figures of a paper, by kind: every score with means and intervals, differences, confusion of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ...results.display.table import latex, records, task_and_target
+from ...results.report.figures import MARKERS, OKABE_ITO, confusion, forest, in_panels, styled
+from ...results.scores.scoring import scored_targets
+from .latex import crossing
+from .plan import Display, PaperPlan
+from .work import Block
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def figures(
+    plan: PaperPlan, display: Display, blocks: Sequence[Block], compared: Mapping[str, pd.DataFrame]
+) -> Iterator[tuple[str, str, Figure]]:
+    """(name, caption as LaTeX, figure) of what a plan asks for; of confusion one for each block and row."""
+    rows = plan.shown(display)
+    shown = [block for block in blocks if set(rows) & block.rows.keys()]
+    if display.kind == "scores":
+        metrics = ", ".join(dict.fromkeys(block.first.task.metric for block in shown))
+        said = display.caption or f"{metrics}: every score (trial and subset), means with 95 % intervals"
+        yield display.name, latex(said), score_figure(shown, rows)
+    elif display.kind == "differences":
+        comparison = plan.comparison(display.comparison)
+        frame = compared[comparison.name]
+        named = frame[frame["rival"].isin(rows)].assign(a=comparison.system, p_holm=frame["p_crossed_holm"])
+        several = frame[["dataset", "task", "target"]].drop_duplicates().shape[0] > 1
+        named["b"] = [f"{r['rival']} ({_about(r)})" if several else r["rival"] for r in records(named)]
+        said = display.caption or f"{comparison.system} less other models, with 95 % intervals; filled: p < 0.05"
+        metrics = ", ".join(dict.fromkeys(frame["metric"]))
+        yield display.name, latex(said), forest(named, metrics)
+    else:
+        yield from _confusions(display, shown, rows)
+
+
+@styled
+def score_figure(blocks: Sequence[Block], rows: Sequence[str]) -> Figure:
+    """A panel for each block and target: every score as a dot, means with their intervals, chance as a line."""
+    places = [(block, target) for block in blocks for target in scored_targets(block.first.task)]
+    figure, drawn = in_panels(len(places), 0.9 + 0.3 * len(rows))
+    for axes, (block, target) in zip(drawn, places, strict=True):
+        _scores(axes, block, target, rows)
+    return figure
+
+
+def _scores(axes: Axes, block: Block, target: str, rows: Sequence[str]) -> None:
+    board = {row["run_id"]: row for row in records(block.board) if row["target"] == target}
+    metric, named = block.first.task.metric, [name for name in rows if name in block.rows]
+    for k, name in enumerate(named):
+        run, at = block.rows[name], len(named) - 1 - k
+        table = block.scored[run.run_id].scores
+        values = table.loc[table["target"].eq(target) & table["metric"].eq(metric), "value"]
+        colour, row = OKABE_ITO[k % len(OKABE_ITO)], board[run.run_id]
+        axes.plot(values, np.full(len(values), at - 0.2), ".", color=colour, alpha=0.45, ms=5, mew=0)
+        axes.hlines(at + 0.1, row["low"], row["high"], color=colour, lw=1.6)
+        axes.plot(row["mean"], at + 0.1, MARKERS[k % len(MARKERS)], color=colour, ms=5)
+    chance = [row["mean"] for row in board.values() if row["chance"] and not np.isnan(row["mean"])]
+    if chance:
+        axes.axvline(max(chance), color="black", lw=0.8, ls="--")
+    axes.set_yticks(range(len(named)), named[::-1])
+    axes.set(xlabel=f"{metric} (share)", ylim=(-0.7, len(named) - 0.3))
+    dataset = str(block.first.spec["dataset"]["name"])
+    axes.set_title(f"{dataset.replace('>', ' → ')}, {task_and_target(block.first.task.name, target)}")
+    axes.grid(False, axis="y")
+
+
+def _confusions(display: Display, blocks: Sequence[Block], rows: Sequence[str]) -> Iterator[tuple[str, str, Figure]]:
+    for block in (block for block in blocks if block.first.task.kind == "classification"):
+        for name in (name for name in rows if name in block.rows):
+            run = block.rows[name]
+            predictions, labels = block.scored[run.run_id].predictions, list(run.task.labels)
+            counts = pd.crosstab(predictions["gold"], predictions["predicted"])
+            counts = counts.reindex(index=labels, columns=labels, fill_value=0)
+            dataset = crossing(run.spec["dataset"]["name"])
+            said = latex(display.caption or f"Confusion of {name} over all trials")
+            stem = "-".join([display.name, run.run_id.rpartition("_")[2]])
+            yield stem, f"{said}: {dataset}, {latex(run.task.name)}", confusion(counts)
+
+
+def _about(row: Mapping[str, object]) -> str:
+    return f"{str(row['dataset']).replace('>', ' → ')}, {task_and_target(row['task'], row['target'])}"
