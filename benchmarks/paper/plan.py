@@ -1,6 +1,6 @@
 """The plan of a paper: what is run, what is compared, and which tables and figures are made of it.
 
-It is written as TOML (`reading`), with one entry for each of these classes; docs/publishing.md describes them.
+It is written as TOML (`reading`), with one entry for each of these classes; docs/papers.md describes them.
 """
 
 from __future__ import annotations
