@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,16 @@ class Budget:
             yield f"memory: up to {max(peaks) * jobs:,.0f} MiB" + (f" ({jobs} processes)" if jobs > 1 else "")
         for folder, needed, there in self.free:
             yield f"disk of {folder}: about {size(needed)} needed, {size(there)} free"
+
+    def data(self) -> dict[str, Any]:
+        """The same in full precision: trainings, features to make, hours, disks."""
+        disks = [{"folder": str(folder), "needed": needed, "free": there} for folder, needed, there in self.free]
+        return {
+            "trainings": [asdict(one) for one in self.trainings],
+            "features": [asdict(one) for one in self.features],
+            "hours": {"cpu": self.hours(on_card=False), "gpu": self.hours(on_card=True)},
+            "disks": disks,
+        }
 
     def check(self) -> None:
         """Refuse a disk that is too small."""

@@ -53,9 +53,7 @@ def read_plan(given: str) -> PaperPlan:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SerbenchError(
-            f"{path} is no TOML file: {error}. Expected a plan as docs/papers.md has it."
-        ) from error
+        raise SerbenchError(f"{path} is no TOML file: {error}. Expected a plan as docs/papers.md has it.") from error
     try:
         _check_keys(PaperPlan, values, "the plan")
         plan = from_dict(PaperPlan, values)

@@ -76,11 +76,10 @@ def _check(plan: PaperPlan, how: Execution, *, pilots: bool) -> None:
     from ...budget.estimate import estimate_of
     from ...paper.work import requests_of
     from ...protocol.setting import Corpora
+    from ..plan import say
 
-    budget = estimate_of([one.request for one in requests_of(plan)], how, Corpora(), pilots=pilots)
-    for line in budget.lines(how.jobs):
-        typer.echo(line)
-    budget.check()
+    requests = [one.request for one in requests_of(plan)]
+    say(estimate_of(requests, how, Corpora(), pilots=pilots), how.jobs)
 
 
 def _write(plan: PaperPlan, source: Path, blocks: list[Block], folder: Path) -> None:
