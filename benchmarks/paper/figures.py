@@ -33,12 +33,9 @@ def figures(
     elif display.kind == "differences":
         comparison = plan.comparison(display.comparison)
         frame = compared[comparison.name]
-        named = frame[frame["rival"].isin(rows)].assign(a=comparison.system, p_holm=frame["p_crossed_holm"])
-        several = frame[["dataset", "task", "target"]].drop_duplicates().shape[0] > 1
-        named["b"] = [f"{r['rival']} ({_about(r)})" if several else r["rival"] for r in records(named)]
+        named = frame[frame["rival"].isin(rows)].assign(a="", b="", p_holm=frame["p_crossed_holm"])
         said = display.caption or f"{comparison.system} less other models, with 95 % intervals; filled: p < 0.05"
-        metrics = ", ".join(dict.fromkeys(frame["metric"]))
-        yield display.name, latex(said), forest(named, metrics)
+        yield display.name, latex(said), _differences(named)
     else:
         yield from _confusions(display, shown, rows)
 
@@ -69,9 +66,28 @@ def _scores(axes: Axes, block: Block, target: str, rows: Sequence[str]) -> None:
         axes.axvline(max(chance), color="black", lw=0.8, ls="--")
     axes.set_yticks(range(len(named)), named[::-1])
     axes.set(xlabel=f"{metric} (share)", ylim=(-0.7, len(named) - 0.3))
-    dataset = str(block.first.spec["dataset"]["name"])
-    axes.set_title(f"{dataset.replace('>', ' → ')}, {task_and_target(block.first.task.name, target)}")
+    axes.set_title(
+        _about(
+            {
+                "dataset": block.first.spec["dataset"]["name"],
+                "task": block.first.task.name,
+                "target": target,
+                "metric": metric,
+            }
+        )
+    )
     axes.grid(False, axis="y")
+
+
+@styled
+def _differences(named: pd.DataFrame) -> Figure:
+    """The report's figure, its lines named by the rival and, where there are several, by corpus, task and target."""
+    figure, several = forest(named, ""), named[["dataset", "task", "target"]].drop_duplicates().shape[0] > 1
+    (axes,) = figure.axes
+    labels = [f"{row['rival']} ({_about(row)})" if several else row["rival"] for row in records(named)]
+    axes.set_yticks(axes.get_yticks(), labels)
+    axes.set_xlabel(f"{', '.join(dict.fromkeys(named['metric']))} (share)")
+    return figure
 
 
 def _confusions(display: Display, blocks: Sequence[Block], rows: Sequence[str]) -> Iterator[tuple[str, str, Figure]]:
@@ -88,4 +104,5 @@ def _confusions(display: Display, blocks: Sequence[Block], rows: Sequence[str]) 
 
 
 def _about(row: Mapping[str, object]) -> str:
-    return f"{str(row['dataset']).replace('>', ' → ')}, {task_and_target(row['task'], row['target'])}"
+    target = row["task"] if row["metric"] == "UAR" else row["target"]
+    return f"{str(row['dataset']).replace('>', ' → ')}, {task_and_target(row['task'], target)}"

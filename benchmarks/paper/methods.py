@@ -43,11 +43,13 @@ def several(texts: Sequence[str]) -> str:
 def _models(plan: PaperPlan, blocks: Sequence[Block], cited: Bibliography) -> str:
     """Each row with its model, preset and reference, then the features."""
     runs = {name: run for block in blocks for name, run in block.rows.items()}
-    named = []
+    named, seen = [], set[str]()
     for name in (one.name for one in plan.models if one.name in runs):
         model, preset = runs[name].spec["model"]["name"], runs[name].spec["model"].get("preset") or "default"
         what = latex(model) if preset == "default" else f"{latex(model)}, preset {latex(preset)}"
-        named.append(f"{latex(name)}{'' if name == what else f' ({what})'}{cited.component(models, model)}")
+        first = "" if model in seen else cited.component(models, model)
+        seen.add(model)
+        named.append(f"{latex(name)}{'' if name == what else f' ({what})'}{first}")
     taken = {one["identity"]["name"] for run in runs.values() for one in run.spec["features"].values()}
     heard = [f"{latex(name)}{cited.component(features, name)}" for name in sorted(taken)]
     said = f" Their features are {several(heard)}." if heard else ""
@@ -101,8 +103,7 @@ def _protocol(plan: PaperPlan, blocks: Sequence[Block], cited: Bibliography) -> 
     rows = {name: run for block in blocks for name, run in block.rows.items()}
     fixed = [latex(name) for name, run in rows.items() if any(unit.get("deterministic") for unit in run.units())]
     if fixed:
-        verb = "trains" if len(fixed) == 1 else "train"
-        yield f"{several(fixed)} {verb} without chance, so that all trials are equal."
+        yield f"All trials are equal, since training has no chance in it: {', '.join(fixed)}."
     again = [latex(name) for name, run in rows.items() if run.spec["model"].get("refit")]
     if again:
         yield f"{several(again)}: fitted once more on the training and selection items with what was chosen."
@@ -110,8 +111,8 @@ def _protocol(plan: PaperPlan, blocks: Sequence[Block], cited: Bibliography) -> 
 
 def _tests(blocks: Sequence[Block], compared: Mapping[str, pd.DataFrame], cited: Bibliography) -> Iterator[str]:
     planned = [
-        f"; of {latex(frame['system'].iloc[0])}, over {len(frame)} planned comparisons with "
-        f"{several([latex(name) for name in dict.fromkeys(frame['rival'])])}"
+        f"; of {latex(frame['system'].iloc[0])}, over {len(frame)} planned comparisons "
+        f"({', '.join(latex(name) for name in dict.fromkeys(frame['rival']))})"
         for frame in compared.values()
         if len(frame)
     ]

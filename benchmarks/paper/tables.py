@@ -49,12 +49,12 @@ def scores(plan: PaperPlan, display: Display, blocks: Sequence[Block], compared:
     places = [(block, target) for block in blocks for target in scored_targets(block.first.task)]
     rows = [name for name in plan.shown(display) if any(name in block.rows for block in blocks)]
     columns = [_column(block, target, rows, _marks(display, block, target, compared)) for block, target in places]
-    groups = [("", 1)] + [(_heading(block), len(scored_targets(block.first.task))) for block in blocks]
+    groups = [("", 1), *_headings(blocks)]
     body = [[latex(name), *(column[name][0] for column in columns)] for name in rows]
     below = ["chance", *(["(human)"] if any("(human)" in column for column in columns) else [])]
     body += [[name, *(column.get(name, ("{--}", 0.0, 0.0))[0] for column in columns)] for name in below]
     specifications = [column_of([values[1:] for values in column.values()]) for column in columns]
-    headers = ["model", *(latex(target) for _, target in places)]
+    headers = ["model", *(_header(block, target) for block, target in places)]
     note = " ".join(_score_notes(plan, display, blocks))
     caption = latex(display.caption or f"{', '.join(dict.fromkeys(b.first.task.metric for b in blocks))} of all models")
     return Sheet(display.name, caption, ["l", *specifications], headers, body, groups, note, [len(rows)])
@@ -191,12 +191,26 @@ def _score_notes(plan: PaperPlan, display: Display, blocks: Sequence[Block]) -> 
     yield from dict.fromkeys(latex(t) for block in blocks for t in human_note(records(block.board)))
 
 
-def _heading(block: Block) -> str:
-    name, task = crossing(block.first.spec["dataset"]["name"]), block.first.task
-    return name if task.targets == (task.name,) else f"{name}, {latex(task.name)}"
+def _headings(blocks: Sequence[Block]) -> list[tuple[str, int]]:
+    """Corpora with the columns below them; a task of several targets stands beside its corpus."""
+    found: list[tuple[str, int]] = []
+    for block in blocks:
+        name, task = crossing(block.first.spec["dataset"]["name"]), block.first.task
+        width = len(scored_targets(task))
+        name = f"{name}, {latex(task.name)}" if width > 1 else name
+        if found and found[-1][0] == name:
+            width += found.pop()[1]
+        found.append((name, width))
+    return found
+
+
+def _header(block: Block, target: str) -> str:
+    """The task of one target by its own name, else the target."""
+    return latex(target if len(block.first.task.targets) > 1 else block.first.task.name)
 
 
 def _where(row: Row, *, alone: bool) -> str:
     """Task and target of a comparison, and its corpus unless that is the only one."""
-    about = latex(row["target"] if row["target"] == row["task"] else f"{row['task']}, {row['target']}")
+    single = row["target"] == row["task"] or row["metric"] == "UAR"
+    about = latex(row["task"] if single else f"{row['task']}, {row['target']}")
     return about if alone else f"{crossing(row['dataset'])}: {about}"
