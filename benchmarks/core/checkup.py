@@ -18,7 +18,6 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import cache_root
 from ...datasets.core.stages import stage
 from ...datasets.reading.load import load_corpus, needs_root, root_variable
-from ..budget.estimate import size
 from .config_file import found, read
 from .environment import states
 
@@ -94,7 +93,7 @@ def _folder(name: str, folder: Path, remedy: str) -> Iterator[Check]:
         yield Check(name, WRONG, f"{folder} can't be written to: {error.strerror or error}", remedy)
         return
     free = shutil.disk_usage(there).free
-    yield Check(name, DOUBTFUL if free < ROOM else GOOD, f"{folder} can be written to, {size(free)} free")
+    yield Check(name, DOUBTFUL if free < ROOM else GOOD, f"{folder} can be written to, {free / 1e9:.1f} GB free")
 
 
 def _corpora() -> Iterator[Check]:
