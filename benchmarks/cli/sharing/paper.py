@@ -84,10 +84,12 @@ def _check(plan: PaperPlan, how: Execution, *, pilots: bool) -> None:
 
 def _write(plan: PaperPlan, source: Path, blocks: list[Block], folder: Path) -> None:
     """Write the paper and say what there is."""
+    from ....results.display.recording import keep
     from ...paper.writing import write_paper
 
     done = write_paper(plan, source, blocks, folder)
     for component in done.lacking:
         typer.echo(f"serbench: no reference is known of the {component}: state CITES in its file", err=True)
+    keep("files", [str(path) for path in done.files])
     for path in done.files:
         typer.echo(path)
