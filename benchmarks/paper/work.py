@@ -1,9 +1,9 @@
-"""From a plan to requests, by the grid of `serbench run`, and to the runs in blocks: one ranking each."""
+"""From a plan to requests, by the grid of `serbench run`; and from their runs to blocks: one ranking each."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +14,6 @@ from ...datasets.reading.load import needs_root, root_variable
 from ...results.record.folder import Run
 from ...results.record.pairing import Scored
 from ...results.tables.leaderboard import leaderboard
-from ..grid.execution import Execution
-from ..grid.grid import run_requests
 from ..protocol.protocol import Protocol
 from ..protocol.request import CHANCE, Grid, Request
 from .checks import FILE, files_of
@@ -98,13 +96,7 @@ def requests_of(plan: PaperPlan) -> list[Asked]:
     return [one for experiment, task in asked for one in _of(plan, experiment, task)]
 
 
-def run_plan(plan: PaperPlan, how: Execution) -> list[tuple[Asked, Run]]:
-    """Run what is not recorded yet, as `serbench run` does: each request with its record."""
-    asked = requests_of(plan)
-    return list(zip(asked, run_requests([one.request for one in asked], how), strict=True))
-
-
-def blocks_of(plan: PaperPlan, runs: Sequence[tuple[Asked, Run]]) -> list[Block]:
+def blocks_of(plan: PaperPlan, runs: Iterable[tuple[Asked, Run]]) -> list[Block]:
     """Rank what was run.
 
     Raises

@@ -40,6 +40,7 @@ def paper(
 ) -> None:
     """Run the plan of a paper; write LaTeX tables, figures, methods, references, commands. Without one: a list."""
     from ....results.display.recording import keep
+    from ...grid.grid import run_requests
     from ...paper import reading, rehearsal, work
     from ..run import count_failed
 
@@ -61,14 +62,20 @@ def paper(
     if check:
         _check(asked, how, pilots=pilot)
         return
+    wanted = work.requests_of(asked)
     with resumable(how.display):
-        runs = work.run_plan(asked, how)
-    if failed := count_failed([run for _, run in runs]):
+        runs = run_requests([one.request for one in wanted], how)
+    if failed := count_failed(runs):
         how.display.message(
             f"{failed} trials failed; their records hold the reason. The same command tries them again."
         )
         raise typer.Exit(1)
-    _write(asked, reading.plan_file(plan), work.blocks_of(asked, runs), out or execution.results / "papers" / name)
+    _write(
+        asked,
+        reading.plan_file(plan),
+        work.blocks_of(asked, zip(wanted, runs, strict=True)),
+        out or execution.results / "papers" / name,
+    )
 
 
 def _check(plan: PaperPlan, how: Execution, *, pilots: bool) -> None:

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ....datasets.schema.task import Task
 from ....results.record.folder import Run
 from ..measure import SERBENCH, measure, timed
 from ..rows import Facts, Row, main, row
 
 COUNT, RANKINGS, ITEMS, TRIALS = 10_000, 50, 40, 2
 LABELS = ("anger", "happiness", "neutral", "sadness")
+TASK = Task("emotion", "classification", ("emotion",), LABELS)
 COMMANDS = {
     "ranking": ["leaderboard"],
     "a report without resampling": ["report", "--bootstrap", "0"],
@@ -33,7 +35,6 @@ LISTING = "from serbench.results.record.folder import runs_table; print(len(runs
 
 def specification(corpus: int, number: int) -> dict[str, Any]:
     """A run of its own: the corpus by its number, the model by a setting; one in each corpus is chance."""
-    task = {"name": "emotion", "kind": "classification", "targets": ["emotion"], "labels": list(LABELS)}
     model = {"name": "chance" if number == 0 else "linear", "preset": "default", "config": {"number": number}}
     folds = {
         "folds": ["official"],
@@ -54,7 +55,7 @@ def specification(corpus: int, number: int) -> dict[str, Any]:
             "licence": "",
             "citation": "",
         },
-        "task": task,
+        "task": TASK.to_dict(),
         "protocol": {"name": "4x5", "group": "none", **folds},
         "labels": [],
         "command": f"serbench run --model linear --dataset corpus{corpus} --set model.number={number}",
