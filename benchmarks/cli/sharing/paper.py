@@ -39,54 +39,59 @@ def paper(
     ] = False,
 ) -> None:
     """Run the plan of a paper; write LaTeX tables, figures, methods, references, commands. Without one: a list."""
-    from ....results.display.recording import keep
+    from ...budget.estimate import estimate_of
     from ...grid.grid import run_requests
-    from ...paper import reading, rehearsal, work
+    from ...paper import reading, work
+    from ...protocol.setting import Corpora
+    from ..plan import say
     from ..run import count_failed
 
     if plan is None:
-        keep("plans", reading.shipped())
-        for name, title in reading.shipped().items():
-            typer.echo(f"  {name:<20} {title}")
+        _list()
         return
-    asked, name = reading.read_plan(plan), reading.plan_file(plan).stem
+    asked, source, how = reading.read_plan(plan), reading.plan_file(plan), execution.execution({})
     roots, files = pairs("--root", root), pairs("--file", file)
     if rehearse:
-        if roots:
-            raise SerbenchError("--rehearse takes miniature copies of the corpora. Leave --root or --rehearse out.")
-        execution = replace(execution, results=execution.results / REHEARSAL / name)
-        asked, left_out = rehearsal.rehearsed(work.with_files(asked, files), execution.results)
-        for line in left_out:
-            typer.echo(f"serbench: left out of the rehearsal: {line}", err=True)
-    asked, how = work.placed(asked, roots, files), execution.execution({})
-    if check:
-        _check(asked, how, pilots=pilot)
-        return
+        asked, how = _rehearsed(asked, source.stem, how, roots, files)
+    asked = work.placed(asked, roots, files)
     wanted = work.requests_of(asked)
+    requests = [one.request for one in wanted]
+    if check:
+        say(estimate_of(requests, how, Corpora(), pilots=pilot), how.jobs)
+        return
     with resumable(how.display):
-        runs = run_requests([one.request for one in wanted], how)
+        runs = run_requests(requests, how)
     if failed := count_failed(runs):
-        how.display.message(
-            f"{failed} trials failed; their records hold the reason. The same command tries them again."
-        )
+        how.display.message(f"{failed} trials failed; their records hold why. The same command tries them again.")
         raise typer.Exit(1)
-    _write(
-        asked,
-        reading.plan_file(plan),
-        work.blocks_of(asked, zip(wanted, runs, strict=True)),
-        out or execution.results / "papers" / name,
-    )
+    blocks = work.blocks_of(asked, zip(wanted, runs, strict=True))
+    _write(asked, source, blocks, out or how.folder / "papers" / source.stem)
 
 
-def _check(plan: PaperPlan, how: Execution, *, pilots: bool) -> None:
-    """Say what the plan will take, and refuse a disk that is too small."""
-    from ...budget.estimate import estimate_of
-    from ...paper.work import requests_of
-    from ...protocol.setting import Corpora
-    from ..plan import say
+def _list() -> None:
+    """Names and titles of the plans that come with serbench."""
+    from ....results.display.recording import keep
+    from ...paper.reading import shipped
 
-    requests = [one.request for one in requests_of(plan)]
-    say(estimate_of(requests, how, Corpora(), pilots=pilots), how.jobs)
+    known = shipped()
+    keep("plans", known)
+    for name, title in known.items():
+        typer.echo(f"  {name:<20} {title}")
+
+
+def _rehearsed(
+    plan: PaperPlan, name: str, how: Execution, roots: dict[str, str], files: dict[str, str]
+) -> tuple[PaperPlan, Execution]:
+    """The plan on miniature copies, and a results folder of its own; rows that are left out are named."""
+    from ...paper import rehearsal, work
+
+    if roots:
+        raise SerbenchError("--rehearse takes miniature copies of the corpora. Leave --root or --rehearse out.")
+    folder = how.folder / REHEARSAL / name
+    small, left_out = rehearsal.rehearsed(work.with_files(plan, files), folder)
+    for line in left_out:
+        typer.echo(f"serbench: left out of the rehearsal: {line}", err=True)
+    return small, replace(how, folder=folder)
 
 
 def _write(plan: PaperPlan, source: Path, blocks: list[Block], folder: Path) -> None:
