@@ -62,8 +62,8 @@ def _corpora(blocks: Sequence[Block], cited: Bibliography) -> Iterator[str]:
     groups: dict[str, list[Run]] = {}
     for run in (block.first for block in blocks):
         protocol, dataset = run.spec["protocol"], run.spec["dataset"]
-        about = [dataset["name"], dataset.get("release"), protocol.get("split"), protocol.get("sizes"), run.task.kind]
-        groups.setdefault(repr(about), []).append(run)
+        about = [dataset["name"], dataset.get("release"), protocol.get("split"), protocol.get("sizes")]
+        groups.setdefault(repr([*about, ITEMS.get(run.task.kind)]), []).append(run)
     for runs in groups.values():
         dataset = runs[0].spec["dataset"]
         names, release = str(dataset["name"]).split(">"), latex(str(dataset.get("release") or ""))

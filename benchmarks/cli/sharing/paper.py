@@ -91,7 +91,7 @@ def _rehearsed(
     small, left_out = rehearsal.rehearsed(work.with_files(plan, files), folder)
     for line in left_out:
         typer.echo(f"serbench: left out of the rehearsal: {line}", err=True)
-    return small, replace(how, folder=folder)
+    return small, replace(how, results=folder)
 
 
 def _write(plan: PaperPlan, source: Path, blocks: list[Block], folder: Path) -> None:
