@@ -45,17 +45,22 @@ def score_figure(blocks: Sequence[Block], rows: Sequence[str]) -> Figure:
     """A panel for each block and target: every score as a dot, means with their intervals, chance as a line."""
     places = [(block, target) for block in blocks for target in scored_targets(block.first.task)]
     figure, drawn = in_panels(len(places), 0.9 + 0.3 * len(rows))
-    for axes, (block, target) in zip(drawn, places, strict=True):
+    alone = len({(block.first.spec["dataset"]["name"], block.first.task.name) for block, _ in places}) == 1
+    for k, (axes, (block, target)) in enumerate(zip(drawn, places, strict=True)):
         _scores(axes, block, target, rows)
+        axes.set_yticks(range(len(rows)), rows[::-1] if k % 2 == 0 else [""] * len(rows))
+        about = {"dataset": block.first.spec["dataset"]["name"], "task": block.first.task.name, "target": target}
+        axes.set_title(target if alone and len(places) > 1 else _about({**about, "metric": block.first.task.metric}))
     return figure
 
 
 def _scores(axes: Axes, block: Block, target: str, rows: Sequence[str]) -> None:
     board = {row["run_id"]: row for row in records(block.board) if row["target"] == target}
-    metric, named = block.first.task.metric, [name for name in rows if name in block.rows]
-    for k, name in enumerate(named):
-        run, at = block.rows[name], len(named) - 1 - k
-        table = block.scored[run.run_id].scores
+    metric = block.first.task.metric
+    for k, name in enumerate(rows):
+        if (run := block.rows.get(name)) is None:
+            continue
+        table, at = block.scored[run.run_id].scores, len(rows) - 1 - k
         values = table.loc[table["target"].eq(target) & table["metric"].eq(metric), "value"]
         colour, row = OKABE_ITO[k % len(OKABE_ITO)], board[run.run_id]
         axes.plot(values, np.full(len(values), at - 0.2), ".", color=colour, alpha=0.45, ms=5, mew=0)
@@ -64,18 +69,7 @@ def _scores(axes: Axes, block: Block, target: str, rows: Sequence[str]) -> None:
     chance = [row["mean"] for row in board.values() if row["chance"] and not np.isnan(row["mean"])]
     if chance:
         axes.axvline(max(chance), color="black", lw=0.8, ls="--")
-    axes.set_yticks(range(len(named)), named[::-1])
-    axes.set(xlabel=f"{metric} (share)", ylim=(-0.7, len(named) - 0.3))
-    axes.set_title(
-        _about(
-            {
-                "dataset": block.first.spec["dataset"]["name"],
-                "task": block.first.task.name,
-                "target": target,
-                "metric": metric,
-            }
-        )
-    )
+    axes.set(xlabel=f"{metric} (share)", ylim=(-0.7, len(rows) - 0.3))
     axes.grid(False, axis="y")
 
 

@@ -40,7 +40,6 @@ class Sheet:
     groups: Sequence[tuple[str, int]] = ()
     note: str = ""
     rules: Sequence[int] = ()
-    size: str = r"\small"
 
     def text(self) -> str:
         """The file's text."""
@@ -51,7 +50,7 @@ class Sheet:
             rf"\caption{{{self.caption}}}",
             rf"\label{{tab:{self.name}}}",
         ]
-        lines += [self.size, rf"\begin{{tabular}}{{{''.join(self.columns)}}}", r"\toprule", *self._groups()]
+        lines += [r"\small", rf"\begin{{tabular}}{{{''.join(self.columns)}}}", r"\toprule", *self._groups()]
         lines += [" & ".join(f"{{{one}}}" for one in self.headers) + r" \\", r"\midrule"]
         for i, row in enumerate(self.rows):
             lines += [r"\midrule"] if i in self.rules else []

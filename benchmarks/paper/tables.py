@@ -21,7 +21,6 @@ from .work import Block
 MOST_COLUMNS = 6
 """Columns of scores that one table has; more blocks make further tables."""
 BESIDE_CHANCE = {"no": r"\dag", "untested": "?"}
-NARROW = r"\footnotesize\setlength{\tabcolsep}{3.5pt}"
 Compared = Mapping[str, pd.DataFrame]
 """Comparison -> its rows."""
 Row = dict[str, Any]
@@ -61,34 +60,38 @@ def scores(plan: PaperPlan, display: Display, blocks: Sequence[Block], compared:
 
 
 def comparisons(plan: PaperPlan, display: Display, blocks: Sequence[Block], compared: Compared) -> Sheet:
-    """A planned comparison: differences with intervals, both tests, effect size, verdict."""
+    """A planned comparison: differences with intervals, both tests, effect size, verdict; a part for each place."""
     comparison, chosen = plan.comparison(display.comparison), plan.shown(display)
     frame = compared[comparison.name]
-    rows = [row for row in records(frame) if row["rival"] in chosen]
-    alone = frame["dataset"].nunique() == 1
-    body = [
-        [
-            latex(row["rival"]),
-            _where(row, alone=alone),
-            number(row["difference"], "+.3f") if not np.isnan(row["difference"]) else "{--}",
-            f"{{{interval(row['low'], row['high'], '+.3f').replace('..', ' to ')}}}",
-            f"{{{latex(p_value(row['p_crossed_holm']))}}}",
-            f"{{{latex(p_value(row['p_holm']))}}}",
-            f"{{{number(row['dz'], '+.2f')}}}",
-            row["verdict"],
-        ]
-        for row in rows
-    ]
-    headers = ["against", "on", "difference", r"95\,\% interval", r"\(p\)", r"\(p\), paired", r"\(d\)", "verdict"]
+    parts: dict[str, list[Row]] = {}
+    for row in records(frame[frame["rival"].isin(chosen)]):
+        parts.setdefault(_where(row), []).append(row)
+    headers = ["against", "difference", r"95\,\% interval", r"\(p\)", r"\(p\), paired", r"\(d\)", "verdict"]
+    body, rules = [], []
+    for place, rows in parts.items():
+        rules += [len(body)] if body else []
+        body += [[rf"\multicolumn{{{len(headers)}}}{{l}}{{\emph{{{place}}}}}"]] if len(parts) > 1 else []
+        body += [_difference(row) for row in rows]
     note = (
         f"Differences of {latex(comparison.system)} less the other. \\(p\\): t-test with trials and subsets as crossed "
         "random samples, which decides the verdict at 5\\,\\%; \\(p\\), paired: t-test over all scores, which takes "
         f"them for independent; both adjusted by Holm over {len(frame)} rows. \\(d\\): Cohen's d for pairs."
     )
     caption = latex(display.caption or f"{comparison.system} against other models")
-    return Sheet(
-        display.name, caption, ["l", "l", "S[table-format=+1.3]", *"rrrr", "l"], headers, body, (), note, (), NARROW
-    )
+    return Sheet(display.name, caption, ["l", "S[table-format=+1.3]", *"rrrr", "l"], headers, body, (), note, rules)
+
+
+def _difference(row: Row) -> list[str]:
+    """The cells of a comparison."""
+    return [
+        latex(row["rival"]),
+        number(row["difference"], "+.3f") if not np.isnan(row["difference"]) else "{--}",
+        f"{{{interval(row['low'], row['high'], '+.3f').replace('..', ' to ')}}}",
+        f"{{{latex(p_value(row['p_crossed_holm']))}}}",
+        f"{{{latex(p_value(row['p_holm']))}}}",
+        f"{{{number(row['dz'], '+.2f')}}}",
+        row["verdict"],
+    ]
 
 
 def corpora(plan: PaperPlan, display: Display, blocks: Sequence[Block], compared: Compared) -> Sheet:
@@ -209,8 +212,8 @@ def _header(block: Block, target: str) -> str:
     return latex(target if len(block.first.task.targets) > 1 else block.first.task.name)
 
 
-def _where(row: Row, *, alone: bool) -> str:
-    """Task and target of a comparison, and its corpus unless that is the only one."""
+def _where(row: Row) -> str:
+    """Corpus, task and target of a comparison."""
     single = row["target"] == row["task"] or row["metric"] == "UAR"
-    about = latex(row["task"] if single else f"{row['task']}, {row['target']}")
-    return about if alone else f"{crossing(row['dataset'])}: {about}"
+    about = row["task"] if single else f"{row['task']}, {row['target']}"
+    return f"{crossing(row['dataset'])}: {latex(about)}"
