@@ -310,7 +310,7 @@ experiments = [{ train = "iemocap", tasks = ["emotion-4"] },
 comparisons = [{ name = "main", system = "random" }, { name = "gone", system = "random", rivals = ["words"] }]
 tables = [{ name = "scores", comparison = "main" }, { name = "gone", kind = "comparisons", comparison = "gone" },
           { name = "corpora", kind = "corpora" }]
-rehearsal = { trials = 1, utterances = 40 }
+rehearsal = { trials = 1, utterances = 50 }
 """
 
 

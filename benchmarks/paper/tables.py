@@ -83,13 +83,14 @@ def comparisons(plan: PaperPlan, display: Display, blocks: Sequence[Block], comp
 
 def _difference(row: Row) -> list[str]:
     """The cells of a comparison."""
+    bounds = interval(row["low"], row["high"], "+.3f").replace("..", r"\) to \(")
     return [
         latex(row["rival"]),
         number(row["difference"], "+.3f") if not np.isnan(row["difference"]) else "{--}",
-        f"{{{interval(row['low'], row['high'], '+.3f').replace('..', ' to ')}}}",
+        rf"{{\({bounds}\)}}" if bounds != "-" else "{--}",
         f"{{{latex(p_value(row['p_crossed_holm']))}}}",
         f"{{{latex(p_value(row['p_holm']))}}}",
-        f"{{{number(row['dz'], '+.2f')}}}",
+        rf"{{\({number(row['dz'], '+.2f')}\)}}",
         row["verdict"],
     ]
 
