@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,10 @@ class ConfigFile:
 
     def options(self) -> dict[str, tuple[Any, Any]]:
         """Option -> (its default without a file, with it), of those that differ."""
-        pairs = {f.name: (f.default, getattr(self.defaults, f.name)) for f in fields(Defaults)}
-        as_path = {"results": Path}
-        return {
-            name: tuple(as_path.get(name, lambda value: value)(value) for value in pair)  # type: ignore[misc]
-            for name, pair in pairs.items()
-            if pair[0] != pair[1]
-        }
+        usual, ours = asdict(Defaults()), asdict(self.defaults)
+        for one in (usual, ours):
+            one["results"] = Path(one["results"])
+        return {name: (usual[name], ours[name]) for name in usual if usual[name] != ours[name]}
 
 
 def found() -> Path | None:

@@ -75,9 +75,11 @@ def data(corpus: Corpus, task: Task, protocol: Protocol) -> dict[str, Any]:
 
 def _counted(task: Task, part: pd.DataFrame) -> dict[str, Any]:
     """Items, speakers and, of classes, how often each occurs."""
-    met = pd.Series(task.encode(part)).value_counts() if task.kind == "classification" else {}
-    classes = {label: int(met.get(i, 0)) for i, label in enumerate(task.labels)}
-    return {"items": len(part), "speakers": int(part["speaker"].nunique()), **({"classes": classes} if classes else {})}
+    known = {"items": len(part), "speakers": int(part["speaker"].nunique())}
+    if task.kind != "classification":
+        return known
+    met = pd.Series(task.encode(part)).value_counts()
+    return {**known, "classes": {label: int(met.get(i, 0)) for i, label in enumerate(task.labels)}}
 
 
 def _problems(corpus: Corpus, items: pd.DataFrame, divisions: Sequence[Division]) -> Iterator[str]:

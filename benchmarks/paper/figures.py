@@ -70,6 +70,7 @@ def _scores(axes: Axes, block: Block, target: str, rows: Sequence[str]) -> None:
     if chance:
         axes.axvline(max(chance), color="black", lw=0.8, ls="--")
     axes.set(xlabel=f"{metric} (share)", ylim=(-0.7, len(rows) - 0.3))
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(False, axis="y")
 
 

@@ -159,7 +159,10 @@ def _task(run: Run) -> str:
     task: Any = run.task
     if task.kind == "classification":
         return f"{len(task.labels)} classes: {', '.join(map(latex, task.labels))}"
-    scales = [f"{latex(t)} from {task.scales[t][0]:g} to {task.scales[t][1]:g}" for t in task.targets]
+    alone = task.targets == (task.name,)
+    scales = [
+        f"{'' if alone else f'{latex(t)} '}from {task.scales[t][0]:g} to {task.scales[t][1]:g}" for t in task.targets
+    ]
     traces = f"traces, a value each {1000 * task.frame_seconds:g} ms, of " if task.kind == "continuous" else ""
     return f"{traces}{several(scales)}"
 

@@ -67,7 +67,7 @@ def comparisons(plan: PaperPlan, display: Display, blocks: Sequence[Block], comp
     for row in records(frame[frame["rival"].isin(chosen)]):
         parts.setdefault(_where(row), []).append(row)
     headers = ["against", "difference", r"95\,\% interval", r"\(p\)", r"\(p\), paired", r"\(d\)", "verdict"]
-    body, rules = [], []
+    body, rules = list[list[str]](), list[int]()
     for place, rows in parts.items():
         rules += [len(body)] if body else []
         body += [[rf"\multicolumn{{{len(headers)}}}{{l}}{{\emph{{{place}}}}}"]] if len(parts) > 1 else []

@@ -128,9 +128,9 @@ def _of(plan: PaperPlan, experiment: Experiment, task: str | None) -> Iterator[A
         )
         yield Asked(experiment, task, row.name, own.request(trained, test, name, preset or None))
     named = [row.model for row in rows]
-    for name, preset in CHANCE:
-        if (f"{name}:{preset}" if preset else name) not in named:
-            yield Asked(experiment, task, "", grid.request(trained, test, name, preset))
+    for model, kind in CHANCE:
+        if (f"{model}:{kind}" if kind else model) not in named:
+            yield Asked(experiment, task, "", grid.request(trained, test, model, kind))
 
 
 def _grid(plan: PaperPlan, experiment: Experiment, task: str | None) -> Grid:

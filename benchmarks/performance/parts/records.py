@@ -1,7 +1,7 @@
 """What many records cost: listing, ranking, a report and a site of 10,000 runs.
 
     python -m serbench.benchmarks.performance.parts.records [--out FILE.json]
-    python -m serbench.benchmarks.performance.parts.records --run make --argument folder=FOLDER --argument count=1000
+    python -m serbench.benchmarks.performance.parts.records --run some --argument count=1000
 
 The records are generated: 40 test utterances of each of `RANKINGS` corpora, two trials, random scores around one that
 differs from run to run. Each command is a process of its own with one thread, its start and imports counted.
@@ -10,7 +10,7 @@ differs from run to run. Each command is a process of its own with one thread, i
 from __future__ import annotations
 
 import tempfile
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,14 @@ def _record(results: Path, corpus: int, number: int) -> None:
         table = {"id": [f"u{i}" for i in range(ITEMS)], "subset": np.arange(ITEMS) // (ITEMS // 4)}
         table |= {"gold": np.take(LABELS, truth), "predicted": np.take(LABELS, answers)}
         table |= {f"p_{label}": (answers == k).astype(float) for k, label in enumerate(LABELS)}
-        facts = {"status": "done", "error": None, "seed": trial, "seconds": 1.0, "cpu_seconds": 1.0, "parameters": 10}
+        facts: dict[str, Any] = {
+            "status": "done",
+            "error": None,
+            "seed": trial,
+            "seconds": 1.0,
+            "cpu_seconds": 1.0,
+            "parameters": 10,
+        }
         facts |= {
             "counts": {"train": 80, "dev": 20, "test": ITEMS},
             "finished": f"2026-01-{1 + number % 28:02}T00:00:00",
@@ -106,7 +113,12 @@ def _record(results: Path, corpus: int, number: int) -> None:
         run.write_unit(trial, "official", facts, pd.DataFrame(table))
 
 
-RUNS = {"make": make, "all": lambda count: {"rows": rows(int(count))}}
+def some(count: str) -> Facts:
+    """The rows of another number of records."""
+    return {"rows": rows(int(count))}
+
+
+RUNS: dict[str, Callable[..., Facts]] = {"make": make, "some": some}
 
 if __name__ == "__main__":
-    main(__doc__, partial(rows), RUNS)
+    main(__doc__, rows, RUNS)
