@@ -49,9 +49,9 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the tests out of the user's cache and configuration; the workers of one run share theirs, as users' processes do.
+    """Keep the tests out of the user's cache and configuration.
 
-    A set SERBENCH_TEST_CACHE is shared between runs.
+    The workers of one run share theirs, as users' processes do. A set SERBENCH_TEST_CACHE is shared between runs.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

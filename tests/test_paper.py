@@ -330,10 +330,7 @@ def test_a_rehearsal_runs_on_miniatures(tmp_path: Path):
     paper = folder / "papers" / "crossing"
     assert "Rehearsal: Chance across corpora" in (paper / "paper.tex").read_text()
     groups = rows_of((paper / "tables" / "scores.tex").read_text())[0]
-    assert groups[1:] == [
-        r"\multicolumn{1}{c}{iemocap}",
-        r"\multicolumn{1}{c}{iemocap \(\rightarrow\) meld}",
-    ]
+    assert groups[1:] == [r"\multicolumn{1}{c}{iemocap}", r"\multicolumn{1}{c}{iemocap \(\rightarrow\) meld}"]
     assert not (paper / "tables" / "gone.tex").exists()
     assert (
         "trained on iemocap~\\cite{busso2008iemocap}, tested on meld~\\cite{poria2019meld}"
