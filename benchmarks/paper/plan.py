@@ -102,7 +102,7 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class PaperPlan:
-    """A whole plan; `cite` are further keys of the references, `folder` is where its file lies."""
+    """A whole plan; `about` is a paragraph of the document, `cite` are further keys of the references."""
 
     title: str = ""
     about: str = ""
@@ -116,7 +116,6 @@ class PaperPlan:
     comparisons: tuple[Comparison, ...] = ()
     tables: tuple[Display, ...] = ()
     figures: tuple[Display, ...] = ()
-    rehearsed: bool = False
 
     def model(self, name: str) -> ModelEntry:
         """The row of a name."""

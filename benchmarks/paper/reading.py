@@ -67,7 +67,7 @@ def read_plan(given: str) -> PaperPlan:
 def _check_keys(cls: Any, values: Mapping[str, Any], where: str) -> None:
     """Refuse keys that an entry of the plan does not have, and tables where lists of tables are meant."""
     hints = typing.get_type_hints(cls)
-    known = [field.name for field in fields(cls) if field.name != "rehearsed"]
+    known = [field.name for field in fields(cls)]
     for key, value in values.items():
         if key not in known:
             raise unknown(f"key of {where}", key, known)

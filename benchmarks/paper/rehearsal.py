@@ -31,7 +31,6 @@ def rehearsed(plan: PaperPlan, folder: Path) -> tuple[PaperPlan, list[str]]:
         protocol=replace(plan.protocol, trials=plan.rehearsal.trials),
         corpora=tuple(_miniature(one, plan, folder / MOCKS) for one in plan.corpora),
         models=rows,
-        rehearsed=True,
     )
     return _without_gone(small), out
 
