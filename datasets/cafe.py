@@ -31,6 +31,7 @@ CITATION = (
     "P. Gournay, O. Lahaie and R. Lefebvre, 'A Canadian French Emotional Speech Dataset', ACM Multimedia Systems "
     "Conference, 2018, pp. 399-402, doi 10.1145/3204949.3208121"
 )
+CITES = ("gournay2018cafe",)
 SENTENCES = {
     "1": "Un cheval fou dans mon jardin.",
     "2": "Deux ânes aigris au pelage brun.",

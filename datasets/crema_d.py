@@ -46,6 +46,7 @@ CITATION = (
     "multimodal actors dataset', IEEE Transactions on Affective Computing 5(4):377-390, 2014, "
     "doi 10.1109/TAFFC.2014.2336244"
 )
+CITES = ("cao2014crema",)
 SENTENCES = {
     "IEO": "It's eleven o'clock.",
     "TIE": "That is exactly what happened.",

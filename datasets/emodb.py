@@ -47,6 +47,7 @@ CITATION = (
     "F. Burkhardt, A. Paeschke, M. Rolfes, W. F. Sendlmeier and B. Weiss, 'A database of German emotional speech', "
     "Interspeech 2005, pp. 1517-1520, doi 10.21437/Interspeech.2005-446"
 )
+CITES = ("burkhardt2005emodb",)
 EMOTION_LETTERS = VOCABULARIES["emodb"]
 LABELS = ("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness")
 SPEAKERS = {

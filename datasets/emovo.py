@@ -30,6 +30,7 @@ CITATION = (
     "G. Costantini, I. Iaderola, A. Paoloni and M. Todisco, 'EMOVO Corpus: an Italian Emotional Speech Database', "
     "LREC 2014, pp. 3501-3504, https://aclanthology.org/L14-1478"
 )
+CITES = ("costantini2014emovo",)
 SENTENCES = {
     "b1": "Gli operai si alzano presto.",
     "b2": "I vigili sono muniti di pistola.",

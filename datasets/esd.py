@@ -37,6 +37,7 @@ CITATION = (
     "K. Zhou, B. Sisman, R. Liu and H. Li, 'Emotional voice conversion: Theory, databases and ESD', Speech "
     "Communication 137:1-18, 2022, doi 10.1016/j.specom.2021.11.006"
 )
+CITES = ("zhou2022esd",)
 ORDER = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
 """Emotions in the order of their numbers, 350 each."""
 SPEAKERS = tuple(f"{number:04d}" for number in range(1, 21))

@@ -35,6 +35,7 @@ CITATION = (
     "J. James, L. Tian and C. I. Watson, 'An Open Source Emotional Speech Corpus for Human Robot Interaction "
     "Applications', Interspeech 2018, pp. 2768-2772, doi 10.21437/Interspeech.2018-1349"
 )
+CITES = ("james2018jl",)
 PRIMARY = ("anger", "excitement", "happiness", "neutral", "sadness")
 ALL = tuple(sorted(VOCABULARIES["jl-corpus"]))
 EXPECTED = {"utterances": 2400, "speakers": 4, **{f"raw_emotion={emotion}": 240 for emotion in ALL}}

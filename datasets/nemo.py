@@ -33,6 +33,7 @@ CITATION = (
     "I. Christop, 'nEMO: Dataset of Emotional Speech in Polish', LREC-COLING 2024, pp. 12111-12116, "
     "https://aclanthology.org/2024.lrec-main.1059"
 )
+CITES = ("christop2024nemo",)
 LABELS = ("anger", "fear", "happiness", "neutral", "sadness", "surprise")
 EXPECTED = {
     "utterances": 4481,

@@ -35,6 +35,7 @@ CITATION = (
     "A dynamic, multimodal set of facial and vocal expressions in North American English', PLoS ONE 13(5): e0196391, "
     "2018, doi 10.1371/journal.pone.0196391"
 )
+CITES = ("livingstone2018ravdess",)
 STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 INTENSITIES = {"01": "normal", "02": "strong"}
 CHANNELS = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}

@@ -29,6 +29,7 @@ CITATION = (
     "S. Haq and P. J. B. Jackson, 'Multimodal emotion recognition', in W. Wang (ed.), Machine Audition: Principles, "
     "Algorithms and Systems, IGI Global, 2010, pp. 398-423, doi 10.4018/978-1-61520-919-4.ch017"
 )
+CITES = ("haq2010savee",)
 SPEAKERS = ("DC", "JE", "JK", "KL")
 EXPECTED = {
     "utterances": 480,

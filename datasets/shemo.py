@@ -34,6 +34,7 @@ CITATION = (
     "O. Mohamad Nezami, P. Jamshid Lou and M. Karami, 'ShEMO: a large-scale validated database for Persian speech "
     "emotion detection', Language Resources and Evaluation 53(1):1-16, 2019, doi 10.1007/s10579-018-9427-x"
 )
+CITES = ("nezami2019shemo",)
 LABELS = ("anger", "fear", "happiness", "neutral", "sadness", "surprise")
 FOLDS = 5
 EXPECTED = {"utterances": 3000, "speakers": 87}

@@ -32,6 +32,7 @@ CITATION = (
     "audio-only emotional speech corpus for Bangla', PLoS ONE 16(4): e0250173, 2021, "
     "doi 10.1371/journal.pone.0250173"
 )
+CITES = ("sultana2021subesco",)
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 FOLDS = 5
 EXPECTED = {"utterances": 7000, "speakers": 20, **{f"emotion={emotion}": 1000 for emotion in EMOTIONS}}

@@ -28,6 +28,7 @@ from .schema.labels import canonical, emotion_task
 CITATION = (
     "M. K. Pichora-Fuller and K. Dupuis, 'Toronto emotional speech set (TESS)', Borealis, 2020, doi 10.5683/SP2/E8H2MF"
 )
+CITES = ("pichora2020tess",)
 SPEAKERS = {"OAF": 64, "YAF": 26}
 """Speaker -> age in years."""
 MISSPELT = {"OA": "OAF", "YA": "YAF"}

@@ -32,6 +32,7 @@ CITATION = (
     "S. Latif, A. Qayyum, M. Usman and J. Qadir, 'Cross Lingual Speech Emotion Recognition: Urdu vs. Western "
     "Languages', International Conference on Frontiers of Information Technology, 2018, arXiv 1812.10411"
 )
+CITES = ("latif2018urdu",)
 FOLDS = 3
 EXPECTED = {
     "utterances": 400,

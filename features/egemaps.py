@@ -13,6 +13,8 @@ from typing import ClassVar
 from ..datasets.core.config import option
 from . import opensmile as smile
 
+CITES = ("eyben2016gemaps", "eyben2010opensmile")
+
 
 @dataclass(frozen=True)
 class Config:

@@ -31,6 +31,7 @@ from ..datasets.core.config import option
 from . import opensmile
 from .core.feature_extractor import Array, FeatureExtractor
 
+CITES = ("eyben2010opensmile", "yeh2019iaan")
 REACH = 2
 """Frames on each side that a delta looks at, W."""
 _MFCC = range(1, 13)

@@ -27,6 +27,7 @@ from ..datasets.core.config import option
 from ..datasets.core.errors import SerbenchError
 from .core.feature_extractor import Array, FeatureExtractor
 
+CITES = ("lin2021deepemocluster",)
 Samples = npt.NDArray[np.float64]
 
 _BLOCK = 256

@@ -22,6 +22,7 @@ from ..datasets.core.errors import SerbenchError, unknown
 from ..datasets.core.libraries import library
 from .core.feature_extractor import Array, FeatureExtractor
 
+CITES = ("eyben2010opensmile",)
 LEVELS = {"lld": "LowLevelDescriptors", "lld_de": "LowLevelDescriptors_Deltas", "functionals": "Functionals"}
 DIMS: dict[str, dict[str, int]] = {
     "ComParE_2016": {"lld": 65, "lld_de": 65, "functionals": 6373},

@@ -22,6 +22,7 @@ from ..datasets.core.config import option
 from ..datasets.core.errors import SerbenchError
 from .core.feature_extractor import Array, FeatureExtractor
 
+CITES = ("satt2017efficient",)
 _BLOCK = 512
 """Frames that are transformed together."""
 

@@ -49,6 +49,7 @@ from .training.settings import TrainConfig
 from .training.training import Training
 
 GROUP = "relatives"
+CITES = ("mao2020mil",)
 FORMS = ("decision", "classwise", "feature")
 FLOOR = 1e-7
 """Least probability that the logarithm is taken of."""

@@ -49,6 +49,7 @@ from .training.settings import TrainConfig
 from .training.training import Training
 
 GROUP = "relatives"
+CITES = ("neumann2017attentive",)
 VIEWS = ("arousal", "valence")
 LOG_MEL = (("bands", "26"), ("n_fft", "400"), ("hop", "160"), ("log", "true"), ("peak_normalise", "false"))
 """Of the feature `mel`: 25 ms windows every 10 ms at 16 kHz."""

@@ -46,6 +46,7 @@ from .end_to_end.wave_model import WaveConfig, WaveModel, WaveNetwork
 from .training.settings import TrainConfig
 
 GROUP = "relatives"
+CITES = ("trigeorgis2016adieu",)
 PUBLIC = "public re-implementations"
 RELEASED = "later code of the authors: "
 

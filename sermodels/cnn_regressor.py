@@ -27,6 +27,7 @@ class Config(EncoderConfig):
 
 
 GROUP = "baselines"
+CITES = ("lin2021deepemocluster",)
 PRESETS: dict[str, Config] = {"default": Config(), "paper": paper(Config()), "small": small(Config())}
 TINY = tiny(Config())
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "train.batch_size": "8,16,32", "model.dropout": "0.2..0.6"}

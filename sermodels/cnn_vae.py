@@ -48,6 +48,7 @@ class Config(AutoencoderConfig):
 
 
 GROUP = "baselines"
+CITES = ("lin2021deepemocluster", "kingma2014auto")
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "paper": paper(Config(decoder_optimiser="sgd", decoder_rate=1e-3)),

@@ -44,6 +44,7 @@ from .semantic_fusion.network import initialise
 from .training.settings import TrainConfig
 
 GROUP = "relatives"
+CITES = ("tzirakis2018end",)
 RELEASED = "released code"
 TRAINING: TrainConfig = option(
     TrainConfig(batch_size=5, learning_rate=1e-4, clip_norm=5.0), "training", source=RELEASED

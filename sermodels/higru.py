@@ -47,6 +47,7 @@ from .training.settings import TrainConfig
 from .training.training import Training
 
 GROUP = "relatives"
+CITES = ("jiao2019higru",)
 CODE = "released code"
 FUSIONS = ("none", "fusion", "self-attention")
 _TRAIN = TrainConfig(epochs=60, patience=10, batch_size=32, learning_rate=1e-4, clip_norm=5.0)

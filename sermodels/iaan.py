@@ -43,6 +43,7 @@ from .training.settings import TrainConfig, make_optimiser
 from .training.training import Training
 
 GROUP = "relatives"
+CITES = ("yeh2019iaan",)
 CODE = "released code"
 Turn = tuple[Tensor, Tensor]
 """Frames (item, frame, dim) of a turn, and its lengths (item,)."""

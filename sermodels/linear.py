@@ -59,6 +59,7 @@ class Config:
 
 
 GROUP = "baselines"
+CITES = ("hoerl1970ridge",)
 PRESETS = {"default": Config()}
 SEARCH = {"model.clip": "2,5,none", "model.balanced": "true,false"}
 

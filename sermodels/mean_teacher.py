@@ -46,6 +46,7 @@ class Config(JointConfig):
 
 
 GROUP = "baselines"
+CITES = ("tarvainen2017mean",)
 PRESETS: dict[str, Config] = {"default": Config(), "small": small(Config())}
 TINY = tiny(Config(decay=0.9))
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.unsupervised_weight": "0.1..10:log"}

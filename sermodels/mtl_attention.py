@@ -48,6 +48,7 @@ from .training.settings import TrainConfig
 from .training.training import Training
 
 GROUP = "relatives"
+CITES = ("li2019improved",)
 PUBLIC = "public re-implementation"
 TRAINING: TrainConfig = option(
     TrainConfig(batch_size=32, learning_rate=1e-3, weight_decay=1e-5), "training", source=PUBLIC

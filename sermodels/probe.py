@@ -86,6 +86,7 @@ _EMOBOX = TrainConfig(
     epochs=20, patience=0, batch_size=32, learning_rate=1e-4, clip_norm=5.0, schedule="late-linear", warmup_epochs=10.0
 )
 GROUP = "encoders"
+CITES = ("yang2021superb", "ma2024emobox")
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "superb": Config(train=_SUPERB, standardise=False),

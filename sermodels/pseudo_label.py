@@ -53,6 +53,7 @@ class Config(JointConfig):
 
 
 GROUP = "baselines"
+CITES = ("lee2013pseudo",)
 PRESETS: dict[str, Config] = {"default": Config(), "small": small(Config())}
 TINY = tiny(Config(unsupervised_weight=0.1))
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.unsupervised_weight": "0.1..3:log"}

@@ -35,6 +35,7 @@ from .end_to_end.piece_model import FREE, PieceConfig, PieceNetwork, SpectrumMod
 from .training.settings import TrainConfig
 
 GROUP = "relatives"
+CITES = ("satt2017efficient",)
 PUBLIC = "public re-implementations"
 
 

@@ -46,6 +46,7 @@ class Config(JointConfig):
 
 
 GROUP = "baselines"
+CITES = ("deng2018ssae",)
 PRESETS: dict[str, Config] = {"default": Config(), "small": small(Config())}
 TINY = tiny(Config(unsupervised_weight=0.1))
 SEARCH = {

@@ -73,6 +73,7 @@ class Config:
 
 
 GROUP = "baselines"
+CITES = ("chang2011libsvm",)
 PRESETS = {"default": Config(), "linear": Config(kernel="linear")}
 SEARCH = {"model.kernel": "rbf,linear", "model.clip": "2,5,none", "model.epsilon": "0.01..0.5:log"}
 

@@ -49,13 +49,14 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the tests out of the user's cache; the workers of one run share theirs, as users' processes do.
+    """Keep the tests out of the user's cache and configuration.
 
-    A set SERBENCH_TEST_CACHE is shared between runs.
+    The workers of one run share theirs, as users' processes do. A set SERBENCH_TEST_CACHE is shared between runs.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ["SERBENCH_CACHE"] = os.environ.get("SERBENCH_TEST_CACHE") or str(shared / "cache")
+    os.environ["SERBENCH_CONFIG"] = ""
 
 
 @pytest.fixture(autouse=True)

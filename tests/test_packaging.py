@@ -17,7 +17,13 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli.app import app
 
 TEMPLATES = ("page.html.jinja", "site.html.jinja", "macros.html.jinja", "style.css", "script.js")
-DATA = {f"serbench/results/report/templates/{name}" for name in TEMPLATES} | {"serbench/results/tables/references.csv"}
+PLANS = ("deepemocluster", "maec", "semantic-fusion")
+DATA = {
+    *(f"serbench/results/report/templates/{name}" for name in TEMPLATES),
+    "serbench/results/tables/references.csv",
+    *(f"serbench/benchmarks/paper/plans/{name}.toml" for name in PLANS),
+    "serbench/benchmarks/paper/references.bib",
+}
 FLOORS = ("datasets", "features", "sermodels", "results", "benchmarks")
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..grid.execution import Execution, make_plan
 from ..grid.grid import requests_of, sharing
 from ..grid.plan import Plan
 from ..grid.training import TrainingPlan
-from ..protocol.request import Grid
+from ..protocol.request import Grid, Request
 from ..protocol.setting import Corpora
 from .pilot import Pilot, pilot, some
 from .unit_cost import UnitCost, carried, recorded
@@ -100,6 +100,16 @@ class Budget:
         for folder, needed, there in self.free:
             yield f"disk of {folder}: about {size(needed)} needed, {size(there)} free"
 
+    def data(self) -> dict[str, Any]:
+        """The same in full precision: trainings, features to make, hours, disks."""
+        disks = [{"folder": str(folder), "needed": needed, "free": there} for folder, needed, there in self.free]
+        return {
+            "trainings": [asdict(one) for one in self.trainings],
+            "features": [asdict(one) for one in self.features],
+            "hours": {"cpu": self.hours(on_card=False), "gpu": self.hours(on_card=True)},
+            "disks": disks,
+        }
+
     def check(self) -> None:
         """Refuse a disk that is too small."""
         for folder, needed, there in self.free:
@@ -115,8 +125,14 @@ def estimate(grid: Grid, how: Execution, *, pilots: bool = True) -> Budget:
 
     `pilots` says whether one may be made where no record helps.
     """
-    corpora, budget, seen = Corpora(), Budget(), set[str]()
-    for group in sharing(requests_of(grid, corpora, how)):
+    corpora = Corpora()
+    return estimate_of(requests_of(grid, corpora, how), how, corpora, pilots=pilots)
+
+
+def estimate_of(requests: Iterable[Request], how: Execution, corpora: Corpora, *, pilots: bool = True) -> Budget:
+    """What requests will take (`estimate`)."""
+    budget, seen = Budget(), set[str]()
+    for group in sharing(requests):
         plan = make_plan(group, corpora)
         lacking = [part.lacking(part.record(how.folder)) for part in plan.parts]
         todo = len(plan.units(lacking))

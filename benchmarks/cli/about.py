@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .options import Results
 
 app = typer.Typer()
 
@@ -39,4 +42,19 @@ def env(
     for line in report(parts):
         typer.echo(line)
     if strict and any(one.problem is not None and one.required for one in parts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(results: Results = Path("results")) -> None:
+    """Try what a run needs: configuration, libraries, folders and their disks, corpora, the device, threads."""
+    from ...results.display.recording import keep
+    from ..core.checkup import WRONG, checkup
+
+    found = []
+    for one in checkup(results):
+        found.append(one)
+        typer.echo(one.line())
+    keep("checks", [asdict(one) for one in found])
+    if any(one.state == WRONG for one in found):
         raise typer.Exit(1)

@@ -26,6 +26,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from ...datasets.core.errors import SerbenchError, SerbenchWarning, printable
+from ...datasets.core.files import config_files
 from ...datasets.core.libraries import library_failure
 from ...datasets.core.stages import stage
 from ..core.ending import heeded, seen, status_of
@@ -55,6 +56,7 @@ COMMANDS = {
     "merge": "sharing.records",
     "export": "sharing.records",
     "submission": "sharing.submission",
+    "paper": "sharing.paper",
     "clusters": "analyses",
     "salience": "analyses",
     "traces": "analyses",
@@ -70,10 +72,13 @@ COMMANDS = {
     "words": "words",
     "list": "about",
     "env": "about",
+    "doctor": "about",
 }
 """Command -> the file of this room that it is in, which has an `app` with it."""
 
 
+DEFAULTS: dict[str, tuple[Any, Any]] = {}
+"""Option -> its default, and the one that `serbench.toml` says instead."""
 TEXT, JSON, QUIET = "text", "json", "quiet"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables and lines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
@@ -111,7 +116,9 @@ def _with_mode(body: Callable[..., Any]) -> Callable[..., Any]:
 
 def _parameters(body: Callable[..., Any]) -> Iterator[inspect.Parameter]:
     for one in inspect.signature(body).parameters.values():
-        yield one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        usual, ours = DEFAULTS.get(one.name, (one.empty, one.default))
+        same = one.default is not one.empty and one.default == usual
+        yield one.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=ours if same else one.default)
 
 
 @contextmanager
@@ -211,6 +218,7 @@ def main() -> None:
     warnings.formatwarning = _one_line
     wait_asleep()
     try:
+        _configure()
         with heeded(), harmless_output(), pulsing(), stage(called(sys.argv[1:])):
             app()
     except KeyboardInterrupt as error:
@@ -229,6 +237,14 @@ def main() -> None:
         if failure is None:
             raise
         _fail(failure)
+
+
+def _configure() -> None:
+    """Take over what `serbench.toml` says, where there is one."""
+    if any(path.is_file() for path in config_files()) or os.environ.get("SERBENCH_CONFIG"):
+        from ..core.config_file import use
+
+        DEFAULTS.update(use())
 
 
 def _fail(error: SerbenchError) -> NoReturn:

@@ -54,11 +54,13 @@ def card(
     split_out: SplitOut = None,
 ) -> None:
     """The protocol card: classes, merges, counts, folds, speakers, metric, known problems, licence, citation."""
-    from ..corpora.card import lines
+    from ...results.display.recording import keep
+    from ..corpora.card import data, lines
 
     corpus, cut = source.open(dataset), protocol.cut()
     for line in lines(corpus, corpus.task(task), cut):
         typer.echo(line)
+    keep("card", data(corpus, corpus.task(task), cut))
     if split_out is not None:
         from ..protocol.protocol import divide
         from ..protocol.split_files import rows_of, write

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import ExecutionOptions, GridOptions, command
+
+if TYPE_CHECKING:
+    from ..budget.estimate import Budget
 
 app = typer.Typer()
 
@@ -27,7 +30,15 @@ def plan(
         on_card = bool(execution.gpus_per_trial) and how.device == "auto"
         threads = how.threads or execution.cpus_per_trial
         how = replace(how, threads=threads, device="cuda" if on_card else how.device)
-    budget = estimate(asked, how, pilots=pilot)
-    for line in budget.lines(how.jobs):
+    say(estimate(asked, how, pilots=pilot), how.jobs)
+
+
+def say(budget: Budget, jobs: int) -> None:
+    """Say what something will take, and refuse a disk that is too small."""
+    from ...results.display.recording import keep
+
+    for line in budget.lines(jobs):
         typer.echo(line)
+    for name, value in budget.data().items():
+        keep(name, value)
     budget.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +39,11 @@ def align(
     device: Device = "auto",
 ) -> None:
     """Word times: the corpus's own, else by alignment with a model, else spread evenly; each word says which."""
+    from ...results.display.recording import keep
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words
+    from ..corpora.transcripts import counted
 
     corpus = source.open(dataset)
     aligned = words.word_times(
@@ -55,8 +58,10 @@ def align(
         device=resolve_device(device) if model else "cpu",
     )
     typer.echo(aligned.line())
+    keep("alignment", counted(aligned))
     if again and (found := words.against_own(aligned, corpus)) is not None:
         typer.echo(f"  against the corpus's own times: {found.line()}")
+        keep("agreement", found.data())
     if doubted := aligned.doubted:
         typer.echo(
             f"  {len(doubted)} of {len(aligned.confidence)} transcripts are likely not what was said, first of all "
@@ -80,10 +85,12 @@ def compare(
     truth: Annotated[Path | None, typer.Option(help="True times; default: the corpus's own.")] = None,
 ) -> None:
     """How far onsets of words lie from true ones: the corpus's own (syllables are gathered into words), or a file's."""
+    from ...results.display.recording import keep
     from ..corpora.words import onset_errors
 
     found = onset_errors(times, source.open(dataset), truth)
     typer.echo(found.line())
+    keep("agreement", found.data())
     if found.unmatched:
         typer.echo(f"  {len(found.unmatched)} items have fewer true words than words, such as {found.unmatched[0]}")
 
@@ -102,6 +109,7 @@ def transcribe(
     device: Device = "auto",
 ) -> None:
     """Text and word times as a recogniser hears them; word error rate where the corpus has a text."""
+    from ...results.display.recording import keep
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora.transcripts import texts_beside, transcribe_corpus
@@ -121,6 +129,7 @@ def transcribe(
         typer.echo(line)
     typer.echo(out)
     typer.echo(texts_beside(out))
+    keep("transcription", done.data())
 
 
 @words_app.command()
@@ -138,6 +147,7 @@ def speech2vec(
     device: Device = "auto",
 ) -> None:
     """Vectors of words from their sound (what they mean is disputed: docs/words.md). A killed training is resumed."""
+    from ...results.display.recording import keep
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora import words as steps
@@ -155,6 +165,7 @@ def speech2vec(
             display=shown,
         )
     typer.echo(f"{len(made)} words, {made.dim} numbers each: {out}")
+    keep("vectors", {"file": str(out), "words": len(made), "dim": made.dim})
 
 
 @words_app.command()
@@ -170,6 +181,7 @@ def word2vec(
     partition: Partitions = None,
 ) -> None:
     """Vectors of words from text, the same at every run; or vectors of a file in another form."""
+    from ...results.display.recording import keep
     from ..corpora import words
 
     made = words.word2vec(
@@ -182,6 +194,7 @@ def word2vec(
         limit=limit,
     )
     typer.echo(f"{len(made)} words, {made.dim} numbers each: {out}")
+    keep("vectors", {"file": str(out), "words": len(made), "dim": made.dim, "doubled": made.doubled})
     if made.doubled:
         typer.echo(f"  {made.doubled} entries of {vectors} were left out: their words had come before")
 
@@ -204,6 +217,7 @@ def align_spaces(
     device: Device = "auto",
 ) -> None:
     """Map one space of word vectors into another; precision of translation; a failed adversarial map is refused."""
+    from ...results.display.recording import keep
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora.word_spaces import align_spaces as aligned_spaces, report_lines
@@ -224,6 +238,7 @@ def align_spaces(
     for line in report_lines(aligned.report):
         typer.echo(line)
     typer.echo(out)
+    keep("map", asdict(aligned.report))
 
 
 @words_app.command()
@@ -242,6 +257,7 @@ def judge(
     device: Device = "auto",
 ) -> None:
     """How near the same word is across speakers, and words of one class to one another, beside simple vectors."""
+    from ...results.display.recording import keep
     from ..core.machine import resolve_device
     from ..core.progress import Terminal
     from ..corpora.judging import judge as judged
@@ -259,3 +275,4 @@ def judge(
     )
     for line in judgement.lines():
         typer.echo(line)
+    keep("judgement", asdict(judgement))

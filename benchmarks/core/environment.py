@@ -54,6 +54,7 @@ PARTS = (
     Part("typer", "typer", "the command line"),
     Part("rich", "rich", "tables and progress on the terminal"),
     Part("packaging", "packaging", "the check of versions"),
+    Part("platformdirs", "platformdirs", "serbench.toml in the user's folder"),
     Part("faiss", "faiss-cpu", "model.kmeans=faiss of deepemocluster", "faiss"),
     Part("av", "av", "video clips of MELD", "video"),
     Part("audformat", "audformat", "the dataset audformat", "audformat"),
@@ -99,7 +100,9 @@ def report(parts: list[State]) -> Iterator[str]:
     yield from (one.line() for one in parts)
     yield f"device: {_device()}"
     from ...datasets.core.files import cache_root
+    from .config_file import found
 
+    yield f"config: {found() or 'no serbench.toml'}"
     yield f"cache: {cache_root()} (set SERBENCH_CACHE to move it)"
 
 

@@ -7,6 +7,7 @@ are cut, which metric is printed and how it is defined, known problems, licence,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from ...datasets.schema.corpus import Corpus
 from ...datasets.schema.labels import mapping_report
 from ...datasets.schema.task import Task
 from ..protocol.guards import NAMES, leaks, sides
-from ..protocol.protocol import Division, Protocol, assign_subsets, describe, divide
+from ..protocol.protocol import ROLES, Division, Protocol, assign_subsets, describe, divide
 from .findings import counts
 
 PARTITIONS = ("train", "dev", "test", "unlabelled")
@@ -47,16 +48,46 @@ def lines(corpus: Corpus, task: Task, protocol: Protocol) -> Iterator[str]:
     yield from _cut(corpus, task, protocol, divisions)
     yield from _folds(task, items, divisions)
     yield f"metric: {METRICS[task.kind]}"
-    shared = leaks(sides(corpus, divisions, items), texts=True)
-    problems = [f"{crossing.count} {NAMES[kind]} stand in training and in test" for kind, crossing in shared.items()]
-    problems += [*_uncounted(corpus), *corpus.notes, *(f"unusable: {i}" for i in sorted(corpus.known_unusable))]
-    if not corpus.has_dialogues:
-        problems.append("no dialogue context: models that use it see the current turn alone")
+    problems = list(_problems(corpus, items, divisions))
     yield "known problems:" if problems else "known problems: none"
     yield from (f"  - {text}" for text in problems)
     yield f"licence: {corpus.licence}"
     yield f"cite: {corpus.citation}"
     yield f"homepage: {corpus.homepage}"
+
+
+def data(corpus: Corpus, task: Task, protocol: Protocol) -> dict[str, Any]:
+    """The card in full: corpus, task, protocol, a row for each fold and role and for each partition, problems."""
+    divisions, items = divide(corpus, task, protocol), corpus.items(task)
+    roles = [(d.fold, role, ids) for d in divisions for role, ids in zip(ROLES, (d.train, d.dev, d.test), strict=True)]
+    parts = items.groupby("partition").groups if items["partition"].notna().any() else {}
+    return {
+        "dataset": {"name": corpus.name, "release": corpus.release, "digest": corpus.digest()},
+        "task": task.to_dict(),
+        "metric": task.metric,
+        "protocol": describe(corpus, task, protocol, divisions),
+        "folds": [{"fold": fold, "role": role, **_counted(task, items.loc[list(ids)])} for fold, role, ids in roles],
+        "partitions": [{"partition": str(name), **_counted(task, items.loc[ids])} for name, ids in parts.items()],
+        "problems": list(_problems(corpus, items, divisions)),
+        **{key: getattr(corpus, key) for key in ("licence", "citation", "homepage")},
+    }
+
+
+def _counted(task: Task, part: pd.DataFrame) -> dict[str, Any]:
+    """Items, speakers and, of classes, how often each occurs."""
+    known = {"items": len(part), "speakers": int(part["speaker"].nunique())}
+    if task.kind != "classification":
+        return known
+    met = pd.Series(task.encode(part)).value_counts()
+    return {**known, "classes": {label: int(met.get(i, 0)) for i, label in enumerate(task.labels)}}
+
+
+def _problems(corpus: Corpus, items: pd.DataFrame, divisions: Sequence[Division]) -> Iterator[str]:
+    shared = leaks(sides(corpus, divisions, items), texts=True)
+    yield from (f"{crossing.count} {NAMES[kind]} stand in training and in test" for kind, crossing in shared.items())
+    yield from (*_uncounted(corpus), *corpus.notes, *(f"unusable: {i}" for i in sorted(corpus.known_unusable)))
+    if not corpus.has_dialogues:
+        yield "no dialogue context: models that use it see the current turn alone"
 
 
 def _labels(corpus: Corpus, task: Task, items: pd.DataFrame) -> Iterator[str]:

@@ -8,8 +8,9 @@ changed, and the two never stand in one table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ...datasets.core.errors import SerbenchError
 from ...datasets.core.files import write_text
@@ -17,7 +18,7 @@ from ...datasets.core.libraries import LibraryError
 from ...datasets.schema.corpus import Corpus
 from ...features.spoken.error_rate import ErrorRate, error_rate
 from ...features.spoken.transcribe import Transcripts, text_of, transcribe
-from ...features.words.times import save
+from ...features.words.times import WordTimes, save
 from ..core.progress import Display, Silent
 from .items import chosen_items, needed_language
 
@@ -32,6 +33,12 @@ class Transcribed:
     own: int
     errors: ErrorRate | None
     lacking: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """The same by name; `errors` has the counts and the rate."""
+        errors = None if self.errors is None else {**asdict(self.errors), "rate": self.errors.rate}
+        known = {"model": self.transcripts.model, "own": self.own, "errors": errors, "lacking": self.lacking}
+        return {**known, **counted(self.transcripts.times()), "failed": dict(self.transcripts.failed)}
 
     def lines(self) -> Iterator[str]:
         """What there is to say of it."""
@@ -98,6 +105,13 @@ def transcribe_corpus(
     save(times, out)
     write_text(texts_beside(out), transcripts.texts().to_csv(index=False, lineterminator="\n"))
     return Transcribed(transcripts, len(chosen) - len(wanted), *_errors(transcripts))
+
+
+def counted(times: WordTimes) -> dict[str, Any]:
+    """Word times by numbers and names: words, items, words by their source, items that are doubted, silent, failed."""
+    sources = {str(name): int(count) for name, count in times.table["source"].value_counts().items()}
+    about = {"words": len(times.table), "items": int(times.table["item"].nunique()), "sources": sources}
+    return {**about, "doubted": times.doubted, "silent": list(times.silent), "failed": dict(times.failed)}
 
 
 def texts_beside(out: Path) -> Path:

@@ -220,6 +220,15 @@ def inside(root: Path, relative: str) -> Path:
     return Path(os.path.normpath(os.path.join(root, inner)))
 
 
+def config_files() -> tuple[Path, ...]:
+    """Where `serbench.toml` is looked for: $SERBENCH_CONFIG alone, if set; else this folder, then the user's."""
+    if (explicit := os.environ.get("SERBENCH_CONFIG")) is not None:
+        return (Path(explicit).expanduser(),) if explicit else ()
+    from platformdirs import user_config_path
+
+    return Path("serbench.toml"), user_config_path("serbench") / "serbench.toml"
+
+
 def cache_root() -> Path:
     """Folder of all that can be made again: $SERBENCH_CACHE, or serbench/ under $XDG_CACHE_HOME or ~/.cache."""
     if explicit := os.environ.get("SERBENCH_CACHE"):

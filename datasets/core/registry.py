@@ -54,6 +54,16 @@ class Registry:
         """Registered names, sorted, without importing any component."""
         return sorted({*self._builtin, *self._plugins})
 
+    def add(self, name: str, module: str) -> None:
+        """Make a module, by its import name, a component of this process, as an entry point would: for notebooks.
+
+        Other processes (`jobs`, Ray) don't know of it. A name that was added before may be added again.
+        """
+        known = self._plugins.get(name)
+        if name in self._builtin or (known is not None and known.dist is not None):
+            raise SerbenchError(f"there is a {self.kind} {name!r} already. Expected a name of its own.")
+        self._plugins[name] = importlib.metadata.EntryPoint(name, module, self.group)
+
     def load(self, name: str) -> ModuleType:
         """Import the component called `name` (the part before a colon, if there is one).
 

@@ -55,6 +55,7 @@ CITATION = (
     "'IEMOCAP: Interactive emotional dyadic motion capture database', Language Resources and Evaluation 42(4):335-359, "
     "2008, doi 10.1007/s10579-008-9076-6"
 )
+CITES = ("busso2008iemocap",)
 SCALE = (1.0, 5.0)
 SCALES = dict.fromkeys(("arousal", "valence", "dominance"), SCALE)
 EXPECTED = {

@@ -39,6 +39,7 @@ CITATION = (
     "S. Poria, D. Hazarika, N. Majumder, G. Naik, E. Cambria and R. Mihalcea, 'MELD: A multimodal multi-party dataset "
     "for emotion recognition in conversations', ACL 2019, pp. 527-536, doi 10.18653/v1/P19-1050"
 )
+CITES = ("poria2019meld",)
 LICENCE = "GPL-3.0 (label files); the clips are television footage for research use, their licence is not stated"
 SPLITS = files.SPLITS
 TASK_NAMES = ("emotion", "sentiment", "emotion-4")

@@ -46,6 +46,7 @@ CITATION = (
     "corpus of dyadic interactions to study emotion perception', IEEE Transactions on Affective Computing 8(1):67-80, "
     "2017, doi 10.1109/TAFFC.2016.2515617"
 )
+CITES = ("busso2017improv",)
 SCALES = dict.fromkeys(("arousal", "valence", "dominance"), (1.0, 5.0))
 CONDITIONS = {"R": "target read", "T": "target improvised", "S": "other improvised", "P": "natural interaction"}
 GENDERS = {"F": "female", "M": "male"}

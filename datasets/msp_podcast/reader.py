@@ -49,6 +49,7 @@ CITATION = (
     "from existing podcast recordings', IEEE Transactions on Affective Computing 10(4):471-483, 2019, "
     "doi 10.1109/TAFFC.2017.2736999"
 )
+CITES = ("lotfian2019podcast",)
 SCALE = (1.0, 7.0)
 SCALES = dict.fromkeys(("arousal", "valence", "dominance"), SCALE)
 TASKS = (

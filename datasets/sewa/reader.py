@@ -44,6 +44,7 @@ CITATION = (
     "research in the wild', IEEE Transactions on Pattern Analysis and Machine Intelligence 43(3):1022-1040, 2021, "
     "doi 10.1109/TPAMI.2019.2944808"
 )
+CITES = ("kossaifi2021sewa",)
 SCALES = dict.fromkeys(TARGETS, (-1.0, 1.0))
 UNITS = ("turns", "segments")
 _GIVEN = {"labels": ("given",)}

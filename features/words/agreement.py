@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,12 @@ class Agreement:
     def near(self) -> float:
         """Share of words whose error is at most `NEAR_SECONDS`."""
         return float(np.mean(np.abs(self.errors) <= NEAR_SECONDS)) if len(self.errors) else float("nan")
+
+    def data(self) -> dict[str, Any]:
+        """The same numbers by name."""
+        bias = float(np.median(self.errors)) if len(self.errors) else float("nan")
+        known = {"words": len(self.errors), "items": self.items, "unmatched": list(self.unmatched)}
+        return {**known, "median_seconds": self.median, "within": self.near, "bias_seconds": bias}
 
     def line(self) -> str:
         """One line for people to read."""

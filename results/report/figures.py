@@ -2,7 +2,7 @@
 
 Colours are those of Okabe and Ito (2008, jfly.uni-koeln.de/color), told apart with any kind of colour vision; models
 differ by marker too. Every axis has a label with its unit. Each function takes tables and returns a matplotlib figure;
-`svg` and `png` give bytes that depend on the figure alone (no date, fixed ids); `inline` puts an SVG on a page.
+`svg`, `png` and `pdf` give bytes that depend on the figure alone (no date, fixed ids); `inline` puts an SVG on a page.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ STYLE: Any = {
     "text.parse_math": False,
     "svg.hashsalt": "serbench",
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.size": 9,
     "font.family": "sans-serif",
     "axes.spines.top": False,
@@ -113,7 +114,7 @@ def curves(table: pd.DataFrame) -> Figure:
         if c not in ("trial", "fold", "epoch", "best", "seconds") and pd.api.types.is_numeric_dtype(table[c])
     ]
     shown = sorted(known, key=lambda c: (c != "dev_score", str(c)))[:6]
-    figure, panels = _panels(len(shown), 2.3)
+    figure, panels = in_panels(len(shown), 2.3)
     for axes, column in zip(panels, shown, strict=True):
         for (trial, _), part in table.groupby(["trial", "fold"], sort=True):
             colour = OKABE_ITO[int(str(trial)) % len(OKABE_ITO)]
@@ -129,7 +130,7 @@ def scatter(predictions: pd.DataFrame, targets: Sequence[str], scales: Mapping[s
     """Prediction against gold, one panel per target, on the corpus's own scale, with the line of identity."""
     step = max(1, -(-len(predictions) // POINTS))
     some = predictions.iloc[::step]
-    figure, panels = _panels(len(targets), 2.9)
+    figure, panels = in_panels(len(targets), 2.9)
     for axes, target in zip(panels, targets, strict=True):
         gold, predicted = some[f"gold_{target}"], some[f"pred_{target}"]
         axes.plot(gold, predicted, ".", color=OKABE_ITO[0], alpha=0.35, ms=4, mew=0, rasterized=True)
@@ -169,7 +170,7 @@ def cost(table: pd.DataFrame, metric: str, axes_of: Mapping[str, str], human: fl
     `human` is drawn as a line across.
     """
     known = [c for c in axes_of if (table[c] > 0).any()]
-    figure, panels = _panels(len(known), 2.6)
+    figure, panels = in_panels(len(known), 2.6)
     for axes, column in zip(panels, known, strict=True):
         for i, row in enumerate(table.to_dict("records")):
             if not row[column] > 0:
@@ -193,7 +194,7 @@ def by_layer(table: pd.DataFrame, metric: str, title: str) -> Figure:
 
     `table` has the columns encoder, layer ("0", "1" ... "sum"), mean, low, high, weight.
     """
-    figure, (scores, weights) = _panels(2, 3.0, 1.5 * WIDTH)
+    figure, (scores, weights) = in_panels(2, 3.0, 1.5 * WIDTH)
     kinds = list(dict.fromkeys(table["encoder"]))
     for k, kind in enumerate(kinds):
         part = table[table["encoder"].eq(kind)]
@@ -227,19 +228,19 @@ def inline(svg_file: bytes, prefix: str, title: str) -> str:
 @styled
 def svg(figure: Figure) -> bytes:
     """The figure as a standalone SVG file."""
-    _lay_out(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "serbench"})
-    return buffer.getvalue()
+    return _saved(figure, "svg", {"Date": None, "Creator": "serbench"})
 
 
 @styled
 def png(figure: Figure, dpi: int = 200) -> bytes:
     """The figure as a PNG file."""
-    _lay_out(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "serbench"})
-    return buffer.getvalue()
+    return _saved(figure, "png", {"Software": "serbench"}, dpi)
+
+
+@styled
+def pdf(figure: Figure) -> bytes:
+    """The figure as a PDF file, its text as text."""
+    return _saved(figure, "pdf", {"CreationDate": None, "Creator": "serbench", "Producer": None})
 
 
 def write_figure(figure: Figure, folder: Path, name: str) -> Iterator[Path]:
@@ -250,19 +251,22 @@ def write_figure(figure: Figure, folder: Path, name: str) -> Iterator[Path]:
         yield path
 
 
-def _lay_out(figure: Figure) -> None:
-    """Place everything once; every later drawing of the figure would do so again."""
+def _saved(figure: Figure, form: str, metadata: dict[str, str | None], dpi: int = 200) -> bytes:
+    """A file's bytes. Everything is placed once; every later drawing of the figure would do so again."""
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
 
 
 def _figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
-    figure, panels = _panels(1, height, width)
+    figure, panels = in_panels(1, height, width)
     return figure, panels[0]
 
 
-def _panels(count: int, height: float, width: float = 0.0) -> tuple[Figure, list[Axes]]:
+def in_panels(count: int, height: float, width: float = 0.0) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, two in a row, on the Agg canvas: no display is needed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -59,6 +59,7 @@ from .network import ClusterNetwork
 __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 GROUP = "seed systems"
+CITES = ("lin2021deepemocluster",)
 PRESETS: dict[str, Config] = {
     "default": FIXED,
     "fixed": FIXED,

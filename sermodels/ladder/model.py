@@ -41,6 +41,7 @@ __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 GAMMA = Config(variant="gamma", top_weight=1.0)
 GROUP = "relatives"
+CITES = ("rasmus2015ladder", "parthasarathy2020ladder")
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "gamma": GAMMA,

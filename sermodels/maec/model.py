@@ -66,6 +66,7 @@ from .network import MaecNetwork, Turn, initialise
 __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 GROUP = "seed systems"
+CITES = ("fu2021maec",)
 PRESETS: dict[str, Config] = {
     "default": FIXED,
     "fixed": FIXED,

@@ -60,6 +60,7 @@ from .network import SemanticNetwork, check_shapes, initialise
 __all__ = ["PRESETS", "SEARCH", "TINY", "Config", "Model"]
 
 GROUP = "seed systems"
+CITES = ("tzirakis2021semantic",)
 PRESETS: dict[str, Config] = {"default": FIXED, "fixed": FIXED, "released": RELEASE, "paper": PAPER, "small": SMALL}
 SEARCH = {"train.learning_rate": "1e-4..3e-3:log", "model.dropout": "0.2..0.6"}
 

@@ -68,6 +68,7 @@ class Config:
 
 
 GROUP = "encoders"
+CITES = ("devlin2019bert",)
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "frozen": Config(train=replace(_TRAIN, epochs=60, patience=10), frozen=True),
