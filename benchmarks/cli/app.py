@@ -55,6 +55,8 @@ COMMANDS = {
     "merge": "sharing.records",
     "export": "sharing.records",
     "submission": "sharing.submission",
+    "push": "sharing.models",
+    "pull": "sharing.models",
     "clusters": "analyses",
     "salience": "analyses",
     "traces": "analyses",

@@ -47,7 +47,7 @@ PARTS = (
         "transformers",
         "probe, transformer, transformers features, words align --model, words transcribe",
     ),
-    Part("huggingface_hub", "huggingface-hub", "encoders by their name on the hub (folders work)"),
+    Part("huggingface_hub", "huggingface-hub", "encoders by their name on the hub (folders work), push, pull of repositories"),
     Part("gensim", "gensim", "words word2vec"),
     Part("matplotlib", "matplotlib", "figures: report, rank, clusters, salience, traces, cross, study"),
     Part("jinja2", "jinja2", "report"),
