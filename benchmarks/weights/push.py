@@ -13,8 +13,9 @@ from ...results.record.packing import shareable
 from ...results.record.storage import plain
 from ...results.tables.pair_tests import Resampling, score_intervals
 from ...sermodels import registry
-from ...sermodels.core.persist import describe
+from ...sermodels.core.persist import describe, load_model
 from ...sermodels.hub.layout import parcel
+from ...sermodels.hub.onnx_file import to_onnx
 from ...sermodels.hub.places import at_hand, is_address, put, repository, short_name, upload
 from .card import UNSTATED, render
 from .saved import saved_weights
@@ -38,6 +39,7 @@ def push(
     fold: str | None = None,
     licence: str = UNSTATED,
     public: bool = False,
+    onnx: bool = False,
     resamples: int = 10_000,
 ) -> Pushed:
     """Put the weights of one training of a run, with a description and a card, into a folder or a hub repository.
@@ -49,12 +51,14 @@ def push(
     fold : whose weights; None = the first of the protocol's
     licence : of the weights, as the hub names licences
     public : whether a new repository is seen by everyone
+    onnx : write the model as `model.onnx` too, from prepared features to predictions
     resamples : of the intervals
 
     Raises
     ------
     SerbenchError
-        For a run without these weights or without a complete trial, and a target that can't be written.
+        For a run without these weights or without a complete trial, a target that can't be written, and a model that
+        can't be written as ONNX where that is asked for.
     """
     place = str(target)
     if is_address(place):
@@ -66,7 +70,8 @@ def push(
     facts = described(run, file, resamples)
     items = run.items()
     spoken = () if items is None or "language" not in items else sorted(set(items["language"].dropna()))
-    files = parcel(file.read_bytes(), facts, render(facts, licence, spoken))
+    graph, says = to_onnx(load_model(file), facts["temperature"]) if onnx else (None, "")
+    files = parcel(file.read_bytes(), {**facts, "onnx": says}, render(facts, licence, spoken, says), graph)
     notes = [f"the configuration names {path!r}, which others may not have" for path in facts["paths"]]
     if repo is None:
         put(files, Path(place).expanduser())

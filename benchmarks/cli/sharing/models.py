@@ -25,6 +25,7 @@ def push(
         "unknown"
     ),
     public: Annotated[bool, typer.Option(help="Let everyone see a repository that is made.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write the model as ONNX too: features to predictions.")] = False,
     resamples: Annotated[int, typer.Option(help="Resamples of the card's intervals.", min=1)] = 10_000,
     results: Results = Path("results"),
 ) -> None:
@@ -39,6 +40,7 @@ def push(
         fold=fold,
         licence=licence,
         public=public,
+        onnx=onnx,
         resamples=resamples,
     )
     keep("config", done.config)
