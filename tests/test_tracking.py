@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import types
 import warnings
@@ -19,8 +21,9 @@ from typer.testing import CliRunner
 from serbench.benchmarks import run
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.tracking import tracked
 from serbench.benchmarks.tracking.tracker import TRACKERS, Careful, flat, module_of
-from serbench.datasets.core.errors import SerbenchError, SerbenchWarning
+from serbench.datasets.core.errors import SerbenchError, SerbenchWarning, StorageError
 from serbench.datasets.core.libraries import LibraryError
 from serbench.results.record.folder import Run
 
@@ -162,6 +165,37 @@ def test_wandb_is_told_of_curves_settings_scores_and_the_record(
     assert all(said[1] == 0 for said in wandb.said if said[0] == "finish")
 
 
+WITH_WANDB = """
+import warnings
+from pathlib import Path
+from serbench.benchmarks.tracking import tracked
+from serbench.benchmarks.tracking.tracker import About, Place, open_tracker, prepare
+warnings.simplefilter("error")
+warnings.simplefilter("ignore", DeprecationWarning)
+place = Place("wandb", Path("results"))
+prepare(place)
+tracker = open_tracker(place, About("a trial", "the-run", {"config.width": 8}))
+tracker.values({"loss": 0.5}, 1)
+tracker.values({"final_score": 0.25})
+tracker.file(Path("record.zip"))
+tracker.end()
+"""
+
+
+def test_wandb_itself_takes_these_calls(tmp_path: Path) -> None:
+    """Offline it leaves a file, whole when the process has ended; what was said stands in it."""
+    (tmp_path / "record.zip").write_bytes(b"a record")
+    given = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_WANDB], env=given, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    (file,) = tmp_path.rglob("*.wandb")
+    said = file.read_bytes()
+    expected = {b"a trial", b"the-run", b"config.width", b"loss", b"final_score", b"record.zip"}
+    assert {text for text in expected if text in said} == expected
+
+
 @pytest.mark.parametrize("at", ["init", "log", "artefact", "finish"])
 def test_a_tracker_that_fails_later_is_given_up_and_the_run_goes_on(
     at: str, train: Callable[..., Run], untracked: Run, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +209,18 @@ def test_a_tracker_that_fails_later_is_given_up_and_the_run_goes_on(
     ]
     assert len(said) == 1
     assert said[0].startswith("--track wandb failed and is given up here (ConnectionError: the server is gone);")
+
+
+def test_a_record_that_can_not_be_packed_does_not_end_the_run(
+    train: Callable[..., Run], untracked: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any, **more: Any) -> Path:
+        raise StorageError("no space left")
+
+    monkeypatch.setitem(sys.modules, "wandb", Wandb())
+    monkeypatch.setattr(tracked, "export_run", full)
+    with pytest.warns(SerbenchWarning, match="no space left"):
+        expect_same_record(train("wandb"), untracked)
 
 
 def test_only_finite_numbers_are_passed_on_and_nothing_after_a_failure() -> None:

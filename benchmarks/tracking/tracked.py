@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ...datasets.core.errors import SerbenchError
 from ...results.record.folder import Run
 from ...results.record.packing import export_run
-from .tracker import About, Careful, Place, flat, open_tracker, prepare
+from .tracker import About, Careful, Place, attempt, flat, open_tracker, prepare
 
 
 class Training(Protocol):
@@ -109,12 +109,16 @@ def begin(kind: str, results: Path, *, elsewhere: bool) -> Place:
 
 def conclude(run: Run, place: Place) -> None:
     """Track a record: the mean of each score, and the record as `serbench export` packs it, without gold labels."""
-    scores = run.scores() if run.complete_trials() else None
-    if scores is None or not len(scores):
-        return
-    tracker = open_tracker(place, About(run.name, run.run_id, _settings(run.spec)))
+    if run.complete_trials():
+        attempt(place.kind, lambda: _conclude(run, place))
+
+
+def _conclude(run: Run, place: Place) -> None:
+    scores = run.scores()
     means = scores.groupby(["target", "metric"], sort=False)["value"].mean()
-    tracker.values({f"test/{target}/{metric}": value for (target, metric), value in means.items()})
     with tempfile.TemporaryDirectory() as folder:
-        tracker.file(export_run(run, Path(folder) / f"{run.run_id}.zip", scores=scores))
+        packed = export_run(run, Path(folder) / f"{run.run_id}.zip", scores=scores)
+        tracker = open_tracker(place, About(run.name, run.run_id, _settings(run.spec)))
+        tracker.values({f"test/{target}/{metric}": value for (target, metric), value in means.items()})
+        tracker.file(packed)
         tracker.end()

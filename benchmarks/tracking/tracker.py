@@ -75,19 +75,24 @@ class Careful:
         self._try(lambda: self._tracker and self._tracker.end(failed=failed))
 
     def _try(self, act: Callable[[], object]) -> None:
-        if self._kind in _GIVEN_UP:
-            return
-        try:
-            act()
-        except Exception as error:  # a server that is gone, a full disk, anything: the run goes on
-            _GIVEN_UP.add(self._kind)
-            text = str(error).strip().splitlines()
-            warnings.warn(
-                f"--track {self._kind} failed and is given up here ({type(error).__name__}: "
-                f"{text[0] if text else 'no message'}); the run and its records go on without it.",
-                SerbenchWarning,
-                stacklevel=2,
-            )
+        attempt(self._kind, act)
+
+
+def attempt(kind: str, act: Callable[[], object]) -> None:
+    """Do something for a tracker; its first failure is a warning, and the last of what is done for it."""
+    if kind in _GIVEN_UP:
+        return
+    try:
+        act()
+    except Exception as error:  # a server that is gone, a full disk, anything: the run goes on
+        _GIVEN_UP.add(kind)
+        said = (str(error).strip().splitlines() or ["no message"])[0]
+        warnings.warn(
+            f"--track {kind} failed and is given up here ({type(error).__name__}: {said}); "
+            "the run and its records go on without it.",
+            SerbenchWarning,
+            stacklevel=2,
+        )
 
 
 def module_of(kind: str) -> Any:
