@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import types
@@ -20,9 +21,10 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks import run
 from serbench.benchmarks.cli.app import app
-from serbench.benchmarks.protocol.protocol import Protocol
+from serbench.benchmarks.grid.trial import TrainingJob
+from serbench.benchmarks.protocol.protocol import Division, Protocol
 from serbench.benchmarks.tracking import tracked
-from serbench.benchmarks.tracking.tracker import TRACKERS, Careful, flat, module_of
+from serbench.benchmarks.tracking.tracker import TRACKERS, Careful, Place, flat, module_of
 from serbench.datasets.core.errors import SerbenchError, SerbenchWarning, StorageError
 from serbench.datasets.core.libraries import LibraryError
 from serbench.results.record.folder import Run
@@ -69,8 +71,7 @@ def means(one: Run) -> dict[str, float]:
 
 
 def test_tensorboard_has_curves_settings_and_scores(train: Callable[..., Run], untracked: Run) -> None:
-    """Two processes work on the trials, each with an event file of its own."""
-    one = train("tensorboard", jobs=2)
+    one = train("tensorboard")
     expect_same_record(one, untracked)
     folder = one.results / "tensorboard" / one.run_id
     assert len(list(folder.iterdir())) == 3
@@ -196,7 +197,7 @@ def test_wandb_itself_takes_these_calls(tmp_path: Path) -> None:
     assert {text for text in expected if text in said} == expected
 
 
-@pytest.mark.parametrize("at", ["init", "log", "artefact", "finish"])
+@pytest.mark.parametrize("at", ["init", "log", "finish"])
 def test_a_tracker_that_fails_later_is_given_up_and_the_run_goes_on(
     at: str, train: Callable[..., Run], untracked: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +240,20 @@ def test_only_finite_numbers_are_passed_on_and_nothing_after_a_failure() -> None
     careful.values({"loss": 3.0}, 3)
     careful.end()
     assert seen == [({"loss": 1.0}, 1), ({"loss": 2.0}, 2)]
+
+
+def test_a_tracked_unit_goes_to_another_process_as_it_is(untracked: Run) -> None:
+    """As `--jobs` sends it: plain data, and what it tells of itself with it."""
+    division = Division("official", ("a",), ("b",), ("c",))
+    job = TrainingJob("cnn-regressor", {}, division, (), 1, 7, "cpu", 1)
+    made = tracked.tracked(job, untracked, Place("tensorboard", untracked.results))
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert (made.about.name, made.about.run_id) == ("cnn-regressor trial 2 official", untracked.run_id)
+    assert {key: made.about.config[key] for key in ("trial", "fold", "seed")} == {
+        "trial": 2,
+        "fold": "official",
+        "seed": 7,
+    }
 
 
 def test_settings_are_flat() -> None:

@@ -137,7 +137,8 @@ class ThisMachine:
 
 def _tracked(jobs: Iterable[Job], run: Run, how: Execution) -> list[Job]:
     """Jobs that tell a tracker of their epochs; one that trains nothing stays as it is."""
-    from ..tracking.tracked import Place, tracked
+    from ..tracking.tracked import tracked
+    from ..tracking.tracker import Place
 
     place = Place(how.track, how.folder)
     return [tracked(job, run, place) if isinstance(job, TrainingJob) else job for job in jobs]

@@ -163,7 +163,8 @@ def _conclude(order: Order, how: Execution, corpora: Corpora, *, notes: bool) ->
         if notes and not part.lacking(run):
             remember(how.folder, part.request, corpora.digests(part.request), run, part.setting.folds)
         if how.track:
-            from ..tracking.tracked import Place, conclude
+            from ..tracking.tracked import conclude
+            from ..tracking.tracker import Place
 
             conclude(run, Place(how.track, how.folder))
         how.display.message(_said(run, part.request))

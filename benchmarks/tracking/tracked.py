@@ -115,10 +115,10 @@ def conclude(run: Run, place: Place) -> None:
 
 def _conclude(run: Run, place: Place) -> None:
     scores = run.scores()
-    means = scores.groupby(["target", "metric"], sort=False)["value"].mean()
+    means = scores.groupby(["target", "metric"], sort=False)["value"].mean().reset_index().to_dict("records")
     with tempfile.TemporaryDirectory() as folder:
         packed = export_run(run, Path(folder) / f"{run.run_id}.zip", scores=scores)
         tracker = open_tracker(place, About(run.name, run.run_id, _settings(run.spec)))
-        tracker.values({f"test/{target}/{metric}": value for (target, metric), value in means.items()})
+        tracker.values({f"test/{row['target']}/{row['metric']}": row["value"] for row in means})
         tracker.file(packed)
         tracker.end()

@@ -59,23 +59,23 @@ class Careful:
     def __init__(self, kind: str, start: Callable[[], Tracker]) -> None:
         self._kind = kind
         self._tracker: Tracker | None = None
-        self._try(lambda: setattr(self, "_tracker", start()))
+        attempt(kind, lambda: setattr(self, "_tracker", start()))
 
     def values(self, values: Mapping[str, Any], step: int | None = None) -> None:
         """Pass on what are numbers."""
         numbers = {key: float(v) for key, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-        self._try(lambda: self._tracker and self._tracker.values(numbers, step))
+        if (tracker := self._tracker) is not None:
+            attempt(self._kind, lambda: tracker.values(numbers, step))
 
     def file(self, path: Path) -> None:
         """Pass on a file."""
-        self._try(lambda: self._tracker and self._tracker.file(path))
+        if (tracker := self._tracker) is not None:
+            attempt(self._kind, lambda: tracker.file(path))
 
     def end(self, *, failed: bool = False) -> None:
         """End it."""
-        self._try(lambda: self._tracker and self._tracker.end(failed=failed))
-
-    def _try(self, act: Callable[[], object]) -> None:
-        attempt(self._kind, act)
+        if (tracker := self._tracker) is not None:
+            attempt(self._kind, lambda: tracker.end(failed=failed))
 
 
 def attempt(kind: str, act: Callable[[], object]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..core.graph import Graph
@@ -20,9 +21,12 @@ class SentenceMeans(nn.Module):
 
     def forward(self, chunks: Tensor) -> Tensor:
         """(sentence, chunk, time, mel) -> (sentence, output), float64."""
-        outputs = self.network(chunks.flatten(0, 1)).float()
+        outputs: Tensor = self.network(chunks.flatten(0, 1)).float()
         means = outputs.reshape(-1, chunks.shape[1], outputs.shape[-1]).mean(1).double()
-        return means.softmax(1) if self.classes else means * self.network.label_std + self.network.label_mean
+        if self.classes:
+            return torch.softmax(means, 1)
+        values: Tensor = means * self.network.label_std + self.network.label_mean
+        return values
 
 
 def of_chunks(network: Any, sizes: Mapping[str, Any], *, classes: bool) -> Graph:
