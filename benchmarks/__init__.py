@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from .grid.grid import from_record, run, run_grid
     from .protocol.request import Grid
     from .studies.reproduce import Places, reproduce, reproducible
+    from .weights.push import pull, push
 
-__all__ = ["Execution", "Grid", "Places", "from_record", "reproduce", "reproducible", "run", "run_grid"]
+__all__ = ["Execution", "Grid", "Places", "from_record", "pull", "push", "reproduce", "reproducible", "run", "run_grid"]
 _ROOMS = {
     "Grid": ".protocol.request",
     "Execution": ".grid.execution",
+    **dict.fromkeys(("pull", "push"), ".weights.push"),
     **dict.fromkeys(("Places", "reproduce", "reproducible"), ".studies.reproduce"),
 }
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ from .core.rows import Matrix, label_rows, recording_matrix, shape_rows
 from .core.scaling import Scaler, normalisation_labels, normalise_option, normalised_matrix
 from .core.selection import Metric, best, best_of, best_per_target, check_dev, dev_metric, inner_predictions, plain
 from .core.sermodel import Data, FitLog, Predictions, Score, SERModel
+
+if TYPE_CHECKING:
+    from .core.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,15 @@ class Model(SERModel):
         with threads_for(rows.size):
             outputs = rows @ self._coefficients + self._intercept
         return shape_rows(softmax(outputs) if self.task.kind == "classification" else outputs, data)
+
+    def graph(self) -> Graph:
+        """All but normalisation by speaker and frames in windows, which need other rows."""
+        if self.task.kind == "continuous" or self.config.normalise != "train":
+            return super().graph()
+        from .core.graph import affine
+
+        mean, inverse, classes = self._scaler.mean, self._scaler.inverse, self.task.kind == "classification"
+        return affine(mean, inverse, self.config.clip, self._coefficients, self._intercept, classes=classes)
 
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Scaling, coefficients (dim, output) and intercept (output,)."""

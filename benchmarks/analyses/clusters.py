@@ -26,6 +26,7 @@ from ..grid.training import plan_training
 from ..protocol.request import Request
 from ..protocol.setting import Corpora, Setting
 from ..studies.study import fitting
+from ..weights.saved import fold_of, saved_weights
 from .cluster_contents import contents
 from .cluster_measures import Floats, in_order, measure, project
 
@@ -138,27 +139,7 @@ def find_weights(run: Run, choices: Choices, command: str = "clusters {run}") ->
 
     `command` is what the user typed after `serbench`, with `{run}` in the run's place.
     """
-    if run.spec["model"].get("weights"):
-        raise SerbenchError(f"{run.run_id} scores given weights. Expected a run that trained a model.")
-    fold = _fold(run, choices.fold)
-    stem = run.unit_files(choices.trial, fold)[0].with_suffix(".safetensors")
-    for file in (stem, run.path / f"unit-{choices.trial}-{fold}.safetensors"):
-        if file.is_file():
-            return file
-    there = sorted(p.name for p in run.path.glob("unit-*.safetensors"))
-    unit = run.unit(choices.trial, fold)
-    if there:
-        remedy = f"There are: {', '.join(there)}. Choose one with --trial and --fold."
-    elif unit is not None and unit["status"] == "done":
-        folder = f"{run.results}-models"
-        remedy = (
-            "Its trials are finished and would not be trained again, so train them in another folder. Type\n"
-            f"  serbench run --from-record {run.path} --save-models --results {folder}\n"
-            f"  serbench {command.format(run=run.run_id)} --results {folder}"
-        )
-    else:
-        remedy = f"Type\n  {run.fill_line(max(choices.trial + 1, 1))} --save-models"
-    raise SerbenchError(f"the run {run.run_id} has no weights of trial {choices.trial}, fold {fold!r}. {remedy}")
+    return saved_weights(run, choices.trial, choices.fold, command)
 
 
 def _clustered(run: Run, weights: Path, k: int, choices: Choices, device: str, display: Display) -> Clustered:
@@ -201,7 +182,7 @@ def _features(
         raise SerbenchError(
             f"the corpus on disk is not the one that {run.run_id} was made with. Give the recorded one, or run again."
         )
-    corpus, task, ids = _fold_items(setting, choices.trial, _fold(run, choices.fold), choices.items)
+    corpus, task, ids = _fold_items(setting, choices.trial, fold_of(run, choices.fold), choices.items)
     rows = needed_rows(corpus, task, ids, context=model.uses_context)
     tables = extract_features(corpus, rows, plan.features, 1, display)
     data, _ = build_data(corpus, task, ids, tables, labelled=False)
@@ -220,13 +201,6 @@ def _fold_items(setting: Setting, trial: int, fold: str, items: str) -> tuple[Co
     if items == "test":
         return setting.tested, setting.asked, tuple(division.test)
     return setting.corpus, setting.task, tuple(getattr(division, items))
-
-
-def _fold(run: Run, asked: str | None) -> str:
-    if asked is not None and asked not in run.folds:
-        there = ", ".join(run.folds)
-        raise SerbenchError(f"--fold {asked!r}: {run.run_id} has no such fold. Expected one of: {there}.")
-    return run.folds[0] if asked is None else asked
 
 
 def _place(results: Path) -> str:

@@ -57,6 +57,8 @@ COMMANDS = {
     "export": "sharing.records",
     "submission": "sharing.submission",
     "paper": "sharing.paper",
+    "push": "sharing.models",
+    "pull": "sharing.models",
     "clusters": "analyses",
     "salience": "analyses",
     "traces": "analyses",

@@ -256,6 +256,7 @@ class ExecutionOptions:
     threads: Threads = None
     results: Results = Path("results")
     save_models: Annotated[bool, typer.Option(help="Keep the weights of every trial beside its record.")] = False
+    track: Annotated[str, typer.Option(help="tensorboard, mlflow or wandb: told of epochs and scores.")] = ""
     launcher: Annotated[str, typer.Option(help="What works on trials: local processes, or ray.")] = "local"
     address: Annotated[str | None, typer.Option(help="HOST:PORT of the Ray head; default: this machine alone.")] = None
     cpus_per_trial: Annotated[int | None, typer.Option(help="Processors and threads of a trial on Ray.")] = None
@@ -267,7 +268,14 @@ class ExecutionOptions:
         from ..grid.execution import Execution
 
         return Execution(
-            self.results, self.device, self.jobs, self.threads, self.save_models, Terminal(), self._launcher(nodes)
+            self.results,
+            self.device,
+            self.jobs,
+            self.threads,
+            self.save_models,
+            Terminal(),
+            self._launcher(nodes),
+            self.track,
         )
 
     def _launcher(self, nodes: dict[str, dict[str, str]]) -> Launcher | None:

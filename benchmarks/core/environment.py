@@ -47,7 +47,11 @@ PARTS = (
         "transformers",
         "probe, transformer, transformers features, words align --model, words transcribe",
     ),
-    Part("huggingface_hub", "huggingface-hub", "encoders by their name on the hub (folders work)"),
+    Part(
+        "huggingface_hub",
+        "huggingface-hub",
+        "encoders by their name on the hub (folders work), push, pull of repositories",
+    ),
     Part("gensim", "gensim", "words word2vec"),
     Part("matplotlib", "matplotlib", "figures: report, rank, clusters, salience, traces, cross, study"),
     Part("jinja2", "jinja2", "report"),
@@ -64,6 +68,11 @@ PARTS = (
     Part("krippendorff", "krippendorff", "Krippendorff's alpha in serbench raters", "raters"),
     Part("pocketsphinx", "pocketsphinx", "words align --model pocketsphinx", "pocketsphinx"),
     Part("optuna", "optuna", "serbench tune", "tune"),
+    Part("onnx", "onnx", "serbench push --onnx", "onnx"),
+    Part("onnxscript", "onnxscript", "serbench push --onnx", "onnx"),
+    Part("tensorboard", "tensorboard", "serbench run --track tensorboard", "tensorboard"),
+    Part("mlflow", "mlflow", "serbench run --track mlflow", "mlflow"),
+    Part("wandb", "wandb", "serbench run --track wandb", "wandb"),
     Part("pyroomacoustics", "pyroomacoustics", "reverb of serbench stress and of --train-with", "stress"),
 )
 

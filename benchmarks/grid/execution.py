@@ -22,6 +22,7 @@ from ..protocol.setting import Corpora
 from .plan import Job, Plan, Unit
 from .source import Source
 from .training import plan_training
+from .trial import TrainingJob
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Execution:
         machine for the same number of threads, whatever `jobs` is
     save_models : whether the weights of every trial are kept beside its record
     display : what the user sees
+    track : "tensorboard", "mlflow" or "wandb": what is told of each epoch and each record; empty for none
     launcher : what works through the units instead of this machine, such as `ray.launcher.RayLauncher`
     """
 
@@ -78,6 +80,7 @@ class Execution:
     save_models: bool = False
     display: Display = field(default_factory=Silent)
     launcher: Launcher | None = None
+    track: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a number of processes that there can't be."""
@@ -121,6 +124,8 @@ class ThisMachine:
                 device = resolve_device(how.device) if plan.uses_device else "cpu"
                 sources = plan.sources(how.jobs if how.jobs > 1 else cores(), how.display)
                 jobs = [order.job(unit, device, threads, save_models=how.save_models) for unit in units]
+                if how.track:
+                    jobs = _tracked(jobs, order.runs[0], how)
                 with how.display.units(f"{plan.request.model} on {plan.setting.corpus.name}", len(jobs)) as shown:
                     if how.jobs == 1 or len(jobs) == 1:
                         for unit, job in zip(units, jobs, strict=True):
@@ -128,6 +133,15 @@ class ThisMachine:
                     else:
                         _units_in_processes(order, list(zip(units, jobs, strict=True)), how, shown)
             yield order
+
+
+def _tracked(jobs: Iterable[Job], run: Run, how: Execution) -> list[Job]:
+    """Jobs that tell a tracker of their epochs; one that trains nothing stays as it is."""
+    from ..tracking.tracked import tracked
+    from ..tracking.tracker import Place
+
+    place = Place(how.track, how.folder)
+    return [tracked(job, run, place) if isinstance(job, TrainingJob) else job for job in jobs]
 
 
 def worst(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -59,6 +59,10 @@ def run_requests(
 ) -> list[Run]:
     """Work through requests, those that share a training together; `config` is a model's complete configuration."""
     asked, corpora = list(requests), corpora or Corpora()
+    if how.track:
+        from ..tracking.tracked import begin
+
+        begin(how.track, how.folder, elsewhere=how.launcher is not None)
     corpora.open(asked)
     runs = _finished(asked, how, corpora) if config is None else {}
     plans = [make_plan(group, corpora, config) for group in sharing(r for r in asked if id(r) not in runs)]
@@ -158,6 +162,11 @@ def _conclude(order: Order, how: Execution, corpora: Corpora, *, notes: bool) ->
     for part, run in zip(order.plan.parts, order.runs, strict=True):
         if notes and not part.lacking(run):
             remember(how.folder, part.request, corpora.digests(part.request), run, part.setting.folds)
+        if how.track:
+            from ..tracking.tracked import conclude
+            from ..tracking.tracker import Place
+
+            conclude(run, Place(how.track, how.folder))
         how.display.message(_said(run, part.request))
 
 

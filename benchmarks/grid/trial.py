@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("serbench.trial")
 """Says where a failed unit failed, to who listens: a node of a cluster brings it home."""
+Progress = Callable[[str, float], None] | None
+EachEpoch = Callable[[Mapping[str, float]], None] | None
 NOT_SPENT = ("seconds", "cpu_seconds", "seconds_fit", "seconds_predict")
 """What a copied unit took none of."""
 
@@ -76,10 +78,11 @@ class TrainingJob:
     labels: str = AGREED
 
     def run(
-        self, sources: Sequence[Source], progress: Callable[[str, float], None] | None = None
+        self, sources: Sequence[Source], progress: Progress = None, each_epoch: EachEpoch = None
     ) -> list[dict[str, Any]]:
         """Train, predict and record the unit; returns the facts as written: per target, trial after trial.
 
+        `each_epoch` is called with the log's row of each epoch while the model trains, but not in a search.
         A `KeyboardInterrupt` passes through and leaves no record; any other exception is recorded as a failed unit: of
         all targets if training fails, else of the one whose prediction fails.
         """
@@ -96,7 +99,7 @@ class TrainingJob:
         if len(self.targets) > 1:
             facts["trained_for"] = [target.run.name for target in self.targets]
         try:
-            outcomes, dev = _train_and_predict(self, sources, facts, progress)
+            outcomes, dev = _train_and_predict(self, sources, facts, progress, each_epoch)
         except Exception as error:
             raise_library_failure(error)
             LOG.debug("trial %d, fold %s", self.trial, self.division.fold, exc_info=True)
@@ -124,7 +127,7 @@ Outcome = tuple[dict[str, Any], "pd.DataFrame | None"]
 
 
 def _train_and_predict(
-    job: TrainingJob, sources: Sequence[Source], facts: dict[str, Any], progress: Callable[[str, float], None] | None
+    job: TrainingJob, sources: Sequence[Source], facts: dict[str, Any], progress: Progress, each_epoch: EachEpoch
 ) -> tuple[list[Outcome], pd.DataFrame | None]:
     """Train once and predict for every target, and dev; what holds for all of them is added to `facts`."""
     module = registry.load(job.model)
@@ -135,7 +138,8 @@ def _train_and_predict(
     config = from_dict(module.Config, job.config)
     resources = Resources(job.seed, job.device, progress, checkpoint)
     if job.search is None:
-        model: SERModel = module.Model(config, sources[0].task, resources)
+        watched = resources if each_epoch is None else replace(resources, each_epoch=each_epoch)
+        model: SERModel = module.Model(config, sources[0].task, watched)
         trained, dev = _train(model, config, job, sources[0])
     else:
         from ..tune.search import Tuned

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
+from ..core.graph import Graph
 from ..core.sermodel import Data, FitLog, Predictions, Score
 from ..core.speed import computed_by
 from ..inputs import unlabelled_pool
@@ -29,6 +30,7 @@ from ..inputs.moments import inverse_std, moments
 from ..training.losses import balanced_weights, ccc_losses
 from ..training.torch_model import TorchModel
 from ..training.training import Training
+from .chunk_graph import of_chunks
 from .fast.shared_maps import can_share, latents_of_sentences
 from .network import ChunkNetwork, EncoderConfig, initialise
 from .pool_config import PoolConfig
@@ -155,6 +157,12 @@ class ChunkedModel(TorchModel[N]):
             return np.asarray(torch.softmax(outputs, dim=1).numpy())
         mean, std = _moments_of_labels(network)
         return np.asarray(outputs.numpy() * std + mean)
+
+    def graph(self) -> Graph:
+        """From the chunks of each sentence to its prediction."""
+        if self.network is None or type(self).infer is not ChunkedModel.infer:
+            return super().graph()
+        return of_chunks(self.network, self._sizes, classes=self.task.kind == "classification")
 
     @computed_by(latents_of_sentences, where=can_share)
     def latents(self, network: N, chunks: ChunkSet) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
 from ...features.core.feature_table import FeatureTable
+
+if TYPE_CHECKING:
+    from .graph import Graph
 
 TURN_COLUMNS = ("speaker", "gender", "dialogue", "dialogue_start", "dialogue_end", "previous", "interlocutor")
 """What models are told of every utterance of a corpus, in `Data.turns`."""
@@ -102,6 +105,8 @@ class Resources:
     """(text, share done in 0..1) is called now and then; None = silent."""
     checkpoint: Path | None = None
     """Folder for an unfinished training's state, removed when `fit` ends; None = don't keep any."""
+    each_epoch: Callable[[Mapping[str, float]], None] | None = None
+    """Called with the log's row of each epoch, for who watches; no number depends on it."""
 
 
 class SERModel(ABC):
@@ -213,6 +218,13 @@ class SERModel(ABC):
     def salience(self, data: Data) -> list[pd.DataFrame]:
         """Where the model listens, if it can say: a table of start, end [s] and weight (sum 1) for each item."""
         raise SerbenchError(f"the model {self.name!r} does not say where it listens.")
+
+    def graph(self) -> Graph:
+        """After `fit`: what of the model is a function of arrays alone, for ONNX files."""
+        raise SerbenchError(
+            f"the model {self.name!r} can't be written as an ONNX file: it does more than compute predictions from one "
+            "array of features. Leave --onnx out; the weights travel without it."
+        )
 
     @abstractmethod
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

@@ -213,6 +213,8 @@ class TorchModel(SERModel, Generic[N]):
             raise not_finite(training, "predictions of the dev data are not finite")
         value = float(score(training.dev.labels, predictions))
         training.end_epoch(losses, value, self.rank(training, value))
+        if self.resources.each_epoch is not None:
+            self.resources.each_epoch(training.log.epochs[-1])
         every = training.settings.checkpoint_epochs
         if self.resources.checkpoint is not None and every and training.epoch % every == 0 and not training.finished:
             training.save(self.resources.checkpoint, identity)
