@@ -6,6 +6,7 @@ hangs or swells is ended by the system, and counts as such. A command that ends 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import resource
@@ -100,6 +101,19 @@ def warm() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name in WARM:
         importlib.import_module(name)
+
+
+def loaded() -> str:
+    """The modules of this process in the order of their import, one a line."""
+    return "\n".join(sys.modules)
+
+
+def learn(modules: str) -> None:
+    """Import here what a child had imported at its end, so that the next ones find it; what can't be is left out."""
+    for name in modules.split():
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
 def command(
