@@ -150,21 +150,27 @@ def typed(arguments: Sequence[str], before: Callable[[], None] = lambda: None) -
 
 
 def call(
-    body: Callable[[], None], folder: Path, meanwhile: Callable[[int], None] = lambda pid: None, seconds: int = SECONDS
+    body: Callable[[], None],
+    folder: Path,
+    meanwhile: Callable[[int], None] = lambda pid: None,
+    seconds: int = SECONDS,
+    gib: int = GIB,
 ) -> Done:
     """Run a function in a child, as `command` does with a command."""
-    pid, said = started(body, folder, seconds)
+    pid, said = started(body, folder, seconds, gib=gib)
     meanwhile(pid)
     return ended(pid, said)
 
 
-def started(body: Callable[[], None], folder: Path, seconds: int = SECONDS, name: str = "") -> tuple[int, Path]:
+def started(
+    body: Callable[[], None], folder: Path, seconds: int = SECONDS, name: str = "", gib: int = GIB
+) -> tuple[int, Path]:
     """Begin a child that runs a function; its number, and the file of what it says."""
     folder.mkdir(parents=True, exist_ok=True)
     said = folder.parent / f"{folder.name}.{name}{SAID}"
     pid = os.fork()
     if pid == 0:
-        _child(body, folder, said, seconds)
+        _child(body, folder, said, seconds, gib)
     return pid, said
 
 
@@ -177,10 +183,10 @@ def ended(pid: int, said: Path) -> Done:
     return Done(code if code >= 0 else 128 - code, text, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def _child(body: Callable[[], None], folder: Path, said: Path, seconds: int) -> NoReturn:
+def _child(body: Callable[[], None], folder: Path, said: Path, seconds: int, gib: int) -> NoReturn:
     status = TRACEBACK
     try:
-        _own(folder, said, seconds)
+        _own(folder, said, seconds, gib)
         body()
         status = 0
     except SystemExit as leaving:
@@ -195,7 +201,7 @@ def _child(body: Callable[[], None], folder: Path, said: Path, seconds: int) -> 
         os._exit(status)
 
 
-def _own(folder: Path, said: Path, seconds: int) -> None:
+def _own(folder: Path, said: Path, seconds: int, gib: int) -> None:
     """The child's own folder, output, cache and limits."""
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for number in (1, 2):
@@ -217,5 +223,5 @@ def _own(folder: Path, said: Path, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + (GIB << 30), resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (held + (gib << 30), resource.RLIM_INFINITY))
     signal.setitimer(signal.ITIMER_REAL, 12 * seconds)

@@ -23,10 +23,10 @@ from typing import Any
 
 import pandas as pd
 
-from ...results.record.storage import FORMULA
-from .children import Done, command
-from .tally import Tally
-from .works import Work, Workshop, sound
+from ....results.record.storage import FORMULA
+from ..children import Done, command
+from ..tally import Tally
+from ..works import Work, Workshop, sound
 
 OWNED = "owned"
 """Name of the file that a pickle would leave."""
