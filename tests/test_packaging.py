@@ -17,7 +17,10 @@ from typer.testing import CliRunner
 from serbench.benchmarks.cli.app import app
 
 TEMPLATES = ("page.html.jinja", "site.html.jinja", "macros.html.jinja", "style.css", "script.js")
-DATA = {f"serbench/results/report/templates/{name}" for name in TEMPLATES} | {"serbench/results/tables/references.csv"}
+DATA = {f"serbench/results/report/templates/{name}" for name in TEMPLATES} | {
+    "serbench/results/tables/references.csv",
+    "serbench/benchmarks/torture/golden.json",
+}
 FLOORS = ("datasets", "features", "sermodels", "results", "benchmarks")
 
 

@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import math
 import os
+import stat
 import struct
 import time
 from pathlib import Path
@@ -71,6 +72,8 @@ def read_audio(
         With the reason: missing, empty, a Git-LFS pointer, undecodable, an empty segment, samples that are not finite.
     """
     try:
+        if content is None:
+            signature(path)
         signal, rate = _decode(path, start, end, content)
     except (RuntimeError, OSError, TypeError, ValueError) as error:
         raise SerbenchError(why_unreadable(Path(path), error)) from error
@@ -103,8 +106,15 @@ def decoding_identity() -> dict[str, Any]:
 
 
 def signature(path: Path | str) -> Signature:
-    """What the file system says about a file's content; raises FileNotFoundError (OSError) as `os.stat` does."""
+    """What the file system says about a file's content; raises FileNotFoundError (OSError) as `os.stat` does.
+
+    A device or a pipe, which a link in a corpus may lead to, is refused (SerbenchError): reading it may never end.
+    """
     s = os.stat(path)
+    if not (stat.S_ISREG(s.st_mode) or stat.S_ISDIR(s.st_mode)):
+        raise SerbenchError(
+            f"{path} is a device or a pipe. Expected an audio file; correct the label file or the link."
+        )
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev
 
 
