@@ -241,8 +241,21 @@ def test_a_page_keeps_the_sections_that_are_not_measured_again() -> None:
     assert page.section("killed", [row], 1, 0, 1.0, made).count("| a work |") == 1
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_the_exit_status_says_whether_anything_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lost: bool
+) -> None:
+    row = Tally("run linear", "killed at 1 of 9 points")
+    row.add("as unbroken", "run linear, point 3: b.json differs" if lost else "")
+    monkeypatch.setattr(page, "measured", lambda *given: [row])
+    out = tmp_path / "page.md"
+    assert page.main(["--only", "killed", "--works", "run linear", "--out", str(out)]) == int(lost)
+    assert ("WRONG: run linear, point 3" in capsys.readouterr().err) == lost
+    assert f"**1 times, {int(lost)} wrong.**" in out.read_text(encoding="utf-8")
+
+
 def test_the_page_says_what_the_last_torture_found(checkout: Path) -> None:
     text = (checkout / "docs/reliability.md").read_text(encoding="utf-8")
     held = page.sections(text)
-    assert {"killed", "damage"} <= set(held) <= set(page.KINDS)
+    assert set(held) == set(page.KINDS)
     assert page.found() in text

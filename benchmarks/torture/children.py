@@ -27,10 +27,12 @@ GIB = 4
 SAID = "said.txt"
 WARM = (
     "torch",
+    "torch._dynamo",
     "pandas",
     "scipy.signal",
     "sklearn.linear_model",
     "sklearn.svm",
+    "pyarrow.dataset",
     "pyarrow.parquet",
     "soundfile",
     "soxr",
@@ -39,6 +41,7 @@ WARM = (
     "safetensors.torch",
     "matplotlib.figure",
     "jinja2",
+    "serbench.benchmarks.budget.estimate",
     "serbench.benchmarks.cli.app",
     "serbench.benchmarks.cli.options",
     "serbench.benchmarks.grid.grid",
@@ -47,6 +50,8 @@ WARM = (
     "serbench.features.extraction.extract",
     "serbench.features.words.speech2vec",
     "serbench.results.record.sharing",
+    "serbench.results.stress.table",
+    "serbench.results.tables.leaderboard",
     "serbench.results.report.writing",
     "serbench.sermodels.training.torch_model",
 )

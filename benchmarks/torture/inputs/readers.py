@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,17 +146,32 @@ def _listed(place: Path) -> Target:
 
 
 def _checkpoint(place: Path) -> Target:
-    torch, file = importlib.import_module("torch"), _new(place, "x_Act.pth.tar")
-    torch.save({"state_dict": {"features.module.0.weight": torch.ones(4, 4)}, "epoch": 1}, file)
-    importer = _module("sermodels.deepemocluster.importer")
-    return Target("checkpoint (.pth.tar)", (file,), lambda path: importer.convert(path, place, None))
+    """An untrained network of the released shape, and normalisation constants beside it."""
+    torch, savemat = importlib.import_module("torch"), importlib.import_module("scipy.io").savemat
+    layers, inside = [], 1
+    for outside in (32, 32, 64, 64, 128, 128, 128):
+        layers += [torch.nn.Conv2d(inside, outside, 3), torch.nn.BatchNorm2d(outside), torch.nn.ReLU()]
+        inside = outside
+    heads = {"cnn_out.0": (1024, 256), "classifier.0": (256, 256), "emo_regressor.0": (256, 256)}
+    heads |= {"top_layer_class": (256, 4), "top_layer_attri": (256, 1)}
+    state = torch.nn.Sequential(*layers).state_dict(prefix="cnn_features.module.")
+    for name, sizes in heads.items():
+        state |= torch.nn.Linear(*sizes).state_dict(prefix=f"{name.replace('cnn_out', 'cnn_out.module')}.")
+    file = _new(place / "released", "x_Act.pth.tar")
+    torch.save({"arch": "Vgg16", "state_dict": state}, file)
+    for name, size in (("feat", 128), ("act", 1)):
+        for kind in ("means", "stds"):
+            savemat(file.with_name(f"{name}_norm_{kind}.mat"), {"normal_para": np.ones((1, size))})
+    convert = _module("sermodels.deepemocluster.importer").convert
+    files = (file, *sorted(file.parent.glob("*.mat")))
+    return Target("checkpoint (.pth.tar)", files, lambda path: bool(convert(file, file.parent)) or None)
 
 
 def _weights(place: Path) -> Target:
-    numpy, file = importlib.import_module("safetensors.numpy"), _new(place, "x.safetensors")
-    head = {"schema": 1, "serbench": "0", "model": "chance", "config": {}, "facts": {}, "task": {"name": "a"}}
-    file.write_bytes(numpy.save({"constant": np.ones(3)}, metadata={"serbench": json.dumps(head)}))
-    return Target("weights (.safetensors)", (file,), _module("sermodels.core.persist").load_model)
+    """A small trained model."""
+    persist, fit = _module("sermodels.core.persist"), _module("benchmarks.conformance.material").fit
+    file = persist.save_model(fit("cnn-regressor", "regression")[0], _new(place, "x"))
+    return Target("weights (.safetensors)", (file,), lambda path: bool(persist.load_model(path)) or None)
 
 
 def _spaces(place: Path) -> Target:
