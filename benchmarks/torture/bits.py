@@ -144,12 +144,18 @@ def golden() -> dict[str, Any]:
 
 def made_with() -> dict[str, str]:
     """The processor, what torch uses of it, and the libraries, by which the bits of a number are decided."""
-    torch = importlib.import_module("torch")
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    named = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
-    machine = {"machine": platform.machine(), "processor": (named or [platform.processor()])[0]}
-    here = versions()
+    torch, here = importlib.import_module("torch"), versions()
+    machine = {"machine": platform.machine(), "processor": _processor()}
     return machine | {"vectors": torch.backends.cpu.get_cpu_capability()} | {name: here[name] for name in DECIDES}
+
+
+def _processor() -> str:
+    """Name, family and model, where the system says so."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    facts = dict(line.split(":", 1) for line in info.split("\n\n", 1)[0].splitlines() if ":" in line)
+    known = {key.strip(): value.strip() for key, value in facts.items()}
+    said = [known[key] for key in ("model name", "cpu family", "model", "stepping") if key in known]
+    return ", ".join(said) or platform.processor()
 
 
 def predictions(folder: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -185,7 +191,13 @@ def write_golden(place: Path) -> None:
         trained(name, table, place / name)
         values = predictions(place / name)
         models[name] = {"sha256": digest(values), "values": values.round(6).ravel().tolist()}
-    write_text(GOLDEN, json.dumps({"made_with": made_with(), "models": models}, indent=1) + "\n")
+    write_text(GOLDEN, written(made_with(), models))
+
+
+def written(made: Mapping[str, str], models: Mapping[str, Any]) -> str:
+    """The text of the file: a line for each model."""
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in models.items())
+    return f'{{\n "made_with": {json.dumps(made)},\n "models": {{\n{lines}\n }}\n}}\n'
 
 
 if __name__ == "__main__":

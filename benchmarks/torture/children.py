@@ -27,7 +27,6 @@ GIB = 4
 SAID = "said.txt"
 WARM = (
     "torch",
-    "torch._dynamo",
     "pandas",
     "scipy.signal",
     "sklearn.linear_model",
