@@ -191,10 +191,10 @@ def write_golden(place: Path) -> None:
         trained(name, table, place / name)
         values = predictions(place / name)
         models[name] = {"sha256": digest(values), "values": values.round(6).ravel().tolist()}
-    write_text(GOLDEN, written(made_with(), models))
+    write_text(GOLDEN, as_text(made_with(), models))
 
 
-def written(made: Mapping[str, str], models: Mapping[str, Any]) -> str:
+def as_text(made: Mapping[str, str], models: Mapping[str, Any]) -> str:
     """The text of the file: a line for each model."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in models.items())
     return f'{{\n "made_with": {json.dumps(made)},\n "models": {{\n{lines}\n }}\n}}\n'

@@ -15,8 +15,9 @@ import resource
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ...datasets.core.files import write_text
@@ -49,14 +50,14 @@ temporary file that stayed. The head of each file of `benchmarks/torture/` says 
 """
 
 
-def measured(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> list[Tally]:
+def measured(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> Iterator[Tally]:
     """The rows of one kind; `works` are those that are tried of kinds that have works."""
     module = importlib.import_module(f".{KINDS[name][1]}", __package__)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         asked = (Path(folder), max(1, round(rounds * KINDS[name][2])), seed)
         rows = module.tortured(*asked, works) if works and name in OF_WORKS else module.tortured(*asked)
-        return list(track(rows, name))
+        yield from track(rows, name)
 
 
 def section(name: str, rows: Sequence[Tally], rounds: int, seed: int, seconds: float, before: str = "") -> str:
@@ -129,15 +130,17 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def worked(name: str, rounds: int, seed: int, works: Sequence[str] | None = None, before: str = "") -> tuple[str, int]:
-    """Torture, and say what was wrong; the section, and how often something was."""
+def worked(name: str, given: argparse.Namespace, before: str, keep: Callable[[str], None]) -> int:
+    """Torture, and say what was wrong; `keep` takes the section after each row. How often something was wrong."""
     sys.stderr.write(f"torture: {name}\n")
-    began, rows = cpu_seconds(), measured(name, rounds, seed, works)
-    wrong = [text for row in rows for text in row.wrong]
-    for text in wrong:
-        sys.stderr.write(f"  WRONG: {text}\n")
-    before = before if works and name in OF_WORKS else ""
-    return section(name, rows, rounds, seed, cpu_seconds() - began, before), len(wrong)
+    before = before if given.works and name in OF_WORKS else ""
+    began, rows = cpu_seconds(), []
+    for row in measured(name, given.rounds, given.seed, given.works):
+        rows.append(row)
+        for text in row.wrong:
+            sys.stderr.write(f"  WRONG: {text}\n")
+        keep(section(name, rows, given.rounds, given.seed, cpu_seconds() - began, before))
+    return sum(len(row.wrong) for row in rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,12 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = sections(given.out.read_text(encoding="utf-8")) if old else {}
     warm()
     wrong = 0
+
+    def keep(name: str, text: str) -> None:
+        done[name] = text
+        if given.out:  # after each row, so that nothing is lost where this is ended
+            write_text(given.out, page(done))
+
     with pulsing():
         for name in given.only or KINDS:
-            done[name], count = worked(name, given.rounds, given.seed, given.works, done.get(name, ""))
-            wrong += count
-            if given.out:  # after each, so that nothing is lost where this is ended
-                write_text(given.out, page(done))
+            wrong += worked(name, given, done.get(name, ""), partial(keep, name))
     if not given.out:
         sys.stdout.write(page(done))
     return int(wrong > 0)
