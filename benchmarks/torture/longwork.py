@@ -67,7 +67,7 @@ def _watched(noted: Path) -> None:
         if Path(target).name.startswith("unit-") and Path(target).suffix == ".json":
             notes.append((time.process_time(), resident_mib(), len(os.listdir("/proc/self/fd"))))
 
-    os.replace = replace
+    os.replace = replace  # type: ignore[assignment]
     at_exit(lambda: noted.write_text(json.dumps(notes)))
 
 
@@ -101,8 +101,8 @@ def corpus(place: Path, count: int) -> Iterator[Tally]:
         for name, line in (("plan", ("plan", *asked)), ("run chance", ("run", *asked))):
             done = call(typed(line), place / f"{name}-{rows}", seconds=SECONDS, gib=GIB)
             opened.setdefault(name, []).append(sound(done, f"{name} of {rows} rows"))
-    for name, done in opened.items():
-        yield _beside(name, f"a table of {count} rows", done, gib=2)
+    for name, both in opened.items():
+        yield _beside(name, f"a table of {count} rows", both, gib=2)
 
 
 def _table(folder: Path, rows: int) -> Path:
