@@ -187,6 +187,16 @@ def test_a_link_to_a_device_or_a_pipe_is_refused_before_it_is_read(tmp_path: Pat
                 use(tmp_path / name)
 
 
+def test_silence_is_read_however_small_the_file_and_a_claim_of_more_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "silence.flac", np.zeros(400_000), 16000)
+    assert len(read_audio(tmp_path / "silence.flac")[0]) == 400_000
+    monkeypatch.setattr(audio, "MOST_PER_BYTE", 1)
+    with pytest.raises(SerbenchError, match=r"silence.flac has \d+ bytes, and its header claims 400000 samples"):
+        read_audio(tmp_path / "silence.flac")
+
+
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(os.urandom(300_000))

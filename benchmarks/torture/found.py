@@ -83,4 +83,14 @@ FOUND = (
         "checksums find what disks do, not what is put there on purpose",
         "such a cache is refused, with the line to type (`features/cache/cache.py`)",
     ),
+    Finding(
+        "damaged normalisation constants (`.mat`) of a released network crashed the process, or ended in a traceback",
+        "scipy's reader trusts the lengths in the file",
+        "the few numbers are read with every length checked (`sermodels/deepemocluster/matlab.py`)",
+    ),
+    Finding(
+        "a flipped bit in an mp3 of two kilobytes asked for 15 GiB of memory",
+        "memory was taken for as many samples as the header claims",
+        "a header that claims more than any coding holds is refused first (`features/core/audio.py`)",
+    ),
 )

@@ -36,6 +36,8 @@ Signature = tuple[int, int, int, int, int]
 
 VERSION = 1
 """Raised by hand whenever `read_audio` gives other samples."""
+MOST_PER_BYTE = 8192
+"""Samples of a channel in a byte; silence in flac has about 4,700."""
 OVERSHOOT = 0.5
 _FULL_SCALE = np.float32(1 / 32768)
 _PLAIN_WAV = struct.Struct("<4s4x8sIHHI4xHH4sI")
@@ -238,6 +240,7 @@ def _decode(path: Path | str, start: float | None, end: float | None, content: b
         return _mono(data[first:stop] * _FULL_SCALE), rate
     with soundfile.SoundFile(path) as sound:
         rate = int(sound.samplerate)
+        _refuse_claim(path, int(sound.frames))
         first, stop = _bounds(path, start, end, rate, int(sound.frames))
         if first:
             sound.seek(first)
@@ -245,6 +248,16 @@ def _decode(path: Path | str, start: float | None, end: float | None, content: b
         if sound.subtype == "PCM_16":
             return _mono(sound.read(count, dtype="int16") * _FULL_SCALE), rate
         return _mono(sound.read(count, dtype="float32")), rate
+
+
+def _refuse_claim(path: Path | str, frames: int) -> None:
+    """Refuse a header that claims more samples than any coding puts into so many bytes, before memory is taken."""
+    size = os.stat(path).st_size
+    if frames > MOST_PER_BYTE * size:
+        raise SerbenchError(
+            f"{path} has {size} bytes, and its header claims {frames} samples. Expected sound; copy or convert the "
+            "file again."
+        )
 
 
 def _mono(data: Array) -> Array:
