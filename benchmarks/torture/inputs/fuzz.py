@@ -135,7 +135,7 @@ def _read(read: Callable[[Path], object], file: Path, how: str, *, counted: bool
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             lost = read(file)
-        if isinstance(lost, int) and lost > 0 and counted and not warned:
+        if type(lost) is int and lost > 0 and counted and not warned:
             return "", f"{lost} utterances were lost in silence"
         if resource.getrusage(resource.RUSAGE_SELF).ru_utime - began > SLOW:
             return "", f"more than {SLOW} s"
