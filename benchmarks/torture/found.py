@@ -94,7 +94,7 @@ FOUND = (
         "a header that claims more than any coding holds is refused first (`features/core/audio.py`)",
     ),
     Finding(
-        "a label file whose rows have more cells than its header was read with its columns shifted, or ended in a traceback",
+        "a label file whose rows have more cells than its header was read shifted, or ended in a traceback",
         "pandas then takes the first cells for the names of the rows",
         "such a file is refused (`read_columns` in `datasets/reading/label_files.py`)",
     ),
