@@ -257,5 +257,5 @@ def test_the_exit_status_says_whether_anything_was_lost(
 def test_the_page_says_what_the_last_torture_found(checkout: Path) -> None:
     text = (checkout / "docs/reliability.md").read_text(encoding="utf-8")
     held = page.sections(text)
-    assert set(held) == set(page.KINDS)
+    assert {"killed", "disk", "damage", "signals", "hostile", "fuzz"} <= set(held) <= set(page.KINDS)
     assert page.found() in text
