@@ -12,7 +12,7 @@ import soundfile
 
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.core import audio
-from serbench.features.core.audio import AudioHashes, audio_sha256, read_audio, resample
+from serbench.features.core.audio import AudioHashes, audio_sha256, read_audio, resample, signature
 
 RATE = 16000
 
@@ -176,6 +176,25 @@ def test_bad_files_say_why(tmp_path: Path, kind: str, words: str) -> None:
     with pytest.raises(SerbenchError, match=words) as caught:
         read_audio(path, RATE)
     assert str(path) in str(caught.value)
+
+
+def test_a_link_to_a_device_or_a_pipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.wav")
+    for name in ("zero.wav", "pipe.wav"):
+        for use in (read_audio, signature):
+            with pytest.raises(SerbenchError, match=f"{name} is a device or a pipe. Expected an audio file"):
+                use(tmp_path / name)
+
+
+def test_silence_is_read_however_small_the_file_and_a_claim_of_more_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "silence.flac", np.zeros(400_000), 16000)
+    assert len(read_audio(tmp_path / "silence.flac")[0]) == 400_000
+    monkeypatch.setattr(audio, "MOST_PER_BYTE", 1)
+    with pytest.raises(SerbenchError, match=r"silence.flac has \d+ bytes, and its header claims 400000 samples"):
+        read_audio(tmp_path / "silence.flac")
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -432,6 +432,19 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Pat
         FeatureCache(tmp_path / "file").section(Toy(Config()))
 
 
+def test_a_cache_that_anybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "cache" / "features")
+    cache.section(Toy(Config())).write(entry_key("a"), np.ones((2, DIM), dtype=np.float32))
+    for place in (cache.folder, cache.folder.parent):
+        place.chmod(0o777)
+        for use in (cache.section, cache.present):
+            with pytest.raises(SerbenchError, match=rf"chmod o-w {place}', or set SERBENCH_CACHE"):
+                use(Toy(Config()))
+        place.chmod(0o775)  # a group's
+    cache.folder.parent.chmod(0o1777)  # as /tmp is: nobody can put another folder in the place of this one
+    assert cache.present(Toy(Config())) is not None
+
+
 def test_an_index_of_many_entries_finds_every_one(tmp_path: Path) -> None:
     section = Section(tmp_path, DIM)
     for i in range(5_000):

@@ -426,3 +426,16 @@ def test_a_cache_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(SerbenchError, match=r"can't be written to .* Set SERBENCH_CACHE"):
         hf.load(written(tmp_path / "mine.parquet", rows()))
+
+
+@pytest.mark.parametrize("column", ["audio", "label"])
+def test_a_page_that_is_damaged_is_refused_in_words(tmp_path: Path, column: str) -> None:
+    file = written(tmp_path / "train-00000-of-00001.parquet", rows())
+    place = pq.read_metadata(file).row_group(0)
+    columns = [place.column(k) for k in range(place.num_columns)]
+    start = next(c.dictionary_page_offset or c.data_page_offset for c in columns if c.path_in_schema.startswith(column))
+    data = bytearray(file.read_bytes())
+    data[start : start + 8] = bytes(8)
+    file.write_bytes(data)
+    with pytest.raises(SerbenchError, match=r"can't be read as parquet: .*\. Download it again\."):
+        load(tmp_path)

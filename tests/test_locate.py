@@ -134,6 +134,13 @@ def test_relative_has_forward_slashes(tmp_path: Path) -> None:
     assert relative(tmp_path, tmp_path / "a" / "b.wav") == "a/b.wav"
 
 
+@pytest.mark.parametrize("rows", ["1,2,3\n4,5,6\n", "1,2,3\n", "1,2\n3,4,5,6\n", "1,2,3,4\n"])
+def test_read_columns_refuses_rows_with_more_cells_than_the_header(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "x.csv").write_text(f"a,b\n{rows}")
+    with pytest.raises(SerbenchError, match=r"x.csv' (has more cells than its header|can't be read as a table)"):
+        read_columns(tmp_path / "x.csv", ("a",))
+
+
 def test_read_columns_takes_a_byte_order_mark_and_blanks_in_the_header(tmp_path: Path) -> None:
     path = touch(tmp_path / "a.csv", "\ufeffFileName, Value\na,1\nb,\n".encode())
     table = read_columns(path, ("FileName", "Value"))

@@ -23,6 +23,7 @@ DATA = {
     "serbench/results/tables/references.csv",
     *(f"serbench/benchmarks/paper/plans/{name}.toml" for name in PLANS),
     "serbench/benchmarks/paper/references.bib",
+    "serbench/benchmarks/torture/golden.json",
 }
 FLOORS = ("datasets", "features", "sermodels", "results", "benchmarks")
 

@@ -33,6 +33,7 @@ from serbench.sermodels.core.persist import describe, load_model, save_model, tr
 from serbench.sermodels.core.sermodel import Data, Resources, SERModel
 from serbench.sermodels.deepemocluster import model as deepemocluster
 from serbench.sermodels.deepemocluster.importer import convert
+from serbench.sermodels.deepemocluster.matlab import read_numbers
 
 SINGLE = Task("arousal", "regression", ("arousal",), scales={"arousal": (1.0, 7.0)})
 JOINT = Task("both", "regression", ("dominance", "valence"), scales={"dominance": (1, 7), "valence": (1, 7)})
@@ -274,6 +275,24 @@ def test_an_imported_network_predicts_what_the_original_predicts(tmp_path: Path)
     items = pd.DataFrame(index=pd.Index(["x"], name="id"))
     data = Data(SINGLE, items, {"input": FeatureTable.from_arrays({"x": mel}, 0.016)})
     assert np.asarray(model.predict(data))[0, 0] == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_normalisation_constants_are_what_scipy_writes_and_damage_is_refused(tmp_path: Path, compressed: bool) -> None:
+    file, values = tmp_path / "x.mat", np.random.default_rng(3).normal(size=(1, 20))
+    held = {"other": np.ones((2, 2)), "normal_para": values, "whole": np.arange(3)}
+    scipy.io.savemat(file, held, do_compression=compressed)
+    np.testing.assert_array_equal(read_numbers(file, "normal_para"), values.ravel())
+    np.testing.assert_array_equal(read_numbers(file, "whole"), np.arange(3))
+    data, seen = file.read_bytes(), 0
+    for at in range(0, len(data), 3):
+        for spoilt in (data[:at], data[:at] + b"\xff" + data[at + 1 :]):
+            file.write_bytes(spoilt)
+            try:
+                read_numbers(file, "normal_para")
+            except ValueError as error:
+                seen += bool(str(error))
+    assert seen > 50
 
 
 def test_the_import_command(tmp_path: Path) -> None:

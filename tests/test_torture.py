@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
-from serbench.benchmarks.torture import children, damage, disk, fuzz, hostile, killed, page, races, signals, works
+from serbench.benchmarks.torture import (
+    bits,
+    children,
+    damage,
+    disk,
+    killed,
+    longwork,
+    page,
+    races,
+    records,
+    signals,
+    works,
+)
+from serbench.benchmarks.torture.inputs import commandlines, fuzz, hostile, mutations, readers
 from serbench.benchmarks.torture.tally import Tally
+from serbench.datasets import miniatures
 from serbench.datasets.core import files
+from serbench.sermodels import registry
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,12 +69,52 @@ def test_hostile_input_does_no_harm(tmp_path: Path) -> None:
 
 
 def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
-    names = ["table (.csv)", "TextGrid", "word vectors (.vec)", "weights (.safetensors)", "sound (wav)"]
-    assert wrong(fuzz.tortured(tmp_path, 40, 0, names)) == []
+    names = ["table (.csv)", "TextGrid", "word vectors (.vec)", "weights (.safetensors)", "sound of a corpus (wav)"]
+    more = ["sound (flac)", "labels of emodb", "labels of nemo", "labels of savee", "parquet with sound (hf)"]
+    assert wrong(fuzz.tortured(tmp_path, 20, 0, [*names, *more])) == []
 
 
-def test_four_processes_leave_what_one_leaves(tmp_path: Path) -> None:
-    assert wrong(races.tortured(tmp_path, 1, 0, ["extract"])) == []
+def test_every_corpus_with_a_miniature_and_every_kind_of_file_is_mutated() -> None:
+    kinds = readers.makers()
+    assert {f"labels of {name}" for name in miniatures.names()} < kinds.keys()
+    assert {"labels of emodb", "table (.csv)", "checkpoint (.pth.tar)", "sound (mp3)", "TextGrid"} < kinds.keys()
+
+
+def test_wild_command_lines_are_refused_or_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = {"leaderboard", "check", "fuse", "merge"}
+    every = [(words, params) for words, params in commandlines._commands() if words[0] in tried]
+    assert len(every) == 4
+    monkeypatch.setattr(commandlines, "_commands", lambda: every)
+    assert wrong(commandlines.tortured(tmp_path, 3, 0)) == []
+
+
+def test_four_processes_leave_what_one_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(races, "TIMES", 3)
+    assert wrong(races.tortured(tmp_path, 1, 0, ["extract", races.PRUNED, races.MERGED])) == []
+
+
+def test_the_same_seed_leaves_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(bits.WAYS, "with jobs=2")  # two processes take half a minute to begin
+    assert wrong(bits.tortured(tmp_path, 1, 0, ["chance", "cnn-regressor"])) == []
+
+
+def test_every_model_has_golden_predictions() -> None:
+    known = bits.golden()
+    assert set(known["models"]) == set(registry.names())
+    assert set(bits.DECIDES) < set(known["made_with"])
+
+
+def test_long_work_is_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "TRIALS", 2)
+    monkeypatch.setattr(records, "MODELS", 2)
+    monkeypatch.setattr(longwork, "SLOWER", 4)  # a few milliseconds beside other tests
+    every = longwork.readers
+    monkeypatch.setattr(longwork, "readers", lambda results: dict(list(every(results).items())[:2]))  # no report
+    assert wrong(iter([longwork.units(tmp_path, "chance:random", 40)])) == []
+    assert wrong(longwork.corpus(tmp_path, 200)) == []
+    rows = list(longwork.records(tmp_path, 20))
+    assert [row.what for row in rows] == ["list (runs_table)", "leaderboard"]
+    assert wrong(iter(rows)) == []
 
 
 # Each kind finds what is wrong, where something is.
@@ -100,6 +157,59 @@ def test_a_reader_that_raises_hangs_or_loses_rows_is_caught(tmp_path: Path) -> N
     assert file.read_text() == "a,b\n" * 20
 
 
+def test_names_of_files_are_mutated_and_put_back(tmp_path: Path) -> None:
+    file = tmp_path / "abc.wav"
+    file.write_bytes(b"1234")
+    seen = set()
+
+    def read(path: Path) -> int:
+        seen.add(path.name)
+        return 1
+
+    row = fuzz.fuzzed(fuzz.Target("names", (file,), read, named=True, weight=2), tmp_path, 6, 0)
+    assert (row.times, len(row.wrong)) == (12, 12)
+    assert "lost in silence" in row.wrong[0]
+    assert [path.name for path in tmp_path.glob("*.wav")] == ["abc.wav"]
+    other, _ = mutations.renamed(file, Random(1))
+    assert (other.parent, other.suffix) == (tmp_path, ".wav")
+    assert not other.name.startswith(".")
+
+
+def test_a_race_that_one_loses_is_caught(tmp_path: Path) -> None:
+    def loses() -> None:
+        raise SystemExit(3)
+
+    def refused() -> None:
+        sys.stderr.write("serbench: something else\n")
+
+    assert races.at_once([lambda: None] * 2, tmp_path / "a") == ""
+    assert "status 3" in races.at_once([lambda: None, loses], tmp_path / "a")
+    assert "something else" in races.at_once([refused], tmp_path / "a", "unknown")
+    assert races.at_once([refused], tmp_path / "a", "something") == ""
+
+
+def test_other_bits_than_those_written_down_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.array([[0.25, 0.75]])
+    monkeypatch.setattr(bits, "predictions", lambda folder: values)
+    known = {"sha256": bits.digest(values), "values": [0.25, 0.75]}
+
+    def wrongs(made_with: dict[str, str], **other: object) -> int:
+        return len(bits.compared("m", tmp_path, {"made_with": made_with, "models": {"m": known | other}}).wrong)
+
+    here = bits.made_with()
+    assert (wrongs(here), wrongs(here, sha256=bits.digest(values + 1e-12))) == (0, 1)
+    elsewhere = here | {"torch": "1.0"}
+    assert (wrongs(elsewhere, values=[0.26, 0.74]), wrongs(elsewhere, values=[0.3, 0.7])) == (0, 1)
+    assert bits.compared("new", tmp_path, {"made_with": here, "models": {}}).wrong
+
+
+@pytest.mark.parametrize(("seconds", "mib", "opened"), [(0.0, 0.0, 0), (0.0, 1.0, 0), (0.0, 0.0, 1), (0.001, 0.0, 0)])
+def test_what_grows_with_the_units_is_caught(seconds: float, mib: float, opened: int) -> None:
+    times = np.cumsum([0.01 + seconds * k / 5 for k in range(100)])
+    notes = [(float(times[k]), 100 + mib * k, 8 + opened * k // 10) for k in range(100)]
+    assert bool(longwork.flat(notes)[1]) == bool(seconds or mib or opened)
+
+
 def test_a_command_that_ends_in_a_traceback_or_a_signal_is_told_from_a_refusal(tmp_path: Path) -> None:
     refused = children.command(["run", "--model", "nosuch", "--dataset", "demo"], tmp_path / "a")
     assert (refused.status, refused.problem) == (2, "")
@@ -122,10 +232,30 @@ def test_a_page_keeps_the_sections_that_are_not_measured_again() -> None:
     other = page.section("damage", [Tally("x", "y")], 1, 0, 1.0)
     back = page.sections(page.page({"killed": made, "damage": other}))
     assert {name: text.strip() for name, text in back.items()} == {"killed": made.strip(), "damage": other.strip()}
+    more = Tally("another work", "killed at 1 of 2 points")
+    more.add("as unbroken")
+    joined = page.section("killed", [more], 1, 0, 1.0, made)
+    assert "**3 times, 1 wrong.**" in joined
+    assert "in 2 CPU-seconds" in joined
+    assert "| a work | killed at 2 of 3 points | 2 | as unbroken: 1 | 1 |" in joined
+    assert page.section("killed", [row], 1, 0, 1.0, made).count("| a work |") == 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_the_exit_status_says_whether_anything_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lost: bool
+) -> None:
+    row = Tally("run linear", "killed at 1 of 9 points")
+    row.add("as unbroken", "run linear, point 3: b.json differs" if lost else "")
+    monkeypatch.setattr(page, "measured", lambda *given: [row])
+    out = tmp_path / "page.md"
+    assert page.main(["--only", "killed", "--works", "run linear", "--out", str(out)]) == int(lost)
+    assert ("WRONG: run linear, point 3" in capsys.readouterr().err) == lost
+    assert f"**1 times, {int(lost)} wrong.**" in out.read_text(encoding="utf-8")
 
 
 def test_the_page_says_what_the_last_torture_found(checkout: Path) -> None:
     text = (checkout / "docs/reliability.md").read_text(encoding="utf-8")
     held = page.sections(text)
-    assert {"killed", "damage"} <= set(held) <= set(page.KINDS)
+    assert {"killed", "disk", "damage", "signals", "hostile", "fuzz"} <= set(held) <= set(page.KINDS)
     assert page.found() in text

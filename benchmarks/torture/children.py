@@ -6,6 +6,7 @@ hangs or swells is ended by the system, and counts as such. A command that ends 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import resource
@@ -30,6 +31,7 @@ WARM = (
     "scipy.signal",
     "sklearn.linear_model",
     "sklearn.svm",
+    "pyarrow.dataset",
     "pyarrow.parquet",
     "soundfile",
     "soxr",
@@ -38,6 +40,7 @@ WARM = (
     "safetensors.torch",
     "matplotlib.figure",
     "jinja2",
+    "serbench.benchmarks.budget.estimate",
     "serbench.benchmarks.cli.app",
     "serbench.benchmarks.cli.options",
     "serbench.benchmarks.grid.grid",
@@ -46,6 +49,8 @@ WARM = (
     "serbench.features.extraction.extract",
     "serbench.features.words.speech2vec",
     "serbench.results.record.sharing",
+    "serbench.results.stress.table",
+    "serbench.results.tables.leaderboard",
     "serbench.results.report.writing",
     "serbench.sermodels.training.torch_model",
 )
@@ -102,6 +107,19 @@ def warm() -> None:
         importlib.import_module(name)
 
 
+def loaded() -> str:
+    """The modules of this process in the order of their import, one a line."""
+    return "\n".join(sys.modules)
+
+
+def learn(modules: str) -> None:
+    """Import here what a child had imported at its end, so that the next ones find it; what can't be is left out."""
+    for name in modules.split():
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+
 def command(
     arguments: Sequence[str],
     folder: Path,
@@ -136,21 +154,27 @@ def typed(arguments: Sequence[str], before: Callable[[], None] = lambda: None) -
 
 
 def call(
-    body: Callable[[], None], folder: Path, meanwhile: Callable[[int], None] = lambda pid: None, seconds: int = SECONDS
+    body: Callable[[], None],
+    folder: Path,
+    meanwhile: Callable[[int], None] = lambda pid: None,
+    seconds: int = SECONDS,
+    gib: int = GIB,
 ) -> Done:
     """Run a function in a child, as `command` does with a command."""
-    pid, said = started(body, folder, seconds)
+    pid, said = started(body, folder, seconds, gib=gib)
     meanwhile(pid)
     return ended(pid, said)
 
 
-def started(body: Callable[[], None], folder: Path, seconds: int = SECONDS, name: str = "") -> tuple[int, Path]:
+def started(
+    body: Callable[[], None], folder: Path, seconds: int = SECONDS, name: str = "", gib: int = GIB
+) -> tuple[int, Path]:
     """Begin a child that runs a function; its number, and the file of what it says."""
     folder.mkdir(parents=True, exist_ok=True)
     said = folder.parent / f"{folder.name}.{name}{SAID}"
     pid = os.fork()
     if pid == 0:
-        _child(body, folder, said, seconds)
+        _child(body, folder, said, seconds, gib)
     return pid, said
 
 
@@ -163,10 +187,10 @@ def ended(pid: int, said: Path) -> Done:
     return Done(code if code >= 0 else 128 - code, text, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def _child(body: Callable[[], None], folder: Path, said: Path, seconds: int) -> NoReturn:
+def _child(body: Callable[[], None], folder: Path, said: Path, seconds: int, gib: int) -> NoReturn:
     status = TRACEBACK
     try:
-        _own(folder, said, seconds)
+        _own(folder, said, seconds, gib)
         body()
         status = 0
     except SystemExit as leaving:
@@ -181,7 +205,7 @@ def _child(body: Callable[[], None], folder: Path, said: Path, seconds: int) -> 
         os._exit(status)
 
 
-def _own(folder: Path, said: Path, seconds: int) -> None:
+def _own(folder: Path, said: Path, seconds: int, gib: int) -> None:
     """The child's own folder, output, cache and limits."""
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for number in (1, 2):
@@ -203,5 +227,5 @@ def _own(folder: Path, said: Path, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + (GIB << 30), resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (held + (gib << 30), resource.RLIM_INFINITY))
     signal.setitimer(signal.ITIMER_REAL, 12 * seconds)

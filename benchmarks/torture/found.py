@@ -68,4 +68,34 @@ FOUND = (
         "a comparison with a missing cell is neither true nor false",
         "such a row is named and refused (`datasets/nemo.py`)",
     ),
+    Finding(
+        "a damaged page of a parquet file with sound ended in a traceback, or in the advice to set SERBENCH_CACHE",
+        "pyarrow raises many kinds of errors, at any page; only those of the schema were turned into words",
+        "every reading goes through `opened`, which names the file and what to do (`datasets/hf/files.py`)",
+    ),
+    Finding(
+        "a link from a corpus to `/dev/zero` filled the memory, one to a pipe waited for ever",
+        "files were read whole to be told by their content, whatever they were",
+        "devices and pipes are listed as what they are, and not read (`signature` in `features/core/audio.py`)",
+    ),
+    Finding(
+        "features were read from a cache that any user of the machine may write to",
+        "checksums find what disks do, not what is put there on purpose",
+        "such a cache is refused, with the line to type (`features/cache/cache.py`)",
+    ),
+    Finding(
+        "damaged normalisation constants (`.mat`) of a released network crashed the process, or ended in a traceback",
+        "scipy's reader trusts the lengths in the file",
+        "the few numbers are read with every length checked (`sermodels/deepemocluster/matlab.py`)",
+    ),
+    Finding(
+        "a flipped bit in an mp3 of two kilobytes asked for 15 GiB of memory",
+        "memory was taken for as many samples as the header claims",
+        "a header that claims more than any coding holds is refused first (`features/core/audio.py`)",
+    ),
+    Finding(
+        "a label file whose rows have more cells than its header was read shifted, or ended in a traceback",
+        "pandas then takes the first cells for the names of the rows",
+        "such a file is refused (`read_columns` in `datasets/reading/label_files.py`)",
+    ),
 )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from .children import Done, at_exit, command
+from .children import Done, at_exit, command, learn, loaded
 from .faults import KILL, Faults
 from .tally import Tally
 from .works import Work, Workshop, fingerprint, leftovers, sound
@@ -44,13 +44,18 @@ def killed(shop: Workshop, work: Work, rounds: int, rng: Random) -> Tally:
 
 
 def whole(shop: Workshop, work: Work, kind: str) -> tuple[dict[str, str], int]:
-    """What the work leaves when nothing happens to it, and the number of points of that kind that it passes."""
+    """What the work leaves when nothing happens to it, and the number of points of that kind that it passes.
+
+    What it imports is imported here afterwards, so that each of the many that follow costs its work alone.
+    """
     folder, counted = shop.fresh(work), shop.place / "count"
     faults = Faults(folder, kind)
     sound(struck(work, folder, faults, counted), work.name)
-    found, count = fingerprint(folder), int(counted.read_text())
+    count, modules = counted.read_text().split("\n", 1)
+    learn(modules)
+    found = fingerprint(folder)
     shutil.rmtree(folder)
-    return found, count
+    return found, int(count)
 
 
 def struck(work: Work, folder: Path, faults: Faults, counted: Path | None = None) -> Done:
@@ -59,7 +64,7 @@ def struck(work: Work, folder: Path, faults: Faults, counted: Path | None = None
     def before() -> None:
         faults.install()
         if counted is not None:
-            at_exit(lambda: counted.write_text(str(faults.count)))
+            at_exit(lambda: counted.write_text(f"{faults.count}\n{loaded()}"))
 
     return command(work.arguments, folder, before, seconds=SECONDS)
 

@@ -15,8 +15,9 @@ import resource
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ...datasets.core.files import write_text
@@ -28,17 +29,19 @@ from .found import FOUND
 from .tally import Tally
 
 KINDS = {
-    "killed": ("Killed anywhere", 1.0),
-    "disk": ("Faults of the disk", 0.3),
-    "damage": ("Damage", 20.0),
-    "signals": ("Signals", 0.3),
-    "hostile": ("Hostile input", 1.0),
-    "fuzz": ("Fuzz", 20.0),
-    "commandlines": ("Command lines", 0.5),
-    "races": ("Races and repetition", 0.3),
+    "killed": ("Killed anywhere", "killed", 1.0),
+    "disk": ("Faults of the disk", "disk", 0.3),
+    "damage": ("Damage", "damage", 20.0),
+    "races": ("Races", "races", 0.5),
+    "bits": ("Same seed, same bits", "bits", 0.1),
+    "longwork": ("Long work", "longwork", 1.0),
+    "signals": ("Signals", "signals", 0.3),
+    "hostile": ("Hostile input", "inputs.hostile", 1.0),
+    "fuzz": ("Fuzz", "inputs.fuzz", 21.0),
+    "commandlines": ("Command lines", "inputs.commandlines", 0.5),
 }
-"""Module of this room -> its heading, and how many times `--rounds` it repeats each of its works or files."""
-OF_WORKS = ("killed", "disk", "signals", "races")
+"""Kind of torture -> its heading, its module in this room, how many times `--rounds` it repeats each work or file."""
+OF_WORKS = ("killed", "disk", "signals", "races", "bits", "fuzz")
 HEAD = """# Reliability
 
 Written by `make torture` (`ROUNDS=100` makes it longer); don't edit. Each row says what was done how often and what
@@ -47,36 +50,49 @@ temporary file that stayed. The head of each file of `benchmarks/torture/` says 
 """
 
 
-def measured(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> list[Tally]:
+def measured(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> Iterator[Tally]:
     """The rows of one kind; `works` are those that are tried of kinds that have works."""
-    module = importlib.import_module(f"{__package__}.{name}")
+    module = importlib.import_module(f".{KINDS[name][1]}", __package__)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        asked = (Path(folder), max(1, round(rounds * KINDS[name][1])), seed)
+        asked = (Path(folder), max(1, round(rounds * KINDS[name][2])), seed)
         rows = module.tortured(*asked, works) if works and name in OF_WORKS else module.tortured(*asked)
-        return list(track(rows, name))
+        yield from track(rows, name)
 
 
-def section(name: str, rows: Sequence[Tally], rounds: int, seed: int, seconds: float) -> str:
-    """A section of the page."""
-    module = importlib.import_module(f"{__package__}.{name}")
+def section(name: str, rows: Sequence[Tally], rounds: int, seed: int, seconds: float, before: str = "") -> str:
+    """A section of the page; of `before`, the section as it was, those rows stay that are about other things."""
+    module = importlib.import_module(f".{KINDS[name][1]}", __package__)
     known = ", ".join(f"{library} {version}" for library, version in versions().items())
-    times, wrong = sum(row.times for row in rows), sum(len(row.wrong) for row in rows)
-    lines = [
-        f"## {KINDS[name][0]}",
-        "",
-        *(module.__doc__ or "").strip().splitlines(),
-        "",
-        f"**{times} times, {wrong} wrong.** Measured {datetime.now(UTC):%Y-%m-%d} with --rounds {rounds} --seed {seed} "
-        f"in {seconds:.0f} CPU-seconds; {known}.",
-        "",
-        "| what | how | times | what came of it | wrong |",
-        "| --- | --- | ---: | --- | ---: |",
-        *map(_line, rows),
-        "",
-    ]
+    lines = [*_kept(before, rows), *map(_line, rows)]
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    times, wrong = (sum(int(row[column]) for row in cells) for column in (2, 4))
+    took = seconds + sum(map(float, re.findall(r"in ([0-9]+) CPU-seconds", before)))
     kinds = Counter(_kind(text) for row in rows for text in row.wrong)
-    return "\n".join([*lines, *(f"- wrong {count} times: {kind}" for kind, count in kinds.most_common(12)), ""])
+    return "\n".join(
+        [
+            f"## {KINDS[name][0]}",
+            "",
+            *(module.__doc__ or "").strip().splitlines(),
+            "",
+            f"**{times} times, {wrong} wrong.** Measured {datetime.now(UTC):%Y-%m-%d} with --rounds {rounds} "
+            f"--seed {seed} in {took:.0f} CPU-seconds; {known}.",
+            "",
+            "| what | how | times | what came of it | wrong |",
+            "| --- | --- | ---: | --- | ---: |",
+            *lines,
+            "",
+            *(f"- wrong {count} times: {kind}" for kind, count in kinds.most_common(12)),
+            "",
+        ]
+    )
+
+
+def _kept(before: str, rows: Sequence[Tally]) -> list[str]:
+    """The table rows of a section that are about other things than these."""
+    new = {row.what for row in rows}
+    old = [line for line in before.splitlines() if line.startswith("| ")][2:]
+    return [line for line in old if line.strip("| ").split(" | ")[0] not in new]
 
 
 def found() -> str:
@@ -87,7 +103,7 @@ def found() -> str:
 
 def sections(text: str) -> dict[str, str]:
     """Module -> section of a page."""
-    names = {heading: name for name, (heading, _) in KINDS.items()}
+    names = {heading: name for name, (heading, _, _) in KINDS.items()}
     pieces = [f"## {part.strip()}\n" for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]]
     headed = {piece.splitlines()[0].removeprefix("## "): piece for piece in pieces}
     return {names[heading]: piece for heading, piece in headed.items() if heading in names}
@@ -114,14 +130,17 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def worked(name: str, rounds: int, seed: int, works: Sequence[str] | None = None) -> tuple[str, int]:
-    """Torture, and say what was wrong; the section, and how often something was."""
+def worked(name: str, given: argparse.Namespace, before: str, keep: Callable[[str], None]) -> int:
+    """Torture, and say what was wrong; `keep` takes the section after each row. How often something was wrong."""
     sys.stderr.write(f"torture: {name}\n")
-    began, rows = cpu_seconds(), measured(name, rounds, seed, works)
-    wrong = [text for row in rows for text in row.wrong]
-    for text in wrong:
-        sys.stderr.write(f"  WRONG: {text}\n")
-    return section(name, rows, rounds, seed, cpu_seconds() - began), len(wrong)
+    before = before if given.works and name in OF_WORKS else ""
+    began, rows = cpu_seconds(), []
+    for row in measured(name, given.rounds, given.seed, given.works):
+        rows.append(row)
+        for text in row.wrong:
+            sys.stderr.write(f"  WRONG: {text}\n")
+        keep(section(name, rows, given.rounds, given.seed, cpu_seconds() - began, before))
+    return sum(len(row.wrong) for row in rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,18 +150,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=10, help="how often each is done; default: 10")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random; default: 0")
     parser.add_argument("--only", nargs="+", choices=list(KINDS), help="kinds; default: all")
-    parser.add_argument("--works", nargs="+", help="works of those kinds that have works, such as 'run linear'")
+    parser.add_argument("--works", nargs="+", help="works, models or files, such as 'run linear'; other rows stay")
     given = parser.parse_args(arguments)
     old = given.only and given.out and given.out.exists()
     done = sections(given.out.read_text(encoding="utf-8")) if old else {}
     warm()
     wrong = 0
+
+    def keep(name: str, text: str) -> None:
+        done[name] = text
+        if given.out:  # after each row, so that nothing is lost where this is ended
+            write_text(given.out, page(done))
+
     with pulsing():
         for name in given.only or KINDS:
-            done[name], count = worked(name, given.rounds, given.seed, given.works)
-            wrong += count
-            if given.out:  # after each, so that nothing is lost where this is ended
-                write_text(given.out, page(done))
+            wrong += worked(name, given, done.get(name, ""), partial(keep, name))
     if not given.out:
         sys.stdout.write(page(done))
     return int(wrong > 0)

@@ -1,4 +1,4 @@
-"""What is done while it is tortured: seven works on a corpus of a dozen short noises, each in under a second or so.
+"""What is done while it is tortured: works on a corpus of a dozen short noises, each in under a second or so.
 
 A work is a command in a folder of its own. What it leaves is compared as `fingerprint` says it: every file by its
 bytes, records without the seconds that they took, a cache by the arrays in it, since the names of its packs are times.
@@ -30,6 +30,8 @@ FUSION = {"sampling_rate": "2000", "filters": "4,4,4", "pools": "5,4,2", "projec
 OF_THE_MACHINE = ("cache/audio/",)
 """Folders that remember times of files, so they are the same nowhere."""
 NOTES = ".finished/"
+FIRST = ("run linear", "run deepemocluster", "run semantic-fusion", "extract", "report", "merge", "words speech2vec")
+"""The works of each kind of torture that names none."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def works(corpus: Path) -> dict[str, Work]:
         Work("extract", ("extract", "mel", *table, "--out", "arrays.npz")),
         Work("report", ("report", "--bootstrap", "20"), ("run linear",)),
         Work("merge", ("merge", "results", "--out", "merged"), ("run linear",)),
+        Work("run of many units", (*run, "--model", "chance:random", "--task", "emotion", "--trials", "40")),
+        Work("extract again", ("extract", "mel", *table, "--out", "arrays.npz"), ("extract",)),
         Work(
             "words speech2vec", ("words", "speech2vec", "table", *table[2:], *words, "--out", "w.vec", *_each(speech))
         ),
@@ -104,8 +108,12 @@ class Workshop:
     def __init__(self, place: Path, names: Sequence[str] | None = None) -> None:
         self.place = place
         every = works(write_corpus(place / "corpus"))
-        self.works = [every[name] for name in names or every]
+        self.works = [every[name] for name in names or FIRST]
         self._every, self._count = every, 0
+
+    def named(self, name: str) -> Work:
+        """A work by its name."""
+        return self._every[name]
 
     def fresh(self, work: Work) -> Path:
         """A new folder in which the work can begin."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -105,7 +106,7 @@ def shards(root: Path, pattern: str | None = None) -> list[Shard]:
 
 def cells(shard: Shard, columns: Sequence[str]) -> pd.DataFrame:
     """Flat columns of a file as texts (missing = NA), class numbers replaced by their names."""
-    with pq.ParquetFile(shard.path) as file:
+    with opened(shard.path) as file:
         table = file.read(columns=list(columns)).to_pandas()
     texts = {}
     for column in columns:
@@ -147,15 +148,29 @@ def _below(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _schema(path: Path) -> pa.Schema:
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A file that is read from; pyarrow's errors, of many kinds and at any page, become a `SerbenchError`."""
     try:
-        return pq.read_schema(path)
-    except Exception as error:  # pyarrow raises many kinds
-        with path.open("rb") as stream:
-            pointer = stream.read(len(_POINTER)) == _POINTER
-        remedy = "It is a git-lfs pointer: type git lfs pull" if pointer else "Download it again"
+        with pq.ParquetFile(path) as file:
+            yield file
+    except Exception as error:
+        remedy = "It is a git-lfs pointer: type git lfs pull" if _is_pointer(path) else "Download it again"
         reason = str(error).split("\n", 1)[0].rstrip(".")
         raise SerbenchError(f"{path} can't be read as parquet: {reason}. {remedy}.") from None
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
+
+
+def _schema(path: Path) -> pa.Schema:
+    with opened(path) as file:
+        return file.schema_arrow
 
 
 def _is_split(shard: Shard) -> bool:

@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ..core.errors import SerbenchError
 from ..core.files import digest, write_bytes, write_json
-from .files import Shard
+from .files import Shard, opened
 
 VERSION = 1
 """Raised by hand when names or contents of the written files change."""
@@ -71,7 +69,7 @@ def _known(index: Path, folder: Path) -> list[Row] | None:
 
 def _contents(shard: Shard, column: str) -> Iterator[tuple[bytes | None, str | None]]:
     """Bytes and name of each row's sound."""
-    with pq.ParquetFile(shard.path) as file:
+    with opened(shard.path) as file:
         for batch in file.iter_batches(BATCH, columns=[column], use_threads=False):
             for value in batch.column(0).to_pylist():
                 yield _content(value)

@@ -29,6 +29,11 @@ def read_columns(
         table: pd.DataFrame = pd.read_csv(path, sep=separator, encoding=encoding, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise SerbenchError(f"{str(path)!r} can't be read as a table: {str(error).strip()}.") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for the names of the rows
+        raise SerbenchError(
+            f"a row of {str(path)!r} has more cells than its header has names ({', '.join(map(str, table.columns))}). "
+            "Is the header whole, and does each row hold one line of the table?"
+        )
     table.columns = [str(c).strip() for c in table.columns]
     lacking = [c for c in required if c not in table]
     if lacking:

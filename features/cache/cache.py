@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,9 +64,21 @@ class FeatureCache:
         return section if section.folder.is_dir() else None
 
     def _place(self, extractor: FeatureExtractor, change: Identity) -> Section:
+        _refuse_shared(self.folder)
         said = {"extractor": extractor.identity(), "decoding": decoding_identity()}
         address = digest(said if change is None else {**said, "change": dict(change)})
         return Section(self.folder / address, extractor.dim)
+
+
+def _refuse_shared(folder: Path) -> None:
+    """Refuse a cache that anybody may write to: its checksums find damage, but not what was put there on purpose."""
+    for place in (folder, folder.parent):
+        mode = place.stat().st_mode if place.exists() else 0
+        if mode & stat.S_IWOTH and not (place == folder.parent and mode & stat.S_ISVTX):
+            raise SerbenchError(
+                f"every user of this machine may write to the cache {str(place)!r}, so what is read there may be "
+                f"anybody's. Type 'chmod o-w {place}', or set SERBENCH_CACHE to a folder of your own."
+            )
 
 
 def cache_info(folder: Path | None = None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import math
 import os
+import stat
 import struct
 import time
 from pathlib import Path
@@ -35,6 +36,8 @@ Signature = tuple[int, int, int, int, int]
 
 VERSION = 1
 """Raised by hand whenever `read_audio` gives other samples."""
+MOST_PER_BYTE = 8192
+"""Samples of a channel in a byte; silence in flac has about 4,700."""
 OVERSHOOT = 0.5
 _FULL_SCALE = np.float32(1 / 32768)
 _PLAIN_WAV = struct.Struct("<4s4x8sIHHI4xHH4sI")
@@ -71,6 +74,8 @@ def read_audio(
         With the reason: missing, empty, a Git-LFS pointer, undecodable, an empty segment, samples that are not finite.
     """
     try:
+        if content is None:
+            signature(path)
         signal, rate = _decode(path, start, end, content)
     except (RuntimeError, OSError, TypeError, ValueError) as error:
         raise SerbenchError(why_unreadable(Path(path), error)) from error
@@ -103,8 +108,15 @@ def decoding_identity() -> dict[str, Any]:
 
 
 def signature(path: Path | str) -> Signature:
-    """What the file system says about a file's content; raises FileNotFoundError (OSError) as `os.stat` does."""
+    """What the file system says about a file's content; raises FileNotFoundError (OSError) as `os.stat` does.
+
+    A device or a pipe, which a link in a corpus may lead to, is refused (SerbenchError): reading it may never end.
+    """
     s = os.stat(path)
+    if not (stat.S_ISREG(s.st_mode) or stat.S_ISDIR(s.st_mode)):
+        raise SerbenchError(
+            f"{path} is a device or a pipe. Expected an audio file; correct the label file or the link."
+        )
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev
 
 
@@ -228,6 +240,7 @@ def _decode(path: Path | str, start: float | None, end: float | None, content: b
         return _mono(data[first:stop] * _FULL_SCALE), rate
     with soundfile.SoundFile(path) as sound:
         rate = int(sound.samplerate)
+        _refuse_claim(path, int(sound.frames))
         first, stop = _bounds(path, start, end, rate, int(sound.frames))
         if first:
             sound.seek(first)
@@ -235,6 +248,16 @@ def _decode(path: Path | str, start: float | None, end: float | None, content: b
         if sound.subtype == "PCM_16":
             return _mono(sound.read(count, dtype="int16") * _FULL_SCALE), rate
         return _mono(sound.read(count, dtype="float32")), rate
+
+
+def _refuse_claim(path: Path | str, frames: int) -> None:
+    """Refuse a header that claims more samples than any coding puts into so many bytes, before memory is taken."""
+    size = os.stat(path).st_size
+    if frames > MOST_PER_BYTE * size:
+        raise SerbenchError(
+            f"{path} has {size} bytes, and its header claims {frames} samples. Expected sound; copy or convert the "
+            "file again."
+        )
 
 
 def _mono(data: Array) -> Array:

@@ -27,6 +27,7 @@ from ...datasets.core.files import file_sha256
 from ...datasets.schema.task import Task
 from ..core.sermodel import Resources
 from .config import RELEASED
+from .matlab import read_numbers
 from .model import Model
 
 TARGETS = {"Act": "arousal", "Dom": "dominance", "Val": "valence"}
@@ -131,13 +132,10 @@ def _renamed(file: Path, state: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]
 
 def _constant(folder: Path, name: str, size: int) -> npt.NDArray[np.float64]:
     """A normalisation constant (size,)."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     file = folder / f"{name}.mat"
     try:
-        values = np.asarray(loadmat(file)["normal_para"], dtype=np.float64).ravel()
-    except (OSError, KeyError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        values = read_numbers(file, "normal_para").astype(np.float64)
+    except (OSError, ValueError) as error:
         raise SerbenchError(
             f"{str(file)!r} can't be read: {error}. Expected the release's normalisation constants, MATLAB files with "
             "a variable 'normal_para': give their folder as --norm."

@@ -23,10 +23,10 @@ from typing import Any
 
 import pandas as pd
 
-from ...results.record.storage import FORMULA
-from .children import Done, command
-from .tally import Tally
-from .works import Work, Workshop, sound
+from ....results.record.storage import FORMULA
+from ..children import Done, command
+from ..tally import Tally
+from ..works import Work, Workshop, sound
 
 OWNED = "owned"
 """Name of the file that a pickle would leave."""
@@ -37,6 +37,7 @@ TEXTS = {
     "terminal escape codes": f"{ESCAPE}x",
 }
 BOMB_MIB = 256
+SECRET = "nobody-may-read-this"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Evil:
 def tortured(place: Path, rounds: int, seed: int) -> Iterator[Tally]:
     """A row for each kind of hostile input; they are few, and the same in every round."""
     shop = Workshop(place, ["run linear"])
-    yield from (paths(shop), headers(shop), pickles(shop), archives(shop))
+    yield from (paths(shop), links(shop), headers(shop), shared_cache(shop), pickles(shop), archives(shop))
     for name, text in TEXTS.items():
         yield texts(shop, name, text)
 
@@ -64,6 +65,41 @@ def paths(shop: Workshop) -> Tally:
         folder, table = _corpus(shop, {0: {"path": path}})
         done = command(["check", "table", "--root", str(table)], folder)
         row.add("refused", _refused(done, folder, path))
+    return row
+
+
+def links(shop: Workshop) -> Tally:
+    """Links in the place of sound, of a table and of records: to devices, pipes, themselves, and what is secret."""
+    row = Tally("sound and records", "links to elsewhere")
+    for target in ("/dev/zero", "00.wav", "secret", "pipe", ".."):
+        folder, table = _corpus(shop, {})
+        (table.parent / "secret").write_text(SECRET)
+        os.mkfifo(table.parent / "pipe")
+        (table.parent / "00.wav").unlink()
+        (table.parent / "00.wav").symlink_to(target)
+        for arguments in (["check", "table", "--root", str(table)], _run(table)):
+            row.add("listed", _listed(command(arguments, folder), "00.wav", target))
+        record = folder / "results/runs/a/run.json"
+        record.parent.mkdir(parents=True)
+        record.symlink_to(table.parent / target)
+        row.add("listed", _listed(command(["leaderboard"], folder), "", f"record -> {target}"))
+    return row
+
+
+def _listed(done: Done, name: str, what: str) -> str:
+    wrong = done.problem or ("" if done.status in (0, 1, 2) and name in done.said else f"status {done.status}")
+    wrong = wrong or ("what is secret is shown" if SECRET in done.said else "")
+    return f"{what}: {wrong}: {done.said[-300:]}" if wrong else ""
+
+
+def shared_cache(shop: Workshop) -> Tally:
+    """A cache that every user of the machine may write to."""
+    row = Tally("cache", "a folder that others may write to")
+    for inner in ("cache", "cache/features"):
+        folder, table = _corpus(shop, {})
+        (folder / "cache/features").mkdir(parents=True)
+        (folder / inner).chmod(0o777)
+        row.add("refused", _refused(command(_run(table), folder), folder, inner))
     return row
 
 
@@ -83,6 +119,7 @@ def headers(shop: Workshop) -> Tally:
         head = struct.pack("<IHHIIHH", 16, 1, channels, rate, min(rate * block, 2**32 - 1), block, bits)
         content = b"RIFF" + struct.pack("<I", 2**32 - 1) + b"WAVEfmt " + head + b"data" + struct.pack("<I", size)
         (table.parent / "00.wav").write_bytes(content + b"\0" * 64)
+        (table.parent / "01.wav").write_bytes(_caf(channels))
         for arguments in (["check", "table", "--root", str(table)], _run(table)):
             done = command(arguments, folder)
             wrong = done.problem or ("" if done.status in (0, 1, 2) else f"status {done.status}")
@@ -90,6 +127,18 @@ def headers(shop: Workshop) -> Tally:
                 "listed or refused", f"{channels} channels, {rate} Hz: {wrong}: {done.said[-300:]}" if wrong else ""
             )
     return row
+
+
+def _caf(channels: int) -> bytes:
+    """A Core Audio file, whose header has room for 2^31 channels or more."""
+    described = struct.pack(">d4sIIIII", 8000.0, b"lpcm", 0, 2, 1, min(max(channels << 15, 1 << 31), 2**32 - 1), 16)
+    return (
+        b"caff"
+        + struct.pack(">HH4sq", 1, 0, b"desc", 32)
+        + described
+        + struct.pack(">4sqI", b"data", 68, 0)
+        + bytes(64)
+    )
 
 
 def pickles(shop: Workshop) -> Tally:

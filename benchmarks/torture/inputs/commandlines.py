@@ -13,10 +13,10 @@ from typing import Any
 
 import typer.main
 
-from .children import command
+from ..children import command
+from ..tally import Tally
+from ..works import Workshop
 from .mutations import WILD_TEXT
-from .tally import Tally
-from .works import Workshop
 
 LONG = frozenset({"reproduce", "study", "tune", "curve", "cross", "conformance", "stress", "mock"})
 """Commands that train much, or many times, or write a whole corpus."""
@@ -46,7 +46,7 @@ def typed(words: tuple[str, ...], params: list[Any], folder: Path, table: str, r
 
 def _commands() -> Iterator[tuple[tuple[str, ...], list[Any]]]:
     """(words, parameters) of every command that is tried."""
-    from ..cli.app import app
+    from ...cli.app import app
 
     group: Any = typer.main.get_command(app)
     for name in group.commands:

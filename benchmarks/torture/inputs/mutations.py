@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 WILD = ("", " ", "nan", "inf", "-1", "1e999", "99999999999999999999", "0x10", "None", "NULL", "é", "🙂", "a" * 3000)
@@ -84,3 +85,11 @@ def mutated(data: bytes, rng: Random, *, text: bool) -> tuple[bytes, str]:
     """A changed file and what was done to it; of text, cells and lines too."""
     how = rng.choice(LINES if text else BYTES)
     return how(data, rng), how.__name__.strip("_")
+
+
+def renamed(file: Path, rng: Random) -> tuple[Path, str]:
+    """Another name for a file in its folder, none that hides it, and what was done to it."""
+    data, how = mutated(file.stem.encode(), rng, text=True)
+    stem = data.decode("utf-8", "replace").translate({0: None, ord("/"): None}).lstrip(".")[:60] or "x"
+    other = file.with_name(stem + file.suffix)
+    return other if not other.exists() else file.with_name(f"{stem}_{file.suffix}"), how
