@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pandas as pd
 import pytest
 
@@ -29,6 +27,8 @@ from serbench.sermodels import chance, linear
 from serbench.sermodels.core.sermodel import Data
 from serbench.sermodels.hub.onnx_file import to_onnx
 
+onnx = pytest.importorskip("onnx", exc_type=Exception, reason="onnx can't be loaded")
+onnxruntime = pytest.importorskip("onnxruntime", exc_type=Exception, reason="onnxruntime can't be loaded")
 FEATURE = {"feature.bands": "40", "feature.fmax": "4000"}
 
 

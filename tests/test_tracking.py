@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.tracking import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from serbench.benchmarks import run
@@ -30,6 +28,11 @@ from serbench.datasets.core.libraries import LibraryError
 from serbench.results.record.folder import Run
 
 EPOCHS = 3
+
+
+def loaded(name: str) -> types.ModuleType:
+    """A tracker's own library; where a release of it can't be loaded, what needs it is skipped."""
+    return pytest.importorskip(name, exc_type=Exception, reason=f"{name} can't be loaded")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,7 @@ def means(one: Run) -> dict[str, float]:
 
 
 def test_tensorboard_has_curves_settings_and_scores(train: Callable[..., Run], untracked: Run) -> None:
+    EventAccumulator = loaded("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
     one = train("tensorboard")
     expect_same_record(one, untracked)
     folder = one.results / "tensorboard" / one.run_id
@@ -95,10 +99,11 @@ def test_tensorboard_has_curves_settings_and_scores(train: Callable[..., Run], u
 def test_mlflow_has_curves_settings_scores_and_the_record(
     train: Callable[..., Run], untracked: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tracking = loaded("mlflow.tracking")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     one = train("mlflow")
     expect_same_record(one, untracked)
-    client = MlflowClient(f"sqlite:///{one.results / 'mlflow' / 'mlflow.db'}")
+    client = tracking.MlflowClient(f"sqlite:///{one.results / 'mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("serbench")
     found = {r.data.tags["mlflow.runName"]: r for r in client.search_runs([experiment.experiment_id])}
     own = {name: r for name, r in found.items() if name.startswith("cnn-regressor")}
@@ -185,6 +190,7 @@ tracker.end()
 
 def test_wandb_itself_takes_these_calls(tmp_path: Path) -> None:
     """Offline it leaves a file, whole when the process has ended; what was said stands in it."""
+    loaded("wandb")
     (tmp_path / "record.zip").write_bytes(b"a record")
     given = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     done = subprocess.run(
@@ -289,6 +295,7 @@ def test_an_absent_library_is_named_before_anything_is_trained(
 
 def test_a_store_that_can_not_be_used_and_trials_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
+    loaded("mlflow")
     message = refused("--results", tmp_path / "r", "--track", "mlflow")
     assert "--track mlflow can't use 'nonsense://nowhere'" in message
     message = refused("--results", tmp_path / "r", "--track", "tensorboard", "--launcher", "ray")
