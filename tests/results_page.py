@@ -77,8 +77,9 @@ PARTS = {
     ),
     "emodb-beyond": (
         "EMO-DB, leave one speaker pair out: what the score hides",
-        "The same folds and items, one training of each model. `docs/beyond_the_mean.md` says how each table is read, "
-        "and when not to. Figures of perturbed audio come from records that lie beside those of clean audio.",
+        "The same folds and items, one training of each model, its weights kept (`--save-models`). "
+        "`docs/beyond_the_mean.md` says how each table is read, and when not to. Figures of perturbed audio "
+        "come from records that lie beside those of clean audio.",
     ),
     "emodb-speakers": (
         "EMO-DB, leave one speaker out",
@@ -237,7 +238,7 @@ def beyond(runs: list[Run]) -> Iterator[str]:
     kinds = list(dict.fromkeys(kind for done in kept.values() for kind in done.areas["kind"]))
     yield f"    serbench stress {' '.join(names)} --dataset emodb --with {','.join(kinds)}"
     yield from (to_markdown(under(kind, kept)) for kind in kinds)
-    if (pairs := between_table(between(trained, HOW), "")) is not None:
+    if (pairs := between_table(between(trained, Resamples(2000)), "")) is not None:
         yield to_markdown(pairs)
     of = f"{' '.join(names)} --dataset emodb"
     yield f"    serbench fairness {of} --by gender\n    serbench calibration {of}"
