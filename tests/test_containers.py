@@ -40,7 +40,7 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
 def test_the_arguments_are_those_of_the_project(kind: str) -> None:
     arguments = dict(ARGUMENT.findall(FILES[kind].read_text()))
     assert set(arguments) == {"PYTHON", "BUILD", "TORCH", "CPU_INDEX", "EXTRAS"}
-    assert arguments["BUILD"] == "cpu"
+    assert (arguments["BUILD"], arguments["CPU_INDEX"]) == ("cuda", "none")
     assert arguments["TORCH"] in PROJECT["dependencies"]
     assert set(arguments["EXTRAS"].split(",")) <= set(PROJECT["optional-dependencies"])
     assert f"Programming Language :: Python :: {arguments['PYTHON']}" in PROJECT["classifiers"]
@@ -66,21 +66,24 @@ def test_the_apptainer_file_has_its_sections_once_and_in_order() -> None:
     assert used == set(dict(ARGUMENT.findall(text)))
 
 
-@pytest.mark.parametrize("build", ["cpu", "cuda", "gpu"])
-def test_each_build_installs_its_torch_and_nothing_else_is_taken(build: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("build", "index"), [("cpu", "INDEX"), ("cpu", "none"), ("cuda", "INDEX"), ("cuda", "none"), ("gpu", "INDEX")]
+)
+def test_each_build_installs_its_torch_and_nothing_else_is_taken(build: str, index: str, tmp_path: Path) -> None:
     """The shell of both files, with a pip that only says what it is asked for."""
     torch = dict(ARGUMENT.findall(FILES["docker"].read_text()))["TORCH"]
     script = re.search(r"RUN (if .*?fi)\n", FILES["docker"].read_text(), re.DOTALL)
     assert script
     post = re.search(r"    (case .*?esac)", FILES["apptainer"].read_text(), re.DOTALL)
     assert post
-    given = {"BUILD": build, "TORCH": torch, "CPU_INDEX": "INDEX", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    given = {"BUILD": build, "TORCH": torch, "CPU_INDEX": index, "PATH": f"{tmp_path}:/usr/bin:/bin"}
     (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "python").chmod(0o755)
     shells = [script[1].replace("\\\n", ""), re.sub(r"\{\{ (\w+) \}\}", lambda m: given[m[1]], post[1])]
     for shell in shells:
         done = subprocess.run(["bash", "-c", shell], env=given, capture_output=True, text=True, check=False)
-        assert done.returncode == (2 if build == "gpu" else 0), done.stderr
+        refused = build == "gpu" or (build, index) == ("cpu", "none")
+        assert done.returncode == (2 if refused else 0), done.stderr
         said = done.stdout.replace("--no-cache-dir ", "").strip()
         wanted = {"cpu": f"-m pip install {torch} --index-url INDEX", "cuda": f"-m pip install {torch}", "gpu": ""}
-        assert said == wanted[build]
+        assert said == ("" if refused else wanted[build])

@@ -77,9 +77,11 @@ def test_an_item_is_aligned_the_same_whatever_came_before(phones: PhoneAligner) 
     first = phones.align(SENTENCES[0].split(), signal)
     phones.align(OTHER.split(), say(SENTENCES[1], 1)[0])
     phones.align(["a"] * 50, signal[:4000])
-    again = phones.align(SENTENCES[0].split(), signal)
-    assert again.spans == first.spans
-    assert again.confidence == pytest.approx(first.confidence, rel=1e-9)  # of logarithms of exponentials
+    for before in (say(SENTENCES[1], 1)[0], np.zeros(800, np.float32), np.ones(3200, np.float32)):
+        phones.align(OTHER.split(), before)
+        again = phones.align(SENTENCES[0].split(), signal)
+        assert again.spans == first.spans
+        assert again.confidence == pytest.approx(first.confidence, rel=1e-9)  # of logarithms of exponentials
 
 
 def test_words_that_the_dictionary_lacks(phones: PhoneAligner) -> None:

@@ -19,7 +19,6 @@ from ...datasets import registry
 from ...datasets.core.config import from_dict, option, validate
 from ...datasets.core.errors import SerbenchError, unknown
 from ...datasets.core.files import config_files
-from ...datasets.reading.load import root_variable
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,8 @@ class ConfigFile:
 
     def variables(self) -> dict[str, str]:
         """Environment variable -> folder."""
+        from ...datasets.reading.load import root_variable  # with pandas, which 'serbench env' must do without
+
         known = {f.metadata["doc"]: getattr(self.folders, f.name) for f in fields(Folders)}
         return {name: value for name, value in known.items() if value} | {
             root_variable(name): folder for name, folder in self.roots.items()

@@ -71,7 +71,9 @@ PARTS = (
     Part("onnx", "onnx", "serbench push --onnx", "onnx"),
     Part("onnxscript", "onnxscript", "serbench push --onnx", "onnx"),
     Part("tensorboard", "tensorboard", "serbench run --track tensorboard", "tensorboard"),
-    Part("mlflow", "mlflow", "serbench run --track mlflow", "mlflow"),
+    Part("mlflow", "mlflow-skinny", "serbench run --track mlflow", "mlflow"),
+    Part("sqlalchemy", "sqlalchemy", "serbench run --track mlflow into a database", "mlflow"),
+    Part("alembic", "alembic", "serbench run --track mlflow into a database", "mlflow"),
     Part("wandb", "wandb", "serbench run --track wandb", "wandb"),
     Part("pyroomacoustics", "pyroomacoustics", "reverb of serbench stress and of --train-with", "stress"),
 )

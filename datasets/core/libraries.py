@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from .errors import SerbenchError, StorageError
 
 OURS = "serbench"
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "faiss": "faiss-cpu", "mlflow": "mlflow-skinny"}
 """Import name -> name of the distribution, where they differ."""
 NOT_INSTALLED = "not installed"
 _CAREFUL = ("torch",)

@@ -118,6 +118,7 @@ class PhoneAligner:
         if not entries or len(signal) < LEAST_SECONDS * self.sampling_rate:
             return []
         decoder = self.decoder
+        decoder.reinit_feat()  # else its estimate of noise goes on from the signal before
         decoder.set_align_text(" ".join(entries))
         decoder.start_utt()
         decoder.process_raw((np.clip(signal, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
