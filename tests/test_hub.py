@@ -79,6 +79,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.calls.append(f"{self.command} {self.path}")
+        if found := re.fullmatch(r"/api/models/(.+)/revision/main\?expand=xetEnabled", self.path):  # before 1.0
+            return self.answer(200, {"id": found[1], "xetEnabled": False})
         if self.path.startswith("/api/"):  # what the library asks for by itself
             return self.answer(404)
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^/?]+)", self.path)
@@ -182,13 +184,14 @@ def serving(handler: Any) -> Iterator[str]:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     """The stub, which huggingface_hub of this process talks to."""
     import huggingface_hub.constants as constants
+    import huggingface_hub.file_download as file_download
 
     kind = type("Hub", (Hub,), {"repositories": {}, "private": {}, "large": {}, "calls": []})
     for address in serving(kind):
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        for module in (constants, file_download):  # before 1.0 the latter has a name of its own for it
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
