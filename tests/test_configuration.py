@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from serbench.benchmarks.cli.app import DEFAULTS, app
 from serbench.benchmarks.core import checkup
-from serbench.benchmarks.core.config_file import ConfigFile, Defaults, Folders, found, read, use
+from serbench.benchmarks.core.config_file import ConfigFile, Defaults, Folders, read, use
 from serbench.datasets.core.errors import SerbenchError
-from serbench.datasets.core.files import config_files
+from serbench.datasets.core.files import config_path
 
 WHOLE = """
 [roots]
@@ -83,13 +83,12 @@ def test_the_working_directory_comes_before_the_users_folder(tmp_path: Path, mon
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
     monkeypatch.chdir(tmp_path)
     own, users = Path("serbench.toml"), tmp_path / "user" / "serbench" / "serbench.toml"
-    assert list(config_files()) == [own, users]
-    assert found() is None
+    assert config_path() is None
     users.parent.mkdir(parents=True)
     users.write_text(WHOLE)
-    assert found() == users
+    assert config_path() == users
     own.write_text("")
-    assert found() == own
+    assert config_path() == own
     assert read(own) == ConfigFile()
 
 

@@ -87,7 +87,7 @@ def test_every_leaderboard_follows_from_its_predictions(name: str) -> None:
 
 def test_records_are_small_and_name_no_place_of_a_machine() -> None:
     files = [path for path in RECORDS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 12_000_000
+    assert sum(path.stat().st_size for path in files) < 10_000_000
     assert {path.suffix for path in files} <= {".json", ".parquet", ".csv"}
     for path in (path for path in files if path.suffix in (".json", ".csv")):
         found = re.findall(r"(?<![\w.:])/(?:work|root|home|tmp|mnt|Users)\b[^\"]*", path.read_text(encoding="utf-8"))

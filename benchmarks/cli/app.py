@@ -26,7 +26,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from ...datasets.core.errors import SerbenchError, SerbenchWarning, printable
-from ...datasets.core.files import config_files
+from ...datasets.core.files import config_path
 from ...datasets.core.libraries import library_failure
 from ...datasets.core.stages import stage
 from ..core.ending import heeded, seen, status_of
@@ -243,7 +243,7 @@ def main() -> None:
 
 def _configure() -> None:
     """Take over what `serbench.toml` says, where there is one."""
-    if any(path.is_file() for path in config_files()) or os.environ.get("SERBENCH_CONFIG"):
+    if config_path() is not None:
         from ..core.config_file import use
 
         DEFAULTS.update(use())

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from ...datasets import registry
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import cache_root
+from ...datasets.core.files import cache_root, config_path
 from ...datasets.core.stages import stage
 from ...datasets.reading.load import load_corpus, needs_root, root_variable
-from .config_file import found, read
+from .config_file import read
 from .environment import states
 
 GOOD, DOUBTFUL, WRONG = "good", "doubtful", "wrong"
@@ -60,7 +60,7 @@ def checkup(results: Path) -> Iterator[Check]:
 
 
 def _config() -> Iterator[Check]:
-    if (path := found()) is None:
+    if (path := config_path()) is None:
         yield Check("config", GOOD, "there is no serbench.toml")
         return
     try:

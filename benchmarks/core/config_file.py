@@ -1,6 +1,6 @@
 """`serbench.toml`: where corpora and folders lie on this machine, and defaults of options.
 
-The program reads the first file that there is (`datasets.core.files.config_files`). What it says of folders becomes
+The program reads the first file that there is (`datasets.core.files.config_path`). What it says of folders becomes
 environment variables where these are not set, so that processes and nodes have the same; what it says of options are
 their defaults. So the command line comes first, then the environment, then the file, and nothing of it enters a
 signature. Python's functions don't read it.
@@ -18,7 +18,7 @@ from typing import Any
 from ...datasets import registry
 from ...datasets.core.config import from_dict, option, validate
 from ...datasets.core.errors import SerbenchError, unknown
-from ...datasets.core.files import config_files
+from ...datasets.core.files import config_path
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,9 @@ class ConfigFile:
         return {name: (usual[name], ours[name]) for name in usual if usual[name] != ours[name]}
 
 
-def found() -> Path | None:
-    """The file that is read; None without any. One that $SERBENCH_CONFIG names has to be there."""
-    return next((path for path in config_files() if path.is_file() or "SERBENCH_CONFIG" in os.environ), None)
-
-
 def use() -> dict[str, tuple[Any, Any]]:
     """Read the file that there is, and set the variables that are not set; returns `ConfigFile.options`."""
-    if (path := found()) is None:
+    if (path := config_path()) is None:
         return {}
     known = read(path)
     for name, value in known.variables().items():

@@ -110,10 +110,9 @@ def report(parts: list[State]) -> Iterator[str]:
     yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     yield from (one.line() for one in parts)
     yield f"device: {_device()}"
-    from ...datasets.core.files import cache_root
-    from .config_file import found
+    from ...datasets.core.files import cache_root, config_path
 
-    yield f"config: {found() or 'no serbench.toml'}"
+    yield f"config: {config_path() or 'no serbench.toml'}"
     yield f"cache: {cache_root()} (set SERBENCH_CACHE to move it)"
 
 

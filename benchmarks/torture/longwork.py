@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..performance.parts.records import make
 from .children import Done, at_exit, call, typed
-from .records import write_records
 from .tally import Tally
 from .works import sound, write_corpus
 
@@ -121,7 +121,8 @@ def records(place: Path, count: int) -> Iterator[Tally]:
     """A results folder of so many records, listed, ranked and reported; and a tenth of it."""
     took: dict[str, list[Done]] = {}
     for many in (count // 10, count):
-        results = write_records(place / f"records-{many}", many)
+        make(str(place / f"records-{many}"), str(many))
+        results = place / f"records-{many}" / "results"
         for name, body in readers(results).items():
             took.setdefault(name, []).append(sound(call(body, results.parent, seconds=SECONDS, gib=GIB), name))
         shutil.rmtree(results)

@@ -220,13 +220,14 @@ def inside(root: Path, relative: str) -> Path:
     return Path(os.path.normpath(os.path.join(root, inner)))
 
 
-def config_files() -> tuple[Path, ...]:
-    """Where `serbench.toml` is looked for: $SERBENCH_CONFIG alone, if set; else this folder, then the user's."""
+def config_path() -> Path | None:
+    """The `serbench.toml` that is read: $SERBENCH_CONFIG's, if set (empty: none); else this folder's, or the user's."""
     if (explicit := os.environ.get("SERBENCH_CONFIG")) is not None:
-        return (Path(explicit).expanduser(),) if explicit else ()
+        return Path(explicit).expanduser() if explicit else None
     from platformdirs import user_config_path
 
-    return Path("serbench.toml"), user_config_path("serbench") / "serbench.toml"
+    places = Path("serbench.toml"), user_config_path("serbench") / "serbench.toml"
+    return next((path for path in places if path.is_file()), None)
 
 
 def cache_root() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
@@ -39,7 +40,6 @@ def affine(
     coefficients, intercept : (dim, output) and (output,)
     classes : whether outputs are logits
     """
-    import numpy as np
     import torch
 
     class Affine(torch.nn.Module):

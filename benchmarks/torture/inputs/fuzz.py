@@ -151,6 +151,6 @@ def _read(read: Callable[[Path], object], file: Path, how: str, *, counted: bool
 def _place(error: BaseException) -> str:
     """File and line of ours that an error comes from."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if "/torture/fuzz" not in f.filename and "site-packages" not in f.filename]
+    ours = [f for f in frames if "/torture/inputs/" not in f.filename and "site-packages" not in f.filename]
     last = ([f for f in ours if "/lib/python" not in f.filename] or frames)[-1]
     return f"{Path(last.filename).name}, line {last.lineno}"
