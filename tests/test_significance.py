@@ -114,6 +114,14 @@ def test_wilcoxon_by_enumeration(seed: int) -> None:
     assert wilcoxon(a, b) == pytest.approx(np.mean([s >= observed - 1e-12 for s in sums]), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_wilcoxon_with_ties_and_zeros_is_scipys(seed: int) -> None:
+    """Differences in eighths repeat one another, and some are zero; up to 13 of them scipy too tries all signs."""
+    generator = np.random.default_rng(seed)
+    d = generator.integers(-3, 4, int(generator.integers(3, 14))) / 8
+    assert wilcoxon(d, np.zeros_like(d)) == pytest.approx(stats.wilcoxon(d).pvalue, abs=1e-12)
+
+
 def test_wilcoxon_with_ties_and_zeros_is_quiet() -> None:
     p = wilcoxon([0.5, 0.5, 0.6, 0.7, 0.5], [0.5, 0.4, 0.5, 0.6, 0.5])
     assert 0 < p <= 1

@@ -6,8 +6,10 @@ beside every trial of the other run; its scores are paired once per subset, with
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -38,6 +40,18 @@ class Scored:
         """Whether it is the mean of trials."""
         return one_trial(self.run.spec)
 
+    @cached_property
+    def values(self) -> dict[str, pd.Series[float]]:
+        """Metric -> its values by `KEY`, sorted."""
+        return _by_metric(self.scores)
+
+    @cached_property
+    def truth(self) -> str:
+        """Digest of what the predictions are about: their keys, subsets and gold labels, in order."""
+        columns = [*key_columns(self.predictions), "subset", *gold_columns(self.run.task)]
+        rows = pd.util.hash_pandas_object(self.predictions[columns], index=False, categorize=False)
+        return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Aligned:
@@ -57,11 +71,17 @@ class Paired:
     ----------
     scores : one row per (trial, subset, target), with the columns a and b; where one of the two is the mean of
         trials, one per (subset, target), in trial 0
+    sides : the predictions behind them
     left_out : number of utterances (or recordings) that only one of the two has scored; they count for neither
     """
 
     scores: pd.DataFrame
-    left_out: int
+    sides: Aligned
+
+    @property
+    def left_out(self) -> int:
+        """As `Aligned` counts them."""
+        return self.sides.left_out
 
 
 def load_scored(run: Run) -> Scored:
@@ -83,11 +103,14 @@ def pair(a: Scored, b: Scored, metric: str) -> Paired:
     """
     sides, single = align(a, b), a.one_trial != b.one_trial
     whole = sides.left_out == 0 and a.trials == b.trials and not single
-    scores = [s.scores if whole else score_predictions(side, s.run.task) for s, side in ((a, sides.a), (b, sides.b))]
-    columns = [frame[frame["metric"].eq(metric)].set_index(KEY)["value"] for frame in scores]
-    joined = pd.concat(columns, axis=1, keys=["a", "b"], join="inner").sort_index()
+    both = ((a, sides.a), (b, sides.b))
+    x, y = ((s.values if whole else _by_metric(score_predictions(side, s.run.task)))[metric] for s, side in both)
+    if x.index.equals(y.index):
+        joined = pd.DataFrame({"a": x.to_numpy(), "b": y.to_numpy()}, index=x.index)
+    else:
+        joined = pd.concat([x, y], axis=1, keys=["a", "b"], join="inner").sort_index()
     paired = joined.reset_index()
-    return Paired(_over_trials(paired) if single else paired, sides.left_out)
+    return Paired(_over_trials(paired) if single else paired, sides)
 
 
 def align(a: Scored, b: Scored) -> Aligned:
@@ -98,6 +121,8 @@ def align(a: Scored, b: Scored) -> Aligned:
     SerbenchError
         When the two records hold different gold labels or subsets for the same utterance.
     """
+    if a.truth == b.truth:
+        return Aligned(a.predictions, b.predictions, 0)
     if a.one_trial != b.one_trial:
         a, b = (_beside(a, b.trials), b) if a.one_trial else (a, _beside(b, a.trials))
     common = a.trials & b.trials
@@ -121,6 +146,10 @@ def protocol_conflicts(runs: Sequence[Run]) -> list[str]:
             shown = "; ".join(fields[:6]) + (f"; and {len(fields) - 6} more" if len(fields) > 6 else "")
             lines.append(f"{first.run_id} ({first.protocol_digest}) and {run.run_id} ({run.protocol_digest}): {shown}")
     return lines
+
+
+def _by_metric(scores: pd.DataFrame) -> dict[str, pd.Series[float]]:
+    return {str(name): part.set_index(KEY)["value"].sort_index() for name, part in scores.groupby("metric")}
 
 
 def _beside(one: Scored, trials: set[int]) -> Scored:

@@ -29,6 +29,8 @@ from .letters import letters
 GROUPS = ("speaker", "gender", "duration")
 BINS = 4
 """Duration is cut into this many groups of equally many items."""
+COMPARED = 40
+"""On the report's page differences are tested between so many of a ranking's best runs, that is 780 pairs."""
 
 
 @dataclass
@@ -78,9 +80,9 @@ class Ranking:
         return records(self.frame[self.frame["target"].eq(target)].sort_values("rank"))
 
 
-def gather(runs: Sequence[Run], bootstrap: int = 0) -> list[Ranking]:
+def gather(runs: Sequence[Run], bootstrap: int = 0, compared: int | None = None) -> list[Ranking]:
     """The rankings of the runs, by dataset, task and protocol digest; `bootstrap` resamples for intervals (0: none)."""
-    return list(each_ranking(runs, bootstrap))
+    return list(each_ranking(runs, bootstrap, compared))
 
 
 def each_ranking(runs: Sequence[Run], bootstrap: int = 0, compared: int | None = None) -> Iterator[Ranking]:
@@ -170,7 +172,10 @@ def _pairs(ranking: Ranking, compared: int | None) -> pd.DataFrame:
     if len(runs) < 2:
         return pd.DataFrame()
     if len(runs) < len(ranking.ranked):
-        ranking.notes.append(f"Differences are tested between the best {len(runs)} of {len(ranking.ranked)} runs.")
+        ranking.notes.append(
+            f"Differences are tested between the best {len(runs)} of {len(ranking.ranked)} runs. "
+            "'serbench compare' tests any others."
+        )
     held = Counter(frozenset(ranking.scored[run.run_id].trials) for run in runs)
     common = max(held, key=lambda trials: (held[trials], len(trials), sorted(trials)))
     whole = max(held, key=len)

@@ -28,6 +28,8 @@ PAIRS_SHOWN = 20
 GROUPS_SHOWN = 24
 MODELS_SHOWN = 8
 FILES_SHOWN = 100
+DRAWN = 12
+"""Figures of single runs are drawn of so many of a ranking's best."""
 
 
 def bad_file_table(ranking: Ranking, stem: str) -> Table | None:
@@ -64,8 +66,13 @@ def cost_table(ranking: Ranking) -> pd.DataFrame:
 def drawings(ranking: Ranking) -> Iterator[Drawing]:
     """All figures of the ranking, one at a time."""
     yield from _forests(ranking)
+    if (more := len(ranking.runs) - DRAWN) > 0:
+        ranking.notes.append(
+            f"Confusion matrices, scatter plots and learning curves are those of the best {DRAWN} runs; {more} more "
+            "have none here. 'serbench site' writes a page for each run."
+        )
     yield from _errors(ranking)
-    for run in ranking.runs:
+    for run in ranking.runs[:DRAWN]:
         if len(table := epochs(run)):
             name = ranking.names.get(run.run_id, run.name)
             yield Drawing(
@@ -107,7 +114,7 @@ def _forests(ranking: Ranking) -> Iterator[Drawing]:
 def _errors(ranking: Ranking) -> Iterator[Drawing]:
     """Confusion matrix or scatter of each run, the best first."""
     task = ranking.task
-    for run in ranking.ranked:
+    for run in ranking.ranked[:DRAWN]:
         predictions, name = ranking.scored[run.run_id].predictions, ranking.names[run.run_id]
         if task.kind == "classification":
             yield Drawing(

@@ -24,7 +24,7 @@ from ..tables.mean_ranks import across_datasets, critical_difference_diagram, ra
 from . import beyond, figures
 from .board import leaderboard_table, pair_table, reference_table
 from .contents import contents_table
-from .data import GROUPS, Ranking, breakdown, gather, warned
+from .data import COMPARED, GROUPS, Ranking, breakdown, gather, warned
 from .facts import excluded, failed
 from .page import Drawing, Part, Picture, Section, page, slug
 from .parts import bad_file_table, cost_table, drawings
@@ -67,7 +67,7 @@ def write_report(runs: Runs, out: Path, bootstrap: int = RESAMPLES) -> Report:
         raise SerbenchError(f"there are no runs to report. Type: serbench run --dataset demo --model linear{damaged}")
     report = Report(out, runs=len(runs), problems=problems)
     files = _Files(out.with_name(f"{out.stem}_files"), report)
-    rankings = gather(runs, bootstrap)
+    rankings = gather(runs, bootstrap, COMPARED)
     report.rankings = len(rankings)
     sections = [*_sections(rankings, files), _across(rankings, files)]
     texts, notes = _intro(rankings)

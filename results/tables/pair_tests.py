@@ -23,7 +23,7 @@ from ...datasets.core.stages import track
 from ..display.numbers import interval, number, p_value
 from ..display.table import on_screen, per_target
 from ..record.folder import Run
-from ..record.pairing import Scored, align, load_scored, pair
+from ..record.pairing import Scored, load_scored, pair
 from ..record.test_items import Clusters, choose_clusters
 from ..scores.scoring import scored_targets
 from ..statistics import power
@@ -142,7 +142,8 @@ def render_further(frame: pd.DataFrame, adjust: Adjust = "holm") -> Group:
 
 
 def _pair_rows(a: Scored, b: Scored, metric: str, options: Resampling) -> dict[str, dict[str, Any]]:
-    sides, scores = align(a, b), pair(a, b, metric).scores
+    paired = pair(a, b, metric)
+    sides, scores = paired.sides, paired.scores
     clusters = run_clusters([a.run, b.run], sides.a, options.cluster)
     rows: dict[str, dict[str, Any]] = {}
     for target in scored_targets(a.run.task):
