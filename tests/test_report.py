@@ -305,17 +305,19 @@ def test_latex_escapes_what_it_would_read_as_commands(results: Path, page: Page)
 
 
 def test_many_runs_are_shown_in_part_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pairs grow with the square of the runs and figures with their number: the best have them, a note names the rest."""
+    """Pairs grow with the square of the runs, figures with their number: the best have them, a note names the rest."""
     monkeypatch.setattr(writing, "COMPARED", 3)
     monkeypatch.setattr(parts, "DRAWN", 2)
     for number in range(5):
         make(tmp_path / "r", f"model{number}", 0.1 + 0.15 * number, trials=2)
     text = write_report(load_runs(tmp_path / "r"), tmp_path / "report.html", 0).path.read_text(encoding="utf-8")
-    assert "between the best 3 of 5 runs" in text and "those of the best 2 runs; 3 more" in text
+    assert "between the best 3 of 5 runs" in text
+    assert "those of the best 2 runs; 3 more" in text
     files = {path.name for path in (tmp_path / "report_files").iterdir()}
     assert sum("confusion" in name and name.endswith(".svg") for name in files) == 2
     pairs = pd.read_csv(next((tmp_path / "report_files").glob("*-pairs.csv")))
-    assert {*pairs["a"], *pairs["b"]} == {"model4", "model3", "model2"} and len(pairs) == 3
+    assert {*pairs["a"], *pairs["b"]} == {"model4", "model3", "model2"}
+    assert len(pairs) == 3
 
 
 @pytest.mark.usefixtures("no_figures")
