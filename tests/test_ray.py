@@ -238,6 +238,47 @@ def test_a_study_is_that_of_a_serial_run(cluster: LocalCluster, corpus_file: Pat
     assert {path.name: path.read_bytes() for path in (tmp_path / "ray" / "studies").glob("*.md")} == written
 
 
+PAPER = """
+title = "On a cluster"
+protocol = { trials = 2, subsets = 2 }
+corpora = [{ name = "table" }]
+models = [{ name = "level", model = "linear", settings = ["model.feature=level"] }, { name = "luck", model = "chance" }]
+experiments = [{ train = "table", tasks = ["emotion"] }]
+comparisons = [{ name = "main", system = "level" }]
+tables = [{ name = "scores", comparison = "main" }]
+"""
+
+
+@pytest.mark.slow
+def test_a_paper_is_that_of_a_serial_run(cluster: LocalCluster, corpus_file: Path, tmp_path: Path):
+    """The records of a plan, and every table and number that its folder holds."""
+    (tmp_path / "plan.toml").write_text(PAPER)
+    plan = [*SERBENCH, "paper", str(tmp_path / "plan.toml"), "--root", f"table={corpus_file}", "--threads", "1"]
+    for one in together(
+        cluster,
+        *(
+            (
+                [
+                    *plan,
+                    "--device",
+                    "cpu",
+                    "--results",
+                    str(tmp_path / name),
+                    "--out",
+                    str(tmp_path / f"{name}-paper"),
+                    *more,
+                ],
+                {},
+            )
+            for name, more in (("serial", ()), ("ray", ray_options(cluster)))
+        ),
+    ):
+        assert one.returncode == 0, one.stderr
+    assert records(tmp_path / "ray") == records(tmp_path / "serial")
+    for name in ("tables/scores.tex", "scores.csv", "comparisons.csv", "references.bib"):
+        assert (tmp_path / "ray-paper" / name).read_bytes() == (tmp_path / "serial-paper" / name).read_bytes()
+
+
 @pytest.mark.slow
 def test_killed_worker_launcher_and_head_end_in_the_same_numbers(
     doomed: LocalCluster, corpus_file: Path, tmp_path: Path
