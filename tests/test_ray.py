@@ -254,25 +254,12 @@ def test_a_paper_is_that_of_a_serial_run(cluster: LocalCluster, corpus_file: Pat
     """The records of a plan, and every table and number that its folder holds."""
     (tmp_path / "plan.toml").write_text(PAPER)
     plan = [*SERBENCH, "paper", str(tmp_path / "plan.toml"), "--root", f"table={corpus_file}", "--threads", "1"]
-    for one in together(
-        cluster,
-        *(
-            (
-                [
-                    *plan,
-                    "--device",
-                    "cpu",
-                    "--results",
-                    str(tmp_path / name),
-                    "--out",
-                    str(tmp_path / f"{name}-paper"),
-                    *more,
-                ],
-                {},
-            )
-            for name, more in (("serial", ()), ("ray", ray_options(cluster)))
-        ),
-    ):
+
+    def typed(name: str, *more: str) -> tuple[list[str], dict[str, Any]]:
+        where = ["--results", str(tmp_path / name), "--out", str(tmp_path / f"{name}-paper")]
+        return [*plan, "--device", "cpu", *where, *more], {}
+
+    for one in together(cluster, typed("serial"), typed("ray", *ray_options(cluster))):
         assert one.returncode == 0, one.stderr
     assert records(tmp_path / "ray") == records(tmp_path / "serial")
     for name in ("tables/scores.tex", "scores.csv", "comparisons.csv", "references.bib"):
