@@ -15,6 +15,21 @@ NAMES = {str: "text", int: "integer", float: "number", Path: "path"}
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("datasets", "features", "sermodels", "results", "benchmarks")
 PAPERS = ("deepemocluster", "maec", "semantic-fusion")
+PICTURES = """## In pictures
+
+`serbench site` and `serbench report`: a page for each run, here of a probe on Whisper base.
+
+![Scores, metrics and the confusion matrix of a run on EMO-DB](run.png)
+
+`serbench traces`: predictions over time beside the gold standard and the words (synthetic speech of `demo`, task `traces`,
+one training of `semantic-fusion:small`).
+
+![Sound, words, and three traces of predictions and gold standard](traces.png)
+
+`serbench clusters`: what the clusters of `deepemocluster:small` hold (`demo`, one training).
+
+![Chunks of test speech by cluster, three attributes and emotion](clusters.png)
+"""
 STATUSES = (
     ("0", "all was done"),
     ("1", "it was done, and something is wrong: failed trials, findings of a check, scores that do not follow"),
@@ -140,8 +155,8 @@ def _statement(one: Any) -> str:
 
 
 def index() -> str:
-    """The first page: the README, its paths as they are from docs/."""
-    return _from_root("README.md")
+    """The first page: the README, its paths as they are from docs/, and more pictures before its list of pages."""
+    return _from_root("README.md").replace("## Read on", PICTURES + "\n## Read on")
 
 
 def _from_root(name: str) -> str:
