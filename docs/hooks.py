@@ -21,8 +21,8 @@ PICTURES = """## In pictures
 
 ![Scores, metrics and the confusion matrix of a run on EMO-DB](run.png)
 
-`serbench traces`: predictions over time beside the gold standard and the words (synthetic speech of `demo`, task `traces`,
-one training of `semantic-fusion:small`).
+`serbench traces`: predictions over time beside the gold standard and the words (synthetic speech of `demo`,
+task `traces`, one training of `semantic-fusion:small`).
 
 ![Sound, words, and three traces of predictions and gold standard](traces.png)
 
