@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from serbench.benchmarks.corpora.words import AlignmentCost
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
@@ -198,6 +199,19 @@ def test_forced_and_spread_times_lie_in_the_utterance(demo: Corpus, aligner: CTC
     np.testing.assert_allclose(lengths, lengths[0])
     again = align_words(demo, items, aligner, again=True)
     assert set(again.table["source"]) == {"forced"}
+
+
+def test_seconds_of_sound_are_counted_where_an_aligner_hears_them(demo: Corpus, aligner: CTCAligner) -> None:
+    items = [str(i) for i in demo.utterances.index[:3]]
+    lengths = [len(signal) / rate for signal, rate in (read_audio(demo.audio_path(item)) for item in items)]
+    told: list[tuple[int, int, float]] = []
+    found = align_words(demo, items, aligner, again=True, progress=lambda *step: told.append(step))
+    assert [step[:2] for step in told] == [(1, 3), (2, 3), (3, 3)]
+    np.testing.assert_allclose([step[2] for step in told], np.cumsum(lengths), rtol=1e-3)
+    assert found.heard_seconds == told[-1][2]
+    assert align_words(demo, items).heard_seconds == 0, "the corpus's own times take no hearing"
+    line = AlignmentCost(found.heard_seconds, 2 * found.heard_seconds, 1234.5).line()
+    assert line.endswith("0.5 x real time, at most 1,234 MiB of memory")
 
 
 def test_times_within_segments_are_aligned_within_them(demo: Corpus, aligner: CTCAligner) -> None:
