@@ -54,7 +54,8 @@ class Agreement:
         """The same numbers by name."""
         bias = float(np.median(self.errors)) if len(self.errors) else float("nan")
         known = {"words": len(self.errors), "items": self.items, "unmatched": list(self.unmatched)}
-        return {**known, "median_seconds": self.median, "nine_tenths_seconds": self.wide, "within": self.near, "bias_seconds": bias}
+        absolute = {"median_seconds": self.median, "nine_tenths_seconds": self.wide, "within": self.near}
+        return {**known, **absolute, "bias_seconds": bias}
 
     def line(self) -> str:
         """One line for people to read."""
