@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from serbench.benchmarks.corpora.words import AlignmentCost
+from serbench.benchmarks.corpora.words import AlignmentCost, open_aligner
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
@@ -257,6 +257,9 @@ def test_bad_files(tmp_path: Path, checkpoint: Path) -> None:
     assert load(tmp_path / "c.csv").table["source"].tolist() == ["corpus"]
     with pytest.raises(SerbenchError, match="no folder of a checkpoint"):
         CTCAligner(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(SerbenchError, match=r"is of the kind bert, which is no CTC model\. Expected a CTC model with"):
+        open_aligner(tmp_path)
     (tmp_path / "config.json").write_text((checkpoint / "config.json").read_text())
     with pytest.raises(SerbenchError, match="can't be used"):
         CTCAligner(tmp_path)
