@@ -69,6 +69,7 @@ def test_word_times_and_their_agreement_are_data(tmp_path: Path):
 def test_numbers_by_name():
     errors = Agreement(np.array([0.02, -0.2, 0.05]), 2, ("u",)).data()
     assert errors["median_seconds"] == pytest.approx(0.05)
+    assert errors["nine_tenths_seconds"] == pytest.approx(0.05 + 0.8 * 0.15)  # four fifths of the way to the largest
     assert errors["within"] == pytest.approx(2 / 3)
     table = pd.DataFrame({"item": ["a", "a"], "word": ["x", "y"], "start": 0.0, "end": 1.0, "source": "even"})
     known = counted(WordTimes(table, {"b": "no sound"}, ("c",), {"a": 0.1}, 0.5))

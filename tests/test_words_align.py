@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from serbench.benchmarks.corpora.words import AlignmentCost, open_aligner
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.reading.load import load_corpus
 from serbench.datasets.schema.corpus import Corpus
@@ -200,6 +201,19 @@ def test_forced_and_spread_times_lie_in_the_utterance(demo: Corpus, aligner: CTC
     assert set(again.table["source"]) == {"forced"}
 
 
+def test_seconds_of_sound_are_counted_where_an_aligner_hears_them(demo: Corpus, aligner: CTCAligner) -> None:
+    items = [str(i) for i in demo.utterances.index[:3]]
+    lengths = [len(signal) / rate for signal, rate in (read_audio(demo.audio_path(item)) for item in items)]
+    told: list[tuple[int, int, float]] = []
+    found = align_words(demo, items, aligner, again=True, progress=lambda *step: told.append(step))
+    assert [step[:2] for step in told] == [(1, 3), (2, 3), (3, 3)]
+    np.testing.assert_allclose([step[2] for step in told], np.cumsum(lengths), rtol=1e-3)
+    assert found.heard_seconds == told[-1][2]
+    assert align_words(demo, items).heard_seconds == 0, "the corpus's own times take no hearing"
+    line = AlignmentCost(found.heard_seconds, 2 * found.heard_seconds, 1234.5).line()
+    assert line.endswith("0.5 x real time, at most 1,234 MiB of memory")
+
+
 def test_times_within_segments_are_aligned_within_them(demo: Corpus, aligner: CTCAligner) -> None:
     """A table that says its times are spread within transcribed segments, such as SEWA's."""
     item = str(demo.recordings.index[0])
@@ -243,6 +257,9 @@ def test_bad_files(tmp_path: Path, checkpoint: Path) -> None:
     assert load(tmp_path / "c.csv").table["source"].tolist() == ["corpus"]
     with pytest.raises(SerbenchError, match="no folder of a checkpoint"):
         CTCAligner(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(SerbenchError, match=r"is of the kind bert, which is no CTC model\. Expected a CTC model with"):
+        open_aligner(tmp_path)
     (tmp_path / "config.json").write_text((checkpoint / "config.json").read_text())
     with pytest.raises(SerbenchError, match="can't be used"):
         CTCAligner(tmp_path)

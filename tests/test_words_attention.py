@@ -80,6 +80,20 @@ def test_silence_is_no_part_of_the_first_and_the_last_word() -> None:
     assert without_silence(np.array([0.0, 1.0]), np.zeros(RATE, np.float32), RATE) == [(0.0, 1.0)]
 
 
+@pytest.mark.parametrize("milliseconds", [1, 10])
+def test_a_click_is_not_the_beginning_of_a_word(milliseconds: int) -> None:
+    """However loud; a sound that is all there is, and one behind the last word, count however short they are."""
+    signal = np.zeros(RATE, np.float32)
+    signal[1600 : 1600 + 16 * milliseconds] = 0.9
+    click = without_silence(np.array([0.0, 1.0]), signal, RATE)
+    np.testing.assert_allclose(click, [(0.1, 0.11)])
+    signal[8000:9600] = 0.1 * np.sin(np.arange(1600)).astype(np.float32)
+    np.testing.assert_allclose(without_silence(np.array([0.0, 0.55, 0.8]), signal, RATE), [(0.5, 0.55), (0.55, 0.6)])
+    late = np.roll(signal, 4000)
+    late[15200:15360] = 0.1
+    np.testing.assert_allclose(without_silence(np.array([0.0, 1.0]), late, RATE), [(0.75, 0.96)])
+
+
 def plain_distance(one: str, other: str) -> int:
     if not one or not other:
         return len(one) + len(other)

@@ -39,13 +39,15 @@ def align(
     device: Device = "auto",
 ) -> None:
     """Word times: the corpus's own, else by alignment with a model, else spread evenly; each word says which."""
+    import time
+
     from ...results.display.recording import keep
-    from ..core.machine import resolve_device
+    from ..core.machine import peak_mib, resolve_device
     from ..core.progress import Terminal
     from ..corpora import words
     from ..corpora.transcripts import counted
 
-    corpus = source.open(dataset)
+    corpus, started = source.open(dataset), time.perf_counter()
     aligned = words.word_times(
         corpus,
         out,
@@ -59,6 +61,10 @@ def align(
     )
     typer.echo(aligned.line())
     keep("alignment", counted(aligned))
+    if heard := aligned.heard_seconds:
+        cost = words.AlignmentCost(heard, time.perf_counter() - started, peak_mib())
+        typer.echo(f"  {cost.line()}")
+        keep("cost", asdict(cost))
     if again and (found := words.against_own(aligned, corpus)) is not None:
         typer.echo(f"  against the corpus's own times: {found.line()}")
         keep("agreement", found.data())

@@ -104,7 +104,7 @@ class Terminal:
 
             def step(done: int, of: int, audio_seconds: float) -> None:
                 rate = audio_seconds / max(time.perf_counter() - started, 1e-9)
-                note = f"{rate:.0f} x real time" if audio_seconds else ""
+                note = f"{rate:.{int(rate < 10)}f} x real time" if audio_seconds else ""
                 bar.update(task, completed=done, total=of, note=note)
                 at(done, note, of)
 

@@ -10,7 +10,7 @@ without partitions (with folds) are used whole, and the JSON file says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,22 @@ from .items import chosen_items, needed_language, training_items
 
 AUTO = "auto"
 Settings = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class AlignmentCost:
+    """What an alignment took: seconds of sound, seconds of time with loading the model, and the process's memory."""
+
+    heard_seconds: float
+    seconds: float
+    peak_mib: float
+
+    def line(self) -> str:
+        """One line for people to read."""
+        return (
+            f"{self.heard_seconds / 60:.1f} min of sound in {self.seconds / 60:.1f} min: "
+            f"{self.heard_seconds / self.seconds:.1f} x real time, at most {self.peak_mib:,.0f} MiB of memory"
+        )
 
 
 def word_times(
@@ -67,7 +83,7 @@ def word_times(
     language = needed_language(corpus, chosen, language)
     aligner = None if model is None else open_aligner(model, device)
     with (display or Silent()).extraction("words", len(chosen)) as progress:
-        times = align_words(corpus, chosen, aligner, again=again, language=language, progress=steps_of(progress))
+        times = align_words(corpus, chosen, aligner, again=again, language=language, progress=progress)
     if not len(times.table):
         first = next(iter(times.failed.values()), "there are neither word times nor transcripts")
         raise SerbenchError(f"no item of {corpus.name} has words: {first}.")

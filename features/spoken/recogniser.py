@@ -75,7 +75,7 @@ class Config:
 class Recogniser(FeatureExtractor):
     """The bytes of what is heard, (byte, 1); `read` makes a `Heard` of them."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 2: a click is not the beginning of the first word
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "torch", "transformers")
     parallel: ClassVar[bool] = False
     dim, hop_seconds = 1, None

@@ -45,11 +45,17 @@ class Agreement:
         """Share of words whose error is at most `NEAR_SECONDS`."""
         return float(np.mean(np.abs(self.errors) <= NEAR_SECONDS)) if len(self.errors) else float("nan")
 
+    @property
+    def wide(self) -> float:
+        """What nine of ten absolute errors do not exceed, in seconds."""
+        return float(np.quantile(np.abs(self.errors), 0.9)) if len(self.errors) else float("nan")
+
     def data(self) -> dict[str, Any]:
         """The same numbers by name."""
         bias = float(np.median(self.errors)) if len(self.errors) else float("nan")
         known = {"words": len(self.errors), "items": self.items, "unmatched": list(self.unmatched)}
-        return {**known, "median_seconds": self.median, "within": self.near, "bias_seconds": bias}
+        absolute = {"median_seconds": self.median, "nine_tenths_seconds": self.wide, "within": self.near}
+        return {**known, **absolute, "bias_seconds": bias}
 
     def line(self) -> str:
         """One line for people to read."""

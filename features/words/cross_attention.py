@@ -7,7 +7,8 @@ through them gives each token its first frame. A word lasts until the next one b
 
 What is done otherwise, since the path goes from the first frame to the last whatever is there, and tokens look ahead:
 
-- Silence before the first and behind the last word is none of theirs: what is `QUIET_DB` below the loudest 10 ms.
+- Silence before the first and behind the last word is none of theirs: what is `QUIET_DB` below the loudest 10 ms. A
+  click of less than half of `CLICK_FRAMES` is no beginning (a last sound may be as short: the release of a plosive).
 - Words begin `DELAY_SECONDS`, one frame, behind the path. Chosen on thirty recordings of EMO-DB with hand-made times.
 - A signal that is longer than a window is heard window by window. What the model recognises in a window tells how
   much of the text was said in it; words that end near the window's cut are heard again in the next one.
@@ -31,6 +32,8 @@ Array = npt.NDArray[np.float32]
 SMOOTHED = 7
 """Frames of the median."""
 QUIET_DB, LOUDNESS_SECONDS = 30.0, 0.01
+CLICK_FRAMES = 5
+"""Frames of the median of the loudness before the first word."""
 DELAY_SECONDS = 0.02
 CUT_SECONDS = 2.0
 """Words that end so near to a window's cut are heard again."""
@@ -108,15 +111,24 @@ def token_frames(attention: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 def without_silence(edges: npt.NDArray[np.float64], signal: Array, sampling_rate: int) -> list[Span]:
     """Spans of words between edges [s] (word + 1,), the first and the last one without the silence at the ends."""
+    from scipy.ndimage import median_filter
+
     size = round(LOUDNESS_SECONDS * sampling_rate)
     power = np.square(signal[: len(signal) // size * size].reshape(-1, size), dtype=np.float64).mean(1)
     spans = [(float(a), float(b)) for a, b in itertools.pairwise(edges)]
     if not len(power) or not power.max():
         return spans
-    sounds = np.flatnonzero(power > power.max() * 10 ** (-QUIET_DB / 10))
-    first, behind = sounds[0] * LOUDNESS_SECONDS, (sounds[-1] + 1) * LOUDNESS_SECONDS
+    lasting = median_filter(power, CLICK_FRAMES, mode="nearest")
+    lasting = lasting if lasting.max() else power  # nothing lasts
+    first = _loud(lasting)[0] * LOUDNESS_SECONDS
+    behind = (_loud(power)[-1] + 1) * LOUDNESS_SECONDS
     if first < spans[0][1]:
         spans[0] = (max(spans[0][0], float(first)), spans[0][1])
     if behind > spans[-1][0]:
         spans[-1] = (spans[-1][0], float(behind))
     return spans
+
+
+def _loud(power: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Frames that are at most `QUIET_DB` below the loudest one."""
+    return np.flatnonzero(power > power.max() * 10 ** (-QUIET_DB / 10))

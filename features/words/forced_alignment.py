@@ -180,8 +180,14 @@ def _checkpoint(folder: Path) -> tuple[Any, Any]:
             f"{str(folder)!r} is no folder of a checkpoint. Expected a Whisper or a CTC model as transformers saves it "
             "(config.json, model.safetensors, preprocessor_config.json, vocabulary); nothing is downloaded."
         )
-    library = transformers()
-    with reading(folder, "a CTC model with its processor and weights in model.safetensors") as local:
+    library, expected = transformers(), "a CTC model with its processor and weights in model.safetensors"
+    with reading(folder, expected) as local:
+        config = library.AutoConfig.from_pretrained(folder, **local)
+    if type(config) not in library.MODEL_FOR_CTC_MAPPING:
+        raise SerbenchError(
+            f"{str(folder)!r} is of the kind {config.model_type}, which is no CTC model. Expected {expected}."
+        )
+    with reading(folder, expected) as local:
         processor = library.AutoProcessor.from_pretrained(folder, **local)
         model = library.AutoModelForCTC.from_pretrained(folder, use_safetensors=True, **local)
     if not hasattr(processor, "tokenizer"):

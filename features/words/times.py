@@ -60,6 +60,7 @@ class WordTimes:
     silent : items with neither word times nor a transcript
     confidence : of the items that were aligned, how likely the transcript is what was said, 0 .. 1
     doubtful : below this confidence another text is likely to have been said
+    heard_seconds : of sound that an aligner was given
     """
 
     table: pd.DataFrame
@@ -67,6 +68,7 @@ class WordTimes:
     silent: tuple[str, ...] = ()
     confidence: Mapping[str, float] = field(default_factory=dict)
     doubtful: float = 0.0
+    heard_seconds: float = 0.0
 
     def words(self, item: str) -> pd.DataFrame:
         """Words of an item: word, start, end, source; empty where there are none."""
@@ -104,7 +106,7 @@ def align_words(
     *,
     again: bool = False,
     language: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> WordTimes:
     """Word times of items of a corpus, by the best source that there is for each.
 
@@ -114,7 +116,7 @@ def align_words(
     aligner : of transcripts without times; without one, transcripts without times are spread evenly
     language : of all items, where the corpus does not say it (ISO 639-1)
     again : do not take the corpus's own times even where there are some
-    progress : called with the number of items done and of all
+    progress : called with the number of items done, of all, and seconds of sound that the aligner was given
 
     Returns
     -------
@@ -129,13 +131,13 @@ def align_words(
         except SerbenchError as error:
             failed[item] = str(error)
         if progress is not None:
-            progress(done, len(items))
+            progress(done, len(items), heard.seconds if heard else 0.0)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     known = set(table["item"])
     silent = tuple(i for i in items if i not in known and i not in failed)
     if heard is None:
         return WordTimes(_typed(table), failed, silent)
-    return WordTimes(_typed(table), failed, silent, heard.confidence(), heard.aligner.doubtful)
+    return WordTimes(_typed(table), failed, silent, heard.confidence(), heard.aligner.doubtful, heard.seconds)
 
 
 def spread(words: Sequence[str], start: float, end: float) -> list[Word]:
@@ -172,6 +174,7 @@ class _Heard:
 
     def __init__(self, aligner: Aligner, language: str | None) -> None:
         self.aligner, self.language = aligner, language
+        self.seconds = 0.0
         self._sure: dict[str, list[tuple[float, int]]] = {}
 
     def words(
@@ -180,6 +183,7 @@ class _Heard:
         """Words of an item, of the part from `start` to `end` [s] where `end` is given."""
         rate = self.aligner.sampling_rate
         signal, _ = _signal(corpus, item, rate, *((start, end) if end else ()))
+        self.seconds += len(signal) / rate
         spoken = corpus.row(item).get("language")
         aligned = self.aligner.align(words, signal, self.language if pd.isna(spoken) else str(spoken))
         self._sure.setdefault(item, []).append((aligned.confidence, len(words)))
