@@ -159,9 +159,7 @@ def test_the_published_size_is_made_of_few_recordings(tmp_path: Path, monkeypatc
 def test_a_published_size_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match="cafe has no miniature of that size"):
         write_mock("cafe", tmp_path / "cafe", published=True)
-    with pytest.raises(
-        SerbenchError, match=r"release 1\.12 of msp-podcast has no published size here. Type --release 1\.6"
-    ):
+    with pytest.raises(SerbenchError, match=r"release 1\.12 of msp-podcast has no published size here. Type --release"):
         write_mock("msp-podcast", tmp_path / "msp", published=True)
 
 
