@@ -176,7 +176,7 @@ def _sources(
     else:
         parts[0][2].extend(division.test)
     prices: dict[str, tuple[float, float]] = {}
-    sources = []
+    sources: list[Source] = []
     for corpus, task, ids in parts:
         pool = () if sources else division.unlabelled
         rows, tables = needed_rows(corpus, task, ids, context=plan.model.uses_context, pool=pool), {}
