@@ -136,3 +136,39 @@ def test_an_unknown_miniature_and_a_folder_in_use(tmp_path: Path) -> None:
     with pytest.raises(SerbenchError, match="not empty"):
         write_mock("iemocap", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_published_size_is_made_of_few_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from serbench.datasets.mocks import msp_podcast as mock
+
+    monkeypatch.setattr(mock, "PUBLISHED", {"1.6": {"Train": 120, "Validation": 40, "Test": 80}})
+    monkeypatch.setattr(mock, "POOL", 200)
+    monkeypatch.setattr(mock, "RECORDINGS", 3)
+    monkeypatch.setattr(mock, "LONG", (0.5, 1.5))
+    write_mock("msp-podcast", tmp_path / "msp", release="1.6", published=True)
+    corpus = load_corpus("msp-podcast", tmp_path / "msp")
+    counts = corpus.utterances["partition"].value_counts().to_dict()
+    assert counts == {"train": 120, "dev": 40, "test": 80, "unlabelled": 200}
+    files = {corpus.audio_path(item): partition for item, partition in corpus.utterances["partition"].items()}
+    inodes = {(path.stat().st_ino, partition) for path, partition in files.items()}
+    assert len({inode for inode, _ in inodes}) == len(inodes) == 4 * 3  # three of each partition, and no other's
+    (run,) = grid.run("chance", "msp-podcast", root=tmp_path / "msp", task="arousal", results=tmp_path / "r", trials=1)
+    assert not run.spec["labels"]
+
+
+def test_a_published_size_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SerbenchError, match="cafe has no miniature of that size"):
+        write_mock("cafe", tmp_path / "cafe", published=True)
+    with pytest.raises(SerbenchError, match=r"release 1\.12 of msp-podcast has no published size here. Type --release"):
+        write_mock("msp-podcast", tmp_path / "msp", published=True)
+
+
+def test_the_published_size_is_the_paper_s() -> None:
+    from serbench.datasets.mocks.msp_podcast import LONG, PUBLISHED
+    from serbench.datasets.msp_podcast.reader import EXPECTED
+
+    names = {"Train": "train", "Validation": "dev", "Test": "test"}
+    assert {f"partition={names[k]}": n for k, n in PUBLISHED["1.6"].items()} == {
+        key: n for key, n in EXPECTED["1.6"].items() if key.startswith("partition")
+    }
+    assert sum(LONG) / 2 == pytest.approx((83 * 60 + 29) * 60 / 50_362, abs=0.01)  # 83 h 29 min, section 3

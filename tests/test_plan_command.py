@@ -17,12 +17,13 @@ from typer.testing import CliRunner
 from serbench.benchmarks import Execution, Grid
 from serbench.benchmarks.budget import estimate as planned
 from serbench.benchmarks.budget.estimate import Budget, Training, UnitCost, audio_seconds, carried, estimate, size
-from serbench.benchmarks.budget.pilot import Pilot, Timed, some
+from serbench.benchmarks.budget.pilot import SIZES, Pilot, Timed, part_of, some
 from serbench.benchmarks.cli.app import app
 from serbench.benchmarks.cli.plan import plan as plan_command
 from serbench.benchmarks.cli.run import run as run_command
-from serbench.benchmarks.grid.grid import run
+from serbench.benchmarks.grid.grid import run, run_grid
 from serbench.benchmarks.grid.training import TrainingPlan, plan_training
+from serbench.benchmarks.protocol.protocol import Division
 from serbench.benchmarks.protocol.setting import Corpora
 from serbench.datasets.core.errors import SerbenchError
 from serbench.features.extraction.file_tasks import FileTask, Segment
@@ -99,11 +100,80 @@ def test_a_pilot_is_carried_over_as_a_line_in_items_and_epochs():
         config=SimpleNamespace(train=SimpleNamespace(epochs=4)),
         request=SimpleNamespace(search=None),
         setting=SimpleNamespace(divisions=[division]),
+        pool=lambda division: range(0),
     )
     cost = carried(tried, plan)
     assert cost.cpu_seconds == pytest.approx(2 + 0.5 * 200 * 4)
     assert cost.bytes == pytest.approx(1000 * 50 / 10)
     assert carried(replace(tried, trainings=tried.trainings[::-1]), plan).seconds > 0
+
+
+def fold(train: int, pool: int) -> SimpleNamespace:
+    """A plan whose only fold has so many training items, and unlabelled sentences for its model."""
+    names = (("t", train), ("d", 60), ("x", 90), ("p", pool))
+    train_ids, dev, test, pool_ids = (tuple(f"{name}{i}" for i in range(n)) for name, n in names)
+    return SimpleNamespace(
+        setting=SimpleNamespace(divisions=[Division("official", train_ids, dev, test)]),
+        pool=lambda division: list(pool_ids),
+        config=SimpleNamespace(train=SimpleNamespace(epochs=4)),
+        request=SimpleNamespace(search=None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "pool", "small", "large"),
+    [
+        (34280, 40000, (24, 28), (72, 84)),  # the paper's sizes: 1.17 unlabelled sentences for each labelled one
+        (50, 0, (24, 0), (50, 0)),
+        (20, 10, (20, 10), (20, 10)),  # no more than there are
+        (50, 450, (12, 96), (36, 288)),  # 9 for each: fewer training items, and at most 4 x 24 and 4 x 72 of the pool
+        (36, 3000, (6, 96), (18, 288)),
+    ],
+)
+def test_a_pilot_has_a_pool_in_proportion(
+    train: int, pool: int, small: tuple[int, int], large: tuple[int, int]
+) -> None:
+    parts = [part_of(fold(train, pool), size) for size in SIZES["regression"]]
+    assert [(len(part.train), len(part.unlabelled)) for part in parts] == [small, large]
+    assert set(parts[0].unlabelled) <= set(parts[1].unlabelled)
+
+
+def test_unlabelled_sentences_are_carried_over_as_items() -> None:
+    """Training that takes 2 s + 0.5 s for each sentence of either kind and epoch."""
+    tried = Pilot((Timed(24, 2 + 26, 2 + 26, 1000, 28), Timed(72, 2 + 78, 2 + 78, 1000, 84)), 100.0, 5.0)
+    cost = carried(tried, fold(34280, 40000))
+    assert cost.cpu_seconds == pytest.approx(2 + 0.5 * (34280 + 40000) * 4)
+    assert cost.source == "a pilot of 72 training items with 84 unlabelled ones and one epoch"
+
+
+@pytest.mark.slow
+def test_a_training_with_a_pool_is_planned_and_counted_by_its_record(
+    toy_corpus: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = toy_corpus(speakers={"train": "abcd", "dev": "ef", "test": "gh", "unlabelled": "ij"})
+    settings = {"model.channels": "4", "model.strides": "4", "train.epochs": "1", "model.clusters": "2"}
+    grid = Grid("deepemocluster:small", "table", root=file, task="arousal", trials=1, settings=settings)
+    (cost,) = [t.cost for t in estimate(grid, Execution(tmp_path)).trainings if t.name.startswith("deepemocluster")]
+    assert cost is not None
+    assert cost.cpu_seconds > 0
+    (run_,) = [one for one in run_grid(grid, Execution(tmp_path, threads=1)) if one.name.startswith("deepemocluster")]
+    (unit,) = run_.units()
+    assert unit["facts"]["unlabelled_sentences"] == 8
+    fewer = replace(grid, settings={**settings, "model.unlabelled": "0"})
+    known = [plan_training(one.requests()[:1], Corpora()) for one in (grid, fewer)]
+    assert [len(plan.pool(plan.setting.divisions[0])) for plan in known] == [8, 0]
+    own = planned.recorded(known[0], tmp_path)
+    assert own is not None
+    assert own.source == "its own trials"
+    assert planned.recorded(known[1], tmp_path) is None
+
+
+def test_tasks_of_one_kind_share_a_pilot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(planned, "pilot", lambda plan, *_: made.append(plan.request.task) or Pilot(problem="none"))
+    grids = [Grid("chance", "demo", task=task) for task in ("arousal", "valence", "emotion")]
+    planned.estimate_of([grid.requests()[0] for grid in grids], Execution(tmp_path), Corpora())
+    assert made == ["arousal", "emotion"]
 
 
 def test_plan_pilots_and_writes_nothing(corpus_file: Path, tmp_path: Path):

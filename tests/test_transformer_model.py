@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from serbench.datasets.core.config import to_dict
 from serbench.datasets.core.errors import SerbenchError
 from serbench.datasets.schema.task import Task
 from serbench.features.core.feature_table import FeatureTable
@@ -359,6 +360,23 @@ def test_a_saved_model_needs_no_checkpoint(tmp_path: Path) -> None:
     loaded = load_model(tmp_path / "kept")
     np.testing.assert_array_equal(loaded.predict(held), model.predict(held))
     assert loaded.parameters == model.parameters
+
+
+def test_whisper_is_fine_tuned_and_saved_with_a_shorter_window(tmp_path: Path) -> None:
+    """Training and prediction go through the first positions alone; the window of its own changes nothing."""
+    long = (9000, 16000, 5000, 12000, 7000, 40000)
+    whole, _, held = fitted(tiny("whisper-tiny"), lengths=long)
+    own, _, _ = fitted(tiny("whisper-tiny", window_seconds=4.0), lengths=long)
+    np.testing.assert_array_equal(own.predict(held), whole.predict(held))
+    short, log, _ = fitted(tiny("whisper-tiny", window_seconds=1.0, overlap_seconds=0.2), lengths=long)
+    assert log.facts["cut_in_training"] == 1
+    assert len(short.network.encoder.model.embed_positions.weight) == 50
+    assert np.abs(short.predict(held) - whole.predict(held)).max() > 1e-4
+    save_model(short, tmp_path / "kept")
+    np.testing.assert_array_equal(load_model(tmp_path / "kept").predict(held), short.predict(held))
+    assert "window_seconds" not in to_dict(tiny())
+    with pytest.raises(SerbenchError, match=r"model.window_seconds=1: .*wav2vec2 encoder, and only Whisper"):
+        fitted(tiny(window_seconds=1.0))
 
 
 def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path) -> None:

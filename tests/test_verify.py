@@ -263,6 +263,11 @@ def test_published_numbers_stand_as_in_their_sources() -> None:
     assert cell(emodb, "data2vec large frozen, small head", "WA") == pytest.approx(0.6195)
     urdu = references("urdu").set_index(["model", "metric"])["value"]
     assert cell(urdu, "HuBERT large frozen, small head", "UAR") == 0.8175
+    crossed = references(task="emotion-4").set_index(["dataset", "model"])["value"]
+    assert cell(crossed, "emodb", "WavLM fine-tuned on MSP-Podcast") == 0.91
+    assert cell(crossed, "emovo", "CNN14 fine-tuned on MSP-Podcast") == 0.48
+    assert cell(crossed, "ravdess", "HuBERT base fine-tuned on MSP-Podcast") == 0.39
+    assert cell(crossed, "crema-d", "wav2vec 2.0 large robust fine-tuned on MSP-Podcast") == 0.58
     assert references("cafe").empty  # no number was found: none is printed
 
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import cache_root
+from ...datasets.core.files import cache_root, digest
 from ...datasets.core.stages import stage
 from ...features.cache.cache import FeatureCache
 from ...features.cache.pack import entry_key
 from ...features.core.audio import AudioHashes, signature
 from ...features.extraction.file_tasks import FileTask, tasks_of
+from ...results.record.storage import plain
 from ..core.machine import resolve_device
 from ..grid.execution import Execution, make_plan
 from ..grid.grid import requests_of, sharing
@@ -30,11 +29,9 @@ from ..grid.plan import Plan
 from ..grid.training import TrainingPlan
 from ..protocol.request import Grid, Request
 from ..protocol.setting import Corpora
-from .pilot import Pilot, pilot, some
+from .pilot import Pilot, audio_seconds, pilot
 from .unit_cost import UnitCost, carried, recorded
 
-LENGTHS = 200
-"""Audio files whose headers are read to estimate the length of all."""
 STATES = 4
 """Copies of the weights that an unfinished training keeps: the running and the best ones, two moments of Adam."""
 
@@ -131,7 +128,7 @@ def estimate(grid: Grid, how: Execution, *, pilots: bool = True) -> Budget:
 
 def estimate_of(requests: Iterable[Request], how: Execution, corpora: Corpora, *, pilots: bool = True) -> Budget:
     """What requests will take (`estimate`)."""
-    budget, seen = Budget(), set[str]()
+    budget, seen, tries = Budget(), set[str](), dict[str, Pilot]()
     for group in sharing(requests):
         plan = make_plan(group, corpora)
         lacking = [part.lacking(part.record(how.folder)) for part in plan.parts]
@@ -142,15 +139,26 @@ def estimate_of(requests: Iterable[Request], how: Execution, corpora: Corpora, *
         missing = list(_uncached(plan, seen)) if todo else []
         tried = None
         if todo and pilots and (cost is None or missing) and isinstance(plan, TrainingPlan):
-            how.display.message(f"pilot: {name}, on a few items")
-            with stage(f"pilot of {name}"):
-                tried = pilot(plan, how.device, how.threads or 1)
+            alike = _alike(plan)
+            if alike not in tries:
+                how.display.message(f"pilot: {name}, on a few items")
+                with stage(f"pilot of {name}"):
+                    tries[alike] = pilot(plan, how.device, how.threads or 1)
+            tried = tries[alike]
             cost = carried(tried, plan) if cost is None and len(tried.trainings) > 1 else cost
         unknown = tried.problem if tried is not None else "no record, and no pilot was made"
         budget.trainings.append(Training(name, todo, done, on_card, cost, "" if cost else unknown))
         budget.features += [_priced(one, role, tried) for role, one in missing]
     budget.free = list(_disks(budget, how))
     return budget
+
+
+def _alike(plan: TrainingPlan) -> str:
+    """What decides the cost of a training: the same for tasks of one kind with as many outputs and items."""
+    setting, features = plan.setting, [(role, asdict(one)) for role, one in plan.features.items()]
+    sizes = [(len(d.train), len(d.dev), len(d.test)) for d in setting.divisions]
+    task = (setting.task.kind, setting.task.n_outputs, sizes, [part.setting.tested.digest() for part in plan.parts])
+    return digest(plain([plan.parts[0].spec["model"], features, setting.corpus.digest(), task]))
 
 
 def _name(plan: Plan) -> str:
@@ -185,19 +193,6 @@ def _cached(task: FileTask, section: Any, hashes: AudioHashes) -> bool:
     except OSError:
         return True
     return sha is not None and all(section.frames(entry_key(sha, s.start, s.end)) is not None for s in task.segments)
-
-
-def audio_seconds(tasks: Sequence[FileTask]) -> float:
-    """Seconds of all segments; open ends are estimated from the headers of some of the files."""
-    bounded = [s.end - (s.start or 0.0) for t in tasks for s in t.segments if s.end is not None]
-    open_ended = [t.path for t in tasks for s in t.segments if s.end is None]
-    lengths = []
-    for path in some(open_ended, LENGTHS):
-        try:
-            lengths.append(float(soundfile.info(path).duration))
-        except (RuntimeError, OSError):
-            continue  # the run will list it
-    return sum(bounded) + len(open_ended) * (statistics.mean(lengths) if lengths else 0.0)
 
 
 def _priced(one: Features, role: str, tried: Pilot | None) -> Features:

@@ -2,7 +2,8 @@
 
 The run's own trials are taken first, else those of the same model, settings and features on another corpus or protocol,
 in proportion to the number of training items. What a pilot takes is carried over in proportion to items and epochs, as
-if no training stopped early, and so tends to be too much. Each cost says where it comes from.
+if no training stopped early, and so tends to be too much. Sentences of an unlabelled pool that is used count as items
+(of a record, its fact `unlabelled_sentences`). Each cost says where it comes from.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def recorded(plan: Plan, results: Path) -> UnitCost | None:
     for run in (part.record(results) for part in plan.parts):
         if run and (own := _trained(run)):
             return _mean(run, own, 1.0, "its own trials")
-    wanted, items = plain(plan.parts[0].spec), _train_items(plan)
+    wanted, items = plain(plan.parts[0].spec), _items(plan)
     for file in sorted(results.glob("runs/*/run.json")):
         try:
             spec = read_json(file)
@@ -55,7 +56,7 @@ def recorded(plan: Plan, results: Path) -> UnitCost | None:
         except (SerbenchError, ValueError, KeyError, OSError):
             continue  # a damaged record is no measure
         if units:
-            share = items / statistics.mean(u["counts"]["train"] for u in units)
+            share = items / statistics.mean(_heard(u) for u in units)
             return _mean(run, units, share, f"trials on {spec['dataset']['name']}, in proportion to training items")
     return None
 
@@ -70,14 +71,16 @@ def carried(tried: Pilot, plan: TrainingPlan) -> UnitCost:
     small, large = tried.trainings
     epochs = int(plan.config.train.epochs) if hasattr(plan.config, "train") else 1
     epochs *= int((plan.request.search or {}).get("budget", 1))
-    items, grown = _train_items(plan), max(large.items - small.items, 1)
+    few, more = small.items + small.unlabelled, large.items + large.unlabelled
+    items, grown = _items(plan), max(more - few, 1)
 
     def whole(first: float, second: float) -> float:
         slope = max(second - first, 0.0) / grown
-        return max(second, max(first - slope * small.items, 0.0) + slope * items * epochs)
+        return max(second, max(first - slope * few, 0.0) + slope * items * epochs)
 
     tested = statistics.mean(len(d.test) for d in plan.setting.divisions)
-    source = f"a pilot of {large.items} training items" + (" and one epoch" if epochs > 1 else "")
+    pool = f" with {large.unlabelled} unlabelled ones" if large.unlabelled else ""
+    source = f"a pilot of {large.items} training items{pool}" + (" and one epoch" if epochs > 1 else "")
     return UnitCost(
         whole(small.seconds, large.seconds),
         whole(small.cpu_seconds, large.cpu_seconds),
@@ -100,8 +103,14 @@ def _mean(run: Run, units: Sequence[Mapping[str, Any]], share: float, source: st
     )
 
 
-def _train_items(plan: Plan) -> float:
-    return statistics.mean(len(d.train) for d in plan.setting.divisions)
+def _items(plan: Plan) -> float:
+    """Training items of a fold and the unlabelled sentences beside them, on average."""
+    return statistics.mean(len(d.train) + len(plan.pool(d)) for d in plan.setting.divisions)
+
+
+def _heard(unit: Mapping[str, Any]) -> float:
+    """Training items and unlabelled sentences of a recorded training."""
+    return float(unit["counts"]["train"] + ((unit.get("facts") or {}).get("unlabelled_sentences") or 0))
 
 
 def _signatures(spec: Mapping[str, Any]) -> dict[str, str]:

@@ -76,11 +76,15 @@ def mock(
     utterances: Annotated[int | None, typer.Option(help="About how many utterances.")] = None,
     traps: Annotated[bool, typer.Option(help="Add the oddities of the real files.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of voices and labels.")] = 0,
+    published_size: Annotated[
+        bool, typer.Option("--published-size", help="As many utterances as are published, over few recordings.")
+    ] = False,
 ) -> None:
     """Write a small corpus in the real corpus's on-disk layout, with synthetic speech."""
     from ..corpora.mock import write_mock
 
-    write_mock(corpus, folder, release=release, utterances=utterances, traps=traps, seed=seed)
+    sizes = {"utterances": utterances, "published": published_size or None}
+    write_mock(corpus, folder, release=release, traps=traps, seed=seed, **sizes)
     typer.echo(f"{corpus} in miniature is in {folder}; type: serbench check {corpus} --root {folder}")
 
 

@@ -20,7 +20,7 @@ from ...results.record.storage import plain
 from ...sermodels.core.sermodel import SERModel
 from ..core.machine import versions
 from ..core.progress import Display
-from ..protocol.protocol import unit_seed
+from ..protocol.protocol import Division, unit_seed
 from ..protocol.request import Request
 from ..protocol.setting import Setting
 from .source import Rows, Source, extract_features
@@ -98,6 +98,10 @@ class Plan(ABC):
     def repeats(self) -> bool:
         """Whether all trials are one training, of which each gets a copy (`trial.copied`)."""
         return False
+
+    def pool(self, division: Division) -> list[str]:
+        """Ids of the unlabelled sentences that a training of a fold takes."""
+        return []
 
     @abstractmethod
     def rows(self) -> list[Rows]:

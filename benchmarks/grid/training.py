@@ -47,12 +47,16 @@ class TrainingPlan(Plan):
         """The model's."""
         return to_dict(self.config)
 
+    def pool(self, division: Division) -> list[str]:
+        """As the model chooses among the fold's unlabelled sentences."""
+        return self.model.pool(self.config, unlabelled_ids(self.setting.corpus, division))
+
     def rows(self) -> list[Rows]:
         """What is trained on (and tested by its own folds), then what the parts test beside it."""
         setting, context = self.setting, self.model.uses_context
         own = [i for d in setting.divisions for i in (*d.train, *d.dev)]
         own += [i for part in self.parts if not part.setting.crosses for i in part.setting.subsets]
-        pool = pool_of(self.model, self.config, setting)
+        pool = list(dict.fromkeys(i for d in setting.divisions for i in self.pool(d)))
         first = needed_rows(setting.corpus, setting.task, own, context=context, pool=pool)
         crossing = [part.setting for part in self.parts if part.setting.crosses]
         return [
@@ -265,14 +269,6 @@ def _pairs(setting: Setting) -> list[tuple[Side, Side]]:
     trained = list(dict.fromkeys(i for d in divisions for i in (*d.train, *d.dev)))
     tested = setting.tested.items(setting.asked).loc[list(setting.subsets)]
     return [(Side(setting.corpus, items.loc[trained]), Side(setting.tested, tested))]
-
-
-def pool_of(model: type[SERModel], config: Any, setting: Setting) -> list[str]:
-    """Ids of the unlabelled pools that the trainings of all folds use."""
-    if not model.uses_unlabelled:
-        return []
-    pools = (model.pool(config, unlabelled_ids(setting.corpus, d)) for d in setting.divisions)
-    return list(dict.fromkeys(i for pool in pools for i in pool))
 
 
 def _pool_labels(model: type[SERModel], config: Any, setting: Setting, allow_leak: bool) -> list[str]:

@@ -92,7 +92,7 @@ def folder_of(name: str, revision: str = "main") -> tuple[Path, dict[str, str]]:
     return snapshot, {"repository": name, "commit": snapshot.name}
 
 
-def windowed(source: Checkpoint, seconds: float) -> Checkpoint:
+def windowed(source: Checkpoint, seconds: float, setting: str = "feature.window_seconds") -> Checkpoint:
     """The same checkpoint with a shorter window; 0 = its own.
 
     Raises
@@ -105,13 +105,14 @@ def windowed(source: Checkpoint, seconds: float) -> Checkpoint:
         return source
     if shape.kind != WHISPER or shape.window is None:
         raise SerbenchError(
-            f"feature.window_seconds={seconds:g}: {source.name} is a {shape.family} encoder, and only Whisper is fed "
-            "in windows that may be cut. Leave the setting out; encoders of waveforms have feature.chunk_seconds."
+            f"{setting}={seconds:g}: {source.name} is a {shape.family} encoder, and only Whisper is fed "
+            "in windows that may be cut. Leave the setting out; encoders of waveforms have feature.chunk_seconds, and "
+            "model.max_seconds where they are fine-tuned."
         )
     frames, longest = round(seconds * shape.sampling_rate / shape.hop), shape.window / shape.sampling_rate
     if not 1 <= frames * shape.hop <= shape.window:
         raise SerbenchError(
-            f"feature.window_seconds={seconds:g} is out of range. Expected {shape.hop / shape.sampling_rate:g} to "
+            f"{setting}={seconds:g} is out of range. Expected {shape.hop / shape.sampling_rate:g} to "
             f"{longest:g}, the window that {source.name} was trained with."
         )
     return replace(source, geometry=replace(shape, window=frames * shape.hop))

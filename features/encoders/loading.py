@@ -45,6 +45,7 @@ def skeleton(source: Checkpoint, changes: Mapping[str, Any] | None = None) -> Sp
     """The network that `load` gives with `masks`, with any weights: to be filled from a saved model."""
     with quiet():
         model = _random_model(_prepared(source, True, changes or {}))
+    _cut_positions(model, source.geometry)
     return _without_own_masks(SpeechEncoder(source, model)).eval()
 
 

@@ -8,6 +8,7 @@ classification with cross-entropy; class scores are the softmax of the mean logi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -233,6 +234,11 @@ class PoolModel(ChunkedModel[N]):
     def pool(cls, config: PoolConfig, ids: Sequence[str]) -> list[str]:
         """The ids of the unlabelled pool that are used."""
         return unlabelled_pool.chosen(ids, config.unlabelled)
+
+    @classmethod
+    def with_pool(cls, config: PoolConfig, count: int) -> PoolConfig:
+        """The configuration that takes `count` sentences of the pool."""
+        return replace(config, unlabelled=count)
 
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train as `TorchModel.fit`; sentences of the pool that are among the labelled ones are an error."""

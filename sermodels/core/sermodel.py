@@ -199,6 +199,11 @@ class SERModel(ABC):
         """The ids of a corpus's unlabelled pool that are wanted: all, or none where the model takes no pool."""
         return list(ids) if cls.uses_unlabelled else []
 
+    @classmethod
+    def with_pool(cls, config: Any, count: int) -> Any:
+        """The configuration that takes `count` sentences of a pool: the same where it takes all that there are."""
+        return config
+
     @abstractmethod
     def fit(self, train: Data, dev: Data, score: Score, unlabelled: Data | None = None) -> FitLog:
         """Train on `train`, select on `dev` by `score(dev.labels, predictions)`; test data never comes here."""

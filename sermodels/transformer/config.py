@@ -26,6 +26,13 @@ class Config(EncoderChoice):
         "checkpoint", "waveforms to mean 0, variance 1, by whose moments", source=FREE, choices=NORMALISE
     )
     max_seconds: float = option(12.0, "longest input in training [s]", source=_BASELINE, low=0.1)
+    window_seconds: float = option(
+        0.0,
+        "Whisper's window in place of its own [s], which cuts what is longer; 0 = its own",
+        source=FREE,
+        low=0,
+        later=True,
+    )
     crop: str = option("random", "which part of longer utterances is taken", source=FREE, choices=("random", "start"))
     overlap_seconds: float = option(2.0, "overlap of windows in prediction [s]", source=FREE, low=0)
     pooling: str = option(

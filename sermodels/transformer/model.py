@@ -41,6 +41,7 @@ from torch.optim import Optimizer
 from ...datasets.core.errors import SerbenchError
 from ...datasets.schema.task import Task
 from ...features.core.feature_request import FeatureRequest
+from ...features.encoders.checkpoint import Checkpoint, windowed
 from ...features.encoders.encoder import Inputs
 from ...features.encoders.families import WAVEFORM
 from ...features.encoders.loading import load, skeleton
@@ -87,12 +88,12 @@ class Model(OnEncoder[FineTuned]):
     @classmethod
     def requests(cls, config: Config, task: Task) -> dict[str, FeatureRequest]:
         """The waveform at the encoder's rate."""
-        rate = on_encoder.source_of(config).geometry.sampling_rate
+        rate = source_of(config).geometry.sampling_rate
         return {"input": FeatureRequest("waveform", (("sampling_rate", str(rate)),))}
 
     def sizes(self, train: Data) -> dict[str, Any]:
         """The encoder's configuration, so that a saved model needs no checkpoint; which one it was stands beside it."""
-        source, table = on_encoder.source_of(self.config), train.features["input"]
+        source, table = source_of(self.config), train.features["input"]
         if table.sampling_rate != source.geometry.sampling_rate or table.dim != 1:
             raise SerbenchError(
                 f"the input has {table.dim} dimension(s) at {table.sampling_rate} Hz. Expected the waveform at "
@@ -115,7 +116,7 @@ class Model(OnEncoder[FineTuned]):
     def build(self, sizes: Mapping[str, Any], generator: torch.Generator) -> FineTuned:
         """The checkpoint's encoder (an empty one for a saved model) and a head as torch initialises it."""
         c, traces = self.config, self.task.kind == "continuous"
-        source = on_encoder.rebuilt(c, sizes) if self._restored else on_encoder.source_of(c)
+        source = source_of(c, on_encoder.rebuilt(c, sizes) if self._restored else None)
         encoder = skeleton(source, self._changes) if self._restored else load(source, masks=True, changes=self._changes)
         freeze(encoder, c.freeze_front_end, c.frozen_layers)
         if c.gradient_checkpointing:
@@ -152,7 +153,9 @@ class Model(OnEncoder[FineTuned]):
         network = training.network
         self.objective.begin(training.train.labels)
         self._train = self._waves(network, training.train)
-        self._cuts = cuts(training.train, self._train, self.config.max_seconds, self.config.piece_seconds)
+        longest = self._longest(network, self.config.max_seconds)
+        pieces = self._longest(network, self.config.piece_seconds)
+        self._cuts = cuts(training.train, self._train, longest, pieces)
         labels = training.train.labels
         if self.task.kind == "continuous":
             labels = [
@@ -161,7 +164,7 @@ class Model(OnEncoder[FineTuned]):
             self._targets = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=torch.nan)
         else:
             self._targets = self.objective.targets(network, labels)
-            most = self.config.max_seconds * network.encoder.geometry.sampling_rate
+            most = longest * network.encoder.geometry.sampling_rate
             frames = [training.train.features["input"].frames(item) for item in training.train.ids]
             training.log.facts["cut_in_training"] = sum(n > most for n in frames)
 
@@ -239,9 +242,14 @@ class Model(OnEncoder[FineTuned]):
             rule = "utterance" if network.encoder.normalises else "none"
         moments = (float(network.wave_mean), float(network.wave_std)) if rule == "corpus" else None
         utterance = rule == "utterance" and network.encoder.geometry.kind == WAVEFORM
-        most = round(self.config.max_seconds * network.encoder.geometry.sampling_rate)
+        most = round(self._longest(network, self.config.max_seconds) * network.encoder.geometry.sampling_rate)
         start = self.config.crop == "start" and self.task.kind != "continuous"
         return Waves(data, self.train_config.keep_mb * 2**20, utterance, moments, most if start else None)
+
+    def _longest(self, network: FineTuned, seconds: float) -> float:
+        """What goes through the encoder at once [s]: so much, and no more than its window."""
+        shape = network.encoder.geometry
+        return seconds if shape.window is None else min(seconds, shape.window / shape.sampling_rate)
 
     def _groups(self, network: FineTuned, lengths: list[int]) -> list[list[int]]:
         """The rows of each part: by length, or of equal lengths alone where the family wants that."""
@@ -258,6 +266,11 @@ class Model(OnEncoder[FineTuned]):
         overlap = min(round(c.overlap_seconds * shape.sampling_rate / shape.hop), longest // 2)
         at_once = round(self.micro_batch(cpu=2, card=16) * seconds * shape.sampling_rate)
         return Recipe((shape.layers,), False, chunk_frames=longest, overlap_frames=overlap, batch_samples=at_once)
+
+
+def source_of(config: Config, source: Checkpoint | None = None) -> Checkpoint:
+    """The checkpoint that a configuration names, or one that is rebuilt, with the window that it asks for."""
+    return windowed(source or on_encoder.source_of(config), config.window_seconds, "model.window_seconds")
 
 
 def _part(
