@@ -18,6 +18,7 @@ from serbench.benchmarks.torture.inputs import commandlines, fuzz, hostile, muta
 from serbench.benchmarks.torture.tally import Tally
 from serbench.datasets import miniatures
 from serbench.datasets.core import files
+from serbench.datasets.core.errors import SerbenchError
 from serbench.sermodels import registry
 
 
@@ -90,7 +91,8 @@ def test_the_same_seed_leaves_the_same_bits(tmp_path: Path, monkeypatch: pytest.
 def test_every_model_has_golden_predictions() -> None:
     known = bits.golden()
     assert set(known["models"]) == set(registry.names())
-    assert set(bits.DECIDES) < set(known["made_with"])
+    assert all(set(bits.DECIDES) < set(made) for made in known["made_with"])
+    assert all(len(model["sha256"]) == len(known["made_with"]) for model in known["models"].values())
 
 
 def test_long_work_is_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,16 +183,22 @@ def test_a_race_that_one_loses_is_caught(tmp_path: Path) -> None:
 def test_other_bits_than_those_written_down_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.array([[0.25, 0.75]])
     monkeypatch.setattr(bits, "predictions", lambda folder: values)
-    known = {"sha256": bits.digest(values), "values": [0.25, 0.75]}
-
-    def wrongs(made_with: dict[str, str], **other: object) -> int:
-        return len(bits.compared("m", tmp_path, {"made_with": made_with, "models": {"m": known | other}}).wrong)
-
     here = bits.made_with()
-    assert (wrongs(here), wrongs(here, sha256=bits.digest(values + 1e-12))) == (0, 1)
-    elsewhere = here | {"torch": "1.0"}
-    assert (wrongs(elsewhere, values=[0.26, 0.74]), wrongs(elsewhere, values=[0.3, 0.7])) == (0, 1)
-    assert bits.compared("new", tmp_path, {"made_with": here, "models": {}}).wrong
+    elsewhere, other = here | {"torch": "1.0"}, bits.digest(values + 1e-12)
+    known = {"sha256": [other, bits.digest(values)], "values": [0.25, 0.75]}
+
+    def wrongs(made_with: list[dict[str, str]], **changed: object) -> int:
+        return len(bits.compared("m", tmp_path, {"made_with": made_with, "models": {"m": known | changed}}).wrong)
+
+    assert (wrongs([elsewhere, here]), wrongs([here, elsewhere])) == (0, 1)
+    assert (wrongs([elsewhere], values=[0.26, 0.74]), wrongs([elsewhere], values=[0.3, 0.7])) == (0, 1)
+    assert bits.compared("new", tmp_path, {"made_with": [here], "models": {}}).wrong
+    both = {"made_with": [elsewhere], "models": {"m": {"sha256": [other], "values": [0.25, 0.75]}}}
+    assert bits.added("m", values, both) == {"sha256": [other, bits.digest(values)], "values": [0.25, 0.75]}
+    again = {"made_with": [here], "models": both["models"]}
+    assert bits.added("m", values, again)["sha256"] == [bits.digest(values)]
+    with pytest.raises(SerbenchError, match=r"is 0\.2 from what is written down"):
+        bits.added("m", values + 0.2, both)
 
 
 @pytest.mark.parametrize(("seconds", "mib", "opened"), [(0.0, 0.0, 0), (0.0, 1.0, 0), (0.0, 0.0, 1), (0.001, 0.0, 0)])
