@@ -23,7 +23,7 @@ import pandas as pd
 from ..performance.parts.records import make
 from .children import Done, at_exit, call, typed
 from .tally import Tally
-from .works import sound, write_corpus
+from .works import TINY, settings, sound, write_corpus
 
 SECONDS = 900
 GIB = 8
@@ -32,21 +32,32 @@ SLOWER = 1.5
 """How much longer a unit may take in the end, as a factor."""
 TENFOLD = 12.0
 """How much longer ten times as much may take, as a factor."""
+MODELS = {
+    "chance:random": ("--task", "emotion"),
+    "linear": ("--task", "emotion", "--set", "model.feature=mel"),
+    "deepemocluster": ("--task", "arousal", *settings(TINY, clusters="2")),
+}
+"""Models of which so many units are made: one without sound, one of scikit-learn, one of torch."""
+NAMES = (*MODELS, "corpus", "records")
 UNITS, ROWS, RECORDS = 200, 20_000, 1_000
 """What `rounds` is multiplied with: ten rounds make 2,000 units, 200,000 rows, 10,000 records."""
 
 
-def tortured(place: Path, rounds: int, seed: int) -> Iterator[Tally]:
+def tortured(place: Path, rounds: int, seed: int, names: list[str] | None = None) -> Iterator[Tally]:
     """Rows of units, of a corpus and of records."""
-    yield units(place, "chance:random", max(40, UNITS * rounds))
-    yield from corpus(place, ROWS * rounds)
-    yield from records(place, RECORDS * rounds)
+    for name in names or NAMES:
+        if name in MODELS:
+            yield units(place, name, max(40, UNITS * rounds))
+        else:
+            yield from {"corpus": corpus, "records": records}[name](
+                place, {"corpus": ROWS, "records": RECORDS}[name] * rounds
+            )
 
 
 def units(place: Path, model: str, count: int) -> Tally:
     """So many units of a model in one process."""
     table, noted, folder = write_corpus(place / "corpus"), place / "units.json", place / "units"
-    asked = ("--dataset", "table", "--root", str(table), "--task", "emotion", "--subsets", "2", "--device", "cpu")
+    asked = ("--dataset", "table", "--root", str(table), "--subsets", "2", "--device", "cpu", *MODELS[model])
     line = ("run", "--model", model, *asked, "--trials", str(count), "--threads", "1")
     done = call(typed(line, lambda: _watched(noted)), folder, seconds=SECONDS, gib=GIB)
     sound(done, f"{count} units")

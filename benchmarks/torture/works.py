@@ -54,8 +54,11 @@ def works(corpus: Path) -> dict[str, Work]:
             "run linear",
             (*run, "--model", "linear", "--task", "emotion", "--set", "model.feature=mel", "--save-models"),
         ),
-        Work("run deepemocluster", (*run, "--model", "deepemocluster", "--task", "arousal", *_set(TINY, clusters="2"))),
-        Work("run semantic-fusion", (*run, "--model", "semantic-fusion", "--task", "emotion", *_set(FUSION))),
+        Work(
+            "run deepemocluster",
+            (*run, "--model", "deepemocluster", "--task", "arousal", *settings(TINY, clusters="2")),
+        ),
+        Work("run semantic-fusion", (*run, "--model", "semantic-fusion", "--task", "emotion", *settings(FUSION))),
         Work("extract", ("extract", "mel", *table, "--out", "arrays.npz")),
         Work("report", ("report", "--bootstrap", "20"), ("run linear",)),
         Work("merge", ("merge", "results", "--out", "merged"), ("run linear",)),
@@ -68,13 +71,14 @@ def works(corpus: Path) -> dict[str, Work]:
     return {work.name: work for work in made}
 
 
-def _set(network: dict[str, str], **more: str) -> list[str]:
-    settings = {f"model.{key}": value for key, value in {**network, **more}.items()} | {"train.epochs": "2"}
-    return _each([f"{key}={value}" for key, value in settings.items()])
+def settings(network: dict[str, str], **more: str) -> list[str]:
+    """What is typed for a network of that size, trained for two epochs."""
+    given = {f"model.{key}": value for key, value in {**network, **more}.items()} | {"train.epochs": "2"}
+    return _each([f"{key}={value}" for key, value in given.items()])
 
 
-def _each(settings: Sequence[str]) -> list[str]:
-    return [part for text in settings for part in ("--set", text)]
+def _each(given: Sequence[str]) -> list[str]:
+    return [part for text in given for part in ("--set", text)]
 
 
 def write_corpus(folder: Path, count: int = 12) -> Path:
