@@ -1,7 +1,8 @@
 """What is done while it is tortured: works on a corpus of a dozen short noises, each in under a second or so.
 
 A work is a command in a folder of its own. What it leaves is compared as `fingerprint` says it: every file by its
-bytes, records without the seconds that they took, a cache by the arrays in it, since the names of its packs are times.
+bytes, records without how the work went (the seconds that it took, the epoch after which a training was taken up), a
+cache by the arrays in it, since the names of its packs are times.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ TIMED = frozenset(
     {"finished", "seconds", "cpu_seconds", "seconds_fit", "seconds_predict", "peak_mib", "cost", "checksum"}
 )
 """Keys of a record that say how long something took."""
+COURSE = TIMED | {"resumed_after_epoch"}
+"""Keys of a record that say how the work went: how long it took, and whether a training was taken up."""
 TINY = {"channels": "4,8", "strides": "4,4", "width": "8", "chunk_seconds": "0.25", "max_seconds": "0.5"}
 FUSION = {"sampling_rate": "2000", "filters": "4,4,4", "pools": "5,4,2", "projection": "8", "width": "8", "units": "4"}
 OF_THE_MACHINE = ("cache/audio/",)
@@ -167,7 +170,7 @@ def _arrays(pack: Path, section: str) -> dict[str, str]:
 
 
 def _bytes(path: Path) -> bytes:
-    """A file's bytes; of a record without what it took."""
+    """A file's bytes; of a record without how the work went."""
     data = path.read_bytes()
     if path.suffix != ".json":
         return data
@@ -179,7 +182,7 @@ def _bytes(path: Path) -> bytes:
 
 def _untimed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _untimed(item) for key, item in value.items() if key not in TIMED}
+        return {key: _untimed(item) for key, item in value.items() if key not in COURSE}
     return [_untimed(item) for item in value] if isinstance(value, list) else value
 
 
