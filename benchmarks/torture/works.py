@@ -51,7 +51,7 @@ def works(corpus: Path) -> dict[str, Work]:
     table = ("--dataset", "table", "--root", str(corpus))
     run = ("run", *table, "--trials", "2", "--subsets", "2", "--device", "cpu", "--threads", "1")
     words = ("--words", str(corpus.with_name("times.csv")), "--device", "cpu")
-    speech = ("min_count=2", "dim=4", "epochs=3")
+    speech = ("min_count=2", "dim=4", "epochs=8")
     made = [
         Work(
             "run linear",
