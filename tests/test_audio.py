@@ -273,6 +273,23 @@ def test_a_damaged_memory_counts_as_none(tmp_path: Path, damage: bytes) -> None:
     assert AudioHashes(memory).sha256(path) == hashlib.sha256(b"some bytes").hexdigest()
 
 
+@pytest.mark.usefixtures("rested")
+def test_no_flipped_bit_of_a_memory_changes_a_digest(tmp_path: Path) -> None:
+    path, memory = tmp_path / "a.wav", tmp_path / "memory"
+    path.write_bytes(b"some bytes")
+    hashes, seen = AudioHashes(memory), signature(path)
+    truth = hashes.sha256(path)
+    hashes.save()
+    (file,) = memory.iterdir()
+    whole = file.read_bytes()
+    assert AudioHashes(memory).known(path, seen) == truth
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        assert AudioHashes(memory).known(path, seen) is None
+
+
 def test_real_recordings(test_data: Path) -> None:
     paths = sorted((test_data / "emodb" / "wav").glob("*.wav"))[::50]
     assert len(paths) == 11

@@ -17,7 +17,17 @@ import pytest
 from serbench.benchmarks.core.progress import harmless_output
 from serbench.datasets.core import files
 from serbench.datasets.core.errors import SerbenchError, StorageError, printable
-from serbench.datasets.core.files import atomic_write, checksum, discard, intact, replacing, write_bytes, write_text
+from serbench.datasets.core.files import (
+    atomic_write,
+    checksum,
+    discard,
+    intact,
+    replacing,
+    sealed,
+    unsealed,
+    write_bytes,
+    write_text,
+)
 from serbench.datasets.reading.label_files import read_columns
 
 
@@ -166,3 +176,14 @@ def test_no_flipped_bit_hides_a_checksum() -> None:
         except ValueError:
             continue
         assert read == json.loads(written) or not intact(read, {}), bit
+
+
+@pytest.mark.parametrize("data", [b"", b"[1, 2]", bytes(range(256))])
+def test_every_flipped_bit_and_every_cut_of_sealed_bytes_is_found(data: bytes) -> None:
+    whole = sealed(data)
+    assert whole == data + b"\n" + f"{zlib.crc32(data):08x}\n".encode()
+    assert unsealed(whole) == data
+    flipped = [int.from_bytes(whole, "big") ^ 1 << bit for bit in range(8 * len(whole))]
+    for other in (*(number.to_bytes(len(whole), "big") for number in flipped), *(whole[:n] for n in range(len(whole)))):
+        with pytest.raises(ValueError, match="checksum"):
+            unsealed(other)

@@ -344,6 +344,18 @@ def test_sound_that_was_deleted_from_the_cache_is_written_again(tmp_path: Path) 
     assert load(root).audio_path("clip07").is_file()
 
 
+def test_a_damaged_index_in_the_cache_is_made_again(tmp_path: Path) -> None:
+    first = load(written(tmp_path / "a.parquet", rows(6)))
+    (index,) = first.root.glob("index-*.json")
+    whole = index.read_bytes()
+    renamed = whole.replace(b"clip03", b"clip13")
+    assert renamed != whole
+    for damaged in (renamed, whole[:-20], b"", b'[["a.wav", "b.wav"]]'):
+        index.write_bytes(damaged)
+        assert load(tmp_path / "a.parquet").digest() == first.digest()
+        assert index.read_bytes() == whole
+
+
 def test_the_same_sound_twice_is_one_file_and_two_utterances(tmp_path: Path) -> None:
     data = rows()
     data["audio"][1] = {"bytes": sound(0), "path": "clip01.wav"}

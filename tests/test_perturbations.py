@@ -116,6 +116,20 @@ def test_reverberation_keeps_level_place_and_length_and_reads_the_cache(monkeypa
     assert np.array_equal(changed("reverb:0.3", click), out)
 
 
+def test_a_flipped_bit_of_a_kept_room_is_found_and_the_room_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(rooms, "_simulated", lambda *_: np.arange(400.0))
+    rooms.impulse_response.__wrapped__(0, 0.3, RATE)
+    (file,) = tmp_path.rglob("*.npy")
+    whole = file.read_bytes()
+    for byte in range(0, len(whole), 7):
+        file.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1 << byte % 8]) + whole[byte + 1 :])
+        assert np.array_equal(rooms.impulse_response.__wrapped__(0, 0.3, RATE), np.arange(400.0))
+        assert file.read_bytes() == whole
+
+
 def test_mu_law_is_its_closed_form() -> None:
     """Levels of G.711, ((2 m + 33) 2^e - 33) / 8192 for mantissa m of 0..15 and exponent e of 0..7, half a step off."""
     levels = np.array([((2 * m + 33) * 2**e - 33) / 8192 for e in range(8) for m in range(16)])

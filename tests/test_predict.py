@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,28 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(SerbenchError, match="can't be read as tensors alone"):
             convert(tmp_path / name, constants(tmp_path / "norm"))
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_damaged_checkpoint_and_one_that_unpacks_to_more_than_it_holds_are_refused(tmp_path: Path) -> None:
+    file, norm = checkpoint(tmp_path / "w"), constants(tmp_path / "norm")
+    whole = file.read_bytes()
+    held = torch.load(file, weights_only=True)["state_dict"]["top_layer_class.weight"].numpy().tobytes()
+    at = whole.index(held) + 100
+    file.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    assert torch.load(file, weights_only=True)  # in silence
+    with pytest.raises(SerbenchError, match="is damaged; copy the file again"):
+        convert(file, norm)
+    file.write_bytes(whole)
+    packed = tmp_path / "packed_Act.pth.tar"
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(SerbenchError, match="is compressed, which torch never does"):
+        convert(packed, norm)
+    torch.save(
+        {"state_dict": torch.load(file, weights_only=True)["state_dict"]}, file, _use_new_zipfile_serialization=False
+    )
+    assert convert(file, norm)
 
 
 def test_checkpoints_of_another_shape_or_kind_are_refused_in_words(tmp_path: Path) -> None:

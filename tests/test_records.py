@@ -18,7 +18,7 @@ from serbench.datasets.schema.task import Task
 from serbench.results.record import run as run_module
 from serbench.results.record.folder import Run, load_runs, protocol_digest, runs_table
 from serbench.results.record.identity import differences, fill_line, short_names
-from serbench.results.record.storage import write_csv
+from serbench.results.record.storage import csv_text, write_csv
 from serbench.results.scores.scoring import score_predictions
 
 TASK = Task("emotion", "classification", ("emotion",), labels=("anger", "neutral"))
@@ -470,3 +470,5 @@ def test_a_csv_file_holds_no_formulas_and_every_number_as_it_is(tmp_path: Path) 
     assert back["speaker"].tolist()[:-1] == expected
     assert back["speaker"].isna().tolist() == [False] * 9 + [True]
     pd.testing.assert_series_equal(back["score"], table["score"])
+    named = pd.DataFrame({"file": ["=a.wav"], "score": [1 / 3], "n": [2]})
+    assert csv_text(named, 3) == "file,score,n\n'=a.wav,0.333,2\n"

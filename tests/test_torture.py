@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from random import Random
 import numpy as np
 import pytest
 
+from serbench import datasets
 from serbench.benchmarks.performance.parts import records as many_records
 from serbench.benchmarks.torture import bits, children, damage, disk, killed, longwork, page, races, signals, works
 from serbench.benchmarks.torture.inputs import commandlines, fuzz, hostile, mutations, readers
 from serbench.benchmarks.torture.tally import Tally
 from serbench.datasets import miniatures
 from serbench.datasets.core import files
+from serbench.datasets.core.errors import SerbenchError
 from serbench.sermodels import registry
 
 
@@ -90,7 +93,8 @@ def test_the_same_seed_leaves_the_same_bits(tmp_path: Path, monkeypatch: pytest.
 def test_every_model_has_golden_predictions() -> None:
     known = bits.golden()
     assert set(known["models"]) == set(registry.names())
-    assert set(bits.DECIDES) < set(known["made_with"])
+    assert all(set(bits.DECIDES) < set(made) for made in known["made_with"])
+    assert all(len(model["sha256"]) == len(known["made_with"]) for model in known["models"].values())
 
 
 def test_long_work_is_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,16 +185,22 @@ def test_a_race_that_one_loses_is_caught(tmp_path: Path) -> None:
 def test_other_bits_than_those_written_down_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.array([[0.25, 0.75]])
     monkeypatch.setattr(bits, "predictions", lambda folder: values)
-    known = {"sha256": bits.digest(values), "values": [0.25, 0.75]}
-
-    def wrongs(made_with: dict[str, str], **other: object) -> int:
-        return len(bits.compared("m", tmp_path, {"made_with": made_with, "models": {"m": known | other}}).wrong)
-
     here = bits.made_with()
-    assert (wrongs(here), wrongs(here, sha256=bits.digest(values + 1e-12))) == (0, 1)
-    elsewhere = here | {"torch": "1.0"}
-    assert (wrongs(elsewhere, values=[0.26, 0.74]), wrongs(elsewhere, values=[0.3, 0.7])) == (0, 1)
-    assert bits.compared("new", tmp_path, {"made_with": here, "models": {}}).wrong
+    elsewhere, other = here | {"torch": "1.0"}, bits.digest(values + 1e-12)
+    known = {"sha256": [other, bits.digest(values)], "values": [0.25, 0.75]}
+
+    def wrongs(made_with: list[dict[str, str]], **changed: object) -> int:
+        return len(bits.compared("m", tmp_path, {"made_with": made_with, "models": {"m": known | changed}}).wrong)
+
+    assert (wrongs([elsewhere, here]), wrongs([here, elsewhere])) == (0, 1)
+    assert (wrongs([elsewhere], values=[0.26, 0.74]), wrongs([elsewhere], values=[0.3, 0.7])) == (0, 1)
+    assert bits.compared("new", tmp_path, {"made_with": [here], "models": {}}).wrong
+    both = {"made_with": [elsewhere], "models": {"m": {"sha256": [other], "values": [0.25, 0.75]}}}
+    assert bits.added("m", values, both) == {"sha256": [other, bits.digest(values)], "values": [0.25, 0.75]}
+    again = {"made_with": [here], "models": both["models"]}
+    assert bits.added("m", values, again)["sha256"] == [bits.digest(values)]
+    with pytest.raises(SerbenchError, match=r"is 0\.2 from what is written down"):
+        bits.added("m", values + 0.2, both)
 
 
 @pytest.mark.parametrize(("seconds", "mib", "opened"), [(0.0, 0.0, 0), (0.0, 1.0, 0), (0.0, 0.0, 1), (0.001, 0.0, 0)])
@@ -247,5 +257,32 @@ def test_the_exit_status_says_whether_anything_was_lost(
 def test_the_page_says_what_the_last_torture_found(checkout: Path) -> None:
     text = (checkout / "docs/reliability.md").read_text(encoding="utf-8")
     held = page.sections(text)
-    assert {"killed", "disk", "damage", "signals", "hostile", "fuzz"} <= set(held) <= set(page.KINDS)
+    assert set(held) == set(page.KINDS)
     assert page.found() in text
+    assert [row for part in held.values() for row in rows_of(part) if row[4] != "0"] == []
+
+
+def test_the_page_in_the_repository_is_as_long_as_it_was_asked_to_be(checkout: Path) -> None:
+    """50 kills of each work, every write, 1,000 bits, 20 races, 5,000 label files and sound files, each model."""
+    held = page.sections((checkout / "docs/reliability.md").read_text(encoding="utf-8"))
+    rows = {name: rows_of(part) for name, part in held.items()}
+    times = {name: {row[0]: int(row[2]) for row in part} for name, part in rows.items()}
+    assert times["killed"] == dict.fromkeys(works.FIRST, 50)
+    assert set(times["disk"]) == set(works.FIRST)
+    drawn = [part for row in rows["disk"] if (part := re.search(r"at (\d+) of (\d+)", row[1]))]
+    assert len(drawn) == len(works.FIRST) * len(disk.KINDS)
+    assert all(part[1] == part[2] or int(part[1]) == 50 for part in drawn)
+    assert set(times["damage"].values()) == {1000}
+    assert {int(row[2]) for row in rows["races"]} == {20}
+    assert set(times["bits"]) == set(registry.names())
+    assert set(longwork.MODELS) <= {name.removeprefix("run ") for name in times["longwork"]}
+    assert {"2000 units in one process", "a table of 200000 rows"} <= {row[1] for row in rows["longwork"]}
+    assert {int(row[2]) for row in rows["signals"]} == {5}
+    labelled = [readers.labels_of(name) for name in datasets.registry.names() if name != "demo"]
+    assert sum(times["fuzz"][name] for name in labelled) >= 5000
+    assert sum(times["fuzz"][f"sound ({ending})"] for ending in readers.KINDS_OF_SOUND) >= 5000
+
+
+def rows_of(section: str) -> list[list[str]]:
+    """The cells of a section's table."""
+    return [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][2:]

@@ -36,9 +36,9 @@ def check(
     for line in doctor.summary(corpus, findings):
         typer.echo(line)
     if out is not None:
-        from ...datasets.core.files import write_text
+        from ...results.record.storage import write_csv
 
-        write_text(out, findings.to_csv(index=False))
+        write_csv(out, findings)
         typer.echo(f"{len(findings)} findings are in {out}")
     if strict and findings["severity"].isin(["error", "warning"]).any():
         raise typer.Exit(1)

@@ -2,7 +2,8 @@
 
 A point is in front of (or half through) every change that a work makes on the disk, see `faults.py`. Points are drawn
 at random of all that an unbroken run passes, and some works are killed twice: the repetition is killed as well, and a
-third one ends. Whatever remains must be what an unbroken run leaves, to the byte, without a temporary file.
+third one ends. Whatever remains must be what an unbroken run leaves, to the byte, without a temporary file; of records
+all but how the work went: the seconds that it took, the epoch after which a training was taken up.
 """
 
 from __future__ import annotations

@@ -30,22 +30,22 @@ from .tally import Tally
 
 KINDS = {
     "killed": ("Killed anywhere", "killed", 1.0),
-    "disk": ("Faults of the disk", "disk", 0.3),
+    "disk": ("Faults of the disk", "disk", 1.0),
     "damage": ("Damage", "damage", 20.0),
-    "races": ("Races", "races", 0.5),
-    "bits": ("Same seed, same bits", "bits", 0.1),
-    "longwork": ("Long work", "longwork", 1.0),
-    "signals": ("Signals", "signals", 0.3),
+    "races": ("Races", "races", 0.4),
+    "bits": ("Same seed, same bits", "bits", 0.02),
+    "longwork": ("Long work", "longwork", 0.2),
+    "signals": ("Signals", "signals", 0.1),
     "hostile": ("Hostile input", "inputs.hostile", 1.0),
-    "fuzz": ("Fuzz", "inputs.fuzz", 21.0),
-    "commandlines": ("Command lines", "inputs.commandlines", 0.5),
+    "fuzz": ("Fuzz", "inputs.fuzz", 6.0),
+    "commandlines": ("Command lines", "inputs.commandlines", 0.2),
 }
 """Kind of torture -> its heading, its module in this room, how many times `--rounds` it repeats each work or file."""
-OF_WORKS = ("killed", "disk", "signals", "races", "bits", "fuzz")
+OF_WORKS = ("killed", "disk", "signals", "races", "bits", "longwork", "fuzz")
 HEAD = """# Reliability
 
-Written by `make torture` (`ROUNDS=100` makes it longer); don't edit. Each row says what was done how often and what
-came of it; the last column counts what must not be: something lost, changed in silence, a traceback, a hang, a
+Written by `make torture` (with `ROUNDS=50` as long as here); don't edit. Each row says what was done how often and
+what came of it; the last column counts what must not be: something lost, changed in silence, a traceback, a hang, a
 temporary file that stayed. The head of each file of `benchmarks/torture/` says what is done and what is expected.
 """
 

@@ -1,7 +1,8 @@
 """What is done while it is tortured: works on a corpus of a dozen short noises, each in under a second or so.
 
 A work is a command in a folder of its own. What it leaves is compared as `fingerprint` says it: every file by its
-bytes, records without the seconds that they took, a cache by the arrays in it, since the names of its packs are times.
+bytes, records without how the work went (the seconds that it took, the epoch after which a training was taken up), a
+cache by the arrays in it, since the names of its packs are times.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ TIMED = frozenset(
     {"finished", "seconds", "cpu_seconds", "seconds_fit", "seconds_predict", "peak_mib", "cost", "checksum"}
 )
 """Keys of a record that say how long something took."""
+COURSE = TIMED | {"resumed_after_epoch"}
+"""Keys of a record that say how the work went: how long it took, and whether a training was taken up."""
 TINY = {"channels": "4,8", "strides": "4,4", "width": "8", "chunk_seconds": "0.25", "max_seconds": "0.5"}
 FUSION = {"sampling_rate": "2000", "filters": "4,4,4", "pools": "5,4,2", "projection": "8", "width": "8", "units": "4"}
 OF_THE_MACHINE = ("cache/audio/",)
@@ -48,14 +51,17 @@ def works(corpus: Path) -> dict[str, Work]:
     table = ("--dataset", "table", "--root", str(corpus))
     run = ("run", *table, "--trials", "2", "--subsets", "2", "--device", "cpu", "--threads", "1")
     words = ("--words", str(corpus.with_name("times.csv")), "--device", "cpu")
-    speech = ("min_count=2", "dim=4", "epochs=3")
+    speech = ("min_count=2", "dim=4", "epochs=8")
     made = [
         Work(
             "run linear",
             (*run, "--model", "linear", "--task", "emotion", "--set", "model.feature=mel", "--save-models"),
         ),
-        Work("run deepemocluster", (*run, "--model", "deepemocluster", "--task", "arousal", *_set(TINY, clusters="2"))),
-        Work("run semantic-fusion", (*run, "--model", "semantic-fusion", "--task", "emotion", *_set(FUSION))),
+        Work(
+            "run deepemocluster",
+            (*run, "--model", "deepemocluster", "--task", "arousal", *settings(TINY, clusters="2")),
+        ),
+        Work("run semantic-fusion", (*run, "--model", "semantic-fusion", "--task", "emotion", *settings(FUSION))),
         Work("extract", ("extract", "mel", *table, "--out", "arrays.npz")),
         Work("report", ("report", "--bootstrap", "20"), ("run linear",)),
         Work("merge", ("merge", "results", "--out", "merged"), ("run linear",)),
@@ -68,13 +74,14 @@ def works(corpus: Path) -> dict[str, Work]:
     return {work.name: work for work in made}
 
 
-def _set(network: dict[str, str], **more: str) -> list[str]:
-    settings = {f"model.{key}": value for key, value in {**network, **more}.items()} | {"train.epochs": "2"}
-    return _each([f"{key}={value}" for key, value in settings.items()])
+def settings(network: dict[str, str], **more: str) -> list[str]:
+    """What is typed for a network of that size, trained for two epochs."""
+    given = {f"model.{key}": value for key, value in {**network, **more}.items()} | {"train.epochs": "2"}
+    return _each([f"{key}={value}" for key, value in given.items()])
 
 
-def _each(settings: Sequence[str]) -> list[str]:
-    return [part for text in settings for part in ("--set", text)]
+def _each(given: Sequence[str]) -> list[str]:
+    return [part for text in given for part in ("--set", text)]
 
 
 def write_corpus(folder: Path, count: int = 12) -> Path:
@@ -163,7 +170,7 @@ def _arrays(pack: Path, section: str) -> dict[str, str]:
 
 
 def _bytes(path: Path) -> bytes:
-    """A file's bytes; of a record without what it took."""
+    """A file's bytes; of a record without how the work went."""
     data = path.read_bytes()
     if path.suffix != ".json":
         return data
@@ -175,7 +182,7 @@ def _bytes(path: Path) -> bytes:
 
 def _untimed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _untimed(item) for key, item in value.items() if key not in TIMED}
+        return {key: _untimed(item) for key, item in value.items() if key not in COURSE}
     return [_untimed(item) for item in value] if isinstance(value, list) else value
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from ...datasets.schema.task import Task
 from ...features.core.feature_extractor import FeatureRequest, build
 from ...features.core.feature_table import Array, FeatureTable
 from ...features.extraction.extract import extract_from
+from ...results.record.storage import csv_text
 from ...sermodels.core.context import context_turns, widest
 from ...sermodels.core.persist import describe, load_model, trained_on
 from ...sermodels.core.sermodel import TURN_COLUMNS, Data, Predictions, Resources, SERModel
@@ -291,6 +291,5 @@ class _Remembering(Mapping[str, Callable[[], Array]]):
 
 
 def to_csv(predicted: Predicted) -> str:
-    """The table as CSV text, six decimals."""
-    text: Any = predicted.table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-    return str(text)
+    """The table as CSV text, six decimals; no name of a file is a formula in it."""
+    return csv_text(predicted.table, 6)

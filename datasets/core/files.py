@@ -22,6 +22,8 @@ from typing import IO, Any
 
 from .errors import SerbenchError, StorageError
 
+_SEAL = 10
+"""Bytes of the line that `sealed` adds."""
 _NAMES = 16
 """Writers of one file at the same time that have a name of this kind; further ones get a random one."""
 
@@ -158,6 +160,18 @@ def intact(head: dict[str, Any], tensors: Mapping[str, Any]) -> bool:
         return bool(held == checksum(head, tensors))
     digits = [key for key, value in head.items() if isinstance(value, str) and re.fullmatch("[0-9a-f]{8}", value)]
     return not any(head[key] == checksum({k: v for k, v in head.items() if k != key}, tensors) for key in digits)
+
+
+def sealed(data: bytes) -> bytes:
+    """Bytes and behind them a line with their CRC-32, for files of the cache, which may be made again at any time."""
+    return data + b"\n%08x\n" % zlib.crc32(data)
+
+
+def unsealed(data: bytes) -> bytes:
+    """The bytes that `sealed` was given; ValueError where they, or the line behind them, were changed."""
+    if sealed(data[:-_SEAL]) != data:
+        raise ValueError("its checksum is wrong")
+    return data[:-_SEAL]
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import SerbenchError
-from ..core.files import digest, write_bytes, write_json
+from ..core.files import canonical_json, digest, sealed, unsealed, write_bytes
 from .files import Shard, opened
 
 VERSION = 1
@@ -42,7 +42,7 @@ def unpack(shard: Shard, column: str, folder: Path) -> list[Row]:
         return known
     try:
         rows = [_kept(content, name, folder) for content, name in _contents(shard, column)]
-        write_json(index, rows)
+        write_bytes(index, sealed(canonical_json(rows).encode()))
     except OSError as error:
         raise SerbenchError(
             f"the sound of {shard.path} can't be written to {folder}: {error}. Set SERBENCH_CACHE to a folder with "
@@ -60,7 +60,7 @@ def _identity(shard: Shard, column: str) -> str:
 def _known(index: Path, folder: Path) -> list[Row] | None:
     """What the index says, if it is there and every file that it names is too."""
     try:
-        rows = [(name, origin) for name, origin in json.loads(index.read_text(encoding="utf-8"))]
+        rows = [(name, origin) for name, origin in json.loads(unsealed(index.read_bytes()))]
         there = set(os.listdir(folder))
     except (OSError, ValueError, TypeError):
         return None

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import soundfile
 
 from ...datasets.core.errors import SerbenchError
-from ...datasets.core.files import cache_root, canonical_json, digest, write_text
+from ...datasets.core.files import cache_root, canonical_json, digest, sealed, unsealed, write_bytes
 
 Array = npt.NDArray[np.float32]
 Signature = tuple[int, int, int, int, int]
@@ -147,7 +147,7 @@ class AudioHashes:
     One JSON file per folder of audio lies in the cache. A digest is remembered only if the file had rested for two
     seconds before it was read: a file that is changed twice within one tick of the file system's clock looks
     unchanged. `ctime` can't be set back by a program, so a changed file whose size and mtime were restored is noticed.
-    Writers may overwrite each other's memory; what is lost is read again.
+    Writers may overwrite each other's memory; what is lost or damaged is read again.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class AudioHashes:
         try:
             for parent, rows in self._fresh.items():
                 whole = {"folder": parent, "files": {**self._load(parent), **rows}}
-                write_text(self._file(parent), canonical_json(whole))
+                write_bytes(self._file(parent), sealed(canonical_json(whole).encode()))
         except OSError:
             return
         self._fresh.clear()
@@ -201,7 +201,7 @@ class AudioHashes:
 
     def _load(self, parent: str) -> dict[str, list[Any]]:
         try:
-            rows = json.loads(self._file(parent).read_bytes())["files"]
+            rows = json.loads(unsealed(self._file(parent).read_bytes()))["files"]
             return {name: row for name, row in rows.items() if len(row) == 6}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return {}

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ...datasets.core.files import cache_root, digest, write_bytes
+from ...datasets.core.files import cache_root, digest, sealed, unsealed, write_bytes
 from ...datasets.core.libraries import library
 
 Array = npt.NDArray[np.float32]
@@ -57,14 +57,14 @@ def impulse_response(room: int, rt60: float, rate: int) -> Floats:
     version = importlib.metadata.version("pyroomacoustics")
     file = cache_root() / "rooms" / f"{digest([VERSION, version, ROOMS[room], rt60, rate])}.npy"
     try:
-        kept: Floats = np.load(file, allow_pickle=False)
+        kept: Floats = np.load(io.BytesIO(unsealed(file.read_bytes())), allow_pickle=False)
         return kept
     except (OSError, ValueError, EOFError):
         made = _simulated(*ROOMS[room], rt60, rate)
     stream = io.BytesIO()
     np.save(stream, made, allow_pickle=False)
     try:
-        write_bytes(file, stream.getvalue())
+        write_bytes(file, sealed(stream.getvalue()))
     except OSError:
         return made  # a cache that belongs to someone else
     return made

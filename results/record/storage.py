@@ -111,9 +111,16 @@ def write_csv(path: Path, table: pd.DataFrame) -> Path:
     A text that spreadsheets would take for a formula, such as a speaker called "=1+1", gets an apostrophe before it.
     """
     path = Path(path)
-    texts = {str(name): table[name].map(_no_formula) for name in table if table[name].dtype.kind not in "biufcMm"}
-    write_text(path, table.assign(**texts).to_csv(index=False, lineterminator="\n"))
+    write_text(path, csv_text(table))
     return path
+
+
+def csv_text(table: pd.DataFrame, decimals: int | None = None) -> str:
+    """A table as `write_csv` writes it; with `decimals`, fractions with so many of them."""
+    texts = {str(name): table[name].map(_no_formula) for name in table if table[name].dtype.kind not in "biufcMm"}
+    form = None if decimals is None else f"%.{decimals}f"
+    text: Any = table.assign(**texts).to_csv(index=False, float_format=form, lineterminator="\n")
+    return str(text)
 
 
 def _no_formula(value: Any) -> Any:

@@ -98,6 +98,7 @@ def _state(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise SerbenchError(f"there is no file {str(file)!r}. Expected a checkpoint of the release (.pth.tar).")
     try:
+        _intact(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the version of the pickle protocol
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -110,6 +111,20 @@ def _state(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise _another(file, "it has no entry state_dict of tensors")
     return {str(key).replace(".module", ""): value for key, value in state.items()}
+
+
+def _intact(file: Path) -> None:
+    """Refuse a damaged checkpoint, and one that unpacks to more than it holds; torch compares no checksum.
+
+    Files of torch before 1.6 are no zip files and have none.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        if packed := [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]:
+            raise zipfile.BadZipFile(f"its part {packed[0]!r} is compressed, which torch never does.")
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"its part {damaged!r} is damaged; copy the file again.")
 
 
 def _renamed(file: Path, state: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]]:

@@ -47,6 +47,11 @@ class Target:
     weight: int = 1
 
 
+def labels_of(dataset: str) -> str:
+    """The kind of file that holds a dataset's labels."""
+    return {"table": "table (.csv)", "hf": "parquet with sound (hf)"}.get(dataset, f"labels of {dataset}")
+
+
 def makers() -> dict[str, Callable[[Path], Target]]:
     """Name of a kind of file -> what makes it below a folder."""
     labels = {f"labels of {name}": partial(_labels, name=name) for name in miniatures.names()}
