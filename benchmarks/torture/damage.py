@@ -68,11 +68,8 @@ def _of_a_cache(place: Path) -> Iterator[tuple[str, Path, Reading]]:
     hashes, seen = audio.AudioHashes(memory), audio.signature(heard)
     hashes.learn(heard, seen, file_sha256(heard), time.time() + 60)  # as if it had rested
     hashes.save()
-    yield (
-        "remembered digests of sound",
-        *memory.iterdir(),
-        lambda file: _there(audio.AudioHashes(memory).known(heard, seen)),
-    )
+    (memories,) = memory.iterdir()
+    yield "remembered digests of sound", memories, lambda _: _there(audio.AudioHashes(memory).known(heard, seen))
     sound_of_parquet = importlib.import_module("serbench.datasets.hf.sound")
     index = place / "unpacked" / "index-0.json"
     write_bytes(index, sealed(b'[["ab.wav","clip0.wav"],[null,"clip1.wav"]]'))

@@ -246,7 +246,8 @@ def texts(shop: Workshop, name: str, text: str) -> Tally:
     rows.loc[3, "path"] = f"{safe}.wav"
     rows["language"] = [(text, "another")[k // 4 % 2] for k in range(len(rows))]
     rows.to_csv(table, index=False)
-    weights, done = "results/runs/table_label_linear_*/unit-0-official.safetensors", []
+    weights = "results/runs/table_label_linear_*/unit-0-official.safetensors"
+    done: list[Done] = []
     for arguments in (
         _run(table, "label"),
         ["check", "table", "--root", str(table), "--out", "findings.csv"],
