@@ -40,10 +40,15 @@ class Scored:
         """Whether it is the mean of trials."""
         return one_trial(self.run.spec)
 
+    def values(self, metric: str) -> pd.DataFrame:
+        """The values of one metric with their `KEY`, sorted; worked out once."""
+        if metric not in self._values:
+            self._values[metric] = _of_metric(self.scores, metric)
+        return self._values[metric]
+
     @cached_property
-    def values(self) -> dict[str, pd.Series[float]]:
-        """Metric -> its values by `KEY`, sorted."""
-        return _by_metric(self.scores)
+    def _values(self) -> dict[str, pd.DataFrame]:
+        return {}
 
     @cached_property
     def truth(self) -> str:
@@ -104,12 +109,12 @@ def pair(a: Scored, b: Scored, metric: str) -> Paired:
     sides, single = align(a, b), a.one_trial != b.one_trial
     whole = sides.left_out == 0 and a.trials == b.trials and not single
     both = ((a, sides.a), (b, sides.b))
-    x, y = ((s.values if whole else _by_metric(score_predictions(side, s.run.task)))[metric] for s, side in both)
-    if x.index.equals(y.index):
-        joined = pd.DataFrame({"a": x.to_numpy(), "b": y.to_numpy()}, index=x.index)
+    x, y = (s.values(metric) if whole else _of_metric(score_predictions(side, s.run.task), metric) for s, side in both)
+    if _same_keys(x, y, KEY):
+        paired = x[KEY].assign(a=x["value"], b=y["value"])
     else:
-        joined = pd.concat([x, y], axis=1, keys=["a", "b"], join="inner").sort_index()
-    paired = joined.reset_index()
+        paired = x.merge(y, on=KEY, suffixes=("_a", "_b")).sort_values(KEY, ignore_index=True)
+        paired = paired.rename(columns={"value_a": "a", "value_b": "b"})
     return Paired(_over_trials(paired) if single else paired, sides)
 
 
@@ -148,8 +153,8 @@ def protocol_conflicts(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def _by_metric(scores: pd.DataFrame) -> dict[str, pd.Series[float]]:
-    return {str(name): part.set_index(KEY)["value"].sort_index() for name, part in scores.groupby("metric")}
+def _of_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return scores.loc[scores["metric"].eq(metric), [*KEY, "value"]].sort_values(KEY, ignore_index=True)
 
 
 def _beside(one: Scored, trials: set[int]) -> Scored:
