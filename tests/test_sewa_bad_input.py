@@ -103,6 +103,19 @@ def test_turn_that_is_no_time(package: Path) -> None:
         sewa.load(package)
 
 
+@pytest.mark.parametrize("end", ["inf", "nan", "1e999", "-1", "99999999999999999999"])
+def test_turn_that_no_recording_has(package: Path, end: str) -> None:
+    _edit(package / "turns/Train_01.csv", lambda lines: [f"{lines[0].split(';')[0]};{end}", *lines[1:]])
+    with pytest.raises(SerbenchError, match=f"line 1 of .* can't be read: .*{end}'.* 0 to 86400"):
+        sewa.load(package)
+
+
+def test_two_turns_in_one_line(package: Path) -> None:
+    _edit(package / "turns/Train_01.csv", lambda lines: [*lines[:-2], f"{lines[-2]};{lines[-1].split(';')[1]}"])
+    with pytest.raises(SerbenchError, match=r"has 3 cells, the first one 2. Are two lines joined"):
+        sewa.load(package)
+
+
 def test_transcription_without_text(package: Path) -> None:
     _edit(package / "transcriptions/Train_01.csv", lambda lines: [lines[0].rsplit(";", 1)[0], *lines[1:]])
     with pytest.raises(SerbenchError, match="Expected start;end;'text'"):

@@ -9,7 +9,6 @@ or is cut short; half of what was to be written is on the disk then.
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import os
 import signal
@@ -46,8 +45,6 @@ class Faults:
             setattr(os, name, self._changing(_real[name]))
         os.open, os.write, os.writev = self._opening, self._writing, self._gathering  # type: ignore[assignment]
         Path.open = self._stream()  # type: ignore[method-assign]
-        course = importlib.import_module("serbench.features.core.course")
-        course.save_file = self._saving(course.save_file)  # type: ignore[attr-defined]
 
     def strike(self, writes: bool = True) -> bool:
         """Count a point; kill here if it is the chosen one, and say whether a write fails or is cut."""
@@ -111,13 +108,3 @@ class Faults:
             return _open(path, mode, *given, **more)
 
         return opened
-
-    def _saving(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        """Of a library that opens its file itself: half of the file, or none of the write."""
-
-        def save(tensors: Any, path: Any, *given: Any, **more: Any) -> Any:
-            real(tensors, path, *given, **more)
-            if self.kind != SHORT:
-                self._hit(lambda: os.truncate(path, os.path.getsize(path) // 2))
-
-        return save

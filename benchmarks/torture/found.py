@@ -119,4 +119,16 @@ FOUND = (
         "the two wrote their tables past `write_csv`",
         "every CSV file of texts goes through `csv_text` (`results/record/storage.py`)",
     ),
+    Finding(
+        "of two processes at the same training, the one that ended first could delete the state that the other wrote",
+        "the library of safetensors puts a new file in the place of the one that is locked, so nobody saw that it was "
+        "being written",
+        "the state is written through the file that is locked (`save_state` in `features/core/course.py`)",
+    ),
+    Finding(
+        "of two turns of SEWA whose lines had run together one was lost in silence, the other had no end",
+        "Python reads `inf`, `nan` and `1e999` as numbers, and further cells of a line were passed over",
+        "times beyond a day and lines with other numbers of cells than the first are refused "
+        "(`datasets/sewa/files.py`)",
+    ),
 )

@@ -23,6 +23,8 @@ from ..reading.label_files import numbers
 from ..reading.locate import files_in, find, visible
 
 HOP_SECONDS = 0.1
+DAY_SECONDS = 86_400.0
+"""No recording is longer: a later time is damage."""
 TARGETS = ("arousal", "valence", "liking")
 CULTURES = {"DE": "de", "HU": "hu", "CN": "zh"}
 """Culture -> language."""
@@ -111,7 +113,15 @@ def read_trace(path: Path, name: str) -> tuple[pd.DataFrame, bool]:
 
 def read_spans(path: Path) -> list[tuple[float, float]]:
     """Start and end [s] of the spans of a turns file, in order of their start."""
-    return sorted((start, end) for start, end, _ in _rows(path, 2))
+    rows = list(_rows(path, 2))
+    cells = [re.split("[;,]", rest) if rest else [] for _, _, rest in rows]
+    odd = next((i for i, further in enumerate(cells) if len(further) != len(cells[0])), None)
+    if odd is not None:
+        raise SerbenchError(
+            f"turn {odd + 1} of {str(path)!r} has {2 + len(cells[odd])} cells, the first one {2 + len(cells[0])}. "
+            "Are two lines joined? Copy the file from the package again."
+        )
+    return sorted((start, end) for start, end, _ in rows)
 
 
 def read_transcription(path: Path) -> list[tuple[float, float, str]]:
@@ -201,12 +211,13 @@ def _rows(path: Path, fields: int) -> Iterator[tuple[float, float, str]]:
         parts = line.split(separator, 2)
         try:
             start, end = float(parts[0]), float(parts[1])
-            if len(parts) < fields:
+            if len(parts) < fields or not all(0.0 <= time <= DAY_SECONDS for time in (start, end)):
                 raise ValueError(line)
         except (IndexError, ValueError) as error:
             expected = "start;end" + ";'text'" * (fields == 3)
             raise SerbenchError(
-                f"line {number} of {str(path)!r} can't be read: {line!r}. Expected {expected} with times in seconds."
+                f"line {number} of {str(path)!r} can't be read: {line!r}. Expected {expected} with times in seconds, "
+                f"0 to {DAY_SECONDS:.0f}."
             ) from error
         yield start, end, parts[2] if len(parts) > 2 else ""
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...datasets.core.files import canonical_json, checksum, discard, intact, replacing
+from ...datasets.core.files import atomic_write, canonical_json, checksum, discard, intact
 
 SCHEMA = 1
 
@@ -76,11 +76,8 @@ class Course:
         contiguous = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in every.items()}
         head |= {"optimisers": numbers, **facts}
         metadata = {"serbench": canonical_json({**head, "checksum": checksum(head, _bytes(contiguous))})}
-        with replacing(path) as part:
-            try:
-                save_file(contiguous, part, metadata=metadata)
-            except safetensors.SafetensorError as error:
-                raise OSError(str(error)) from error
+        content = save(contiguous, metadata=metadata)  # save_file puts another file in the place of the locked one
+        atomic_write(path, lambda stream: stream.write(content))
 
     def take_up(self, path: Path, identity: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """Go on from a saved state: its facts and tensors, or None, and nothing changed, where none fits."""
