@@ -155,10 +155,23 @@ def test_the_command_is_called_by_what_was_typed_before_its_options() -> None:
 
 
 def test_a_command_writes_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
-    """The whole way, in a process of its own, with a fifth of a second for twenty."""
+    """The whole way, in a process of its own, with a fifth of a second for twenty.
+
+    The first file waits for the line that counts it, so nothing hangs on how fast the others are written: a line from
+    before the first file has no number yet.
+    """
     code = (
-        "import sys; from serbench.benchmarks.cli import app; from serbench.benchmarks.core import pulse\n"
+        "import sys, threading; from serbench.benchmarks.cli import app; from serbench.benchmarks.core import pulse\n"
+        "from serbench.datasets.core import stages\n"
         "pulse.EVERY_SECONDS, pulse.LOOK_SECONDS = 0.2, 0.05\n"
+        "told, say, count = threading.Event(), pulse._to_stderr, stages.Stage.__call__\n"
+        "def tell(line):\n"
+        "    say(line)\n"
+        "    if 'writing ravdess, file ' in line: told.set()\n"
+        "def wait(self, *args, **kwargs):\n"
+        "    count(self, *args, **kwargs)\n"
+        "    if self.name.startswith('writing ravdess'): told.wait(60)\n"
+        "pulse._to_stderr, stages.Stage.__call__ = tell, wait\n"
         f"sys.argv = ['serbench', 'mock', 'ravdess', {str(tmp_path / 'ravdess')!r}]; app.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
