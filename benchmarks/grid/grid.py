@@ -19,6 +19,7 @@ from ...datasets.core.files import canonical_json
 from ...results.record.folder import Run
 from ...results.record.storage import plain
 from ...results.record.test_items import Ratings, has_ratings, write_ratings
+from ...sermodels import registry
 from ..core.progress import Display
 from ..protocol.protocol import unit_seed
 from ..protocol.request import Grid, Names, Request
@@ -63,6 +64,8 @@ def run_requests(
         from ..tracking.tracked import begin
 
         begin(how.track, how.folder, elsewhere=how.launcher is not None)
+    for name in dict.fromkeys(request.model for request in asked):
+        registry.known(name)  # else a corpus would be read, or made, before it is told
     corpora.open(asked)
     runs = _finished(asked, how, corpora) if config is None else {}
     plans = [make_plan(group, corpora, config) for group in sharing(r for r in asked if id(r) not in runs)]

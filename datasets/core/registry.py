@@ -64,6 +64,13 @@ class Registry:
             raise SerbenchError(f"there is a {self.kind} {name!r} already. Expected a name of its own.")
         self._plugins[name] = importlib.metadata.EntryPoint(name, module, self.group)
 
+    def known(self, name: str) -> str:
+        """The part of a name before a colon; an error with the closest one and the list where nothing has it."""
+        base = name.split(":", 1)[0]
+        if base not in self.names():
+            raise unknown(self.kind, base, self.names())
+        return base
+
     def load(self, name: str) -> ModuleType:
         """Import the component called `name` (the part before a colon, if there is one).
 
@@ -72,9 +79,7 @@ class Registry:
         SerbenchError
             For an unknown name (with the closest one and the list), or when the import fails (with the reason).
         """
-        base = name.split(":", 1)[0]
-        if base not in self.names():
-            raise unknown(self.kind, base, self.names())
+        base = self.known(name)
         try:
             return importlib.import_module(self._place(base)[0])
         except Exception as error:  # a broken library raises anything
