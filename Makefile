@@ -17,7 +17,7 @@ TORCH = $(shell sed -n 's/^ *"\(torch[>=][^"]*\)",$$/\1/p' pyproject.toml)
 PACKAGES = datasets features sermodels benchmarks results
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup demo test smoke test-oldest test-newest smoke-oldest lint types docs bench torture wheel clean
+.PHONY: setup demo test smoke test-oldest test-newest smoke-oldest lint static types docs bench torture wheel clean
 
 setup: $(READY)
 
@@ -68,14 +68,17 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy can't follow an editable install's import hook, so the five folders are linked under one name
-types: $(READY)
+# what reads sources (mypy, the documentation) can't follow an editable install's import hook, so the five folders are
+# linked under one name
+static:
 	mkdir -p build/static/serbench
 	for p in $(PACKAGES); do ln -sfn ../../../$$p build/static/serbench/$$p; done
+
+types: $(READY) static
 	$(BIN)/mypy $(foreach p,$(PACKAGES),-p serbench.$(p))
 
 # the documentation as a site in build/docs, without a network; a broken link or anchor is an error
-docs: $(READY)
+docs: $(READY) static
 	$(BIN)/mkdocs build --quiet --strict
 
 bench: $(READY)
