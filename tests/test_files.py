@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 import pytest
+from torch import nn
 
 from serbench.benchmarks.core.progress import harmless_output
 from serbench.datasets.core import files
@@ -29,6 +30,7 @@ from serbench.datasets.core.files import (
     write_text,
 )
 from serbench.datasets.reading.label_files import read_columns
+from serbench.features.core import course
 
 
 def names(folder: Path) -> list[str]:
@@ -84,6 +86,24 @@ def test_discarding_leaves_what_a_living_writer_writes(tmp_path: Path) -> None:
         discard(tmp_path / "a")
         assert names(tmp_path) == [part.name]
     assert names(tmp_path) == ["a"]
+
+
+def test_discarding_leaves_the_state_of_a_training_that_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that puts a file of its own in the place of the locked one would lose it here."""
+    training, state = course.Course(), tmp_path / "training.safetensors"
+    training.network, training.optimisers, training.best = nn.Linear(1, 1), {}, {}
+    training.epoch = training.best_epoch = 1
+    replace = os.replace
+
+    def after_another_has_ended(part: Path, path: Path) -> None:
+        course.remove_state(state)
+        replace(part, path)
+
+    monkeypatch.setattr(files.os, "replace", after_another_has_ended)
+    training.save_state(state, "one", {}, {})
+    assert training.take_up(state, "one") is not None
 
 
 def test_the_mode_is_that_of_any_other_new_file(tmp_path: Path) -> None:

@@ -326,6 +326,11 @@ def test_a_missing_root_names_the_variable(tmp_path: Path):
         run("chance", "emodb", root=tmp_path / "nowhere", results=tmp_path)
 
 
+def test_a_model_that_nobody_knows_is_told_before_a_corpus_is_looked_for(tmp_path: Path):
+    with pytest.raises(SerbenchError, match=r"unknown model 'linaer'. Did you mean 'linear'"):
+        run("linaer", "emodb", root=tmp_path / "nowhere", results=tmp_path)
+
+
 def test_the_command_line_is_a_request_again():
     request = Request("svm", "emodb", root="/my data", settings={"model.costs": "3"}, trials=2)
     expected = "serbench run --model svm --dataset emodb --root '/my data' --trials 2 --set model.costs=3"

@@ -112,7 +112,7 @@ def test_turn_that_no_recording_has(package: Path, end: str) -> None:
 
 def test_two_turns_in_one_line(package: Path) -> None:
     _edit(package / "turns/Train_01.csv", lambda lines: [*lines[:-2], f"{lines[-2]};{lines[-1].split(';')[1]}"])
-    with pytest.raises(SerbenchError, match=r"has 3 cells, the first one 2. Are two lines joined"):
+    with pytest.raises(SerbenchError, match=r"line \d+ of .* has 3 cells, the first one 2. Are two lines joined"):
         sewa.load(package)
 
 

@@ -60,12 +60,12 @@ def run_requests(
 ) -> list[Run]:
     """Work through requests, those that share a training together; `config` is a model's complete configuration."""
     asked, corpora = list(requests), corpora or Corpora()
+    for name in dict.fromkeys(request.model for request in asked):
+        registry.known(name)  # else a corpus would be read, or made, before it is told
     if how.track:
         from ..tracking.tracked import begin
 
         begin(how.track, how.folder, elsewhere=how.launcher is not None)
-    for name in dict.fromkeys(request.model for request in asked):
-        registry.known(name)  # else a corpus would be read, or made, before it is told
     corpora.open(asked)
     runs = _finished(asked, how, corpora) if config is None else {}
     plans = [make_plan(group, corpora, config) for group in sharing(r for r in asked if id(r) not in runs)]

@@ -113,15 +113,7 @@ def read_trace(path: Path, name: str) -> tuple[pd.DataFrame, bool]:
 
 def read_spans(path: Path) -> list[tuple[float, float]]:
     """Start and end [s] of the spans of a turns file, in order of their start."""
-    rows = list(_rows(path, 2))
-    cells = [re.split("[;,]", rest) if rest else [] for _, _, rest in rows]
-    odd = next((i for i, further in enumerate(cells) if len(further) != len(cells[0])), None)
-    if odd is not None:
-        raise SerbenchError(
-            f"turn {odd + 1} of {str(path)!r} has {2 + len(cells[odd])} cells, the first one {2 + len(cells[0])}. "
-            "Are two lines joined? Copy the file from the package again."
-        )
-    return sorted((start, end) for start, end, _ in rows)
+    return sorted((start, end) for start, end, _ in _rows(path, 2))
 
 
 def read_transcription(path: Path) -> list[tuple[float, float, str]]:
@@ -205,9 +197,20 @@ def _checked(trace: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _rows(path: Path, fields: int) -> Iterator[tuple[float, float, str]]:
-    """Rows `start;end[;rest]`; `fields` are needed, and the rest is split no further."""
+    """Rows `start;end[;rest]`; `fields` are needed, and the rest is split no further.
+
+    Where no text may hold separators, every row has as many cells as the first: two that ran together have more.
+    """
+    cells = 0
     for number, line in enumerate(_lines(path), 1):
         separator = ";" if ";" in line else ","
+        here = line.count(separator) + 1
+        cells = cells or here
+        if fields == 2 and here != cells:
+            raise SerbenchError(
+                f"line {number} of {str(path)!r} has {here} cells, the first one {cells}. Are two lines joined? "
+                "Copy the file from the package again."
+            )
         parts = line.split(separator, 2)
         try:
             start, end = float(parts[0]), float(parts[1])
